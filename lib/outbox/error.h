@@ -1,0 +1,32 @@
+/* error.h - filling the caller's outbox_error, and what an SQLSTATE means. Knows no libpq. */
+#ifndef OUTBOX_LIB_ERROR_H
+#define OUTBOX_LIB_ERROR_H
+
+#include <stdint.h>
+
+#include "outbox.h"
+
+#if defined(__GNUC__) || defined(__clang__)
+#define OUTBOX__PRINTF(text, first) __attribute__((format(printf, text, first)))
+#else
+#define OUTBOX__PRINTF(text, first)
+#endif
+
+/** What an error of the server means to the caller. remedy is static text, or NULL. */
+struct outbox__verdict {
+    int code;
+    uint32_t flags;
+    const char *remedy;
+};
+
+/** Look up an SQLSTATE; NULL, "" and unknown ones are OUTBOX_EDB without flags. */
+struct outbox__verdict outbox__error_classify(const char *sqlstate);
+
+/** Fill err, which may be NULL, and return code, so that a refusal is one return statement. */
+int outbox__error_set(outbox_error *err, int code, const char *format, ...) OUTBOX__PRINTF(3, 4);
+
+/** The same with flags and SQLSTATE; sqlstate may be NULL. */
+int outbox__error_set_all(outbox_error *err, int code, uint32_t flags, const char *sqlstate,
+                          const char *format, ...) OUTBOX__PRINTF(5, 6);
+
+#endif

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# header.sh - include/outbox.h compiles alone, as pedantic C11 and C++11, with and without libpq's
+# header in either order, and so does every header of the library.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-header.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+failed=0
+read -ra pq_flags < <(pkg-config --cflags libpq)
+warn=(-pedantic -Wall -Wextra -Wshadow -Wconversion -Wundef -Werror)
+
+# compiles NAME COMPILER... < source
+compiles() {
+    local name=$1
+    shift
+    if "$@" -fsyntax-only - 2>"$work/log"; then
+        printf 'ok - %s\n' "$name"
+    else
+        printf 'not ok - %s: %s\n' "$name" "$(grep -m 1 -E 'error|warning' "$work/log" || head -n 1 "$work/log")"
+        failed=1
+    fi
+}
+
+# What a user writes with both initialisers and a call of each function; in C and in C++.
+use='
+int use(PGconn *conn);
+int use(PGconn *conn)
+{
+    outbox_event event = OUTBOX_EVENT_INIT;
+    outbox_error err = OUTBOX_ERROR_INIT;
+    char id[37];
+    if (OUTBOX_VERSION_NUMBER != outbox_version_number() || outbox_event_id_new(id) != OUTBOX_OK)
+        return OUTBOX_EINVAL;
+    event.topic = outbox_version_string();
+    event.type = outbox_strerror(OUTBOX_ENOMEM);
+    return outbox_check_schema(conn, &err) == OUTBOX_OK ? outbox_append(conn, &event, &err) : err.code;
+}'
+ours='#include "outbox.h"'
+theirs='#include <libpq-fe.h>'
+
+for cc in gcc clang-14; do
+    command -v "$cc" >/dev/null || { printf 'ok - %s # skip not installed\n' "$cc"; continue; }
+    for language in c:c11 c:c17 c++:c++11 c++:c++17; do
+        compiler=("$cc" -x "${language%%:*}" "-std=${language##*:}" "${warn[@]}" -Iinclude)
+        name="$cc ${language##*:}"
+        compiles "$name: alone, without libpq-fe.h" "${compiler[@]}" <<<"$ours$use"
+        compiles "$name: twice" "${compiler[@]}" <<<"$ours"$'\n'"$ours$use"
+        compiles "$name: before libpq-fe.h" "${compiler[@]}" "${pq_flags[@]}" <<<"$ours"$'\n'"$theirs$use"
+        compiles "$name: after libpq-fe.h" "${compiler[@]}" "${pq_flags[@]}" <<<"$theirs"$'\n'"$ours$use"
+    done
+done
+
+# A result that nobody looks at is an event that nobody knows is missing.
+if gcc -x c -std=c11 -Werror -Iinclude -c -o "$work/ignored.o" - 2>"$work/log" \
+    <<<"$ours"$'\nvoid f(PGconn *c, const outbox_event *e);\nvoid f(PGconn *c, const outbox_event *e) { outbox_append(c, e, 0); }'; then
+    printf 'not ok - an ignored result is a warning: it compiled in silence\n'
+    failed=1
+elif grep -q 'unused-result' "$work/log"; then
+    printf 'ok - an ignored result is a warning\n'
+else
+    printf 'not ok - an ignored result is a warning: %s\n' "$(head -n 1 "$work/log")"
+    failed=1
+fi
+
+for header in lib/outbox/*.h; do
+    compiles "$header alone" gcc -x c -std=c11 "${warn[@]}" -Iinclude -I. "${pq_flags[@]}" <<<"#include \"$header\""
+done
+exit "$failed"
