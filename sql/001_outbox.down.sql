@@ -1,0 +1,98 @@
+-- migrate:down
+--
+-- 001_outbox.down.sql - take the outbox away: drops exactly what 001_outbox.up.sql made.
+--
+-- Purpose   Undo of 001. Refuses, and changes nothing, while events exist that are unsent, held or
+--           dead: they would be lost.
+-- Locks     ACCESS EXCLUSIVE on outbox.event and then on all that is dropped, to the end of the
+--           transaction. Appends wait meanwhile, so end the writers and the relay first.
+-- Duration  The search for unsent events reads event and sent once, before the lock (seconds per
+--           million rows); the rest takes well under a second.
+-- Tables    All of schema outbox that 001 made. The schema goes too if nothing else is in it and
+--           this role could make it again. Roles stay; roles.sql says how to drop them.
+-- Retry     Safe. "lock timeout": a transaction uses outbox.event; see outbox.blocker, then again.
+-- Run       In one transaction, as the up file.
+
+SET LOCAL lock_timeout = '2s';
+SET LOCAL statement_timeout = '15min';
+
+DO $refuse$
+DECLARE
+    seen   pg_snapshot;
+    unsent bigint;
+    held   bigint;
+    dead   bigint;
+    more   bigint;
+BEGIN
+    IF to_regclass('outbox.event') IS NULL THEN
+        RAISE EXCEPTION 'outbox: not installed in database "%", nothing was changed', current_database()
+            USING ERRCODE = 'undefined_table';
+    END IF;
+    IF current_setting('lock_timeout') <> '2s' THEN
+        RAISE EXCEPTION 'outbox: this file must run in one transaction, nothing was changed'
+            USING ERRCODE = 'no_active_sql_transaction', HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE';
+    END IF;
+    -- With an older snapshot the look below the lock would not see what was committed before it.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'outbox: this file must run with isolation level read committed, nothing was changed'
+            USING ERRCODE = 'active_sql_transaction';
+    END IF;
+    IF EXISTS (SELECT FROM outbox.schema_version WHERE version > 1) THEN
+        RAISE EXCEPTION 'outbox: a later migration is installed, nothing was changed'
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Run the down files from the highest number.';
+    END IF;
+
+    SELECT pg_current_snapshot(), count(*) FILTER (WHERE h.id IS NULL),
+           count(*) FILTER (WHERE h.state <> 'dead'), count(*) FILTER (WHERE h.state = 'dead')
+      INTO seen, unsent, held, dead
+      FROM outbox.event e
+      LEFT JOIN outbox.held h ON h.id = e.id
+     WHERE NOT EXISTS (SELECT FROM outbox.sent s WHERE s.bucket = e.bucket AND s.id = e.id);
+
+    -- What was committed between the count and the lock.
+    IF unsent + held + dead = 0 THEN
+        LOCK TABLE outbox.event IN ACCESS EXCLUSIVE MODE;
+        SELECT count(*) INTO more FROM outbox.event e
+         WHERE (e.xid >= pg_snapshot_xmax(seen) OR e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(seen))))
+           AND NOT EXISTS (SELECT FROM outbox.sent s WHERE s.bucket = e.bucket AND s.id = e.id);
+        unsent := unsent + more;
+    END IF;
+
+    IF unsent + held + dead > 0 THEN
+        RAISE EXCEPTION 'outbox: % unsent, % held and % dead events would be lost, nothing was changed',
+            unsent, held, dead
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Stop the writers and publish what is left with outbox-relay --once; settle dead events '
+                         'with outbox-relay retry or discard. To give all of them up: '
+                         'TRUNCATE outbox.event, outbox.sent, outbox.held; then run this file again.';
+    END IF;
+END
+$refuse$;
+
+DROP VIEW outbox.blocker;
+DROP VIEW outbox.backlog;
+DROP VIEW outbox.event_status;
+DROP FUNCTION outbox.backlog_now();
+DROP FUNCTION outbox.set_bucket_period(interval);
+DROP FUNCTION outbox.append_json(text, text, text, jsonb, jsonb, integer, text, uuid, timestamptz);
+DROP FUNCTION outbox.append(text, bytea, text, bytea, jsonb, integer, text, uuid, timestamptz);
+DROP TABLE outbox.relay;
+DROP TABLE outbox.held;
+DROP TABLE outbox.sent;
+DROP TABLE outbox.event;
+DROP TABLE outbox.schema_version;
+
+DO $schema$
+BEGIN
+    IF NOT has_database_privilege(current_database(), 'CREATE') THEN
+        RAISE NOTICE 'outbox: schema "outbox" is kept, this role could not make it again';
+        RETURN;
+    END IF;
+    DROP SCHEMA outbox;
+EXCEPTION
+    WHEN dependent_objects_still_exist THEN
+        RAISE NOTICE 'outbox: schema "outbox" is kept, something else is in it';
+    WHEN insufficient_privilege THEN
+        RAISE NOTICE 'outbox: schema "outbox" is kept, it belongs to another role';
+END
+$schema$;

@@ -1,0 +1,561 @@
+-- migrate:up
+--
+-- 001_outbox.up.sql - the transactional outbox: schema, tables, views and functions, version 1.
+--
+-- Purpose   Events are stored by the transaction that changes the business data; outbox-relay
+--           publishes the committed ones to Kafka and marks each after the broker confirmed it.
+-- Locks     Only on objects that this file creates; no table of yours is touched.
+-- Duration  Well under a second; nothing is scanned or rewritten.
+-- Tables    Creates schema outbox with event (event_0..event_7, event_kept), sent (the same ring),
+--           held, relay, schema_version; views event_status, backlog, blocker; functions append,
+--           append_json, set_bucket_period, backlog_now.
+-- Needs     PostgreSQL 13 or later and CREATE on the database (or an empty schema "outbox" of your
+--           own). No extension, no superuser. Roles are in roles.sql and optional.
+-- Retry     Safe: it runs in one transaction, so a failure leaves nothing behind. Where it is
+--           installed already it says so and changes nothing.
+-- Run       In one transaction: psql -X -v ON_ERROR_STOP=1 -1 -f 001_outbox.up.sql, Flyway,
+--           golang-migrate, dbmate (which wants the first line), or as one multi-statement query.
+--           Not as a role named "outbox" with a tool that keeps its own table unqualified: the
+--           default search_path, "$user", would send that table here.
+
+SET LOCAL lock_timeout = '2s';
+SET LOCAL statement_timeout = '60s';
+
+DO $check$
+BEGIN
+    IF current_setting('server_version_num')::int < 130000 THEN
+        RAISE EXCEPTION 'outbox: PostgreSQL 13 or later is needed, this is %',
+            current_setting('server_version');
+    END IF;
+    IF to_regclass('outbox.schema_version') IS NOT NULL OR to_regclass('outbox.event') IS NOT NULL THEN
+        RAISE EXCEPTION 'outbox: already installed in database "%", nothing was changed', current_database()
+            USING ERRCODE = 'duplicate_table',
+                  HINT = 'See outbox.schema_version. To install anew run 001_outbox.down.sql first.';
+    END IF;
+    -- Outside a transaction SET LOCAL does nothing, and a failure half way would leave half a schema.
+    IF current_setting('lock_timeout') <> '2s' THEN
+        RAISE EXCEPTION 'outbox: this file must run in one transaction, nothing was changed'
+            USING ERRCODE = 'no_active_sql_transaction', HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE';
+    END IF;
+    -- CREATE SCHEMA IF NOT EXISTS would ask for CREATE on the database even where the schema exists.
+    IF to_regnamespace('outbox') IS NULL THEN
+        CREATE SCHEMA outbox;
+    END IF;
+END
+$check$;
+
+COMMENT ON SCHEMA outbox IS
+    'Transactional outbox: events stored with the business data, published to Kafka by outbox-relay';
+
+
+-- What was applied --------------------------------------------------------------------------------
+
+CREATE TABLE outbox.schema_version (
+    version     integer     NOT NULL,
+    min_relay   text        NOT NULL,
+    breaking    boolean     NOT NULL,
+    applied_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT schema_version_pkey PRIMARY KEY (version),
+    CONSTRAINT schema_version_positive CHECK (version >= 1)
+);
+COMMENT ON TABLE outbox.schema_version IS
+    'One row per applied migration; library and relay compare the highest with what they know';
+COMMENT ON COLUMN outbox.schema_version.version IS 'Number of the migration file';
+COMMENT ON COLUMN outbox.schema_version.min_relay IS 'Oldest outbox-relay that works with this version';
+COMMENT ON COLUMN outbox.schema_version.breaking IS
+    'True: programs that know only lower versions must refuse to work';
+COMMENT ON COLUMN outbox.schema_version.applied_at IS 'When the migration ran';
+
+
+-- Events ------------------------------------------------------------------------------------------
+
+-- Defaults are evaluated in column order, so xid comes first: a transaction has its id before it
+-- draws a row's id. A row with an id that a reader has passed already, and that was not visible
+-- then, therefore has an xid that was running at that moment or came later. The late read of the
+-- relay rests on this; do not reorder.
+CREATE TABLE outbox.event (
+    xid             xid8        NOT NULL DEFAULT pg_current_xact_id(),
+    id              bigint      NOT NULL GENERATED ALWAYS AS IDENTITY (CACHE 1),
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    -- UTC days, modulo 8. date_part is double precision in every version (extract became numeric in
+    -- 14) and exact here: floor keeps whole seconds, the rest is integer arithmetic. "& 7" is "% 8"
+    -- that cannot turn negative.
+    bucket          smallint    NOT NULL
+                    DEFAULT ((floor(date_part('epoch', now()))::bigint / 86400) & 7)::smallint,
+    event_id        uuid        NOT NULL DEFAULT gen_random_uuid(),
+    schema_version  integer     NOT NULL DEFAULT 1,
+    topic           text        NOT NULL,
+    key             bytea,
+    type            text        NOT NULL,
+    content_type    text,
+    payload         bytea,
+    headers         jsonb,
+    available_at    timestamptz,
+    CONSTRAINT event_schema_version_positive CHECK (schema_version >= 1),
+    CONSTRAINT event_topic_length CHECK (octet_length(topic) BETWEEN 1 AND 249),
+    CONSTRAINT event_topic_characters CHECK (topic COLLATE "C" !~ '[^a-zA-Z0-9._-]'),
+    CONSTRAINT event_topic_not_dots CHECK (topic NOT IN ('.', '..')),
+    CONSTRAINT event_type_length CHECK (octet_length(type) BETWEEN 1 AND 255),
+    CONSTRAINT event_content_type_length CHECK (octet_length(content_type) BETWEEN 1 AND 255),
+    -- This prefix would make consumers take the payload for a structured CloudEvent.
+    CONSTRAINT event_content_type_not_cloudevents
+        CHECK (lower(left(content_type, 23) COLLATE "C") <> 'application/cloudevents'),
+    -- Each element has two members, all members are strings, and no name is empty. @? gives NULL, not
+    -- false, where the shape does not allow the question: hence IS FALSE. One path that says all
+    -- this takes twice as long; containment, which is cheap, spares most rows the last question.
+    CONSTRAINT event_headers_pairs CHECK (
+        headers IS NULL
+        OR (jsonb_typeof(headers) = 'array'
+            AND (headers @? 'strict $[*].size() ? (@ != 2)') IS FALSE
+            AND (headers @? 'strict $[*][*] ? ((@ starts with "") is unknown)') IS FALSE
+            AND (NOT headers @> '[[""]]'
+                 OR (headers @? 'strict $[*][0] ? (@ == "")') IS FALSE)))
+) PARTITION BY LIST (bucket);
+
+-- All leaves exist from now on: no append can fail for want of one, and no DDL runs in production.
+CREATE TABLE outbox.event_0 PARTITION OF outbox.event FOR VALUES IN (0);
+CREATE TABLE outbox.event_1 PARTITION OF outbox.event FOR VALUES IN (1);
+CREATE TABLE outbox.event_2 PARTITION OF outbox.event FOR VALUES IN (2);
+CREATE TABLE outbox.event_3 PARTITION OF outbox.event FOR VALUES IN (3);
+CREATE TABLE outbox.event_4 PARTITION OF outbox.event FOR VALUES IN (4);
+CREATE TABLE outbox.event_5 PARTITION OF outbox.event FOR VALUES IN (5);
+CREATE TABLE outbox.event_6 PARTITION OF outbox.event FOR VALUES IN (6);
+CREATE TABLE outbox.event_7 PARTITION OF outbox.event FOR VALUES IN (7);
+CREATE TABLE outbox.event_kept PARTITION OF outbox.event FOR VALUES IN (-1);
+
+-- Nothing else: each index costs every append about 70 bytes of WAL.
+CREATE INDEX event_id_idx ON outbox.event (id);
+CREATE INDEX event_xid_id_idx ON outbox.event (xid, id);
+
+COMMENT ON TABLE outbox.event IS
+    'The events. Insert-only: rows are never updated or deleted; old buckets leave by TRUNCATE';
+COMMENT ON COLUMN outbox.event.xid IS
+    'Transaction that wrote the row, set by the database. First column: taken before id is drawn';
+COMMENT ON COLUMN outbox.event.id IS
+    'Number of the event, set by the database; order of events with the same topic and key';
+COMMENT ON COLUMN outbox.event.created_at IS
+    'Start of the writing transaction; timestamp of the Kafka record';
+COMMENT ON COLUMN outbox.event.bucket IS
+    'Leaf of the ring that holds the row: 0 to 7 by the clock (see set_bucket_period), -1 kept';
+COMMENT ON COLUMN outbox.event.event_id IS
+    'Identity of the event for consumers, who drop repeats by it. Random unless given';
+COMMENT ON COLUMN outbox.event.schema_version IS 'Version of the payload''s schema, 1 or higher';
+COMMENT ON COLUMN outbox.event.topic IS
+    'Kafka topic: 1 to 249 of a-z A-Z 0-9 . _ -, neither "." nor ".."';
+COMMENT ON COLUMN outbox.event.key IS
+    'Kafka key: events with the same topic and key keep their order. NULL: no key and no order';
+COMMENT ON COLUMN outbox.event.type IS 'Type of the event, such as order.created; 1 to 255 bytes';
+COMMENT ON COLUMN outbox.event.content_type IS
+    'Media type of the payload or NULL; 1 to 255 bytes, not application/cloudevents*';
+COMMENT ON COLUMN outbox.event.payload IS 'Kafka value, sent as it is. NULL: a tombstone';
+COMMENT ON COLUMN outbox.event.headers IS
+    'NULL, or further Kafka headers in order: a JSON array of [name, value] pairs of strings';
+COMMENT ON COLUMN outbox.event.available_at IS 'Not to be published before. NULL: at once';
+COMMENT ON INDEX outbox.event_id_idx IS 'Fresh rows: those after the highest id read';
+COMMENT ON INDEX outbox.event_xid_id_idx IS
+    'Late rows: those of transactions that were running when their ids were passed';
+
+
+-- Marks -------------------------------------------------------------------------------------------
+
+-- The mark is a narrow row of its own: inserting it costs a quarter of updating the event, and
+-- leaves nothing to vacuum. sent_at is now(), not clock_timestamp(): marks are written in batches by
+-- short transactions, so one reading of the clock dates the batch. Wide columns first: no padding.
+CREATE TABLE outbox.sent (
+    id               bigint      NOT NULL,
+    sent_at          timestamptz NOT NULL DEFAULT now(),
+    kafka_offset     bigint,
+    kafka_partition  integer,
+    bucket           smallint    NOT NULL
+) PARTITION BY LIST (bucket);
+
+CREATE TABLE outbox.sent_0 PARTITION OF outbox.sent (CONSTRAINT sent_0_pkey PRIMARY KEY (id)) FOR VALUES IN (0);
+CREATE TABLE outbox.sent_1 PARTITION OF outbox.sent (CONSTRAINT sent_1_pkey PRIMARY KEY (id)) FOR VALUES IN (1);
+CREATE TABLE outbox.sent_2 PARTITION OF outbox.sent (CONSTRAINT sent_2_pkey PRIMARY KEY (id)) FOR VALUES IN (2);
+CREATE TABLE outbox.sent_3 PARTITION OF outbox.sent (CONSTRAINT sent_3_pkey PRIMARY KEY (id)) FOR VALUES IN (3);
+CREATE TABLE outbox.sent_4 PARTITION OF outbox.sent (CONSTRAINT sent_4_pkey PRIMARY KEY (id)) FOR VALUES IN (4);
+CREATE TABLE outbox.sent_5 PARTITION OF outbox.sent (CONSTRAINT sent_5_pkey PRIMARY KEY (id)) FOR VALUES IN (5);
+CREATE TABLE outbox.sent_6 PARTITION OF outbox.sent (CONSTRAINT sent_6_pkey PRIMARY KEY (id)) FOR VALUES IN (6);
+CREATE TABLE outbox.sent_7 PARTITION OF outbox.sent (CONSTRAINT sent_7_pkey PRIMARY KEY (id)) FOR VALUES IN (7);
+CREATE TABLE outbox.sent_kept PARTITION OF outbox.sent (CONSTRAINT sent_kept_pkey PRIMARY KEY (id)) FOR VALUES IN (-1);
+
+COMMENT ON TABLE outbox.sent IS
+    'One row per event that Kafka confirmed. Insert-only (on conflict do nothing), same ring as event';
+COMMENT ON COLUMN outbox.sent.id IS 'The event''s id; primary key of each leaf';
+COMMENT ON COLUMN outbox.sent.sent_at IS 'Start of the transaction that wrote the mark';
+COMMENT ON COLUMN outbox.sent.kafka_offset IS 'Offset of the record; NULL where the broker gave none';
+COMMENT ON COLUMN outbox.sent.kafka_partition IS 'Partition that took the record; NULL where unknown';
+COMMENT ON COLUMN outbox.sent.bucket IS 'The event''s bucket';
+
+DO $leaves$
+DECLARE
+    leaf text;
+BEGIN
+    FOREACH leaf IN ARRAY ARRAY['0', '1', '2', '3', '4', '5', '6', '7', 'kept'] LOOP
+        EXECUTE format('COMMENT ON TABLE outbox.%I IS %L', 'event_' || leaf,
+            CASE leaf WHEN 'kept' THEN 'Events that outlived their bucket because held still names them'
+                      ELSE 'Leaf of outbox.event, bucket ' || leaf END);
+        EXECUTE format('COMMENT ON TABLE outbox.%I IS %L', 'sent_' || leaf,
+            CASE leaf WHEN 'kept' THEN 'Marks of the events in event_kept'
+                      ELSE 'Leaf of outbox.sent, bucket ' || leaf END);
+    END LOOP;
+END
+$leaves$;
+
+
+-- Exceptions --------------------------------------------------------------------------------------
+
+-- Small and rewritten often: room on the pages for new row versions, and a vacuum long before the
+-- defaults would come.
+CREATE TABLE outbox.held (
+    id               bigint      NOT NULL,
+    bucket           smallint    NOT NULL,
+    topic            text        NOT NULL,
+    key              bytea,
+    state            text        NOT NULL,
+    attempts         integer     NOT NULL DEFAULT 0,
+    next_attempt_at  timestamptz,
+    maybe_delivered  boolean     NOT NULL DEFAULT false,
+    first_error_at   timestamptz,
+    error_code       text,
+    error            text,
+    CONSTRAINT held_pkey PRIMARY KEY (id),
+    CONSTRAINT held_bucket_of_ring CHECK (bucket BETWEEN -1 AND 7),
+    CONSTRAINT held_state_known
+        CHECK (state IN ('retrying', 'blocked', 'paused', 'scheduled', 'dead')),
+    CONSTRAINT held_attempts_not_negative CHECK (attempts >= 0)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 200,
+        autovacuum_analyze_scale_factor = 0.05, autovacuum_analyze_threshold = 200);
+
+-- A Kafka key may be longer than the 2,704 bytes that an index entry may hold, so its digest stands
+-- in: where topic = $1 and sha256(key) = sha256($2).
+CREATE INDEX held_topic_key_idx ON outbox.held (topic, sha256(key), id);
+CREATE INDEX held_next_attempt_idx ON outbox.held (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
+
+COMMENT ON TABLE outbox.held IS
+    'Events that did not simply go through: waiting for another attempt, for their key or topic, or dead';
+COMMENT ON COLUMN outbox.held.id IS 'The event''s id';
+COMMENT ON COLUMN outbox.held.bucket IS 'The event''s bucket';
+COMMENT ON COLUMN outbox.held.topic IS 'The event''s topic';
+COMMENT ON COLUMN outbox.held.key IS 'The event''s key';
+COMMENT ON COLUMN outbox.held.state IS
+    'retrying: Kafka refused it, next_attempt_at says when again; blocked: behind an earlier event of '
+    'its key; paused: its topic is; scheduled: until available_at; dead: attempts used up';
+COMMENT ON COLUMN outbox.held.attempts IS 'Attempts that Kafka refused';
+COMMENT ON COLUMN outbox.held.next_attempt_at IS 'When it is due; NULL: it waits for something else';
+COMMENT ON COLUMN outbox.held.maybe_delivered IS
+    'True: one attempt ended without an answer, so the record may be in the topic already';
+COMMENT ON COLUMN outbox.held.first_error_at IS 'When it was first refused';
+COMMENT ON COLUMN outbox.held.error_code IS 'Name of the last error, such as MSG_SIZE_TOO_LARGE';
+COMMENT ON COLUMN outbox.held.error IS 'The last error in words';
+COMMENT ON INDEX outbox.held_topic_key_idx IS 'What waits for a key or a topic';
+COMMENT ON INDEX outbox.held_next_attempt_idx IS 'What is due';
+
+
+-- Relay state -------------------------------------------------------------------------------------
+
+-- One row per stream, rewritten about once a second: a nearly empty page lets those updates be HOT.
+CREATE TABLE outbox.relay (
+    name               text        NOT NULL,
+    epoch              bigint      NOT NULL DEFAULT 0,
+    owner              text,
+    lease_expires_at   timestamptz,
+    renewed_at         timestamptz,
+    cursor_id          bigint      NOT NULL DEFAULT 0,
+    cursor_snapshot    pg_snapshot NOT NULL DEFAULT pg_current_snapshot(),
+    floor_id           bigint      NOT NULL DEFAULT 0,
+    system_identifier  bigint,
+    timeline           integer,
+    CONSTRAINT relay_pkey PRIMARY KEY (name),
+    CONSTRAINT relay_name_length CHECK (octet_length(name) BETWEEN 1 AND 255)
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+COMMENT ON TABLE outbox.relay IS 'State of the relay: who leads, and how far the events were read';
+COMMENT ON COLUMN outbox.relay.name IS 'Stream; there is one, "default"';
+COMMENT ON COLUMN outbox.relay.epoch IS
+    'Raised by each takeover; what a relay writes with an older epoch has no effect';
+COMMENT ON COLUMN outbox.relay.owner IS 'Relay that leads; NULL: none';
+COMMENT ON COLUMN outbox.relay.lease_expires_at IS 'After this another relay may take over';
+COMMENT ON COLUMN outbox.relay.renewed_at IS 'When the leader last renewed its lease';
+COMMENT ON COLUMN outbox.relay.cursor_id IS
+    'Position that preceded the oldest event not yet in sent or held: the highest id read';
+COMMENT ON COLUMN outbox.relay.cursor_snapshot IS
+    'What was visible at that position. Events up to cursor_id that it did not see are read late';
+COMMENT ON COLUMN outbox.relay.floor_id IS
+    'Events up to this id came from another cluster (dump and restore); the late read leaves them out';
+COMMENT ON COLUMN outbox.relay.system_identifier IS 'Cluster that the cursor belongs to';
+COMMENT ON COLUMN outbox.relay.timeline IS 'Timeline that the cursor belongs to';
+
+
+-- Views -------------------------------------------------------------------------------------------
+
+-- Payload and headers are left out: who may watch need not read the business data.
+CREATE VIEW outbox.event_status AS
+SELECT e.id, e.event_id, e.created_at, e.topic, e.key, e.type, e.schema_version, e.available_at,
+       CASE WHEN s.id IS NOT NULL THEN 'sent'
+            WHEN h.id IS NOT NULL THEN h.state
+            WHEN e.available_at > now() THEN 'scheduled'
+            ELSE 'pending' END AS state,
+       s.sent_at, s.kafka_partition, s.kafka_offset,
+       h.attempts, h.next_attempt_at, h.maybe_delivered, h.first_error_at, h.error_code, h.error,
+       e.bucket, e.xid
+  FROM outbox.event e
+  LEFT JOIN outbox.sent s ON s.bucket = e.bucket AND s.id = e.id
+  LEFT JOIN outbox.held h ON h.id = e.id;
+
+COMMENT ON VIEW outbox.event_status IS
+    'Each event with its state. Ask by id: other columns have no index';
+COMMENT ON COLUMN outbox.event_status.state IS
+    'sent; retrying, blocked, paused, scheduled, dead (see outbox.held); pending: not yet taken up';
+COMMENT ON COLUMN outbox.event_status.sent_at IS 'When it was marked sent; NULL: not sent';
+COMMENT ON COLUMN outbox.event_status.kafka_partition IS 'Partition that took the record';
+COMMENT ON COLUMN outbox.event_status.kafka_offset IS 'Offset of the record';
+COMMENT ON COLUMN outbox.event_status.attempts IS 'Attempts that Kafka refused; NULL: none';
+
+-- Looks only at what lies after the saved cursor, and at held, so it stays quick however many events
+-- are done. A function, because a view cannot set planner options: compiling the plan (jit) would
+-- take a hundred times as long as running it. What else keeps it on the indexes:
+-- - a range with both ends is taken to be narrow where its ends are not known at planning time, one
+--   with a single end to be a third of the table. Hence the upper ends that are always true.
+-- - LIMIT 1 in a lateral subquery makes one index probe per row; a join might read all of sent.
+-- - OFFSET 0 keeps the condition on id away from the choice of index.
+CREATE FUNCTION outbox.backlog_now(
+    OUT topic text, OUT pending bigint, OUT held bigint, OUT dead bigint, OUT oldest_age interval
+) RETURNS SETOF record LANGUAGE sql STABLE SECURITY INVOKER ROWS 20
+SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 AS $body$
+WITH saved AS MATERIALIZED (
+    SELECT r.cursor_id, r.cursor_snapshot, r.floor_id FROM outbox.relay r WHERE r.name = 'default'
+), unread AS (
+    SELECT e.id, e.topic, greatest(e.created_at, e.available_at) AS due_at
+      FROM outbox.event e
+     WHERE e.id > coalesce((SELECT cursor_id FROM saved), 0)
+       AND e.id <= 9223372036854775807
+       AND NOT EXISTS (SELECT FROM outbox.sent s
+                        WHERE s.id > coalesce((SELECT cursor_id FROM saved), 0)
+                          AND s.id <= 9223372036854775807
+                          AND s.bucket = e.bucket AND s.id = e.id)
+    UNION ALL
+    SELECT l.id, l.topic, greatest(l.created_at, l.available_at)
+      FROM (SELECT * FROM (
+                -- Those of transactions that were running then and are not now. An id that this
+                -- cluster has not reached came with a dump; it is not running either.
+                SELECT e.id, e.bucket, e.topic, e.created_at, e.available_at
+                  FROM outbox.event e
+                 WHERE e.xid = ANY (ARRAY(
+                           SELECT x.xid
+                             FROM pg_snapshot_xip((SELECT cursor_snapshot FROM saved)) AS x (xid)
+                            WHERE pg_visible_in_snapshot(x.xid, pg_current_snapshot())
+                               OR x.xid >= pg_snapshot_xmax(pg_current_snapshot())))
+                OFFSET 0) a
+             UNION ALL
+            SELECT * FROM (
+                -- Those of transactions that came later.
+                SELECT e.id, e.bucket, e.topic, e.created_at, e.available_at
+                  FROM outbox.event e
+                 WHERE e.xid >= pg_snapshot_xmax((SELECT cursor_snapshot FROM saved))
+                   AND e.xid <= '18446744073709551615'::xid8
+                   AND e.id <= (SELECT cursor_id FROM saved)
+                OFFSET 0) b) l
+      LEFT JOIN LATERAL (SELECT true AS found FROM outbox.sent s
+                          WHERE s.bucket = l.bucket AND s.id = l.id LIMIT 1) m ON true
+     WHERE l.id > (SELECT floor_id FROM saved) AND l.id <= (SELECT cursor_id FROM saved)
+       AND m.found IS NULL
+), waiting AS (
+    SELECT h.topic, h.state,
+           count(*) AS n,
+           min(h.next_attempt_at) FILTER (WHERE h.state = 'scheduled') AS due_at,
+           min(h.id) FILTER (WHERE h.state NOT IN ('scheduled', 'dead')) AS oldest_id
+      FROM outbox.held h
+      LEFT JOIN LATERAL (SELECT true AS found FROM outbox.sent s
+                          WHERE s.bucket = h.bucket AND s.id = h.id LIMIT 1) m ON true
+     WHERE m.found IS NULL
+     GROUP BY h.topic, h.state
+), part AS (
+    SELECT u.topic, count(*) AS pending, 0 AS held, 0 AS dead,
+           min(u.due_at) FILTER (WHERE u.due_at <= now()) AS due_at
+      FROM unread u
+      LEFT JOIN LATERAL (SELECT true AS found FROM outbox.held h WHERE h.id = u.id LIMIT 1) m ON true
+     WHERE m.found IS NULL
+     GROUP BY u.topic
+    UNION ALL
+    SELECT w.topic, 0, CASE w.state WHEN 'dead' THEN 0 ELSE w.n END,
+           CASE w.state WHEN 'dead' THEN w.n ELSE 0 END,
+           CASE WHEN w.state = 'scheduled' AND w.due_at <= now() THEN w.due_at ELSE o.due_at END
+      FROM waiting w
+      LEFT JOIN LATERAL (SELECT greatest(e.created_at, e.available_at) AS due_at
+                           FROM outbox.event e WHERE e.id = w.oldest_id LIMIT 1) o ON true
+)
+SELECT p.topic,
+       sum(p.pending)::bigint AS pending,
+       sum(p.held)::bigint AS held,
+       sum(p.dead)::bigint AS dead,
+       now() - min(p.due_at) AS oldest_age
+  FROM part p
+ GROUP BY p.topic
+$body$;
+
+CREATE VIEW outbox.backlog AS
+SELECT b.topic, b.pending, b.held, b.dead, b.oldest_age FROM outbox.backlog_now() b;
+
+COMMENT ON VIEW outbox.backlog IS
+    'Per topic what is not sent yet; a topic with nothing to do has no row. Cheap with many done events';
+COMMENT ON COLUMN outbox.backlog.pending IS 'Events neither sent nor held; those for later included';
+COMMENT ON COLUMN outbox.backlog.held IS 'Events held as retrying, blocked, paused or scheduled';
+COMMENT ON COLUMN outbox.backlog.dead IS 'Events whose attempts are used up; they need a decision';
+COMMENT ON COLUMN outbox.backlog.oldest_age IS
+    'How long the oldest due event has waited; dead ones and those for later do not count';
+
+-- pg_locks is open to every role. Without pg_read_all_stats (in pg_monitor) the age is shown for
+-- one's own sessions and for prepared transactions only.
+CREATE VIEW outbox.blocker AS
+WITH lock AS MATERIALIZED (
+    SELECT k.pid, k.virtualtransaction, k.locktype, k.relation, k.transactionid, k.mode
+      FROM pg_locks k
+     WHERE k.granted
+       AND (k.locktype = 'relation'
+                AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+            OR k.locktype = 'transactionid' AND k.pid IS NULL)
+       AND k.pid IS DISTINCT FROM pg_backend_pid()
+), place AS (
+    SELECT 'outbox.event'::regclass::oid AS relid, NULL::text AS leaf, true AS is_event
+    UNION ALL
+    SELECT i.inhrelid, c.relname::text, i.inhparent = 'outbox.event'::regclass
+      FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+     WHERE i.inhparent IN ('outbox.event'::regclass, 'outbox.sent'::regclass)
+), holder AS (
+    SELECT k.pid, k.virtualtransaction,
+           bool_or(k.mode = 'RowExclusiveLock' AND t.is_event) AS writes,
+           array(SELECT DISTINCT u.leaf FROM unnest(array_agg(t.leaf)) AS u (leaf)
+                  WHERE u.leaf IS NOT NULL ORDER BY u.leaf) AS leaves
+      FROM lock k JOIN place t ON t.relid = k.relation
+     WHERE k.locktype = 'relation'
+     GROUP BY k.pid, k.virtualtransaction
+)
+SELECT h.pid, p.gid AS prepared,
+       coalesce(a.usename, p.owner) AS username,
+       coalesce(nullif(a.application_name, ''), a.backend_type) AS application,
+       clock_timestamp() - coalesce(a.xact_start, p.prepared) AS age,
+       w.writes AS holds_rows,
+       h.leaves <> '{}' AS holds_truncate,
+       h.leaves
+  FROM holder h
+  LEFT JOIN pg_stat_activity a ON a.pid = h.pid
+  -- A prepared transaction has no process; its lock on its own id tells which one it is.
+  LEFT JOIN lock x ON h.pid IS NULL AND x.locktype = 'transactionid'
+                  AND x.virtualtransaction = h.virtualtransaction
+  LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
+ CROSS JOIN LATERAL (SELECT h.writes AND coalesce(a.backend_xid, x.transactionid) IS NOT NULL) AS w (writes)
+ WHERE w.writes OR h.leaves <> '{}';
+
+COMMENT ON VIEW outbox.blocker IS
+    'Other transactions that hold events back by not having ended, or hold the TRUNCATE of a leaf';
+COMMENT ON COLUMN outbox.blocker.pid IS 'Server process; NULL: a prepared transaction';
+COMMENT ON COLUMN outbox.blocker.prepared IS 'Name of the prepared transaction, for COMMIT or ROLLBACK PREPARED';
+COMMENT ON COLUMN outbox.blocker.username IS 'Its user';
+COMMENT ON COLUMN outbox.blocker.application IS 'Its application_name, or the kind of server process';
+COMMENT ON COLUMN outbox.blocker.age IS
+    'Age of the transaction; NULL where the asking role may not see it (pg_monitor may)';
+COMMENT ON COLUMN outbox.blocker.holds_rows IS
+    'True: it has a transaction id and writes to outbox.event; what it wrote waits for its end';
+COMMENT ON COLUMN outbox.blocker.holds_truncate IS 'True: it has a lock on a leaf';
+COMMENT ON COLUMN outbox.blocker.leaves IS 'The leaves that it has locked; those cannot be emptied';
+
+-- The other columns of event_status are those of the tables.
+DO $columns$
+DECLARE
+    c record;
+BEGIN
+    FOR c IN
+        SELECT v.attname, coalesce(col_description('outbox.event'::regclass, e.attnum),
+                                   col_description('outbox.held'::regclass, h.attnum)) AS said
+          FROM pg_attribute v
+          LEFT JOIN pg_attribute e ON e.attrelid = 'outbox.event'::regclass AND e.attname = v.attname
+          LEFT JOIN pg_attribute h ON h.attrelid = 'outbox.held'::regclass AND h.attname = v.attname
+         WHERE v.attrelid = 'outbox.event_status'::regclass AND v.attnum > 0
+           AND col_description(v.attrelid, v.attnum) IS NULL
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN outbox.event_status.%I IS %L', c.attname, c.said);
+    END LOOP;
+END
+$columns$;
+COMMENT ON COLUMN outbox.backlog.topic IS 'Kafka topic';
+
+
+-- Functions ---------------------------------------------------------------------------------------
+
+-- No RETURNING: that would ask for SELECT, which writers do not have. Function names are qualified
+-- because the body runs with the caller's search_path.
+CREATE FUNCTION outbox.append(
+    topic text, key bytea, type text, payload bytea, headers jsonb DEFAULT NULL,
+    schema_version integer DEFAULT 1, content_type text DEFAULT NULL, event_id uuid DEFAULT NULL,
+    available_at timestamptz DEFAULT NULL
+) RETURNS uuid LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $body$
+#variable_conflict use_variable
+BEGIN
+    event_id := coalesce(event_id, pg_catalog.gen_random_uuid());
+    IF pg_catalog.jsonb_typeof(headers) = 'object' THEN
+        -- jsonb_each keeps values that are not strings, so that the table refuses them.
+        headers := (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(h.name, h.value))
+                      FROM pg_catalog.jsonb_each(headers) AS h (name, value));
+    END IF;
+    INSERT INTO outbox.event (event_id, schema_version, topic, key, type, content_type, payload, headers,
+                              available_at)
+    VALUES (event_id, schema_version, topic, key, type, content_type, payload, headers, available_at);
+    RETURN event_id;
+END
+$body$;
+
+CREATE FUNCTION outbox.append_json(
+    topic text, key text, type text, payload jsonb, headers jsonb DEFAULT NULL,
+    schema_version integer DEFAULT 1, content_type text DEFAULT 'application/json',
+    event_id uuid DEFAULT NULL, available_at timestamptz DEFAULT NULL
+) RETURNS uuid LANGUAGE plpgsql VOLATILE SECURITY INVOKER AS $body$
+BEGIN
+    RETURN outbox.append(topic, pg_catalog.convert_to(key, 'UTF8'), type,
+                         pg_catalog.convert_to(payload::pg_catalog.text, 'UTF8'), headers,
+                         schema_version, content_type, event_id, available_at);
+END
+$body$;
+
+-- ONLY: events come in through the root, so its default is the one that counts, and no leaf need be
+-- locked. The new default must stay a pure expression of now().
+CREATE FUNCTION outbox.set_bucket_period(period interval) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $body$
+DECLARE
+    seconds double precision := date_part('epoch', period);
+BEGIN
+    -- Months and years have no fixed length.
+    IF period IS NULL OR seconds < 1 OR seconds > 315360000 OR seconds <> floor(seconds)
+       OR date_part('year', period) <> 0 OR date_part('month', period) <> 0 THEN
+        RAISE EXCEPTION 'outbox: bucket period % is not allowed', coalesce(period::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Give whole seconds, minutes, hours or days: at least 1 second, at most 3650 days.';
+    END IF;
+    EXECUTE format(
+        'ALTER TABLE ONLY outbox.event ALTER COLUMN bucket SET DEFAULT '
+        '((floor(date_part(''epoch'', now()))::bigint / %s) & 7)::smallint', seconds::bigint);
+END
+$body$;
+
+REVOKE ALL ON FUNCTION outbox.append(text, bytea, text, bytea, jsonb, integer, text, uuid, timestamptz),
+                       outbox.append_json(text, text, text, jsonb, jsonb, integer, text, uuid, timestamptz),
+                       outbox.set_bucket_period(interval),
+                       outbox.backlog_now() FROM PUBLIC;
+
+COMMENT ON FUNCTION outbox.append(text, bytea, text, bytea, jsonb, integer, text, uuid, timestamptz) IS
+    'Store an event with the current transaction and return its event_id. headers: an array of '
+    '[name, value] pairs, or an object (in the order of jsonb). A direct INSERT is as good';
+COMMENT ON FUNCTION outbox.append_json(text, text, text, jsonb, jsonb, integer, text, uuid, timestamptz) IS
+    'The same with a text key, sent as UTF-8, and a JSON payload. SQL NULL payload: a tombstone';
+COMMENT ON FUNCTION outbox.backlog_now() IS
+    'What the view backlog shows; with the rights of the caller, who therefore needs EXECUTE on it';
+COMMENT ON FUNCTION outbox.set_bucket_period(interval) IS
+    'How long events go to one bucket of the ring (1 day at first). Owner only; locks outbox.event for a moment';
+
+
+-- First rows --------------------------------------------------------------------------------------
+
+INSERT INTO outbox.relay (name) VALUES ('default');
+INSERT INTO outbox.schema_version (version, min_relay, breaking) VALUES (1, '0.1.0', true);

@@ -1,0 +1,114 @@
+-- roles.sql - optional: four roles for the outbox, and who may do what.
+--
+-- Purpose   outbox_owner (owns everything, for migrations), outbox_writer (append, nothing else),
+--           outbox_relay (for outbox-relay), outbox_monitor (the views). None can log in: grant them,
+--           as in GRANT outbox_writer TO my_service. A role that already exists is left as it is.
+-- Locks     ACCESS EXCLUSIVE on each table and view while its owner changes (first run only); GRANT
+--           takes no lock that appends or the relay would meet. All end with the transaction.
+-- Duration  Well under a second; nothing is scanned.
+-- Tables    The privileges and the owner of what 001_outbox.up.sql made. Roles are shared by all
+--           databases of the cluster, hence a file of its own.
+-- Needs     CREATEROLE (unless the roles exist), run by the role that ran 001 or by a superuser.
+-- Retry     Safe, and safe to run again: after later migrations, and in each database.
+-- Undo      DROP OWNED BY outbox_writer, outbox_relay, outbox_monitor; DROP ROLE ... in each database;
+--           outbox_owner after REASSIGN OWNED.
+
+SET LOCAL lock_timeout = '2s';
+SET LOCAL statement_timeout = '60s';
+
+DO $roles$
+DECLARE
+    r record;
+BEGIN
+    IF to_regclass('outbox.event') IS NULL THEN
+        RAISE EXCEPTION 'outbox: not installed in database "%", run 001_outbox.up.sql first', current_database()
+            USING ERRCODE = 'undefined_table';
+    END IF;
+    FOR r IN
+        SELECT * FROM (VALUES
+            ('outbox_owner', 'Owns schema outbox and all in it; for migrations'),
+            ('outbox_writer', 'May append to the outbox: no reading, no changing'),
+            ('outbox_relay', 'What outbox-relay needs'),
+            ('outbox_monitor', 'May read the views of the outbox')) AS v (name, said)
+         WHERE NOT EXISTS (SELECT FROM pg_roles p WHERE p.rolname = v.name)
+    LOOP
+        EXECUTE format('CREATE ROLE %I NOLOGIN', r.name);
+        EXECUTE format('COMMENT ON ROLE %I IS %L', r.name, r.said);
+    END LOOP;
+END
+$roles$;
+
+-- Whoever is no superuser must be a member of the new owner to hand something over, and stays one,
+-- so that it can run later migrations.
+DO $owner$
+DECLARE
+    r record;
+BEGIN
+    IF NOT pg_has_role('outbox_owner', 'USAGE') THEN
+        EXECUTE format('GRANT outbox_owner TO %I', current_user);
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = 'outbox' AND n.nspowner = 'outbox_owner'::regrole) THEN
+        ALTER SCHEMA outbox OWNER TO outbox_owner;
+    END IF;
+    FOR r IN
+        SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name
+          FROM pg_class c
+         WHERE c.relnamespace = 'outbox'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+           AND c.relowner <> 'outbox_owner'::regrole
+        UNION ALL
+        SELECT 'FUNCTION', p.oid::regprocedure::text
+          FROM pg_proc p
+         WHERE p.pronamespace = 'outbox'::regnamespace AND p.proowner <> 'outbox_owner'::regrole
+    LOOP
+        EXECUTE format('ALTER %s %s OWNER TO outbox_owner', r.kind, r.name);
+    END LOOP;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE NOTICE 'outbox: the owner stays as it is (%)', SQLERRM;
+END
+$owner$;
+
+GRANT USAGE ON SCHEMA outbox TO outbox_writer, outbox_relay, outbox_monitor;
+GRANT SELECT ON outbox.schema_version TO outbox_writer, outbox_relay, outbox_monitor;
+
+-- Writer: the public columns only. bucket, id, xid and created_at are the database's.
+GRANT INSERT (topic, key, type, schema_version, content_type, payload, headers, event_id, available_at)
+    ON outbox.event TO outbox_writer;
+GRANT EXECUTE ON FUNCTION
+    outbox.append(text, bytea, text, bytea, jsonb, integer, text, uuid, timestamptz),
+    outbox.append_json(text, text, text, jsonb, jsonb, integer, text, uuid, timestamptz) TO outbox_writer;
+
+-- Relay: reads events and marks them. It empties a bucket by moving what is held to event_kept and
+-- truncating both leaves; TRUNCATE also allows the lock that goes before. No UPDATE or DELETE on
+-- events and marks.
+GRANT SELECT ON outbox.event, outbox.sent, outbox.held, outbox.relay TO outbox_relay;
+GRANT INSERT ON outbox.sent TO outbox_relay;
+GRANT INSERT, UPDATE, DELETE ON outbox.held TO outbox_relay;
+GRANT INSERT, UPDATE ON outbox.relay TO outbox_relay;
+GRANT SELECT, TRUNCATE ON
+    outbox.event_0, outbox.event_1, outbox.event_2, outbox.event_3, outbox.event_4,
+    outbox.event_5, outbox.event_6, outbox.event_7, outbox.event_kept,
+    outbox.sent_0, outbox.sent_1, outbox.sent_2, outbox.sent_3, outbox.sent_4,
+    outbox.sent_5, outbox.sent_6, outbox.sent_7, outbox.sent_kept TO outbox_relay;
+GRANT INSERT ON outbox.event_kept TO outbox_relay;
+
+-- Monitor: the views, which the relay's status commands read too. backlog runs with the rights of
+-- the caller, so it needs the columns that it looks at; none holds business data but the topic.
+GRANT SELECT ON outbox.event_status, outbox.backlog, outbox.blocker TO outbox_monitor, outbox_relay;
+GRANT EXECUTE ON FUNCTION outbox.backlog_now() TO outbox_monitor, outbox_relay;
+GRANT SELECT (id, xid, bucket, topic, created_at, available_at) ON outbox.event TO outbox_monitor;
+GRANT SELECT (id, bucket) ON outbox.sent TO outbox_monitor;
+GRANT SELECT (id, bucket, topic, state, next_attempt_at) ON outbox.held TO outbox_monitor;
+GRANT SELECT (name, cursor_id, cursor_snapshot, floor_id) ON outbox.relay TO outbox_monitor;
+
+-- The age of other roles' transactions in outbox.blocker.
+DO $monitor$
+BEGIN
+    IF NOT pg_has_role('outbox_monitor', 'pg_monitor', 'MEMBER') THEN
+        GRANT pg_monitor TO outbox_monitor;
+    END IF;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE NOTICE 'outbox: pg_monitor was not granted to outbox_monitor (%); outbox.blocker shows no age', SQLERRM;
+END
+$monitor$;

@@ -1,0 +1,716 @@
+#!/usr/bin/env bash
+# sql.sh - the SQL files, run and tried on a private PostgreSQL.
+#
+# Prints "ok - name" or "not ok - name: why" per case; exits 1 if any failed. PG_BINDIR chooses the
+# server's version; psql comes from PATH. Cases that need pg_dump are skipped, with the reason, where
+# it is older than the server.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source=tests/tools/lib.sh
+. "$root/tests/tools/lib.sh"
+up=$root/sql/001_outbox.up.sql
+down=$root/sql/001_outbox.down.sql
+roles=$root/sql/roles.sql
+pg=$root/tests/tools/pg
+work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-sql.XXXXXX")
+failed=0
+sessions=()
+db=outbox
+as=
+
+finish() {
+    local pid
+    for pid in ${sessions[@]+"${sessions[@]}"}; do
+        end_process "$pid"
+    done
+    "$pg" remove "$work/pg" >/dev/null || true
+    rm -rf "$work"
+}
+trap finish EXIT
+
+# --- Rig ----------------------------------------------------------------------------------------
+
+ok() { printf 'ok - %s\n' "$1"; }
+
+not_ok() {
+    printf 'not ok - %s: %s\n' "$1" "${2//$'\n'/ | }"
+    failed=1
+}
+
+# The test role is called outbox too, so the default search_path would hide a name left unqualified.
+options() { printf '%s' "-c search_path=public -c client_min_messages=warning ${as:+-c role=$as}"; }
+
+# run ARGS...: psql on database $db, as role $as when that is set.
+run() {
+    PGOPTIONS=$(options) \
+        psql -XqAt -v ON_ERROR_STOP=1 -d "$base dbname=$db" "$@"
+}
+
+q() { run -c "$1"; }
+apply() { run -1 -f "$1"; }
+
+# is NAME EXPECTED ACTUAL
+is() {
+    if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "expected '$2', got '$3'"; fi
+}
+
+# gives NAME EXPECTED SQL
+gives() {
+    local got
+    got=$(q "$3" 2>&1) || true
+    is "$1" "$2" "$got"
+}
+
+# works NAME COMMAND...
+works() {
+    local name=$1 got
+    shift
+    if got=$("$@" 2>&1); then ok "$name"; else not_ok "$name" "$got"; fi
+}
+
+# refuses NAME PATTERN COMMAND...: it fails, and says what the pattern (a glob) says
+refuses() {
+    local name=$1 pattern=$2 got
+    shift 2
+    if got=$("$@" 2>&1); then
+        not_ok "$name" "was accepted"
+    # shellcheck disable=SC2053 # the right side is a pattern
+    elif [[ $got == *$pattern* ]]; then
+        ok "$name"
+    else
+        not_ok "$name" "said: $got"
+    fi
+}
+
+fresh() {
+    db=$1
+    "$pg" createdb "$work/pg" "$db" >/dev/null
+}
+
+# The catalogue rows of the schema with their versions: equal means that nothing was touched.
+fingerprint() {
+    q "select md5(string_agg(t, ',' order by t)) from (
+         select format('%s %s %s', oid, xmin, relacl) t from pg_class where relnamespace = 'outbox'::regnamespace
+         union all select format('%s %s', oid, xmin) from pg_proc where pronamespace = 'outbox'::regnamespace
+         union all select format('%s %s %s', objoid, objsubid, xmin) from pg_description
+         union all select format('%s %s', name, xmin) from outbox.relay
+         union all select format('%s %s', version, xmin) from outbox.schema_version) x"
+}
+
+# talk NAME: a psql in the background that takes SQL through tell, with NAME as application_name.
+talk() {
+    mkfifo "$work/$1.in"
+    PGOPTIONS=$(options) PGAPPNAME=$1 psql -XqAt -d "$base dbname=$db" \
+        <"$work/$1.in" >"$work/$1.out" 2>&1 &
+    sessions+=("$!")
+    printf -v "pid_$1" '%s' "$!"
+    exec {fd}>"$work/$1.in"
+    printf -v "fd_$1" '%s' "$fd"
+}
+
+tell() {
+    local fd=fd_$1
+    printf '%s\n' "$2" >&"${!fd}"
+}
+
+# hush NAME: ends the session. Later sessions inherited the pipe, so closing it alone would not do.
+hush() {
+    local fd=fd_$1 pid=pid_$1
+    tell "$1" '\q'
+    fd=${!fd}
+    exec {fd}>&-
+    wait "${!pid}" || true
+    rm -f "$work/$1.in"
+}
+
+# said NAME WORD: the session has printed WORD on a line of its own.
+said() { grep -qx "$2" "$work/$1.out"; }
+
+state_of() { q "select coalesce(wait_event_type, '') from pg_stat_activity where application_name = '$1'"; }
+waits() { [[ $(state_of "$1") == Lock ]]; }
+
+# --- Cases --------------------------------------------------------------------------------------
+
+test_install() {
+    refuses "up_outside_a_transaction_is_refused" "must run in one transaction" run -f "$up"
+    gives "refused_up_leaves_nothing" "" "select to_regnamespace('outbox')"
+    works "up_by_psql" apply "$up"
+    gives "up_records_its_version" "1|0.1.0|t" "select version, min_relay, breaking from outbox.schema_version"
+    gives "up_makes_the_default_stream" "default|0|0" "select name, epoch, cursor_id from outbox.relay"
+    local before
+    before=$(fingerprint)
+    refuses "up_again_is_refused" "already installed" apply "$up"
+    is "up_again_changes_nothing" "$before" "$(fingerprint)"
+    gives "all_leaves_exist" "18" "select count(*) from pg_inherits
+        where inhparent in ('outbox.event'::regclass, 'outbox.sent'::regclass)"
+    gives "event_begins_with_xid_then_id" "xid,id,created_at,bucket,event_id,schema_version,topic,key,type,content_type,payload,headers,available_at" \
+        "select string_agg(attname, ',' order by attnum) from pg_attribute where attrelid = 'outbox.event'::regclass and attnum > 0"
+    gives "id_sequence_has_cache_1" "1" "select seqcache from pg_sequence where seqrelid = 'outbox.event_id_seq'::regclass"
+    gives "event_has_two_indexes" "event_id_idx,event_xid_id_idx" \
+        "select string_agg(indexname, ',' order by indexname) from pg_indexes where tablename = 'event'"
+    gives "every_relation_and_index_has_a_comment" "" "select string_agg(relname, ',') from pg_class c
+        where relnamespace = 'outbox'::regnamespace and relkind in ('r', 'p', 'v')
+          and obj_description(oid, 'pg_class') is null"
+    gives "every_column_has_a_comment" "" "select string_agg(c.oid::regclass || '.' || attname, ',')
+        from pg_attribute a join pg_class c on c.oid = attrelid
+        where relnamespace = 'outbox'::regnamespace and relkind in ('r', 'p', 'v') and not relispartition
+          and attnum > 0 and col_description(attrelid, attnum) is null"
+    gives "every_function_and_the_schema_have_a_comment" "t" "select bool_and(obj_description(oid, 'pg_proc') is not null)
+        and obj_description('outbox'::regnamespace, 'pg_namespace') is not null
+        from pg_proc where pronamespace = 'outbox'::regnamespace"
+    gives "functions_are_not_public" "0" "select count(*) from pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
+        where pronamespace = 'outbox'::regnamespace and a.grantee = 0"
+}
+
+test_multi_statement() {
+    local n
+    n=$(q "select count(*) from pg_depend where refobjid = 'outbox'::regnamespace")
+    fresh multi
+    works "up_as_one_multi_statement_query" q "$(<"$up")"
+    gives "up_as_one_query_makes_the_same" "$n" "select count(*) from pg_depend where refobjid = 'outbox'::regnamespace"
+    works "down_as_one_multi_statement_query" q "$(<"$down")"
+    gives "down_leaves_nothing" "" "select to_regnamespace('outbox')"
+    refuses "down_without_up_is_refused" "not installed" apply "$down"
+    db=outbox
+}
+
+# limit CONSTRAINT COLUMN GOOD BAD...: as SQL expressions; the other columns are fine.
+limit() {
+    local constraint=$1 column=$2 good=$3 bad sql columns="topic, type" values="'t', 'ty'"
+    shift 3
+    case $column in
+    topic) columns="type, topic" values="'ty'" ;;
+    type) columns="topic, type" values="'t'" ;;
+    *) columns="topic, type, $column" ;;
+    esac
+    sql="insert into outbox.event ($columns) values ($values, "
+    works "$constraint accepts $good" q "$sql $good)"
+    for bad in "$@"; do
+        refuses "$constraint refuses $bad" "\"$constraint\"" q "$sql $bad)"
+    done
+}
+
+test_limits() {
+    local e
+    limit event_topic_length topic "repeat('a', 249)" "''" "repeat('a', 250)"
+    limit event_topic_characters topic "'Az09._-'" "'a b'" "'a/b'" "'ä'" "E'a\\n'"
+    limit event_topic_not_dots topic "'...'" "'.'" "'..'"
+    limit event_type_length type "repeat('ä', 127)" "''" "repeat('ä', 128)"
+    limit event_content_type_length content_type "repeat('a', 255)" "''" "repeat('a', 256)"
+    limit event_content_type_not_cloudevents content_type "'application/json'" "'application/cloudevents'" \
+        "'APPLICATION/CloudEvents+json; charset=UTF-8'" "'application/cloudevents-batch+json'"
+    limit event_schema_version_positive schema_version 1 0 -1
+    works "content_type may be null" q "insert into outbox.event (topic, type, content_type) values ('t', 'ty', null)"
+    for e in '[]' '[["a","b"]]' '[["a",""],["a","ü\n\""],["c","d"]]'; do
+        works "headers may be $e" q "insert into outbox.event (topic, type, headers) values ('t', 'ty', '$e')"
+    done
+    for e in '{}' '{"a":"b"}' '"a"' 1 null '["a","b"]' '[["a"]]' '[[]]' '[["a","b","c"]]' '[["","b"]]' '[["a","b"],["","b"]]' \
+        '[["a",1]]' '[[1,"a"]]' '[["a",null]]' '[["a",["b"]]]' '[[["a"],"b"]]' '[["a",{}]]' '[{"a":"b"}]' '[["a","b"],"c"]' \
+        '[["a","b"],1]' '[null]' '[["a","b"],["c"]]' '[["a","b"],["c",true]]' '[[["a","b"]]]' '[["a","b"],["c","d",null]]'; do
+        refuses "headers may not be $e" '"event_headers_pairs"' q "insert into outbox.event (topic, type, headers) values ('t', 'ty', '$e')"
+    done
+    refuses "topic may not be null" "null value" q "insert into outbox.event (type) values ('ty')"
+    refuses "type may not be null" "null value" q "insert into outbox.event (topic) values ('t')"
+    refuses "id may not be given" "identity column" q "insert into outbox.event (id, topic, type) values (1, 't', 'ty')"
+    for e in -2 8; do
+        refuses "bucket may not be $e" "no partition" q "insert into outbox.event (bucket, topic, type) values ($e, 't', 'ty')"
+    done
+    works "each bucket has a leaf" q "insert into outbox.event (bucket, topic, type) select b, 't', 'ty' from generate_series(-1, 7) b"
+    refuses "held refuses an unknown state" '"held_state_known"' q "insert into outbox.held (id, bucket, topic, state) values (1, 0, 't', 'sent')"
+    works "held takes a key of any length" q "insert into outbox.held (id, bucket, topic, key, state)
+        select 1, 0, 't', string_agg(sha256(i::text::bytea), ''), 'dead' from generate_series(1, 1000) i"
+    q "truncate outbox.event, outbox.held"
+}
+
+# The stored default, with now() replaced, against plain arithmetic.
+buckets_agree() {
+    q "do \$\$
+       declare e text := (select pg_get_expr(adbin, adrelid) from pg_attrdef where adrelid = 'outbox.event'::regclass
+                           and adnum = (select attnum from pg_attribute where attrelid = adrelid and attname = 'bucket'));
+               t text; got int; want int;
+       begin
+         if e !~ 'now\(\)' then raise exception 'not of now(): %', e; end if;
+         foreach t in array array['1970-01-01 00:00:00+00', '2024-02-29 23:59:59.5+00', '2026-01-01 23:59:59.999999+00',
+                                  '2026-01-02 00:00:00+00', '2026-01-02 00:00:00.000001+00', '2037-12-31 12:00:00.5+00'] loop
+           execute 'select ' || replace(e, 'now()', quote_literal(t) || '::timestamptz') into got;
+           want := (extract(epoch from date_trunc('second', t::timestamptz))::bigint / $1) % 8;
+           if got <> want then raise exception '% gives %, not %', t, got, want; end if;
+         end loop;
+       end \$\$"
+}
+
+test_bucket_period() {
+    local period
+    works "bucket_is_the_utc_day_modulo_8" buckets_agree 86400
+    # It must not need a lock on a leaf: a reader or a janitor may be there.
+    talk leafreader
+    tell leafreader "begin; lock table outbox.event_0 in access share mode; select 'locked';"
+    wait_until 10 said leafreader locked || true
+    works "set_bucket_period_takes_an_hour" q "select outbox.set_bucket_period('1 hour')"
+    hush leafreader
+    works "bucket_is_the_hour_modulo_8" buckets_agree 3600
+    gives "set_bucket_period_leaves_leaves_alone" "8" "select count(*) from pg_attrdef join pg_class c on c.oid = adrelid
+        where c.relname ~ '^event_[0-7]$' and pg_get_expr(adbin, adrelid) ~ '/ 86400'"
+    for period in "'0'" "'-1 hour'" "'1.5 seconds'" "'999 ms'" "'1 month'" "'1 year'" "'4000 days'" null; do
+        refuses "set_bucket_period_refuses_$period" "is not allowed" q "select outbox.set_bucket_period($period)"
+    done
+    q "create role stranger; grant usage on schema outbox to stranger; grant execute on function outbox.set_bucket_period(interval) to stranger"
+    as=stranger
+    refuses "set_bucket_period_is_for_the_owner" "must be owner" q "select outbox.set_bucket_period('1 hour')"
+    as=
+    q "revoke all on function outbox.set_bucket_period(interval) from stranger; revoke all on schema outbox from stranger; drop role stranger"
+    works "set_bucket_period_takes_a_day_again" q "select outbox.set_bucket_period('1 day')"
+    works "bucket_is_the_day_again" buckets_agree 86400
+}
+
+# xid_while_drawing STATEMENT SEQUENCE: stops the statement where it draws its id (ALTER SEQUENCE in an
+# open transaction holds nextval up) and prints whether it has a transaction id by then.
+xid_while_drawing() {
+    talk keeper
+    tell keeper "begin; alter sequence $2 maxvalue 9000000000000000; select 'kept';"
+    wait_until 10 said keeper kept
+    talk drawer
+    tell drawer "$1;"
+    wait_until 10 waits drawer
+    q "select backend_xid is not null from pg_stat_activity where application_name = 'drawer'"
+    tell keeper "rollback;"
+    hush keeper
+    hush drawer
+}
+
+test_xid_before_id() {
+    is "insert_has_its_xid_before_it_draws_its_id" t \
+        "$(xid_while_drawing "insert into outbox.event (topic, type) values ('t', 'ty')" outbox.event_id_seq)"
+    is "multi_row_insert_has_its_xid_first" t \
+        "$(xid_while_drawing "insert into outbox.event (type, topic) values ('ty', 'a'), ('ty', 'b')" outbox.event_id_seq)"
+    is "insert_select_has_its_xid_first" t \
+        "$(xid_while_drawing "insert into outbox.event (type, topic) select 'ty', 't' || i from generate_series(1, 3) i order by i desc" outbox.event_id_seq)"
+    is "append_has_its_xid_first" t \
+        "$(xid_while_drawing "select outbox.append('t', null, 'ty', null)" outbox.event_id_seq)"
+    is "copy_has_its_xid_first" t \
+        "$(xid_while_drawing "copy outbox.event (topic, type) from stdin;"$'\n'"t"$'\t'"ty"$'\n\\.\n' outbox.event_id_seq)"
+    # The control: with the columns the other way round the same probe says no.
+    q "create table control (id bigint generated always as identity, xid xid8 default pg_current_xact_id(), topic text)"
+    is "control_with_id_first_has_none" f "$(xid_while_drawing "insert into control (topic) values ('t')" control_id_seq)"
+    gives "paused_inserts_went_through" "8" "select count(*) from outbox.event"
+    q "drop table control; truncate outbox.event"
+}
+
+# A writer that has drawn its id and stands still is overtaken; whoever read past it must find it late.
+test_late_row() {
+    local seen
+    q "create function stall() returns trigger language plpgsql as \$\$
+       begin if new.topic = 'slow' then perform pg_advisory_xact_lock(7); end if; return new; end \$\$;
+       create trigger stall before insert on outbox.event for each row execute function stall()"
+    talk gate
+    tell gate "select pg_advisory_lock(7); select 'shut';"
+    wait_until 10 said gate shut
+    talk slow
+    tell slow "insert into outbox.event (topic, type) values ('slow', 'ty');"
+    wait_until 10 waits slow
+    q "insert into outbox.event (topic, type) values ('fast', 'ty')"
+    seen=$(q "select max(id) || ' ' || pg_current_snapshot() from outbox.event")
+    tell gate "select pg_advisory_unlock(7);"
+    hush gate
+    hush slow
+    q "drop function stall() cascade"
+    gives "overtaken_row_has_the_smaller_id_and_a_later_commit" "slow,fast" "select string_agg(topic, ',' order by id) from outbox.event"
+    gives "overtaken_row_is_one_of_the_late_conditions" "slow" "select topic from outbox.event
+        where id <= ${seen% *} and (xid >= pg_snapshot_xmax('${seen#* }') or xid in (select pg_snapshot_xip('${seen#* }')))"
+    q "update outbox.relay set cursor_id = ${seen% *}, cursor_snapshot = '${seen#* }'"
+    gives "overtaken_row_is_in_the_backlog" "slow|1|0|0" "select topic, pending, held, dead from outbox.backlog"
+    q "truncate outbox.event; update outbox.relay set cursor_id = 0, cursor_snapshot = default"
+}
+
+test_append() {
+    local id=00000000-0000-7000-8000-000000000001
+    gives "append_returns_the_given_id" "$id" \
+        "select outbox.append('t', '\x00ff', 'ty', '\x0001', '[[\"b\",\"1\"],[\"a\",\"2\"]]', 3, 'text/plain', '$id', '2030-01-01 00:00+00')"
+    gives "append_stores_every_column" "t|\\x00ff|ty|\\x0001|[[\"b\", \"1\"], [\"a\", \"2\"]]|3|text/plain|1893456000" \
+        "select topic, key, type, payload, headers, schema_version, content_type, extract(epoch from available_at)::bigint from outbox.event where event_id = '$id'"
+    gives "append_makes_an_id" "t" "select outbox.append('t', 'k', 'ty', 'p') is not null"
+    gives "append_returned_row_is_there" "1" "do \$\$ declare i uuid := outbox.append('v', 'k', 'ty', ''); begin
+        if not exists (select from outbox.event where event_id = i and payload = '' and schema_version = 1 and headers is null
+                       and content_type is null and available_at is null) then raise exception 'not there'; end if; end \$\$; select 1"
+    q "select outbox.append('u', null, 'ty', null)" >/dev/null
+    gives "append_null_payload_is_a_tombstone" "t|t" "select key is null, payload is null from outbox.event where topic = 'u'"
+    gives "append_turns_an_object_into_pairs" '[["a", "1"], ["bb", "2"]]' \
+        "do \$\$ begin perform outbox.append('o1', null, 'ty', null, headers => '{\"bb\":\"2\",\"a\":\"1\"}'); end \$\$;
+         select headers from outbox.event where topic = 'o1'"
+    refuses "append_refuses_object_values_that_are_no_strings" '"event_headers_pairs"' q "select outbox.append('t', null, 'ty', null, '{\"a\":1}')"
+    refuses "append_refuses_an_empty_name" '"event_headers_pairs"' q "select outbox.append('t', null, 'ty', null, '{\"\":\"b\"}')"
+    gives "append_takes_an_empty_object_as_none" "t" "do \$\$ begin perform outbox.append('o2', null, 'ty', null, '{}'); end \$\$;
+        select headers is null from outbox.event where topic = 'o2'"
+    refuses "append_refuses_a_bad_topic" '"event_topic_characters"' q "select outbox.append('a b', null, 'ty', null)"
+    gives "append_json_stores_utf8" '\x6bc3bc|{"a": "ü"}|application/json|2' "do \$\$ begin
+        perform outbox.append_json('j1', 'kü', 'ty', '{\"a\":\"ü\"}', schema_version => 2); end \$\$;
+        select key, convert_from(payload, 'UTF8'), content_type, schema_version from outbox.event where topic = 'j1'"
+    gives "append_json_null_is_a_tombstone_and_json_null_is_not" "|null" "do \$\$ begin
+        perform outbox.append_json('j2', null, 'ty', null); perform outbox.append_json('j2', null, 'ty', 'null'); end \$\$;
+        select string_agg(coalesce(convert_from(payload, 'UTF8'), ''), '|' order by id) from outbox.event where topic = 'j2'"
+    gives "append_json_takes_headers_and_id" "$id|[[\"a\", \"b\"]]" "do \$\$ begin
+        perform outbox.append_json('j3', 'k', 'ty', '1', '{\"a\":\"b\"}', event_id => '$id'); end \$\$;
+        select event_id, headers from outbox.event where topic = 'j3'"
+    gives "direct_insert_equals_append" "1" "do \$\$ begin perform outbox.append('d', 'k', 'ty', 'p', '[[\"a\",\"b\"]]', 2, 'text/plain', '$id', '2030-01-01');
+        insert into outbox.event (topic, key, type, schema_version, content_type, payload, headers, event_id, available_at)
+        values ('d', 'k', 'ty', 2, 'text/plain', 'p', '[[\"a\",\"b\"]]', '$id', '2030-01-01'); end \$\$;
+        select count(distinct to_jsonb(e) - 'id' - 'xid' - 'created_at') from outbox.event e where topic = 'd'"
+    gives "rolled_back_append_leaves_nothing" "0" "begin; do \$\$ begin perform outbox.append('r', null, 'ty', null); end \$\$; rollback;
+        select count(*) from outbox.event where topic = 'r'"
+    q "truncate outbox.event"
+}
+
+# may ROLE NAME SQL / may_not ROLE NAME SQL
+may() {
+    as=$1
+    works "$1 may $2" q "$3"
+    as=
+}
+
+may_not() {
+    as=$1
+    refuses "$1 may not $2" "denied" q "$3"
+    as=
+}
+
+test_roles() {
+    works "roles_by_psql" apply "$roles"
+    works "roles_again" apply "$roles"
+    gives "owner_owns_everything" "outbox_owner" "select string_agg(distinct o::regrole::text, ',') from (
+        select relowner from pg_class where relnamespace = 'outbox'::regnamespace
+        union select proowner from pg_proc where pronamespace = 'outbox'::regnamespace
+        union select nspowner from pg_namespace where nspname = 'outbox') x (o)"
+    gives "roles_cannot_log_in_and_have_comments" "4|0" "select count(*), count(*) filter (where rolcanlogin or rolsuper
+        or shobj_description(oid, 'pg_authid') is null) from pg_roles where rolname ~ '^outbox_'"
+    q "insert into outbox.event (bucket, topic, type) select b, 't', 'ty' from generate_series(0, 7) b"
+    test_writer
+    test_relay_role
+    test_monitor
+    q "truncate outbox.event, outbox.sent, outbox.held"
+}
+
+test_writer() {
+    local t
+    may outbox_writer "append" "select outbox.append('t', 'k', 'ty', 'p', '{\"a\":\"b\"}')"
+    may outbox_writer "append_json" "select outbox.append_json('t', 'k', 'ty', '{}')"
+    may outbox_writer "insert the public columns" "insert into outbox.event (topic, key, type, schema_version, content_type, payload, headers,
+        event_id, available_at) values ('t', 'k', 'ty', 1, 'text/plain', 'p', '[]', gen_random_uuid(), now())"
+    may outbox_writer "copy in" "copy outbox.event (topic, type) from stdin;"
+    may outbox_writer "read schema_version" "select * from outbox.schema_version"
+    may_not outbox_writer "see what it wrote" "insert into outbox.event (topic, type) values ('t', 'ty') returning id"
+    may_not outbox_writer "choose a bucket" "insert into outbox.event (topic, type, bucket) values ('t', 'ty', 1)"
+    may_not outbox_writer "choose an xid" "insert into outbox.event (topic, type, xid) values ('t', 'ty', '1')"
+    may_not outbox_writer "choose created_at" "insert into outbox.event (topic, type, created_at) values ('t', 'ty', now())"
+    may_not outbox_writer "choose an id" "insert into outbox.event (topic, type, id) overriding system value values ('t', 'ty', 1)"
+    may_not outbox_writer "insert into a leaf" "insert into outbox.event_0 (topic, type) values ('t', 'ty')"
+    for t in event event_0 sent sent_0 held relay event_status backlog blocker; do
+        may_not outbox_writer "read $t" "select * from outbox.$t"
+    done
+    may_not outbox_writer "update events" "update outbox.event set topic = 'x'"
+    may_not outbox_writer "delete events" "delete from outbox.event"
+    may_not outbox_writer "truncate events" "truncate outbox.event"
+    may_not outbox_writer "mark" "insert into outbox.sent (id, bucket) values (1, 0)"
+    may_not outbox_writer "hold" "insert into outbox.held (id, bucket, topic, state) values (1, 0, 't', 'dead')"
+    may_not outbox_writer "lead" "update outbox.relay set epoch = 1"
+    may_not outbox_writer "use the sequence" "select nextval('outbox.event_id_seq')"
+    may_not outbox_writer "set the period" "select outbox.set_bucket_period('1 hour')"
+    may_not outbox_writer "create in the schema" "create table outbox.x ()"
+}
+
+test_relay_role() {
+    local t
+    for t in event event_3 event_kept sent sent_3 held relay schema_version event_status backlog blocker; do
+        may outbox_relay "read $t" "select * from outbox.$t"
+    done
+    may outbox_relay "mark twice" "insert into outbox.sent (bucket, id, kafka_partition, kafka_offset) select bucket, id, 0, id from outbox.event
+        on conflict do nothing; insert into outbox.sent (bucket, id) select bucket, id from outbox.event on conflict do nothing"
+    gives "marking_twice_keeps_the_first" "0" "select count(*) from outbox.sent where kafka_offset is null"
+    may outbox_relay "hold, change and let go" "insert into outbox.held (id, bucket, topic, state) select id, bucket, topic, 'dead' from outbox.event where bucket = 3
+        on conflict (id) do update set attempts = 1; update outbox.held set attempts = 2; delete from outbox.held where id < 0"
+    may outbox_relay "take the lease" "update outbox.relay set epoch = epoch + 1, owner = 'me', cursor_snapshot = pg_current_snapshot();
+        insert into outbox.relay (name) values ('other')"
+    # A row with its own id goes to a leaf: allowed there, with the same words, in every version.
+    may outbox_relay "empty a bucket" "begin; set local lock_timeout = '2s';
+        lock table outbox.event_3, outbox.sent_3 in access exclusive mode;
+        insert into outbox.event_kept overriding system value
+            select e.xid, e.id, e.created_at, -1, e.event_id, e.schema_version, e.topic, e.key, e.type, e.content_type, e.payload, e.headers, e.available_at
+            from outbox.event_3 e join outbox.held h on h.id = e.id;
+        update outbox.held set bucket = -1 where bucket = 3;
+        truncate outbox.event_3, outbox.sent_3; commit"
+    gives "emptied_bucket_left_what_is_held" "dead|-1" "select distinct state, bucket from outbox.event_status where id in (select id from outbox.held)"
+    may outbox_relay "empty the kept" "truncate outbox.event_kept, outbox.sent_kept"
+    may_not outbox_relay "append" "select outbox.append('t', null, 'ty', null)"
+    may_not outbox_relay "insert events" "insert into outbox.event (topic, type) values ('t', 'ty')"
+    may_not outbox_relay "update events" "update outbox.event set topic = 'x'"
+    may_not outbox_relay "delete events" "delete from outbox.event"
+    may_not outbox_relay "truncate all events" "truncate outbox.event"
+    may_not outbox_relay "update marks" "update outbox.sent set kafka_offset = 1"
+    may_not outbox_relay "delete marks" "delete from outbox.sent"
+    may_not outbox_relay "drop the stream" "delete from outbox.relay"
+    may_not outbox_relay "change schema_version" "update outbox.schema_version set version = 2"
+    may_not outbox_relay "set the period" "select outbox.set_bucket_period('1 hour')"
+}
+
+test_monitor() {
+    local t
+    for t in event_status backlog blocker schema_version; do
+        may outbox_monitor "read $t" "select * from outbox.$t"
+    done
+    gives "monitor_is_in_pg_monitor" "t" "select pg_has_role('outbox_monitor', 'pg_monitor', 'member')"
+    may_not outbox_monitor "read payloads" "select payload from outbox.event"
+    may_not outbox_monitor "read headers" "select headers from outbox.event_0"
+    may_not outbox_monitor "read keys of held" "select key from outbox.held"
+    may_not outbox_monitor "append" "select outbox.append('t', null, 'ty', null)"
+    may_not outbox_monitor "insert events" "insert into outbox.event (topic, type) values ('t', 'ty')"
+    may_not outbox_monitor "mark" "insert into outbox.sent (id, bucket) values (1, 0)"
+    may_not outbox_monitor "hold" "delete from outbox.held"
+    may_not outbox_monitor "lead" "update outbox.relay set epoch = 1"
+    may_not outbox_monitor "truncate" "truncate outbox.event_0"
+}
+
+test_status_views() {
+    q "insert into outbox.event (topic, key, type, available_at) values
+         ('a', 'pending', 'ty', null), ('a', 'later', 'ty', now() + '1 day'), ('a', 'sent', 'ty', null), ('a', 'sent+held', 'ty', null),
+         ('b', 'retrying', 'ty', null), ('b', 'blocked', 'ty', null), ('b', 'paused', 'ty', null), ('b', 'scheduled', 'ty', now() + '1 day'),
+         ('b', 'dead', 'ty', null), ('c', 'dead', 'ty', null);
+       insert into outbox.held (id, bucket, topic, key, state, attempts, error)
+         select id, bucket, topic, key, case convert_from(key, 'UTF8') when 'sent+held' then 'retrying' else convert_from(key, 'UTF8') end, 4, 'why'
+         from outbox.event where convert_from(key, 'UTF8') not in ('pending', 'later', 'sent');
+       insert into outbox.sent (bucket, id, kafka_partition, kafka_offset) select bucket, id, 5, 77 from outbox.event where key in ('sent', 'sent+held')"
+    gives "event_status_shows_each_state" \
+        "pending:pending later:scheduled sent:sent sent+held:sent retrying:retrying blocked:blocked paused:paused scheduled:scheduled dead:dead dead:dead" \
+        "select string_agg(convert_from(key, 'UTF8') || ':' || state, ' ' order by id) from outbox.event_status"
+    gives "event_status_shows_where_it_went" "5|77|t" "select kafka_partition, kafka_offset, sent_at is not null from outbox.event_status where key = 'sent'"
+    gives "event_status_shows_why" "4|why" "select attempts, error from outbox.event_status where key = 'blocked'"
+    gives "backlog_counts_per_topic" "a|2|0|0|t b|0|4|1|t c|0|0|1|" \
+        "select string_agg(format('%s|%s|%s|%s|%s', topic, pending, held, dead, oldest_age between '0' and '1 minute'), ' ' order by topic) from outbox.backlog"
+    q "update outbox.relay set cursor_id = (select max(id) from outbox.event), cursor_snapshot = pg_current_snapshot()"
+    gives "backlog_looks_after_the_cursor_only" "b|0|4|1 c|0|0|1" \
+        "select string_agg(format('%s|%s|%s|%s', topic, pending, held, dead), ' ' order by topic) from outbox.backlog"
+    q "insert into outbox.event (topic, type) values ('late', 'ty'); update outbox.relay set cursor_id = cursor_id + 1"
+    gives "backlog_counts_what_came_after_the_snapshot" "1" "select pending from outbox.backlog where topic = 'late'"
+    q "insert into outbox.sent (bucket, id) select bucket, id from outbox.event where topic = 'late'"
+    gives "backlog_drops_what_was_sent" "0" "select count(*) from outbox.backlog where topic = 'late'"
+    q "delete from outbox.sent where id = (select max(id) from outbox.event); update outbox.relay set floor_id = cursor_id"
+    gives "backlog_leaves_out_what_lies_below_the_floor" "0" "select count(*) from outbox.backlog where topic = 'late'"
+    q "delete from outbox.held; insert into outbox.held (id, bucket, topic, state, next_attempt_at) values (1, 0, 's', 'scheduled', now() - interval '1 hour')"
+    gives "backlog_ages_what_is_overdue" "t" "select oldest_age between '1 hour' and '2 hours' from outbox.backlog where topic = 's'"
+    q "truncate outbox.event, outbox.sent, outbox.held; update outbox.relay set cursor_id = 0, floor_id = 0, cursor_snapshot = default"
+}
+
+# With many events done the view reads a handful of blocks.
+test_backlog_is_cheap() {
+    local blocks
+    q "insert into outbox.event (bucket, topic, key, type) select 1, 'done', int4send(i), 'ty' from generate_series(1, 200000) i;
+       insert into outbox.sent (bucket, id) select bucket, id from outbox.event"
+    q "update outbox.relay set cursor_id = (select max(id) from outbox.event), cursor_snapshot = pg_current_snapshot()"
+    q "insert into outbox.event (bucket, topic, type) select 1, 'open', 'ty' from generate_series(1, 10) i"
+    for blocks in unanalysed analysed; do
+        [[ $blocks == unanalysed ]] || q "analyze outbox.event; analyze outbox.sent"
+        gives "backlog_is_right_with_many_done_$blocks" "open|10" "select topic, pending from outbox.backlog"
+        # Asked twice, because the first time in a session reads the catalogue as well.
+        is "backlog_reads_few_blocks_with_many_done_$blocks" t "$(q "select count(*) from outbox.backlog; explain (analyze, buffers, costs off, timing off, summary off)
+            select * from outbox.backlog" | awk -F'hit=|read=' '/Buffers: shared/ && !n++ { t = $2 + $3; print (t < 500 ? "t" : t) }')"
+    done
+    q "truncate outbox.event, outbox.sent; update outbox.relay set cursor_id = 0, cursor_snapshot = default"
+}
+
+test_blocker() {
+    gives "blocker_is_empty_without_transactions" "0" "select count(*) from outbox.blocker"
+    talk writer
+    tell writer "begin; insert into outbox.event (topic, type) values ('t', 'ty'); select 'wrote';"
+    wait_until 10 said writer wrote || true
+    gives "blocker_shows_a_writer" "writer|outbox|t|t|1|t" \
+        "select application, username, holds_rows, holds_truncate, cardinality(leaves), age > '0' from outbox.blocker"
+    talk reader
+    tell reader "begin; select count(*) from outbox.sent_5; select 'read';"
+    wait_until 10 said reader read || true
+    gives "blocker_shows_a_reader_of_a_leaf" "reader|f|t|{sent_5}" \
+        "select application, holds_rows, holds_truncate, leaves from outbox.blocker where application = 'reader'"
+    as=outbox_monitor
+    gives "blocker_tells_the_monitor_the_age" "2" "select count(age) from outbox.blocker"
+    as=outbox_relay
+    gives "blocker_tells_the_relay_who" "reader,writer" "select string_agg(application, ',' order by application) from outbox.blocker"
+    as=
+    tell writer "prepare transaction 'stuck';"
+    hush writer
+    hush reader
+    gives "blocker_shows_a_prepared_transaction" "|stuck|outbox|t|t|1|t" \
+        "select pid, prepared, username, holds_rows, holds_truncate, cardinality(leaves), age > '0' from outbox.blocker"
+    "$pg" restart "$work/pg"
+    gives "blocker_shows_it_after_a_restart" "|stuck|t|1" "select pid, prepared, holds_rows, cardinality(leaves) from outbox.blocker"
+    q "rollback prepared 'stuck'"
+    gives "blocker_forgets_them" "0" "select count(*) from outbox.blocker"
+}
+
+test_down() {
+    local before
+    q "insert into outbox.event (topic, type) select 't', 'ty' from generate_series(1, 6);
+       insert into outbox.sent (bucket, id) select bucket, id from outbox.event order by id limit 1;
+       insert into outbox.held (id, bucket, topic, state) select id, bucket, topic, 'retrying' from outbox.event order by id offset 3 limit 1;
+       insert into outbox.held (id, bucket, topic, state) select id, bucket, topic, 'dead' from outbox.event order by id offset 4 limit 2"
+    before=$(fingerprint)
+    refuses "down_counts_what_would_be_lost" "2 unsent, 1 held and 2 dead" apply "$down"
+    refuses "down_says_what_to_do" "outbox-relay --once" apply "$down"
+    is "refused_down_changes_nothing" "$before" "$(fingerprint)"
+    q "insert into outbox.sent (bucket, id) select bucket, id from outbox.event where id not in (select id from outbox.held) on conflict do nothing"
+    refuses "down_refuses_with_held_ones_only" "0 unsent, 1 held and 2 dead" apply "$down"
+    q "delete from outbox.held where state = 'retrying'; insert into outbox.sent (bucket, id) select bucket, id from outbox.event where id not in (select id from outbox.held) on conflict do nothing"
+    refuses "down_refuses_with_dead_ones_only" "0 unsent, 0 held and 2 dead" apply "$down"
+    q "insert into outbox.sent (bucket, id) select bucket, id from outbox.event on conflict do nothing"
+    refuses "down_outside_a_transaction_is_refused" "must run in one transaction" run -f "$down"
+    talk writer
+    tell writer "begin; insert into outbox.event (topic, type) values ('t', 'ty'); select 'wrote';"
+    wait_until 10 said writer wrote || true
+    refuses "down_does_not_wait_for_writers" "lock timeout" apply "$down"
+    tell writer "rollback;"
+    hush writer
+    q "create table outbox.mine ()"
+    works "down_works_when_all_is_sent" apply "$down"
+    gives "down_leaves_what_is_not_its_own" "mine" "select string_agg(relname, ',') from pg_class where relnamespace = 'outbox'::regnamespace"
+    works "up_after_down" apply "$up"
+    works "roles_after_down" apply "$roles"
+    q "drop table outbox.mine"
+    works "down_again" apply "$down"
+    gives "down_takes_the_schema_when_empty" "" "select to_regnamespace('outbox')"
+    works "up_once_more" apply "$up"
+    works "roles_once_more" apply "$roles"
+}
+
+# A transaction that commits after the count and before the lock must not be lost.
+test_down_race() {
+    fresh race
+    apply "$up"
+    q "create function nap() returns int language plpgsql volatile as \$\$ begin
+         perform pg_advisory_lock(8); perform pg_advisory_unlock(8); return 1; end \$\$"
+    talk gate
+    tell gate "select pg_advisory_lock(8); select 'shut';"
+    wait_until 10 said gate shut || true
+    sed 's/^ *LOCK TABLE outbox.event/        PERFORM nap();\n&/' "$down" >"$work/slow_down.sql"
+    apply "$work/slow_down.sql" >"$work/race.out" 2>&1 &
+    local pid=$!
+    wait_until 10 naps || true
+    q "insert into outbox.event (topic, type) values ('t', 'ty')"
+    tell gate "select pg_advisory_unlock(8);"
+    hush gate
+    if wait "$pid"; then
+        not_ok "down_sees_what_came_after_its_count" "it dropped everything"
+    else
+        is "down_sees_what_came_after_its_count" 1 "$(grep -c '1 unsent, 0 held and 0 dead' "$work/race.out")"
+    fi
+    db=outbox
+}
+
+naps() { [[ $(q "select count(*) from pg_locks where locktype = 'advisory' and not granted") == 1 ]]; }
+
+test_unprivileged() {
+    q "create role app; create role guest; create role admin createrole"
+    fresh unprivileged
+    q "revoke all on database unprivileged from public; grant create, connect on database unprivileged to app"
+    as=app
+    works "up_with_create_on_the_database_only" apply "$up"
+    works "append_by_the_unprivileged_owner" q "select outbox.append('t', 'k', 'ty', 'p')"
+    works "views_for_the_unprivileged_owner" q "select * from outbox.event_status; select * from outbox.backlog; select * from outbox.blocker"
+    works "set_bucket_period_for_the_unprivileged_owner" q "select outbox.set_bucket_period('2 days')"
+    works "roles_that_exist_without_createrole" apply "$roles"
+    gives "owner_stays_where_it_cannot_be_given" "app" "select tableowner from pg_tables where schemaname = 'outbox' and tablename = 'event'"
+    refuses "unprivileged_down_refuses_too" "1 unsent" apply "$down"
+    q "truncate outbox.event"
+    works "unprivileged_down" apply "$down"
+    as=guest
+    refuses "up_without_create_is_refused" "permission denied for database" apply "$up"
+    as=
+    q "create schema outbox authorization guest"
+    as=guest
+    works "up_in_a_schema_made_for_it" apply "$up"
+    works "down_in_a_schema_made_for_it" apply "$down"
+    gives "down_keeps_a_schema_it_could_not_make" "outbox" "select to_regnamespace('outbox')"
+    works "up_again_in_a_schema_made_for_it" apply "$up"
+    as=
+    q "drop schema outbox cascade"
+}
+
+# Roles made from nothing, by a role with CREATEROLE that owns the schema.
+test_roles_by_createrole() {
+    db=outbox
+    q "drop owned by outbox_writer, outbox_relay, outbox_monitor; reassign owned by outbox_owner to current_user; drop owned by outbox_owner"
+    db=unprivileged
+    q "drop owned by outbox_writer, outbox_relay, outbox_monitor, outbox_owner"
+    q "drop role outbox_writer, outbox_relay, outbox_monitor, outbox_owner; grant create on database unprivileged to admin"
+    as=admin
+    works "up_by_createrole" apply "$up"
+    works "roles_by_createrole" apply "$roles"
+    works "roles_by_createrole_again" apply "$roles"
+    gives "createrole_gives_ownership_away" "outbox_owner" "select tableowner from pg_tables where schemaname = 'outbox' and tablename = 'event'"
+    as=outbox_writer
+    works "writer_made_by_createrole_appends" q "select outbox.append('t', 'k', 'ty', 'p')"
+    as=outbox_monitor
+    works "monitor_made_by_createrole_looks" q "select * from outbox.backlog; select * from outbox.event_status; select * from outbox.blocker"
+    as=admin
+    q "truncate outbox.event"
+    works "down_by_createrole" apply "$down"
+    as=
+    db=outbox
+    works "roles_in_the_first_database_again" apply "$roles"
+}
+
+# What a person would compare after a restore.
+contents() {
+    q "select md5(string_agg(t, ',' order by t)) from (
+         select to_jsonb(e)::text t from outbox.event e union all select to_jsonb(s)::text from outbox.sent s
+         union all select to_jsonb(h)::text from outbox.held h union all select to_jsonb(r)::text from outbox.relay r
+         union all select format('%s %s', id, state) from outbox.event_status
+         union all select format('%s %s %s %s', topic, pending, held, dead) from outbox.backlog) x"
+}
+
+test_dump() {
+    local dump before server
+    dump=${PG_BINDIR:+$PG_BINDIR/}pg_dump
+    command -v "$dump" >/dev/null || dump=pg_dump
+    server=$(q "select current_setting('server_version_num')::int / 10000")
+    if (($("$dump" --version | sed 's/.* \([0-9][0-9]*\).*/\1/') < server)); then
+        printf 'skipped: dump and restore, %s is older than server %s\n' "$("$dump" --version)" "$server"
+        return
+    fi
+    q "select outbox.set_bucket_period('1 hour'); insert into outbox.event (topic, key, type, headers) select 't' || i % 2, 'k', 'ty', '[[\"a\",\"b\"]]' from generate_series(1, 20) i;
+       insert into outbox.sent (bucket, id) select bucket, id from outbox.event order by id limit 8;
+       insert into outbox.held (id, bucket, topic, state) select id, bucket, topic, 'dead' from outbox.event order by id desc limit 3;
+       update outbox.relay set epoch = 7, cursor_id = 3"
+    before=$(contents)
+    "$dump" -d "$base dbname=outbox" >"$work/dump.sql"
+    fresh copy
+    works "dump_restores" run -f "$work/dump.sql"
+    is "restored_contents_are_equal" "$before" "$(contents)"
+    works "restored_bucket_period_holds" buckets_agree 3600
+    as=outbox_writer
+    works "restored_writer_appends" q "select outbox.append('new', 'k', 'ty', 'p', '{\"a\":\"b\"}')"
+    as=outbox_monitor
+    gives "restored_backlog_shows_it" "new|1|0|0" "select topic, pending, held, dead from outbox.backlog where topic = 'new'"
+    as=
+    gives "restored_ids_go_on" "t" "select max(id) filter (where topic = 'new') > max(id) filter (where topic <> 'new') from outbox.event"
+    refuses "restored_limits_hold" '"event_headers_pairs"' q "insert into outbox.event (topic, type, headers) values ('t', 'ty', '[[1,2]]')"
+    refuses "restored_down_refuses" "dead events would be lost" apply "$down"
+    q "truncate outbox.event, outbox.sent, outbox.held"
+    works "restored_down" apply "$down"
+    db=outbox
+}
+
+base=$("$pg" start "$work/pg" max_prepared_transactions=5)
+test_install
+test_multi_statement
+test_limits
+test_bucket_period
+test_xid_before_id
+test_late_row
+test_append
+test_roles
+test_status_views
+test_backlog_is_cheap
+test_blocker
+test_down
+test_down_race
+test_unprivileged
+test_roles_by_createrole
+test_dump
+exit "$failed"

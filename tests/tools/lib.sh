@@ -1,0 +1,70 @@
+# shellcheck shell=bash
+# lib.sh - what the test scripts share: processes by pid, conditions with a deadline, free ports.
+# Sourced, never run. Needs bash, coreutils and util-linux only (no procps).
+
+# die [-N] TEXT...: say why on stderr and leave with status N (1).
+die() {
+    local code=1
+    if [[ ${1-} =~ ^-[0-9]+$ ]]; then
+        code=${1#-}
+        shift
+    fi
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit "$code"
+}
+
+# alive PID: is it running? A zombie that nobody has reaped counts as gone.
+alive() {
+    local stat
+    [[ -n ${1-} ]] || return 1
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+    [[ ${stat##*) } != [ZX]* ]]
+}
+
+# now_ms: milliseconds of a clock that only goes forward.
+now_ms() {
+    local up
+    read -r up _ </proc/uptime
+    printf '%d\n' "$((10#${up/./} * 10))"
+}
+
+# wait_until SECONDS COMMAND...: run COMMAND until it succeeds; fails when time is up.
+wait_until() {
+    local end=$(($(now_ms) + $1 * 1000))
+    shift
+    until "$@"; do
+        (($(now_ms) < end)) || return 1
+        sleep 0.02 # the interval between two looks, not a wait that anything relies on
+    done
+}
+
+# gone PID: the opposite of alive, for wait_until.
+gone() { ! alive "$1"; }
+
+# end_process PID [SECONDS]: TERM, then KILL when it has not ended in time. Fine with a dead one.
+end_process() {
+    alive "${1-}" || return 0
+    kill -TERM "$1" 2>/dev/null || return 0
+    kill -CONT "$1" 2>/dev/null || true # a stopped process would not see the TERM
+    wait_until "${2:-10}" gone "$1" && return 0
+    kill -KILL "$1" 2>/dev/null || return 0
+    wait_until 10 gone "$1"
+}
+
+# port_taken PORT: does anybody listen on it, on any address?
+port_taken() {
+    local hex
+    printf -v hex '%04X' "$1"
+    cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+        awk -v p=":$hex" '$4 == "0A" && substr($2, length($2) - 4) == p { f = 1 } END { exit !f }'
+}
+
+# free_port: a port of 127.0.0.1 that nobody listens on, outside the kernel's ephemeral range.
+free_port() {
+    local port
+    for _ in {1..200}; do
+        port=$((20000 + RANDOM % 10000))
+        port_taken "$port" || { printf '%d\n' "$port"; return 0; }
+    done
+    die "no free port between 20000 and 29999"
+}
