@@ -1,0 +1,40 @@
+/* keys.h - the keys that have an unresolved row after a refusal, and who waits behind it.
+ *
+ * A key is here only while something of it went wrong; in good times the table is empty and a row
+ * costs one comparison. Keys are 64-bit hashes of topic and key: two keys with one hash wait for each
+ * other, which costs time and never order. Pure.
+ */
+#ifndef RELAY_CORE_KEYS_H
+#define RELAY_CORE_KEYS_H
+
+#include <stddef.h>
+
+#include "relay/core/window.h"
+
+struct key_wait {
+    uint64_t key;           /* 0: empty place */
+    uint32_t busy;          /* the row of this key that was sent and is not confirmed; NO_SLOT: none */
+    uint32_t n_suspects;    /* rows of this key that still have to go alone */
+    struct row_list parked; /* later rows, in order */
+};
+
+struct keys {
+    struct key_wait *place;
+    uint32_t cap, n; /* cap is a power of two; at most half full */
+};
+
+/* Room for `max` keys at once. Returns 0, or -1 when out of memory. */
+int keys_init(struct keys *k, uint32_t max);
+void keys_deinit(struct keys *k);
+/* NULL when the key does not wait. The pointer is good until the next add or remove. */
+struct key_wait *keys_find(const struct keys *k, uint64_t key);
+/* The entry of the key, made when there is none. Never fails within `max` keys. */
+struct key_wait *keys_add(struct keys *k, uint64_t key);
+void keys_remove(struct keys *k, struct key_wait *w);
+/* Forgets all keys, whoever is parked: the caller has taken the rows out by other means. */
+void keys_clear(struct keys *k);
+
+/* FNV-1a over topic, a zero byte and key; never 0. */
+uint64_t key_hash(const char *topic, const void *key, size_t key_len);
+
+#endif

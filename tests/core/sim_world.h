@@ -1,0 +1,782 @@
+/* sim_world.h - a small PostgreSQL, a small Kafka and up to two relays around them, all driven by one
+ * seed. Included by test_sim.c only, which decides what happens when.
+ *
+ * The model is as hostile as the real parts are documented to be, and no more:
+ *   table    rows become visible in the order in which they are read; a read starts at the reader's
+ *            position and leaves out what is marked; a loaded cursor is the position of the reader.
+ *   database one request of each kind under way per relay; a request takes effect at some time and is
+ *            answered at some later time; a lost link loses the answer, and the effect or not.
+ *   Kafka    per lane and partition a FIFO of batches. In the main lane nothing is written behind a
+ *            refused batch and the producer is dead; the solo lane has one record per batch. What is
+ *            purged in flight may have been written, or is written later (a ghost), or never.
+ * `oops` ends the history with a text; the seed brings it back.
+ */
+#ifndef TESTS_CORE_SIM_WORLD_H
+#define TESTS_CORE_SIM_WORLD_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "relay/core/core.h"
+#include "relay/core/retry.h"
+#include "tests/core/invariants.h"
+
+enum {
+    MAX_ROWS = 48,
+    MAX_CAP = 24,
+    MAX_RELAYS = 2,
+    MAX_TOPICS = 3,
+    MAX_KEYS = 4, /* per topic; key 0 is no key */
+    N_PARTITIONS = 2,
+    N_QUEUES = MAX_TOPICS * N_PARTITIONS,
+    MAX_GHOSTS = 64,
+    MAX_PAGES = MAX_CAP + 2
+};
+
+#define FOR_EVER UINT64_MAX
+
+struct sim_row {
+    uint64_t hash;
+    uint64_t poison_until_ms; /* refused until then */
+    uint64_t due_ms;          /* not to be sent before; 0: at once */
+    uint32_t bytes;
+    uint8_t topic, key, queue;
+    uint8_t nth; /* of the rows of its topic and key that are sent at once */
+    bool logged, marked;
+    bool stuck, may_stick; /* poison for ever, or behind such a row; or behind one by its hash */
+};
+
+enum entry_state { ENTRY_QUEUED, ENTRY_FLYING, ENTRY_WRITTEN, ENTRY_JUDGED };
+
+struct entry {
+    uint32_t slot, row, batch;
+    enum entry_state state;
+    enum outcome out;
+    enum blame blame;
+};
+
+struct sim_lane {
+    struct entry entry[MAX_CAP]; /* in the order of producing */
+    uint32_t n, capacity, next_batch;
+    bool fatal, fatal_told, resetting;
+    bool stopped[N_QUEUES];
+};
+
+/* A request under way. `effected`: the database has done it. */
+struct request {
+    enum core_do what;
+    uint64_t epoch;
+    uint32_t n, cursor; /* cursor: to be saved, or loaded, or after the page */
+    uint64_t bytes, page;
+    bool open, effected, good;
+    uint32_t rows[MAX_CAP];
+};
+
+struct page_cursor {
+    uint64_t page;
+    uint32_t before;
+};
+
+struct relay {
+    struct core core;
+    struct sim_lane lane[N_LANES];
+    struct request read, mark, lease;
+    uint64_t epoch, incarnation;
+    uint64_t promised_ms; /* what core_deadline said, good while not touched */
+    uint64_t started_ms, stopped_ms;
+    uint32_t pos, horizon; /* next row to read; where readers before may have stood */
+    uint32_t n_visible_at_start;
+    struct page_cursor page[MAX_PAGES]; /* where the reader stood before it; oldest first */
+    uint32_t n_pages;
+    uint32_t slot_row[MAX_CAP];
+    bool slot_confirmed[MAX_CAP], slot_unordered[MAX_CAP];
+    bool link_up, frozen, touched, stopped, quiet_stop;
+};
+
+struct ghost {
+    uint64_t stream;
+    uint32_t row;
+};
+
+enum fault { FAULT_LINK, FAULT_TOPIC, FAULT_SILENCE, FAULT_KILL, FAULT_FREEZE, FAULT_STOP, N_FAULTS };
+
+enum count {
+    N_HISTORIES, N_STEPS, N_READS, N_PRODUCED, N_LOGGED, N_DUPLICATES, N_MARKED, N_CHAOS_MARKED, N_REFUSED, N_MAYBE,
+    N_TOPIC_FAILED, N_FULL, N_RESETS, N_RESETS_FAILED, N_LINKS_LOST, N_LEASES_LOST, N_MARKS_FAILED,
+    N_KILLED, N_FROZEN, N_GHOSTS, N_STOPPED, N_UNCLEAN, N_ONCE_CLEAN, N_STUCK_ROWS, N_COUNTS
+};
+
+static const char *const count_names[N_COUNTS] = {
+    "histories", "steps", "reads", "produced", "logged", "duplicates", "marked", "of them before the calm", "refused", "maybe",
+    "topic failed", "queue full", "resets", "failed resets", "links lost", "leases lost",
+    "failed marks", "kills", "freezes", "ghosts", "stops", "unclean ends", "clean once",
+    "stuck rows"
+};
+
+struct world {
+    uint64_t seed, rng, now, end_ms; /* end_ms: liveness must be there by then */
+    struct core_config cfg;
+    struct sim_row row[MAX_ROWS];
+    uint32_t n_rows, n_visible, n_topics, n_keys, n_relays;
+    uint32_t n_appeared[MAX_TOPICS][MAX_KEYS];
+    uint64_t missing_until_ms[MAX_TOPICS], silent_until_ms;
+    struct {
+        uint64_t owner, epoch, expires_ms;
+        uint32_t cursor;
+    } db;
+    struct relay relay[MAX_RELAYS];
+    struct ghost ghost[MAX_GHOSTS];
+    uint32_t n_ghosts;
+    uint64_t next_incarnation, next_stream;
+    uint32_t percent_bad; /* how often a statement or a batch goes wrong */
+    bool may_happen[N_FAULTS];
+    bool calm, trace;
+    uint64_t *count;
+    jmp_buf oops;
+    char why[256];
+};
+
+/* -- chance and words ----------------------------------------------------------------------- */
+
+static uint32_t rnd(struct world *w, uint32_t n)
+{
+    return (uint32_t)(((uint64_t)retry_random(&w->rng) * n) >> 32);
+}
+
+static bool percent(struct world *w, uint32_t p)
+{
+    return rnd(w, 100) < p;
+}
+
+static bool goes_wrong(struct world *w)
+{
+    return !w->calm && percent(w, w->percent_bad);
+}
+
+static _Noreturn void oops(struct world *w, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static _Noreturn void oops(struct world *w, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(w->why, sizeof w->why, format, args);
+    va_end(args);
+    longjmp(w->oops, 1);
+}
+
+static void print_line(const struct world *w, const struct relay *r, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void print_line(const struct world *w, const struct relay *r, const char *format, ...)
+{
+    va_list args;
+
+    printf("[%llu] ", (unsigned long long)w->now);
+    if (r != NULL)
+        printf("relay %llu: ", (unsigned long long)r->incarnation);
+    va_start(args, format);
+    (void)vprintf(format, args);
+    va_end(args);
+    (void)putchar('\n');
+}
+
+#define SAY(w, ...) ((w)->trace ? print_line((w), __VA_ARGS__) : (void)0)
+
+static const char *const lane_names[N_LANES] = { "main", "solo" };
+static const char *const outcome_names[] = { "persisted", "not persisted", "maybe" };
+static const char *const blame_names[] = { "", ", row", ", topic" };
+static const char *const request_names[] = { "read", "produce", "mark", "release", "reset",
+                                             "acquire", "renew", "resign" };
+
+/* -- the log -------------------------------------------------------------------------------- */
+
+static void append(struct world *w, uint32_t row)
+{
+    struct sim_row *r = &w->row[row];
+
+    SAY(w, NULL, "  log: row %u%s", row, r->logged ? " again" : "");
+    w->count[r->logged ? N_DUPLICATES : N_LOGGED]++;
+    if (r->logged)
+        return;
+    r->logged = true;
+    if (w->now < r->due_ms)
+        oops(w, "row %u is in the log before its time", row);
+    if (r->key == 0 || r->due_ms > 0)
+        return;
+    if (w->n_appeared[r->topic][r->key] != r->nth)
+        oops(w, "row %u, number %u of its key, is in the log before number %u", row, r->nth,
+             w->n_appeared[r->topic][r->key]);
+    w->n_appeared[r->topic][r->key]++;
+}
+
+static bool refused(const struct world *w, uint32_t row)
+{
+    return w->now < w->row[row].poison_until_ms;
+}
+
+static bool missing(const struct world *w, uint32_t row)
+{
+    return w->now < w->missing_until_ms[w->row[row].topic];
+}
+
+/* A batch of a producer that is gone reaches the broker at last. */
+static bool ghost_arrives(struct world *w)
+{
+    struct ghost g = w->ghost[0];
+    uint32_t n = 0;
+
+    if (w->n_ghosts == 0 || w->now < w->silent_until_ms)
+        return false;
+    memmove(w->ghost, w->ghost + 1, --w->n_ghosts * sizeof w->ghost[0]);
+    w->count[N_GHOSTS]++;
+    if (!refused(w, g.row) && !missing(w, g.row)) {
+        SAY(w, NULL, "ghost of row %u", g.row);
+        append(w, g.row);
+        return true;
+    }
+    for (uint32_t i = 0; i < w->n_ghosts; i++) /* the sequence is broken: the rest is refused */
+        if (w->ghost[i].stream != g.stream)
+            w->ghost[n++] = w->ghost[i];
+    w->n_ghosts = n;
+    return true;
+}
+
+/* -- Kafka ---------------------------------------------------------------------------------- */
+
+static void judge(struct entry *e, enum outcome out, enum blame blame)
+{
+    e->state = ENTRY_JUDGED;
+    e->out = out;
+    e->blame = blame;
+}
+
+static void judge_queue(struct world *w, struct sim_lane *l, uint32_t queue, enum outcome out,
+                        enum blame blame)
+{
+    for (uint32_t i = 0; i < l->n; i++)
+        if (w->row[l->entry[i].row].queue == queue && l->entry[i].state <= ENTRY_FLYING)
+            judge(&l->entry[i], out, blame);
+}
+
+static uint32_t queue_depth(struct world *w, const struct sim_lane *l, uint32_t queue,
+                            enum entry_state state)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < l->n; i++)
+        n += w->row[l->entry[i].row].queue == queue && l->entry[i].state == state;
+    return n;
+}
+
+/* A new batch of the queue goes out. */
+static bool launch(struct world *w, struct sim_lane *l, bool main_lane, uint32_t queue)
+{
+    uint32_t max = main_lane ? 1 + rnd(w, 4) : 1, n = 0;
+
+    if (l->fatal || queue_depth(w, l, queue, ENTRY_FLYING) >= 8)
+        return false;
+    for (uint32_t i = 0; i < l->n && n < max; i++) {
+        struct entry *e = &l->entry[i];
+        if (w->row[e->row].queue != queue || e->state != ENTRY_QUEUED)
+            continue;
+        e->state = ENTRY_FLYING;
+        e->batch = l->next_batch;
+        n++;
+    }
+    l->next_batch += n > 0;
+    return n > 0;
+}
+
+/* What the broker and the client make of one batch. */
+static void judge_batch(struct world *w, struct sim_lane *l, bool main_lane, struct entry *const *e,
+                        uint32_t n, uint32_t queue)
+{
+    enum outcome out = OUTCOME_PERSISTED;
+    enum blame blame = BLAME_NONE;
+    bool written = true, slow = !w->calm && percent(w, 50);
+
+    for (uint32_t i = 0; i < n; i++)
+        if (refused(w, e[i]->row))
+            out = OUTCOME_NOT_PERSISTED;
+    if (n > 1 && goes_wrong(w))
+        out = OUTCOME_NOT_PERSISTED; /* too large as a batch: nobody's fault */
+    if (out == OUTCOME_NOT_PERSISTED) {
+        blame = BLAME_ROW;
+        written = false;
+        w->count[N_REFUSED] += n;
+    } else if (goes_wrong(w)) {
+        out = OUTCOME_MAYBE;
+        written = percent(w, 50);
+        w->count[N_MAYBE] += n;
+    }
+    if (main_lane && out != OUTCOME_PERSISTED)
+        l->fatal = l->stopped[queue] = true;
+    for (uint32_t i = 0; i < n; i++) {
+        if (written)
+            append(w, e[i]->row);
+        if (written && out == OUTCOME_PERSISTED && slow)
+            e[i]->state = ENTRY_WRITTEN;
+        else
+            judge(e[i], out, blame);
+    }
+}
+
+/* The broker looks at the oldest batch of the queue. */
+static bool arrive(struct world *w, struct sim_lane *l, bool main_lane, uint32_t queue)
+{
+    struct entry *batch[MAX_CAP];
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < l->n; i++) {
+        struct entry *e = &l->entry[i];
+        if (w->row[e->row].queue == queue && e->state == ENTRY_FLYING &&
+            (n == 0 || e->batch == batch[0]->batch))
+            batch[n++] = e;
+    }
+    if (n == 0)
+        return false;
+    if (l->stopped[queue]) {
+        judge_queue(w, l, queue, OUTCOME_NOT_PERSISTED, BLAME_NONE);
+    } else if (missing(w, batch[0]->row)) {
+        w->count[N_TOPIC_FAILED]++;
+        judge_queue(w, l, queue, OUTCOME_NOT_PERSISTED, BLAME_TOPIC);
+        if (main_lane && !w->calm && percent(w, 30))
+            l->fatal = l->stopped[queue] = true; /* not authorised, say */
+    } else {
+        judge_batch(w, l, main_lane, batch, n, queue);
+    }
+    return true;
+}
+
+static bool answer_produce(struct world *w, struct sim_lane *l, uint32_t queue)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < l->n; i++)
+        if (w->row[l->entry[i].row].queue == queue && l->entry[i].state == ENTRY_WRITTEN) {
+            judge(&l->entry[i], OUTCOME_PERSISTED, BLAME_NONE);
+            any = true;
+        }
+    return any;
+}
+
+/* A dead producer gives back what it has not sent. */
+static bool give_back_queued(struct sim_lane *l)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < l->n; i++)
+        if (l->entry[i].state == ENTRY_QUEUED) {
+            judge(&l->entry[i], OUTCOME_NOT_PERSISTED, BLAME_NONE);
+            any = true;
+        }
+    return any;
+}
+
+/* The connection is cut: what flies is written now, or later, or never; per queue a prefix. */
+static void purge(struct world *w, struct sim_lane *l)
+{
+    uint64_t stream = w->next_stream;
+
+    w->next_stream += N_QUEUES;
+    give_back_queued(l);
+    for (uint32_t i = 0; i < l->n; i++) {
+        struct entry *e = &l->entry[i];
+        uint32_t queue = w->row[e->row].queue;
+        bool bad = refused(w, e->row) || missing(w, e->row);
+        bool ghostly = false;
+        if (e->state == ENTRY_JUDGED)
+            continue;
+        for (uint32_t g = 0; g < w->n_ghosts; g++)
+            ghostly |= w->ghost[g].stream == stream + queue;
+        if (e->state == ENTRY_FLYING && !l->stopped[queue]) {
+            if (!ghostly && !bad && w->now >= w->silent_until_ms && percent(w, 30))
+                append(w, e->row);
+            else if (w->n_ghosts < MAX_GHOSTS && percent(w, 60))
+                w->ghost[w->n_ghosts++] = (struct ghost){ stream + queue, e->row };
+            else
+                l->stopped[queue] = true;
+        }
+        judge(e, OUTCOME_MAYBE, BLAME_NONE);
+    }
+}
+
+/* Something that the producer and the broker do by themselves; false when there is nothing to do. */
+static bool kafka_moves(struct world *w, struct relay *r, enum lane lane)
+{
+    struct sim_lane *l = &r->lane[lane];
+    uint32_t n_queues = w->n_topics * N_PARTITIONS, first = rnd(w, n_queues), what = rnd(w, 3);
+    bool moved = false;
+
+    if (l->n == 0 || l->resetting || w->now < w->silent_until_ms)
+        return false;
+    if (l->fatal && percent(w, 30))
+        return give_back_queued(l);
+    for (uint32_t i = 0; i < n_queues * 3 && !moved; i++) {
+        uint32_t queue = (first + i / 3) % n_queues;
+        switch ((what + i) % 3) {
+        case 0:
+            moved = launch(w, l, lane == LANE_MAIN, queue);
+            break;
+        case 1:
+            moved = arrive(w, l, lane == LANE_MAIN, queue);
+            break;
+        case 2:
+            moved = answer_produce(w, l, queue);
+            break;
+        }
+    }
+    return moved;
+}
+
+/* -- the relay's hands ---------------------------------------------------------------------- */
+
+static void touch(struct relay *r)
+{
+    r->touched = true;
+}
+
+static void report(struct world *w, struct relay *r, uint32_t slot, enum outcome out,
+                   enum blame blame)
+{
+    SAY(w, r, "report row %u %s%s", r->slot_row[slot], outcome_names[out], blame_names[blame]);
+    r->slot_confirmed[slot] = out == OUTCOME_PERSISTED;
+    touch(r);
+    core_report(&r->core, w->now, slot, out, blame);
+}
+
+static bool report_one(struct world *w, struct relay *r, enum lane lane)
+{
+    struct sim_lane *l = &r->lane[lane];
+    uint32_t first = l->n > 0 ? rnd(w, l->n) : 0;
+
+    for (uint32_t i = 0; i < l->n; i++) {
+        uint32_t at = (first + i) % l->n;
+        struct entry e = l->entry[at];
+        if (e.state != ENTRY_JUDGED)
+            continue;
+        memmove(&l->entry[at], &l->entry[at + 1], (--l->n - at) * sizeof e);
+        report(w, r, e.slot, e.out, e.blame);
+        return true;
+    }
+    return false;
+}
+
+static bool tell_fatal(struct world *w, struct relay *r, enum lane lane)
+{
+    struct sim_lane *l = &r->lane[lane];
+
+    if (!l->fatal || l->fatal_told)
+        return false;
+    SAY(w, r, "%s lane is fatal", lane_names[lane]);
+    l->fatal_told = true;
+    touch(r);
+    core_lane_fatal(&r->core, lane);
+    return true;
+}
+
+static bool finish_reset(struct world *w, struct relay *r, enum lane lane)
+{
+    struct sim_lane *l = &r->lane[lane];
+    bool ok = w->calm || percent(w, 80);
+
+    if (!l->resetting || l->n > 0)
+        return false;
+    SAY(w, r, "%s lane is %s", lane_names[lane], ok ? "new" : "not to be made");
+    w->count[N_RESETS_FAILED] += !ok;
+    l->resetting = false;
+    l->fatal = !ok;
+    l->fatal_told = !ok;
+    memset(l->stopped, 0, sizeof l->stopped);
+    touch(r);
+    core_lane_ready(&r->core, w->now, lane, ok);
+    return true;
+}
+
+static void do_produce(struct world *w, struct relay *r, const struct core_action *a)
+{
+    struct sim_lane *l = &r->lane[a->lane];
+    uint32_t row = r->slot_row[a->slot];
+    const char *broken = produce_broken(&r->core, a->slot, a->lane, r->slot_unordered);
+
+    SAY(w, r, "produce row %u, %s lane", row, lane_names[a->lane]);
+    w->count[N_PRODUCED]++;
+    if (broken != NULL)
+        oops(w, "row %u: %s", row, broken);
+    if (l->fatal) {
+        report(w, r, a->slot, OUTCOME_NOT_PERSISTED, BLAME_NONE); /* that it is dead is told later */
+    } else if (l->n >= l->capacity) {
+        SAY(w, r, "  full");
+        w->count[N_FULL]++;
+        touch(r);
+        core_full(&r->core, a->slot);
+    } else if (missing(w, row) && percent(w, 50)) {
+        report(w, r, a->slot, OUTCOME_NOT_PERSISTED, BLAME_TOPIC);
+    } else if (refused(w, row) && percent(w, 30)) {
+        report(w, r, a->slot, OUTCOME_NOT_PERSISTED, BLAME_ROW);
+    } else {
+        uint32_t queue = w->row[row].queue;
+        bool failing = false;
+        /* The client knows the topic again only after it has told all failures of it. */
+        for (uint32_t i = 0; i < l->n; i++)
+            failing |= l->entry[i].state == ENTRY_JUDGED && l->entry[i].blame == BLAME_TOPIC &&
+                       w->row[l->entry[i].row].queue == queue;
+        l->entry[l->n++] = (struct entry){ .slot = a->slot, .row = row, .state = ENTRY_QUEUED };
+        if (failing)
+            judge(&l->entry[l->n - 1], OUTCOME_NOT_PERSISTED, BLAME_TOPIC);
+    }
+}
+
+/* -- the database --------------------------------------------------------------------------- */
+
+static uint32_t first_unmarked(const struct world *w)
+{
+    uint32_t i = 0;
+
+    while (i < w->n_visible && w->row[i].marked)
+        i++;
+    return i;
+}
+
+/* As the source does it: what is older than `page` is forgotten. */
+static uint32_t cursor_before(struct world *w, struct relay *r, uint64_t page)
+{
+    uint32_t n = 0, cursor;
+
+    while (n < r->n_pages && r->page[n].page < page)
+        n++;
+    r->n_pages -= n;
+    memmove(r->page, r->page + n, r->n_pages * sizeof r->page[0]);
+    cursor = r->n_pages > 0 ? r->page[0].before : r->pos;
+    if (cursor > first_unmarked(w))
+        oops(w, "the cursor is to be saved at row %u, but row %u is not marked", cursor,
+             first_unmarked(w));
+    return cursor;
+}
+
+static void remember_page(struct world *w, struct relay *r, uint64_t page)
+{
+    if (r->n_pages > 0 && r->page[r->n_pages - 1].page == page)
+        return;
+    if (r->n_pages > 0 && r->page[r->n_pages - 1].page > page)
+        oops(w, "page numbers go back");
+    if (r->n_pages == MAX_PAGES)
+        r->page[MAX_PAGES - 1].page = page; /* coarser: before two pages at once */
+    else
+        r->page[r->n_pages++] = (struct page_cursor){ page, r->pos };
+}
+
+static void ask(struct world *w, struct relay *r, struct request *q, const struct core_action *a)
+{
+    if (!r->link_up || q->open)
+        oops(w, "%s asked while the link is down or one is under way", request_names[a->what]);
+    q->what = a->what;
+    q->open = true;
+    q->effected = false;
+    q->good = true;
+    q->n = a->n;
+    q->bytes = a->bytes;
+    q->page = a->page;
+    q->epoch = r->epoch;
+    q->cursor = 0;
+    if (a->what == CORE_RENEW || a->what == CORE_RESIGN)
+        q->cursor = cursor_before(w, r, a->page);
+    SAY(w, r, "%s %u", request_names[a->what],
+        a->what == CORE_RENEW || a->what == CORE_RESIGN ? q->cursor : a->n);
+}
+
+static void do_mark(struct world *w, struct relay *r, const struct core_action *a)
+{
+    ask(w, r, &r->mark, a);
+    if (a->n == 0)
+        oops(w, "mark of nothing");
+    for (uint32_t i = 0; i < a->n; i++) {
+        uint32_t row = r->slot_row[a->slots[i]];
+        SAY(w, r, "  mark row %u", row);
+        r->mark.rows[i] = row;
+        if (!r->slot_confirmed[a->slots[i]] || !w->row[row].logged)
+            oops(w, "mark of row %u, which was not confirmed", row);
+    }
+}
+
+static void effect_lease(struct world *w, struct relay *r)
+{
+    struct request *q = &r->lease;
+    bool mine = w->db.owner == r->incarnation && (q->what == CORE_ACQUIRE || w->db.epoch == q->epoch);
+    bool free_now = w->db.owner == 0 || w->now >= w->db.expires_ms;
+
+    q->good = mine || (q->what == CORE_ACQUIRE && free_now);
+    if (!q->good)
+        return;
+    if (q->what == CORE_ACQUIRE) {
+        w->db.owner = r->incarnation;
+        q->epoch = ++w->db.epoch;
+        q->cursor = w->db.cursor;
+    } else {
+        w->db.cursor = q->cursor;
+    }
+    w->db.expires_ms = w->now + w->cfg.lease_ttl_ms;
+    if (q->what == CORE_RESIGN)
+        w->db.owner = 0;
+}
+
+static void effect_read(struct world *w, struct relay *r)
+{
+    struct request *q = &r->read;
+    uint32_t max = q->n, at = r->pos;
+    uint64_t bytes = 0;
+
+    if (max == 0 || max > MAX_CAP)
+        oops(w, "read of %u rows", max);
+    for (q->n = 0; at < w->n_visible && q->n < max && (q->n == 0 || bytes < q->bytes); at++) {
+        if (w->row[at].marked)
+            continue;
+        q->rows[q->n++] = at;
+        bytes += w->row[at].bytes;
+    }
+    q->cursor = at;
+    q->good = at == w->n_visible; /* nothing more */
+    if (at < r->horizon && percent(w, 30))
+        q->good = true; /* short, but still catching up */
+}
+
+static void effect(struct world *w, struct relay *r, struct request *q)
+{
+    if (q->effected)
+        return;
+    q->effected = true;
+    if (q == &r->read) {
+        effect_read(w, r);
+    } else if (q == &r->lease) {
+        effect_lease(w, r);
+    } else {
+        for (uint32_t i = 0; i < q->n; i++) {
+            w->count[N_MARKED] += !w->row[q->rows[i]].marked;
+            w->row[q->rows[i]].marked = true;
+        }
+    }
+}
+
+static void answer_read(struct world *w, struct relay *r)
+{
+    const struct request *q = &r->read;
+    uint64_t bytes_before = 0;
+    bool takes = r->core.phase == CORE_LEAD;
+
+    SAY(w, r, "page %u of %u rows%s", (unsigned)q->page, q->n, takes ? "" : ", too late");
+    if (q->n > 0)
+        remember_page(w, r, q->page);
+    r->pos = q->cursor;
+    for (uint32_t i = 0; i < q->n; i++) {
+        const struct sim_row *row = &w->row[q->rows[i]];
+        uint32_t slot = core_row(&r->core, row->topic, row->hash, row->bytes,
+                                 row->due_ms);
+        if ((slot != NO_SLOT) != takes)
+            oops(w, "row %u taken or not against the phase", q->rows[i]);
+        if (slot == NO_SLOT)
+            continue;
+        SAY(w, r, "  row %u", q->rows[i]);
+        bytes_before = r->core.window.bytes - row->bytes;
+        r->slot_row[slot] = q->rows[i];
+        r->slot_confirmed[slot] = false;
+        r->slot_unordered[slot] = row->due_ms > 0;
+    }
+    if (bytes_before > w->cfg.inflight_bytes)
+        oops(w, "more bytes than configured before the last row of a page");
+    core_page_end(&r->core, w->now, q->n, !q->good, r->pos < r->horizon);
+}
+
+static void answer_lease(struct world *w, struct relay *r)
+{
+    const struct request *q = &r->lease;
+
+    SAY(w, r, "%s answered: %s", request_names[q->what], q->good ? "ours" : "not ours");
+    if (q->what == CORE_RESIGN) {
+        core_resigned(&r->core, w->now);
+        return;
+    }
+    if (q->what == CORE_ACQUIRE && q->good) {
+        r->epoch = q->epoch;
+        r->pos = q->cursor;
+        r->n_pages = 0;
+        r->horizon = w->n_visible;
+    }
+    w->count[N_LEASES_LOST] += q->what == CORE_RENEW && !q->good;
+    core_lease(&r->core, w->now, q->good);
+}
+
+static void fail_request(struct world *w, struct relay *r, const struct request *q)
+{
+    SAY(w, r, "%s failed", request_names[q->what]);
+    if (q == &r->read) {
+        core_read_failed(&r->core, w->now);
+    } else if (q == &r->mark) {
+        w->count[N_MARKS_FAILED]++;
+        core_marked(&r->core, w->now, false);
+    } else if (q->what == CORE_RESIGN) {
+        core_resigned(&r->core, w->now);
+    } else {
+        core_lease_failed(&r->core, w->now);
+    }
+}
+
+/* One request goes one step on: it takes effect, or it is answered. */
+static bool database_moves(struct world *w, struct relay *r, struct request *q)
+{
+    if (!q->open)
+        return false;
+    if (!q->effected && goes_wrong(w)) {
+        q->open = false;
+        touch(r);
+        fail_request(w, r, q);
+        return true;
+    }
+    if (!q->effected) {
+        effect(w, r, q);
+        return true;
+    }
+    q->open = false;
+    touch(r);
+    if (q == &r->read) {
+        answer_read(w, r);
+    } else if (q == &r->lease) {
+        answer_lease(w, r);
+    } else {
+        SAY(w, r, "marked");
+        core_marked(&r->core, w->now, true);
+    }
+    return true;
+}
+
+/* What was under way is done or not, and nobody hears of it. */
+static void lose_requests(struct world *w, struct relay *r)
+{
+    struct request *const all[] = { &r->read, &r->mark, &r->lease };
+
+    for (int i = 0; i < 3; i++) {
+        if (all[i]->open && all[i] != &r->read && percent(w, 50))
+            effect(w, r, all[i]);
+        all[i]->open = false;
+    }
+}
+
+static void set_link(struct world *w, struct relay *r, bool up)
+{
+    if (r->link_up == up)
+        return;
+    SAY(w, r, "link %s", up ? "up" : "lost");
+    w->count[N_LINKS_LOST] += !up;
+    if (!up)
+        lose_requests(w, r);
+    r->link_up = up;
+    touch(r);
+    core_link(&r->core, w->now, up);
+}
+
+#endif
