@@ -1,0 +1,20 @@
+/* driver.h - the running relay: carries the core's actions to source and sink and what became of
+ * them back. Knows neither SQL nor Kafka, and decides nothing.
+ */
+#ifndef RELAY_DRIVER_H
+#define RELAY_DRIVER_H
+
+#include <stdbool.h>
+
+#include "relay/settings.h"
+
+enum { EXIT_OK = 0, EXIT_UNAVAILABLE = 69, EXIT_INTERNAL = 70, EXIT_CONFIGURATION = 78 };
+
+/* Runs until told to stop, or with `once` until all that is committed is published and marked.
+ * Returns the exit code of the process. */
+int driver_run(const struct settings *settings, bool once);
+
+/* Are the kafka.* settings to librdkafka's liking? EXIT_OK or EXIT_CONFIGURATION, logged. */
+int driver_check(const struct settings *settings);
+
+#endif

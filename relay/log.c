@@ -1,0 +1,126 @@
+/* log.c - see log.h. */
+#include "relay/log.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static enum log_level threshold = LOG_LEVEL_INFO;
+static enum log_format format = LOG_FORMAT_LOGFMT;
+static bool journal; /* stderr is the journal: prefix the priority */
+
+static const struct {
+    const char *name;
+    int priority; /* syslog's */
+} levels[] = {
+    [LOG_LEVEL_ERROR] = { "error", 3 },
+    [LOG_LEVEL_WARN] = { "warn", 4 },
+    [LOG_LEVEL_INFO] = { "info", 6 },
+    [LOG_LEVEL_DEBUG] = { "debug", 7 },
+};
+
+void log_setup(enum log_level level, enum log_format fmt)
+{
+    threshold = level;
+    format = fmt;
+    journal = getenv("JOURNAL_STREAM") != NULL;
+}
+
+const char *log_i64(int64_t n)
+{
+    static char text[8][24];
+    static unsigned next;
+
+    char *t = text[next++ % 8];
+    snprintf(t, sizeof text[0], "%" PRId64, n);
+    return t;
+}
+
+static void put_quoted(FILE *out, const char *s)
+{
+    putc('"', out);
+    for (; *s != '\0'; s++) {
+        unsigned char ch = (unsigned char)*s;
+        if (ch == '"' || ch == '\\')
+            fprintf(out, "\\%c", ch);
+        else if (ch == '\n')
+            fputs("\\n", out);
+        else if (ch < 0x20 || ch == 0x7f)
+            fprintf(out, "\\u%04x", ch);
+        else
+            putc(ch, out);
+    }
+    putc('"', out);
+}
+
+static bool is_plain(const char *s)
+{
+    if (*s == '\0')
+        return false;
+    for (; *s != '\0'; s++)
+        if ((unsigned char)*s <= ' ' || *s == '"' || *s == '=' || *s == '\\' || *s == 0x7f)
+            return false;
+    return true;
+}
+
+static void put_pair(FILE *out, const char *key, const char *value)
+{
+    if (format == LOG_FORMAT_JSON) {
+        fprintf(out, ",\"%s\":", key);
+        put_quoted(out, value);
+        return;
+    }
+    fprintf(out, " %s=", key);
+    if (is_plain(value))
+        fputs(value, out);
+    else
+        put_quoted(out, value);
+}
+
+static void put_time(FILE *out)
+{
+    struct timespec ts;
+    struct tm tm;
+    char text[32];
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    gmtime_r(&ts.tv_sec, &tm);
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
+    fprintf(out, format == LOG_FORMAT_JSON ? "{\"ts\":\"%s.%03ldZ\"" : "ts=%s.%03ldZ", text,
+            ts.tv_nsec / 1000000);
+}
+
+void log_write(enum log_level level, const char *component, const char *msg, ...)
+{
+    char *line = NULL;
+    size_t len = 0;
+    va_list ap;
+
+    if (level > threshold)
+        return;
+    FILE *out = open_memstream(&line, &len); /* one write per line, whoever else writes to stderr */
+    if (out == NULL)
+        return;
+    if (journal)
+        fprintf(out, "<%d>", levels[level].priority);
+    put_time(out);
+    put_pair(out, "level", levels[level].name);
+    put_pair(out, "msg", msg);
+    put_pair(out, "component", component);
+    va_start(ap, msg);
+    for (const char *key; (key = va_arg(ap, const char *)) != NULL;) {
+        const char *value = va_arg(ap, const char *);
+        if (value == NULL)
+            continue;
+        put_pair(out, key, value);
+    }
+    va_end(ap);
+    fputs(format == LOG_FORMAT_JSON ? "}\n" : "\n", out);
+    if (fclose(out) == 0)
+        (void)!fwrite(line, 1, len, stderr);
+    free(line);
+}

@@ -1,0 +1,57 @@
+/* loop.c - see loop.h. */
+#include "relay/loop.h"
+
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t stop_requested; /* read by the loop after ppoll returns */
+static sigset_t while_waiting;
+
+uint64_t loop_now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void on_stop(int sig)
+{
+    if (stop_requested)
+        _exit(128 + sig);
+    stop_requested = 1;
+}
+
+int loop_signals(void)
+{
+    struct sigaction stop = { .sa_handler = on_stop }, ignore = { .sa_handler = SIG_IGN };
+    sigset_t blocked;
+
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGTERM);
+    sigaddset(&blocked, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &blocked, &while_waiting) < 0)
+        return -1;
+    sigdelset(&while_waiting, SIGTERM);
+    sigdelset(&while_waiting, SIGINT);
+    return sigaction(SIGTERM, &stop, NULL) < 0 || sigaction(SIGINT, &stop, NULL) < 0 ||
+                   sigaction(SIGPIPE, &ignore, NULL) < 0
+               ? -1
+               : 0;
+}
+
+bool loop_stop_requested(void)
+{
+    return stop_requested != 0;
+}
+
+void loop_wait(struct pollfd *fds, size_t n, uint64_t deadline_ms)
+{
+    uint64_t now = loop_now_ms();
+    uint64_t ms = deadline_ms > now ? deadline_ms - now : 0;
+    struct timespec wait = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+    /* what went wrong shows in the descriptors themselves, a signal in its flag */
+    (void)ppoll(fds, (nfds_t)n, deadline_ms == UINT64_MAX ? NULL : &wait, &while_waiting);
+}

@@ -1,0 +1,22 @@
+/* loop.h - the one clock, and the one place where the process waits. */
+#ifndef RELAY_LOOP_H
+#define RELAY_LOOP_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Milliseconds on the monotonic clock. */
+uint64_t loop_now_ms(void);
+
+/* SIGTERM and SIGINT from now on ask to stop; a second one ends the process at once, with exit code
+ * 128 + signal. SIGPIPE is ignored. The signals are blocked except inside loop_wait, so that none is
+ * missed between a check and the wait. 0, or -1 with errno. */
+int loop_signals(void);
+bool loop_stop_requested(void);
+
+/* Waits until one of the descriptors is ready, a signal came, or deadline_ms (UINT64_MAX: for ever). */
+void loop_wait(struct pollfd *fds, size_t n, uint64_t deadline_ms);
+
+#endif

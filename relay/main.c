@@ -1,0 +1,165 @@
+/* main.c - the command line to a command, its result to the exit code. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "include/outbox.h"
+#include "relay/driver.h"
+#include "relay/log.h"
+#include "relay/loop.h"
+#include "relay/settings.h"
+#include "relay/sink/sink.h"
+
+enum { EXIT_USAGE = 64 };
+
+#define MAX_X 256
+
+struct command_line {
+    const char *config;
+    const char *x[MAX_X];
+    size_t n_x;
+    bool once, check_config, print_config, sample_config;
+};
+
+static void print_help(void)
+{
+    fputs("Usage: outbox-relay [run] [OPTION]...\n"
+          "Publish the events of a transactional outbox in PostgreSQL to Kafka: each committed row\n"
+          "at least once, the rows of a key in order, marked sent after the broker confirmed it.\n"
+          "\n"
+          "  -c, --config FILE     read settings from FILE (`key = value` lines)\n"
+          "  -X KEY=VALUE          set one setting; may be repeated\n"
+          "      --once            publish and mark what is committed now, then exit\n"
+          "      --check-config    check the settings and exit: 0 good, 78 not\n"
+          "      --print-config    print every setting in force and where it is from\n"
+          "      --sample-config   print a settings file with every setting explained\n"
+          "      --version         print the version\n"
+          "  -h, --help            print this\n"
+          "\n"
+          "Examples:\n"
+          "  outbox-relay -X dsn=postgresql:///shop -X kafka.bootstrap.servers=localhost:9092\n"
+          "  outbox-relay --config /etc/outbox-relay.conf\n"
+          "  OUTBOX_RELAY_DSN=service=shop outbox-relay --config relay.conf --once\n"
+          "\n"
+          "SIGTERM and SIGINT: read nothing more, wait for confirmations, mark, give the lease back,\n"
+          "exit 0. A second one ends the process at once; nothing is lost, rows may go twice.\n"
+          "\n"
+          "Exit codes: 0 clean, 64 usage, 69 unavailable (--once only), 70 internal error,\n"
+          "77 a right is missing, 78 settings or schema.\n"
+          "\n"
+          "Settings (file, then environment OUTBOX_RELAY_<KEY WITH _>, then -X; the later wins):\n",
+          stdout);
+    settings_help(stdout);
+}
+
+static int usage(const char *what, const char *which)
+{
+    fprintf(stderr, "outbox-relay: %s%s\nTry 'outbox-relay --help'.\n", what, which);
+    return EXIT_USAGE;
+}
+
+/* Returns -1 to go on, or the exit code. */
+static int parse(int argc, char **argv, struct command_line *cl)
+{
+    enum { OPT_ONCE = 256, OPT_CHECK, OPT_PRINT, OPT_SAMPLE, OPT_VERSION };
+    static const struct option options[] = {
+        { "config", required_argument, NULL, 'c' },
+        { "once", no_argument, NULL, OPT_ONCE },
+        { "check-config", no_argument, NULL, OPT_CHECK },
+        { "print-config", no_argument, NULL, OPT_PRINT },
+        { "sample-config", no_argument, NULL, OPT_SAMPLE },
+        { "version", no_argument, NULL, OPT_VERSION },
+        { "help", no_argument, NULL, 'h' },
+        { NULL, 0, NULL, 0 },
+    };
+
+    for (int opt; (opt = getopt_long(argc, argv, "c:X:h", options, NULL)) != -1;) {
+        switch (opt) {
+        case 'c':
+            cl->config = optarg;
+            break;
+        case 'X':
+            if (cl->n_x == MAX_X)
+                return usage("too many -X options; use a file: ", optarg);
+            cl->x[cl->n_x++] = optarg;
+            break;
+        case OPT_ONCE:
+            cl->once = true;
+            break;
+        case OPT_CHECK:
+            cl->check_config = true;
+            break;
+        case OPT_PRINT:
+            cl->print_config = true;
+            break;
+        case OPT_SAMPLE:
+            cl->sample_config = true;
+            break;
+        case OPT_VERSION:
+            printf("outbox-relay %s (librdkafka %s)\n", OUTBOX_VERSION_STRING,
+                   sink_library_version());
+            return EXIT_OK;
+        case 'h':
+            print_help();
+            return EXIT_OK;
+        default:
+            fputs("Try 'outbox-relay --help'.\n", stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (optind < argc && strcmp(argv[optind], "run") == 0)
+        optind++;
+    if (optind < argc)
+        return usage("unknown command or argument: ", argv[optind]);
+    return -1;
+}
+
+static int run(const struct command_line *cl, const struct settings *set)
+{
+    char err[1024];
+
+    if (cl->print_config) {
+        settings_print(set, stdout);
+        return EXIT_OK;
+    }
+    if (settings_require(set, SETTINGS_NEED_DATABASE | SETTINGS_NEED_KAFKA, err, sizeof err) < 0) {
+        fprintf(stderr, "outbox-relay: %s\n", err);
+        return EXIT_CONFIGURATION;
+    }
+    log_setup(set->log_level, set->log_format);
+    if (cl->check_config) {
+        int code = driver_check(set);
+        if (code == EXIT_OK)
+            puts("the settings are good");
+        return code;
+    }
+    if (loop_signals() < 0) {
+        log_error("relay", "signals cannot be handled");
+        return EXIT_INTERNAL;
+    }
+    return driver_run(set, cl->once);
+}
+
+int main(int argc, char **argv)
+{
+    extern char **environ;
+    struct command_line cl = { .config = NULL };
+    struct settings set;
+    char err[1024];
+    int code = parse(argc, argv, &cl);
+
+    if (code >= 0)
+        return code;
+    if (cl.sample_config) {
+        settings_write_sample(stdout);
+        return EXIT_OK;
+    }
+    if (settings_load(&set, cl.config, environ, cl.x, cl.n_x, err, sizeof err) < 0) {
+        fprintf(stderr, "outbox-relay: %s\n", err);
+        return EXIT_CONFIGURATION;
+    }
+    code = run(&cl, &set);
+    settings_free(&set);
+    return code;
+}

@@ -1,0 +1,20 @@
+/* mask.h - which settings are secret, and how they are shown. Pure: no I/O, no library.
+ *
+ * When in doubt it hides too much: a connection string that libpq would refuse is hidden from the
+ * place where it stops making sense.
+ */
+#ifndef RELAY_MASK_H
+#define RELAY_MASK_H
+
+#include <stdbool.h>
+
+#define MASK "********"
+
+/* Is the value of this property of librdkafka (without `kafka.`) a secret? */
+bool mask_is_secret(const char *property);
+
+/* A copy, from malloc, of a libpq connection string (URI or key=value pairs) with MASK for every
+ * password in it; NULL when out of memory. *ret_found (may be NULL): there was one. */
+char *mask_dsn(const char *dsn, bool *ret_found);
+
+#endif

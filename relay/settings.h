@@ -1,0 +1,90 @@
+/* settings.h - what the user has set: from the file, the environment and -X, later wins.
+ *
+ * The settings themselves, with their defaults, limits and meaning, are the rows of settings.def.
+ * Besides those there is kafka.<property> for every property of librdkafka, handed over as it is,
+ * except the few that the relay's guarantees rest on. Secrets are masked wherever settings are
+ * shown and refused on the command line, where every user of the machine could read them.
+ */
+#ifndef RELAY_SETTINGS_H
+#define RELAY_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "relay/log.h"
+#include "relay/sink/envelope.h"
+
+enum setting_flags {
+    SETTING_DSN = 1,      /* a libpq connection string: passwords in it are masked */
+    SETTING_NOT_EMPTY = 2
+};
+
+enum setting_from { FROM_DEFAULT, FROM_FILE, FROM_ENVIRONMENT, FROM_COMMAND_LINE };
+
+struct setting_origin {
+    enum setting_from from;
+    unsigned line; /* of the file */
+};
+
+/* One property of librdkafka: the name without `kafka.`. */
+struct setting_kv {
+    char *name, *value;
+    struct setting_origin origin;
+};
+
+enum setting_id {
+#define SETTING(type, field, key, dflt, least, most, flags, doc) SETTING_ID_##field,
+#define CHOICE(type, field, key, dflt, names, flags, doc) SETTING_ID_##field,
+#include "relay/settings.def"
+#undef SETTING
+#undef CHOICE
+    N_SETTINGS
+};
+
+#define SETTING_TYPE_STRING char *
+#define SETTING_TYPE_DURATION uint64_t
+#define SETTING_TYPE_SIZE uint64_t
+#define SETTING_TYPE_COUNT uint32_t
+#define SETTING_TYPE_BOOL bool
+
+struct settings {
+#define SETTING(type, field, key, dflt, least, most, flags, doc) SETTING_TYPE_##type field;
+#define CHOICE(type, field, key, dflt, names, flags, doc) type field;
+#include "relay/settings.def"
+#undef SETTING
+#undef CHOICE
+    struct setting_kv *kafka; /* each name once, in the order in which they were last set */
+    size_t n_kafka;
+    char *file; /* NULL: none was read */
+    struct setting_origin origin[N_SETTINGS];
+};
+
+/* What a command cannot do without: see settings_require. */
+enum setting_need { SETTINGS_NEED_DATABASE = 1, SETTINGS_NEED_KAFKA = 2 };
+
+/* Fill *s from the defaults, the file (may be NULL), the OUTBOX_RELAY_ variables of the environment
+ * (NULL-terminated, may be NULL) and the arguments of -X ("key=value"). Nothing is borrowed.
+ * Returns 0; or -1 with one line in err (place, key, value, what is allowed) and *s as after
+ * settings_free. */
+int settings_load(struct settings *s, const char *file, char *const *environment,
+                  const char *const *x_args, size_t n_x, char *err, size_t err_size);
+
+/* Are the settings given that have no default? `need`: of enum setting_need. 0, or -1 with err. */
+int settings_require(const struct settings *s, unsigned need, char *err, size_t err_size);
+
+/* Accepts NULL and a zeroed struct. */
+void settings_free(struct settings *s);
+
+/* The value in force of every setting, and where it is from; a settings file again, but for the
+ * secrets. */
+void settings_print(const struct settings *s, FILE *out);
+
+/* The settings section of --help. */
+void settings_help(FILE *out);
+
+/* A settings file with every setting explained and commented out. */
+void settings_write_sample(FILE *out);
+
+#endif

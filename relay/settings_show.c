@@ -1,0 +1,103 @@
+/* settings_show.c - see settings.h. The values in force, the help and the sample file. */
+#include "relay/settings.h"
+
+#include <string.h>
+
+#include "relay/mask.h"
+#include "relay/settings_value.h"
+
+static bool is_empty(const struct settings *s, const struct setting_spec *spec)
+{
+    return spec->type == TYPE_STRING && **(char *const *)setting_field(s, spec) == '\0';
+}
+
+void settings_print(const struct settings *s, FILE *out)
+{
+    for (size_t i = 0; i < N_SETTINGS; i++) {
+        fputs("# ", out);
+        setting_print_origin(s, &s->origin[i], "", setting_specs[i].key, out);
+        fprintf(out, "\n%s =%s", setting_specs[i].key, is_empty(s, &setting_specs[i]) ? "" : " ");
+        setting_print_value(s, &setting_specs[i], out);
+        fputs("\n", out);
+    }
+    for (size_t i = 0; i < s->n_kafka; i++) {
+        const struct setting_kv *kv = &s->kafka[i];
+        fputs("# ", out);
+        setting_print_origin(s, &kv->origin, SETTING_KAFKA, kv->name, out);
+        fprintf(out, "\n" SETTING_KAFKA "%s = ", kv->name);
+        setting_print_text(mask_is_secret(kv->name) ? MASK : kv->value, out);
+        fputs("\n", out);
+    }
+}
+
+/* Words, each line behind `indent` and not past column 79. */
+static void print_wrapped(const char *indent, const char *text, FILE *out)
+{
+    size_t column = 0;
+
+    while (*text != '\0') {
+        size_t word = strcspn(text, " ");
+        if (column > 0 && column + 1 + word > 79) {
+            fputs("\n", out);
+            column = 0;
+        }
+        column += (size_t)fprintf(out, "%s%.*s", column == 0 ? indent : " ", (int)word, text);
+        text += word;
+        text += strspn(text, " ");
+    }
+    fputs("\n", out);
+}
+
+static const char kafka_doc[] =
+    "Any property of librdkafka, handed to it as it is: " SETTING_KAFKA "bootstrap.servers, which "
+    "is needed, " SETTING_KAFKA "security.protocol, " SETTING_KAFKA "linger.ms. In the environment "
+    "OUTBOX_RELAY_KAFKA_BOOTSTRAP_SERVERS; each _ stands for a dot there, so a name that has a _ "
+    "itself (log_level) cannot be given that way. Not to be set, because the guarantees rest on "
+    "them:";
+
+static void print_kafka_doc(const char *indent, FILE *out)
+{
+    print_wrapped(indent, kafka_doc, out);
+    for (const struct setting_owned *o = setting_owned; o->property != NULL; o++)
+        fprintf(out, "%s  %s\n", indent, o->property);
+}
+
+static void print_default(const struct setting_spec *spec, FILE *out)
+{
+    fprintf(out, "%s =%s%s\n", spec->key, *spec->dflt != '\0' ? " " : "", spec->dflt);
+}
+
+void settings_help(FILE *out)
+{
+    fputs("Settings: key = value in the file; OUTBOX_RELAY_KEY in the environment, in\n"
+          "upper case with _ for each dot; -X key=value. The later wins.\n", out);
+    for (size_t i = 0; i < N_SETTINGS; i++) {
+        fputs("\n  ", out);
+        print_default(&setting_specs[i], out);
+        fputs("      ", out);
+        setting_print_allowed(&setting_specs[i], out);
+        fputs("\n", out);
+        print_wrapped("      ", setting_specs[i].doc, out);
+    }
+    fputs("\n  " SETTING_KAFKA "<property>\n", out);
+    print_kafka_doc("      ", out);
+}
+
+void settings_write_sample(FILE *out)
+{
+    fputs("# Settings of outbox-relay: key = value, one in a line. A line that starts with\n"
+          "# # is a comment; there is no comment behind a value, and there are no quotes.\n"
+          "# The environment (OUTBOX_RELAY_BATCH_ROWS) and -X batch.rows=500 win over this\n"
+          "# file. Each value below is the default.\n", out);
+    for (size_t i = 0; i < N_SETTINGS; i++) {
+        fputs("\n", out);
+        print_wrapped("# ", setting_specs[i].doc, out);
+        fputs("# Allowed: ", out);
+        setting_print_allowed(&setting_specs[i], out);
+        fputs("\n#", out);
+        print_default(&setting_specs[i], out);
+    }
+    fputs("\n", out);
+    print_kafka_doc("# ", out);
+    fputs("#" SETTING_KAFKA "bootstrap.servers = localhost:9092\n", out);
+}

@@ -1,0 +1,12 @@
+/* errors.h - what an error of librdkafka means for a record. Used by sink.c only. */
+#ifndef RELAY_SINK_ERRORS_H
+#define RELAY_SINK_ERRORS_H
+
+#include <librdkafka/rdkafka.h>
+
+#include "relay/core/fate.h"
+
+enum blame errors_blame(rd_kafka_resp_err_t err);
+enum outcome errors_outcome(rd_kafka_resp_err_t err, rd_kafka_msg_status_t status);
+
+#endif

@@ -1,0 +1,181 @@
+/* conn.c - see conn.h. */
+#include "relay/source/conn.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/log.h"
+
+static void on_notice(void *arg, const PGresult *res)
+{
+    const struct conn *c = arg;
+    const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+    log_debug("source", "server notice", "connection", c->name, "text", text);
+}
+
+static PGconn *start(const struct conn_options *opt)
+{
+    char tcp_user_timeout[24], connect_timeout[24];
+    /* The first dbname is expanded as a connection string; what follows it overrides it, what stands
+     * before it are defaults that the string may override. */
+    const char *const names[] = {
+        "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
+        "connect_timeout", "fallback_application_name", "dbname", "target_session_attrs",
+        "client_encoding", NULL
+    };
+    const char *const values[] = {
+        "10", "5", "3", tcp_user_timeout, connect_timeout, "outbox-relay", opt->dsn, "read-write",
+        "UTF8", NULL
+    };
+
+    snprintf(tcp_user_timeout, sizeof tcp_user_timeout, "%llu",
+             (unsigned long long)opt->tcp_user_timeout_ms);
+    snprintf(connect_timeout, sizeof connect_timeout, "%llu",
+             (unsigned long long)(opt->timeout_ms + 999) / 1000);
+    return PQconnectStartParams(names, values, 1);
+}
+
+int conn_open(struct conn *c, const struct conn_options *opt, uint64_t now_ms)
+{
+    conn_close(c);
+    c->timeout_ms = opt->timeout_ms;
+    c->pg = start(opt);
+    if (c->pg == NULL || PQstatus(c->pg) == CONNECTION_BAD)
+        return -1;
+    PQsetNoticeReceiver(c->pg, on_notice, c);
+    c->state = CONN_CONNECTING;
+    c->events = POLLOUT;
+    c->deadline_ms = now_ms + opt->timeout_ms;
+    return 0;
+}
+
+void conn_close(struct conn *c)
+{
+    PQclear(c->result);
+    PQfinish(c->pg);
+    c->result = NULL;
+    c->pg = NULL;
+    c->state = CONN_DOWN;
+}
+
+static int step_connecting(struct conn *c, PGresult **ret_result)
+{
+    switch (PQconnectPoll(c->pg)) {
+    case PGRES_POLLING_READING:
+        c->events = POLLIN;
+        return 0;
+    case PGRES_POLLING_WRITING:
+        c->events = POLLOUT;
+        return 0;
+    case PGRES_POLLING_OK:
+        if (PQsetnonblocking(c->pg, 1) != 0)
+            return -1;
+        c->state = CONN_IDLE;
+        c->events = POLLIN;
+        *ret_result = NULL;
+        return 1;
+    case PGRES_POLLING_FAILED:
+    case PGRES_POLLING_ACTIVE: /* never returned */
+        break;
+    }
+    return -1;
+}
+
+static int flush(struct conn *c)
+{
+    int rest = PQflush(c->pg);
+
+    c->events = rest > 0 ? POLLIN | POLLOUT : POLLIN;
+    return rest < 0 ? -1 : 0;
+}
+
+static int step_busy(struct conn *c, PGresult **ret_result)
+{
+    if (flush(c) < 0 || PQconsumeInput(c->pg) == 0)
+        return -1;
+    while (!PQisBusy(c->pg)) {
+        PGresult *res = PQgetResult(c->pg);
+        if (res == NULL) {
+            c->state = CONN_IDLE;
+            *ret_result = c->result;
+            c->result = NULL;
+            return PQstatus(c->pg) == CONNECTION_OK ? 1 : -1;
+        }
+        /* of several statements an error comes last */
+        PQclear(c->result);
+        c->result = res;
+    }
+    return PQstatus(c->pg) == CONNECTION_OK ? 0 : -1;
+}
+
+/* Between statements the server speaks only to say goodbye. */
+static int step_idle(struct conn *c)
+{
+    return PQconsumeInput(c->pg) == 1 && PQstatus(c->pg) == CONNECTION_OK ? 0 : -1;
+}
+
+int conn_step(struct conn *c, uint64_t now_ms, PGresult **ret_result)
+{
+    struct pollfd p = { .fd = PQsocket(c->pg), .events = c->events };
+    int rc = 0;
+
+    /* libpq would wait in PQconnectPoll if it were called before its socket is ready */
+    bool ready = p.fd < 0 || poll(&p, 1, 0) > 0;
+    switch (c->state) {
+    case CONN_DOWN:
+        return 0;
+    case CONN_CONNECTING:
+        rc = ready ? step_connecting(c, ret_result) : 0;
+        break;
+    case CONN_IDLE:
+        return ready ? step_idle(c) : 0;
+    case CONN_BUSY:
+        rc = ready ? step_busy(c, ret_result) : 0;
+        break;
+    }
+    if (rc == 0 && now_ms >= c->deadline_ms) {
+        log_warn("source", "no answer from PostgreSQL within the deadline", "connection", c->name,
+                 "deadline_ms", log_i64((int64_t)c->timeout_ms));
+        return -1;
+    }
+    return rc;
+}
+
+static int sent(struct conn *c, uint64_t now_ms, int ok)
+{
+    if (!ok || flush(c) < 0)
+        return -1;
+    c->state = CONN_BUSY;
+    c->deadline_ms = now_ms + c->timeout_ms;
+    return 0;
+}
+
+int conn_send_prepared(struct conn *c, uint64_t now_ms, const char *name, int n_params,
+                       const char *const *values, const int *lengths)
+{
+    static const int binary[16] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
+
+    return sent(c, now_ms,
+                PQsendQueryPrepared(c->pg, name, n_params, values, lengths, binary, 1));
+}
+
+int conn_send_text(struct conn *c, uint64_t now_ms, const char *sql)
+{
+    return sent(c, now_ms, PQsendQuery(c->pg, sql));
+}
+
+const char *conn_error(const struct conn *c)
+{
+    static char line[512];
+    const char *text = c->pg != NULL ? PQerrorMessage(c->pg) : "out of memory";
+
+    /* libpq never prints passwords; its messages may have several lines */
+    snprintf(line, sizeof line, "%s", text);
+    size_t len = strlen(line);
+    while (len > 0 && line[len - 1] == '\n')
+        line[--len] = '\0';
+    return line;
+}

@@ -1,0 +1,165 @@
+/* page.c - see page.h. */
+#include "relay/source/page.h"
+
+#include <endian.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The columns of sql.h, in order. */
+enum column {
+    COL_SNAP,
+    COL_ID,
+    COL_BUCKET,
+    COL_EVENT_ID,
+    COL_CREATED_AT,
+    COL_SCHEMA_VERSION,
+    COL_TOPIC,
+    COL_KEY,
+    COL_TYPE,
+    COL_CONTENT_TYPE,
+    COL_PAYLOAD,
+    COL_HEADERS,
+    COL_WAIT_MS,
+    COL_CUT
+};
+
+/* PostgreSQL counts microseconds from 2000-01-01 UTC. */
+#define PG_EPOCH_US INT64_C(946684800000000)
+
+int16_t page_i16(const char *p)
+{
+    uint16_t v;
+
+    memcpy(&v, p, sizeof v);
+    return (int16_t)be16toh(v);
+}
+
+int32_t page_i32(const char *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, sizeof v);
+    return (int32_t)be32toh(v);
+}
+
+int64_t page_i64(const char *p)
+{
+    uint64_t v;
+
+    memcpy(&v, p, sizeof v);
+    return (int64_t)be64toh(v);
+}
+
+bool page_is_cut(const PGresult *res, int n)
+{
+    return n > 0 && PQgetlength(res, n, COL_CUT) == 1 && PQgetvalue(res, n, COL_CUT)[0] != 0;
+}
+
+static size_t length(const PGresult *res, int i, int col)
+{
+    return (size_t)PQgetlength(res, i, col);
+}
+
+/* Copies a column behind *end, always terminated; NULL stays NULL. */
+static char *put(char **end, const PGresult *res, int i, int col)
+{
+    char *to = *end;
+
+    if (PQgetisnull(res, i, col))
+        return NULL;
+    memcpy(to, PQgetvalue(res, i, col), length(res, i, col));
+    to[length(res, i, col)] = '\0';
+    *end += length(res, i, col) + 1;
+    return to;
+}
+
+/* The header's texts; their sizes were counted by pairs_decode. */
+static void put_headers(struct header *to, char **end, const struct pairs *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct header *h = &from->header[i];
+        size_t name_len = strlen(h->name);
+
+        to[i] = (struct header){ .name = *end, .value_len = h->value_len };
+        memcpy(*end, h->name, name_len + 1);
+        *end += name_len + 1;
+        to[i].value = *end;
+        memcpy(*end, h->value, h->value_len);
+        *end += h->value_len;
+    }
+}
+
+static const char *wrong_column(const PGresult *res, int i)
+{
+    static const struct {
+        int col, len;
+    } fixed[] = { { COL_ID, 8 }, { COL_BUCKET, 2 }, { COL_EVENT_ID, 16 }, { COL_CREATED_AT, 8 },
+                  { COL_SCHEMA_VERSION, 4 } };
+
+    for (size_t f = 0; f < sizeof fixed / sizeof fixed[0]; f++)
+        if (PQgetisnull(res, i, fixed[f].col) || PQgetlength(res, i, fixed[f].col) != fixed[f].len)
+            return PQfname(res, fixed[f].col);
+    if (PQgetisnull(res, i, COL_TOPIC) || PQgetisnull(res, i, COL_TYPE))
+        return "topic or type";
+    return NULL;
+}
+
+/* jsonb's binary form is its text behind a version byte. */
+static int decode_headers(const PGresult *res, int i, struct pairs *scratch, size_t *ret_n,
+                          size_t *ret_bytes)
+{
+    *ret_n = *ret_bytes = 0;
+    if (PQgetisnull(res, i, COL_HEADERS))
+        return 0;
+    if (length(res, i, COL_HEADERS) < 1 || PQgetvalue(res, i, COL_HEADERS)[0] != 1)
+        return -1;
+    if (pairs_decode(PQgetvalue(res, i, COL_HEADERS) + 1, length(res, i, COL_HEADERS) - 1, scratch,
+                     ret_n, ret_bytes) < 0)
+        return -1;
+    for (size_t h = 0; h < *ret_n; h++)
+        *ret_bytes += strlen(scratch->header[h].name) + 1;
+    return 0;
+}
+
+struct row *page_row(const PGresult *res, int i, struct pairs *scratch, const char **ret_why)
+{
+    size_t n_headers, header_bytes;
+
+    *ret_why = wrong_column(res, i);
+    if (*ret_why != NULL)
+        return NULL;
+    if (decode_headers(res, i, scratch, &n_headers, &header_bytes) < 0) {
+        *ret_why = "headers";
+        return NULL;
+    }
+    size_t bytes = sizeof(struct row) + n_headers * sizeof(struct header) + header_bytes;
+    for (int col = COL_TOPIC; col <= COL_PAYLOAD; col++)
+        bytes += length(res, i, col) + 1;
+    struct row *r = malloc(bytes);
+    if (r == NULL) {
+        *ret_why = "out of memory";
+        return NULL;
+    }
+    struct header *headers = (struct header *)(r + 1);
+    char *end = (char *)(headers + n_headers);
+    *r = (struct row){
+        .id = page_i64(PQgetvalue(res, i, COL_ID)),
+        .created_at_us = page_i64(PQgetvalue(res, i, COL_CREATED_AT)) + PG_EPOCH_US,
+        .wait_ms = PQgetisnull(res, i, COL_WAIT_MS) ? 0 : page_i64(PQgetvalue(res, i, COL_WAIT_MS)),
+        .schema_version = page_i32(PQgetvalue(res, i, COL_SCHEMA_VERSION)),
+        .bucket = page_i16(PQgetvalue(res, i, COL_BUCKET)),
+        .key_len = length(res, i, COL_KEY),
+        .payload_len = length(res, i, COL_PAYLOAD),
+        .headers = headers,
+        .n_headers = n_headers,
+        .block_bytes = bytes,
+    };
+    memcpy(r->event_id, PQgetvalue(res, i, COL_EVENT_ID), sizeof r->event_id);
+    r->topic = put(&end, res, i, COL_TOPIC);
+    r->key = put(&end, res, i, COL_KEY);
+    r->type = put(&end, res, i, COL_TYPE);
+    r->content_type = put(&end, res, i, COL_CONTENT_TYPE);
+    r->payload = put(&end, res, i, COL_PAYLOAD);
+    put_headers(headers, &end, scratch, n_headers);
+    return r;
+}

@@ -1,0 +1,643 @@
+/* source.c - the link, its two connections, and what is asked of them. See source.h. */
+#include "relay/source/source.h"
+
+#include <endian.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/core/retry.h"
+#include "relay/log.h"
+#include "relay/source/conn.h"
+#include "relay/source/cursor.h"
+#include "relay/source/page.h"
+#include "relay/source/sql.h"
+
+/* The schema this relay was written for; an older database is refused, a newer one only when a
+ * migration declared itself breaking. */
+#define SCHEMA_VERSION 1
+#define SERVER_VERSION_MIN 130000
+
+enum { EXIT_PERMISSION = 77, EXIT_CONFIG = 78 };
+enum side { READ_SIDE, MARK_SIDE, N_SIDES };
+enum setup { SETUP_CONNECT, SETUP_SESSION, SETUP_VERSION, SETUP_PREPARE, SETUP_DONE };
+enum request { REQUEST_NONE, REQUEST_MARK, REQUEST_ACQUIRE, REQUEST_RENEW, REQUEST_RESIGN };
+
+struct source {
+    struct source_config cfg;
+    struct conn conn[N_SIDES];
+    enum setup setup[N_SIDES];
+    bool up;
+    uint64_t retry_at_ms;
+    uint32_t failures;
+    uint64_t rng;
+
+    struct cursors cursors;
+    int64_t floor, catch_up_to;
+    bool catching_up;
+    bool first_read; /* from the cursor that was loaded: the floor does not hold yet */
+    int64_t epoch;
+
+    uint32_t read_max;
+    uint64_t read_page;
+    enum request request;
+
+    struct row **rows;
+    uint32_t rows_cap;
+    struct pairs pairs;
+    char *arrays; /* scratch for the parameters of a mark */
+    size_t arrays_cap;
+
+    struct source_event event[4];
+    unsigned n_events;
+};
+
+struct source *source_new(const struct source_config *cfg)
+{
+    struct source *s = calloc(1, sizeof *s);
+
+    if (s == NULL)
+        return NULL;
+    s->cfg = *cfg;
+    s->rng = cfg->seed;
+    s->conn[READ_SIDE].name = "read";
+    s->conn[MARK_SIDE].name = "mark";
+    return s;
+}
+
+void source_free(struct source *s)
+{
+    if (s == NULL)
+        return;
+    for (int i = 0; i < N_SIDES; i++)
+        conn_close(&s->conn[i]);
+    cursors_deinit(&s->cursors);
+    pairs_deinit(&s->pairs);
+    free(s->rows);
+    free(s->arrays);
+    free(s);
+}
+
+/* -- the link ------------------------------------------------------------------------------- */
+
+static void push_event(struct source *s, struct source_event e)
+{
+    if (s->n_events < sizeof s->event / sizeof s->event[0])
+        s->event[s->n_events++] = e;
+}
+
+static void link_lost(struct source *s, uint64_t now_ms, const char *why)
+{
+    uint64_t delay = retry_delay_ms(s->cfg.retry_base_ms, s->cfg.retry_max_ms, s->failures++,
+                                    retry_random(&s->rng));
+
+    log_warn("source", s->up ? "lost PostgreSQL" : "cannot use PostgreSQL", "error", why, "retry_ms",
+             log_i64((int64_t)delay));
+    for (int i = 0; i < N_SIDES; i++)
+        conn_close(&s->conn[i]);
+    s->up = false;
+    s->request = REQUEST_NONE;
+    s->retry_at_ms = now_ms + delay;
+    s->n_events = 0; /* answers of a link that is gone */
+    push_event(s, (struct source_event){ .type = SOURCE_DOWN });
+}
+
+static void link_open(struct source *s, uint64_t now_ms)
+{
+    struct conn_options opt = {
+        .dsn = s->cfg.dsn,
+        .timeout_ms = s->cfg.statement_timeout_ms,
+        .tcp_user_timeout_ms = s->cfg.tcp_user_timeout_ms,
+    };
+
+    for (int i = 0; i < N_SIDES; i++) {
+        s->setup[i] = SETUP_CONNECT;
+        if (conn_open(&s->conn[i], &opt, now_ms) < 0) {
+            link_lost(s, now_ms, conn_error(&s->conn[i]));
+            return;
+        }
+    }
+}
+
+static void refuse(struct source *s, int exit_code)
+{
+    push_event(s, (struct source_event){ .type = SOURCE_REFUSED, .exit_code = exit_code });
+}
+
+/* A statement of the set-up failed. Rights and schema do not mend themselves. */
+static void setup_failed(struct source *s, uint64_t now_ms, const PGresult *res)
+{
+    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+    if (state != NULL && strcmp(state, "42501") == 0) {
+        log_error("source", "the relay's role lacks a right", "error", text, "remedy",
+                  "apply sql/roles.sql and grant outbox_relay to the role of the dsn");
+        refuse(s, EXIT_PERMISSION);
+    } else if (state != NULL && strncmp(state, "42", 2) == 0) {
+        log_error("source", "the schema outbox is not what this relay expects", "error", text,
+                  "remedy", "apply the migrations in sql/ in order");
+        refuse(s, EXIT_CONFIG);
+    } else {
+        link_lost(s, now_ms, text != NULL ? text : "no answer");
+    }
+}
+
+static int check_server(struct source *s, enum side side, const PGresult *res)
+{
+    int version = atoi(PQgetvalue(res, 0, 0));
+
+    if (version < SERVER_VERSION_MIN) {
+        log_error("source", "PostgreSQL is too old", "server_version_num", log_i64(version), "needs",
+                  log_i64(SERVER_VERSION_MIN));
+        refuse(s, EXIT_CONFIG);
+        return -1;
+    }
+    /* A pooler hands out process ids of its own. Behind it our session would not be ours. */
+    if (atoi(PQgetvalue(res, 0, 2)) != PQbackendPID(s->conn[side].pg)) {
+        log_error("source", "the relay is connected through a pooler", "remedy",
+                  "let the dsn name PostgreSQL itself; applications may go through the pooler");
+        refuse(s, EXIT_CONFIG);
+        return -1;
+    }
+    if (strcmp(PQgetvalue(res, 0, 1), "t") != 0) {
+        log_error("source", "the outbox is not installed in this database", "remedy",
+                  "let the DBA apply sql/001_outbox.up.sql, or correct the dsn");
+        refuse(s, EXIT_CONFIG);
+        return -1;
+    }
+    return 0;
+}
+
+static int check_schema(struct source *s, const PGresult *res)
+{
+    int installed = atoi(PQgetvalue(res, 0, 0)), breaking = atoi(PQgetvalue(res, 0, 1));
+
+    if (installed >= SCHEMA_VERSION && breaking <= SCHEMA_VERSION)
+        return 0;
+    log_error("source", installed < SCHEMA_VERSION ? "the schema is too old for this relay"
+                                                   : "the schema is too new for this relay",
+              "installed", log_i64(installed), "breaking", log_i64(breaking), "needs",
+              log_i64(SCHEMA_VERSION), "remedy",
+              installed < SCHEMA_VERSION ? "apply the newer files in sql/" : "upgrade outbox-relay");
+    refuse(s, EXIT_CONFIG);
+    return -1;
+}
+
+/* One step of the set-up of one connection; res is the answer to the step before. */
+static void setup_step(struct source *s, uint64_t now_ms, enum side side, const PGresult *res)
+{
+    static const char *const text[N_SIDES][SETUP_DONE] = {
+        { SQL_SESSION SQL_CHECK, SQL_VERSION, SQL_PREPARE_READS, NULL },
+        { SQL_SESSION SQL_CHECK, SQL_VERSION,
+          SQL_PREPARE_MARK SQL_PREPARE_ACQUIRE SQL_PREPARE_RENEW SQL_PREPARE_RESIGN, NULL },
+    };
+    enum setup at = s->setup[side];
+
+    if (at != SETUP_CONNECT && PQresultStatus(res) != PGRES_TUPLES_OK &&
+        PQresultStatus(res) != PGRES_COMMAND_OK) {
+        setup_failed(s, now_ms, res);
+        return;
+    }
+    if (at == SETUP_SESSION && check_server(s, side, res) < 0)
+        return;
+    if (at == SETUP_VERSION && check_schema(s, res) < 0)
+        return;
+    s->setup[side] = at + 1;
+    if (at + 1 < SETUP_DONE) {
+        if (conn_send_text(&s->conn[side], now_ms, text[side][at]) < 0)
+            link_lost(s, now_ms, conn_error(&s->conn[side]));
+        return;
+    }
+    if (s->setup[READ_SIDE] == SETUP_DONE && s->setup[MARK_SIDE] == SETUP_DONE) {
+        s->up = true;
+        s->failures = 0;
+        log_info("source", "connected", "host", PQhost(s->conn[side].pg), "dbname",
+                 PQdb(s->conn[side].pg), "server",
+                 PQparameterStatus(s->conn[side].pg, "server_version"));
+        push_event(s, (struct source_event){ .type = SOURCE_UP });
+    }
+}
+
+/* -- reading -------------------------------------------------------------------------------- */
+
+static const char *net64(int64_t v, char to[8])
+{
+    uint64_t be = htobe64((uint64_t)v);
+
+    memcpy(to, &be, 8);
+    return to;
+}
+
+void source_read(struct source *s, uint64_t now_ms, uint32_t max_rows, uint64_t max_bytes,
+                 uint64_t page)
+{
+    static const struct {
+        const char *name;
+        int n_params;
+    } statement[2][2] = { { { "outbox_read", 5 }, { "outbox_read_late", 6 } },
+                          { { "outbox_catch_up", 5 }, { "outbox_catch_up_late", 7 } } };
+    const struct cursors *cur = &s->cursors;
+    bool late = cur->late_until.bytes != NULL;
+    int64_t above = late ? cur->late_from : s->first_read ? 0 : s->floor;
+    char pos[8], above_id[8], rows[8], bytes[8], floor_id[8];
+    const char *const values[] = { net64(cur->now.pos, pos), cur->now.snap.bytes,
+                                   net64(above, above_id), net64(max_rows, rows),
+                                   net64((int64_t)max_bytes, bytes), cur->late_until.bytes,
+                                   net64(s->floor, floor_id) };
+    const int lengths[] = { 8, cur->now.snap.len, 8, 8, 8, cur->late_until.len, 8 };
+
+    /* The first read behind a long absence looks at every row appended since. */
+    s->conn[READ_SIDE].timeout_ms = s->cfg.statement_timeout_ms * (s->catching_up ? 20 : 1);
+    s->read_max = max_rows;
+    s->read_page = page;
+    if (conn_send_prepared(&s->conn[READ_SIDE], now_ms, statement[s->catching_up][late].name,
+                           statement[s->catching_up][late].n_params, values, lengths) < 0)
+        link_lost(s, now_ms, conn_error(&s->conn[READ_SIDE]));
+}
+
+static int room_for(struct source *s, uint32_t n)
+{
+    if (n <= s->rows_cap)
+        return 0;
+    struct row **rows = realloc(s->rows, n * sizeof(struct row *));
+    if (rows == NULL)
+        return -1;
+    s->rows = rows;
+    s->rows_cap = n;
+    return 0;
+}
+
+static void free_rows(struct source *s, uint32_t n)
+{
+    while (n > 0)
+        free(s->rows[--n]);
+}
+
+/* Row 0 of the result carries the snapshot. Returns the number of rows decoded, or -1. */
+static int decode_page(struct source *s, const PGresult *res)
+{
+    int n = PQntuples(res) - 1;
+    const char *why = "the snapshot is missing";
+
+    if (n < 0 || PQgetisnull(res, 0, 0) || room_for(s, (uint32_t)n) < 0)
+        goto bad;
+    for (int i = 0; i < n; i++) {
+        s->rows[i] = page_row(res, i + 1, &s->pairs, &why);
+        if (s->rows[i] != NULL && i > 0 && s->rows[i]->id <= s->rows[i - 1]->id) {
+            free(s->rows[i]);
+            s->rows[i] = NULL;
+            why = "the rows are not in order of id";
+        }
+        if (s->rows[i] == NULL) {
+            log_error("source", "a page cannot be decoded", "what", why, "row",
+                      PQgetisnull(res, i + 1, 1) ? "?"
+                                                 : log_i64(page_i64(PQgetvalue(res, i + 1, 1))));
+            free_rows(s, (uint32_t)i);
+            return -1;
+        }
+    }
+    return n;
+bad:
+    log_error("source", "a page cannot be decoded", "what", why);
+    return -1;
+}
+
+static bool page_is_full(const struct source *s, const PGresult *res, int n)
+{
+    return (uint32_t)n == s->read_max || page_is_cut(res, n);
+}
+
+/* Moves the cursor over the page. Late rows come before fresh ones, so a full page that ends with a
+ * late row has more of them behind it: they are read first, as of this page's snapshot. */
+static int advance(struct source *s, const PGresult *res, int n, bool full)
+{
+    struct cursors *cur = &s->cursors;
+    const char *snap = PQgetvalue(res, 0, 0);
+    int snap_len = PQgetlength(res, 0, 0);
+    int64_t last = n > 0 ? s->rows[n - 1]->id : 0;
+
+    if (n > 0 && cursors_remember(cur, s->read_page) < 0)
+        return -1;
+    s->first_read = false;
+    if (cur->late_until.bytes != NULL) {
+        if (full) {
+            cur->late_from = last;
+        } else {
+            free(cur->now.snap.bytes);
+            cur->now.snap = cur->late_until;
+            cur->late_until = (struct snapshot){ NULL, 0 };
+        }
+        return 0;
+    }
+    if (full && n > 0 && last <= cur->now.pos) {
+        cur->late_from = last;
+        return snapshot_set(&cur->late_until, snap, snap_len);
+    }
+    if (snapshot_set(&cur->now.snap, snap, snap_len) < 0)
+        return -1;
+    if (last > cur->now.pos)
+        cur->now.pos = last;
+    if (!full && s->catching_up && cur->now.pos < s->catch_up_to)
+        cur->now.pos = s->catch_up_to; /* all up to there is settled or came just now */
+    if (cur->now.pos >= s->catch_up_to)
+        s->catching_up = false;
+    return 0;
+}
+
+static void on_page(struct source *s, uint64_t now_ms, const PGresult *res)
+{
+    if (PQresultStatus(res) != PGRES_TUPLES_OK) {
+        log_warn("source", "reading failed", "sqlstate", PQresultErrorField(res, PG_DIAG_SQLSTATE),
+                 "error", PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
+        push_event(s, (struct source_event){ .type = SOURCE_READ_FAILED });
+        return;
+    }
+    int n = decode_page(s, res);
+    if (n < 0) {
+        push_event(s, (struct source_event){ .type = SOURCE_READ_FAILED });
+        return;
+    }
+    bool full = page_is_full(s, res, n);
+    if (advance(s, res, n, full) < 0) {
+        free_rows(s, (uint32_t)n);
+        link_lost(s, now_ms, "out of memory");
+        return;
+    }
+    push_event(s, (struct source_event){
+                      .type = SOURCE_PAGE,
+                      .rows = s->rows,
+                      .n_rows = (uint32_t)n,
+                      .full = full || s->cursors.late_until.bytes != NULL,
+                      .catching_up = s->catching_up,
+                  });
+}
+
+/* -- marking -------------------------------------------------------------------------------- */
+
+static void put32(char **p, int32_t v)
+{
+    uint32_t be = htobe32((uint32_t)v);
+
+    memcpy(*p, &be, 4);
+    *p += 4;
+}
+
+static void put16(char **p, int16_t v)
+{
+    uint16_t be = htobe16((uint16_t)v);
+
+    memcpy(*p, &be, 2);
+    *p += 2;
+}
+
+static void put64(char **p, int64_t v)
+{
+    (void)net64(v, *p);
+    *p += 8;
+}
+
+/* The head of a one-dimensional array in PostgreSQL's binary form. */
+static void put_array_head(char **p, int32_t element_oid, uint32_t n, bool has_nulls)
+{
+    put32(p, n > 0);
+    put32(p, has_nulls);
+    put32(p, element_oid);
+    if (n > 0) {
+        put32(p, (int32_t)n);
+        put32(p, 1);
+    }
+}
+
+enum { OID_INT2 = 21, OID_INT4 = 23, OID_INT8 = 20 };
+
+static char *put_mark_column(char **p, const struct source_mark *m, uint32_t n, int col)
+{
+    static const int32_t oid[] = { OID_INT2, OID_INT8, OID_INT4, OID_INT8 };
+    char *start = *p;
+
+    put_array_head(p, oid[col], n, col == 3);
+    for (uint32_t i = 0; i < n; i++) {
+        if (col == 3 && m[i].offset < 0) {
+            put32(p, -1);
+            continue;
+        }
+        put32(p, oid[col] == OID_INT2 ? 2 : oid[col] == OID_INT4 ? 4 : 8);
+        if (col == 0)
+            put16(p, m[i].bucket);
+        else if (col == 1)
+            put64(p, m[i].id);
+        else if (col == 2)
+            put32(p, m[i].partition);
+        else
+            put64(p, m[i].offset);
+    }
+    return start;
+}
+
+static void request(struct source *s, uint64_t now_ms, enum request what, const char *statement,
+                    int n_params, const char *const *values, const int *lengths)
+{
+    s->request = what;
+    if (conn_send_prepared(&s->conn[MARK_SIDE], now_ms, statement, n_params, values, lengths) < 0)
+        link_lost(s, now_ms, conn_error(&s->conn[MARK_SIDE]));
+}
+
+void source_mark(struct source *s, uint64_t now_ms, const struct source_mark *marks, uint32_t n)
+{
+    size_t need = 4 * 20 + (size_t)n * (6 + 12 + 8 + 12);
+    const char *values[4];
+    int lengths[4];
+
+    if (need > s->arrays_cap) {
+        char *arrays = realloc(s->arrays, need);
+        if (arrays == NULL) {
+            push_event(s, (struct source_event){ .type = SOURCE_MARK_FAILED });
+            return;
+        }
+        s->arrays = arrays;
+        s->arrays_cap = need;
+    }
+    char *p = s->arrays;
+    for (int col = 0; col < 4; col++) {
+        values[col] = put_mark_column(&p, marks, n, col);
+        lengths[col] = (int)(p - values[col]);
+    }
+    request(s, now_ms, REQUEST_MARK, "outbox_mark", 4, values, lengths);
+}
+
+/* -- leading -------------------------------------------------------------------------------- */
+
+void source_acquire(struct source *s, uint64_t now_ms)
+{
+    char ttl[8];
+    const char *const values[] = { s->cfg.owner, net64((int64_t)s->cfg.lease_ttl_ms, ttl) };
+    const int lengths[] = { (int)strlen(s->cfg.owner), 8 };
+
+    request(s, now_ms, REQUEST_ACQUIRE, "outbox_acquire", 2, values, lengths);
+}
+
+void source_renew(struct source *s, uint64_t now_ms, uint64_t page)
+{
+    const struct cursor *c = cursors_before(&s->cursors, page);
+    char epoch[8], ttl[8], pos[8];
+    const char *const values[] = { net64(s->epoch, epoch), net64((int64_t)s->cfg.lease_ttl_ms, ttl),
+                                   net64(c->pos, pos), c->snap.bytes };
+    const int lengths[] = { 8, 8, 8, c->snap.len };
+
+    request(s, now_ms, REQUEST_RENEW, "outbox_renew", 4, values, lengths);
+}
+
+void source_resign(struct source *s, uint64_t now_ms, uint64_t page)
+{
+    const struct cursor *c = cursors_before(&s->cursors, page);
+    char epoch[8], pos[8];
+    const char *const values[] = { net64(s->epoch, epoch), net64(c->pos, pos), c->snap.bytes };
+    const int lengths[] = { 8, 8, c->snap.len };
+
+    request(s, now_ms, REQUEST_RESIGN, "outbox_resign", 3, values, lengths);
+}
+
+/* The columns of outbox_acquire: epoch, cursor_id, cursor_snapshot, floor_id, catch_up_to, then of
+ * the row before: owner, ms left, whether the cluster changed. Columns 0-3 are NULL when refused. */
+static int on_acquired(struct source *s, const PGresult *res)
+{
+    if (PQntuples(res) == 0) {
+        log_error("source", "outbox.relay has no row 'default'", "remedy",
+                  "insert into outbox.relay (name) values ('default')");
+        return -1;
+    }
+    if (PQgetisnull(res, 0, 0)) {
+        log_debug("source", "another relay leads", "owner", PQgetvalue(res, 0, 5), "lease_left_ms",
+                  PQgetisnull(res, 0, 6) ? "?" : log_i64(page_i64(PQgetvalue(res, 0, 6))));
+        push_event(s, (struct source_event){ .type = SOURCE_LEASE, .ours = false });
+        return 0;
+    }
+    if (cursors_load(&s->cursors, page_i64(PQgetvalue(res, 0, 1)), PQgetvalue(res, 0, 2),
+                     PQgetlength(res, 0, 2)) < 0)
+        return -1;
+    s->epoch = page_i64(PQgetvalue(res, 0, 0));
+    s->floor = page_i64(PQgetvalue(res, 0, 3));
+    s->catch_up_to = page_i64(PQgetvalue(res, 0, 4));
+    s->catching_up = true; /* at least the first read leaves out what is settled */
+    s->first_read = true;
+    if (PQgetvalue(res, 0, 7)[0] != 0)
+        log_warn("source", "the database now lives on another cluster or timeline", "floor",
+                 log_i64(s->floor));
+    log_info("source", "leading", "owner", s->cfg.owner, "epoch", log_i64(s->epoch), "cursor",
+             log_i64(s->cursors.now.pos));
+    push_event(s, (struct source_event){ .type = SOURCE_LEASE, .ours = true });
+    return 0;
+}
+
+static void on_renewed(struct source *s, const PGresult *res)
+{
+    bool ours = strcmp(PQcmdTuples((PGresult *)(uintptr_t)res), "1") == 0;
+
+    if (!ours)
+        log_warn("source", "the lease was taken by another relay", "epoch", log_i64(s->epoch));
+    push_event(s, (struct source_event){ .type = SOURCE_LEASE, .ours = ours });
+}
+
+static void on_request_failed(struct source *s, enum request what, const PGresult *res)
+{
+    static const enum source_event_type failed[] = {
+        [REQUEST_MARK] = SOURCE_MARK_FAILED,
+        [REQUEST_ACQUIRE] = SOURCE_LEASE_FAILED,
+        [REQUEST_RENEW] = SOURCE_LEASE_FAILED,
+        [REQUEST_RESIGN] = SOURCE_RESIGNED,
+    };
+
+    if (res != NULL)
+        log_warn("source", what == REQUEST_MARK ? "marking failed" : "the lease cannot be written",
+                 "sqlstate", PQresultErrorField(res, PG_DIAG_SQLSTATE), "error",
+                 PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
+    push_event(s, (struct source_event){ .type = failed[what] });
+}
+
+static void on_answer(struct source *s, const PGresult *res)
+{
+    enum request what = s->request;
+    ExecStatusType status = PQresultStatus(res);
+
+    s->request = REQUEST_NONE;
+    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
+        on_request_failed(s, what, res);
+        return;
+    }
+    switch (what) {
+    case REQUEST_NONE:
+        break;
+    case REQUEST_MARK:
+        push_event(s, (struct source_event){ .type = SOURCE_MARKED });
+        break;
+    case REQUEST_ACQUIRE:
+        if (on_acquired(s, res) < 0)
+            on_request_failed(s, what, NULL);
+        break;
+    case REQUEST_RENEW:
+        on_renewed(s, res);
+        break;
+    case REQUEST_RESIGN:
+        push_event(s, (struct source_event){ .type = SOURCE_RESIGNED });
+        break;
+    }
+}
+
+/* -- the loop's side ------------------------------------------------------------------------ */
+
+size_t source_pollfds(const struct source *s, struct pollfd fds[2])
+{
+    size_t n = 0;
+
+    for (int i = 0; i < N_SIDES; i++)
+        if (s->conn[i].state != CONN_DOWN)
+            fds[n++] = (struct pollfd){ .fd = PQsocket(s->conn[i].pg), .events = s->conn[i].events };
+    return n;
+}
+
+uint64_t source_deadline(const struct source *s)
+{
+    uint64_t due = UINT64_MAX;
+
+    if (s->conn[READ_SIDE].state == CONN_DOWN && s->conn[MARK_SIDE].state == CONN_DOWN)
+        return s->retry_at_ms;
+    for (int i = 0; i < N_SIDES; i++)
+        if ((s->conn[i].state == CONN_CONNECTING || s->conn[i].state == CONN_BUSY) &&
+            s->conn[i].deadline_ms < due)
+            due = s->conn[i].deadline_ms;
+    return due;
+}
+
+static void step(struct source *s, uint64_t now_ms, enum side side)
+{
+    PGresult *res = NULL;
+    int rc = conn_step(&s->conn[side], now_ms, &res);
+
+    if (rc < 0)
+        link_lost(s, now_ms, conn_error(&s->conn[side]));
+    else if (rc > 0 && s->setup[side] != SETUP_DONE)
+        setup_step(s, now_ms, side, res);
+    else if (rc > 0 && side == READ_SIDE)
+        on_page(s, now_ms, res);
+    else if (rc > 0)
+        on_answer(s, res);
+    PQclear(res);
+}
+
+bool source_next(struct source *s, uint64_t now_ms, struct source_event *ret_event)
+{
+    if (s->n_events == 0) {
+        if (s->conn[READ_SIDE].state == CONN_DOWN && s->conn[MARK_SIDE].state == CONN_DOWN &&
+            now_ms >= s->retry_at_ms)
+            link_open(s, now_ms);
+        for (int side = 0; side < N_SIDES && s->n_events == 0; side++)
+            step(s, now_ms, (enum side)side);
+    }
+    if (s->n_events == 0)
+        return false;
+    *ret_event = s->event[0];
+    s->n_events--;
+    memmove(&s->event[0], &s->event[1], s->n_events * sizeof s->event[0]);
+    return true;
+}

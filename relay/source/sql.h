@@ -1,0 +1,171 @@
+/* sql.h - every statement the relay runs, as text. Used by source.c only.
+ *
+ * Reading (the whole argument is in outbox(7) and above each piece): pos is the highest id read, snap
+ * the snapshot of the read before. A row with id <= pos that is not visible in snap was written by a
+ * transaction that was running at snap or began later, because xid is assigned before id is drawn:
+ *
+ *   late rows   id <= pos, visible now, not visible in snap
+ *   fresh rows  id > pos
+ *
+ * Parameters of the four reading statements:
+ *   $1 pos   $2 snap   $3 floor: late rows are looked for above it only
+ *   $4 rows at most   $5 bytes at most (a row is sent when those before it have not used them up)
+ *   $6 in the _late statements: the snapshot whose late rows are read
+ *   $7 in outbox_catch_up_late: up to here rows came from another cluster
+ * Results: one row with the statement's snapshot, then the rows, ids ascending; `cut` says of the last
+ * one whether the bytes were used up, so that there may be more.
+ */
+#ifndef RELAY_SOURCE_SQL_H
+#define RELAY_SOURCE_SQL_H
+
+/* jit: the same poll takes 38 ms with it. Every plan here is meant to go from a few rows by index to
+ * a few others; seqscan, hash and merge joins would read whole tables for that. Parallel plans would
+ * not keep the order of the pieces. */
+#define SQL_SESSION                                                                                \
+    "set jit = off; set enable_seqscan = off; set enable_hashjoin = off; "                         \
+    "set enable_mergejoin = off; set enable_bitmapscan = off; "                                    \
+    "set max_parallel_workers_per_gather = 0; "                                                    \
+    "set plan_cache_mode = force_generic_plan; set search_path = ''; set datestyle = 'ISO'; "      \
+    "set idle_in_transaction_session_timeout = '60s'; set lock_timeout = '10s'; "
+
+#define SQL_CHECK                                                                                  \
+    "select current_setting('server_version_num')::int, "                                          \
+    "to_regclass('outbox.schema_version') is not null, pg_backend_pid()"
+
+#define SQL_VERSION                                                                                \
+    "select max(version), "                                                             \
+    "coalesce(max(version) filter (where breaking), 0) from outbox.schema_version"
+
+#define SQL_COLUMNS                                                                                \
+    "e.id, e.bucket, e.event_id, e.created_at, e.schema_version, e.topic, e.key, e.type, "         \
+    "e.content_type, e.payload, e.headers"
+
+/* How long the row must still wait; NULL: not at all. */
+#define SQL_WAIT_MS                                                                                \
+    "case when e.available_at > now() "                                                            \
+    "then ceil(extract(epoch from e.available_at - now()) * 1000)::bigint end"
+
+/* The size by which a page is cut: what the row will take in our memory, near enough, without
+ * reading what is stored out of line. */
+#define SQL_SIZE                                                                                   \
+    "256 + coalesce(octet_length(e.payload), 0) + coalesce(octet_length(e.key), 0) + "             \
+    "2 * coalesce(pg_column_size(e.headers), 0) as size"
+
+/* What an earlier reader has settled. A row in sent counts as sent whatever held says. */
+#define SQL_UNSETTLED                                                                              \
+    " and not exists (select from outbox.sent s where s.bucket = e.bucket and s.id = e.id)"        \
+    " and not exists (select from outbox.held h where h.id = e.id)"
+
+/* Of the transactions that ran at snap only those that have finished can have rows for us; without
+ * this filter every poll would visit the uncommitted rows of a long transaction. The comparison with
+ * the current snapshot is only sound for transaction ids of this cluster: the first reads after a
+ * start leave it out (SQL_XIP_ALL). */
+#define SQL_XIP_FINISHED                                                                           \
+    "select x from pg_snapshot_xip($2) x where pg_visible_in_snapshot(x, pg_current_snapshot())"
+#define SQL_XIP_ALL "select x from pg_snapshot_xip($2) x"
+
+/* Both halves are needed: xmax of a snapshot is the latest completed transaction + 1, so transactions
+ * at or above it may be running without being in the xip list.
+ * Both must go by the index on (xid, id), whatever the statistics say: after a bulk load they may say
+ * that all rows have one xid, and of a leaf that was just emptied nothing at all. `id + 0` is there so
+ * that the index on id cannot be used. `$1 > $3` is evaluated once, before anything is looked up. */
+#define SQL_LATE(xip, unsettled)                                                                   \
+    "(select e.* from ("                                                                           \
+    "select e.* from outbox.event e where e.xid = any (array(" xip "))"                            \
+    " and e.id + 0 <= $1 and e.id + 0 > $3 and $1 > $3"                                            \
+    " union all "                                                                                  \
+    "select e.* from outbox.event e where e.xid >= pg_snapshot_xmax($2)"                           \
+    " and e.id + 0 <= $1 and e.id + 0 > $3 and $1 > $3"                                            \
+    ") e where true" unsettled " order by e.id limit $4)"
+
+/* More late rows than fit a page: the rest of those that the first page's snapshot ($6) saw, in one
+ * walk over the index on id, however many pages it takes. */
+#define SQL_LATE_REST(seen, unsettled)                                                             \
+    "(select e.* from outbox.event e where e.id > $3 and e.id <= $1"                               \
+    " and not pg_visible_in_snapshot(e.xid, $2) and " seen unsettled " order by e.id limit $4)"
+
+#define SQL_SEEN "pg_visible_in_snapshot(e.xid, $6)"
+
+/* Rows from another cluster are all there, whatever a snapshot of this one says of their xid. */
+#define SQL_SEEN_OR_FOREIGN                                                                        \
+    "(" SQL_SEEN " or (e.id <= $7 and e.xid >= pg_snapshot_xmax($6)))"
+
+#define SQL_FRESH(unsettled)                                                                       \
+    "(select e.* from outbox.event e where e.id > $1" unsettled " order by e.id limit $4)"
+
+#define SQL_PAGE(rows)                                                                             \
+    "select pg_current_snapshot() as snap, null::bigint as id, null::smallint as bucket, " \
+    "null::uuid as event_id, null::timestamptz as created_at, null::int as schema_version, "       \
+    "null::text as topic, null::bytea as key, null::text as type, null::text as content_type, "    \
+    "null::bytea as payload, null::jsonb as headers, null::bigint as wait_ms, "             \
+    "null::bool as cut"                                                                            \
+    " union all "                                                                                  \
+    "select null::pg_snapshot, " SQL_COLUMNS ", " SQL_WAIT_MS ", e.before + e.size >= $5 from ("   \
+    "select e.*, sum(e.size) over (rows unbounded preceding) - e.size as before from ("            \
+    "select " SQL_COLUMNS ", e.available_at, " SQL_SIZE " from (" rows ") e limit $4) e) e where e.before < $5"
+
+#define SQL_PREPARE(name, types, text) "prepare " name " (" types ") as " text "; "
+
+#define SQL_READ_TYPES "bigint, pg_snapshot, bigint, bigint, bigint"
+
+/* The four ways to read: going on, or catching up behind an earlier reader (settled rows are left
+ * out); late and fresh rows, or the rest of the late ones. */
+#define SQL_PREPARE_READS                                                                          \
+    SQL_PREPARE("outbox_read", SQL_READ_TYPES,                                                     \
+                SQL_PAGE(SQL_LATE(SQL_XIP_FINISHED, "") " union all " SQL_FRESH("")))              \
+    SQL_PREPARE("outbox_read_late", SQL_READ_TYPES ", pg_snapshot",                               \
+                SQL_PAGE(SQL_LATE_REST(SQL_SEEN, "")))                                             \
+    SQL_PREPARE("outbox_catch_up", SQL_READ_TYPES,                                                 \
+                SQL_PAGE(SQL_LATE(SQL_XIP_ALL, SQL_UNSETTLED) " union all "                        \
+                         SQL_FRESH(SQL_UNSETTLED)))                                                \
+    SQL_PREPARE("outbox_catch_up_late", SQL_READ_TYPES ", pg_snapshot, bigint",                    \
+                SQL_PAGE(SQL_LATE_REST(SQL_SEEN_OR_FOREIGN, SQL_UNSETTLED)))
+
+/* A mark is a fact, true whoever writes it: no epoch, and twice is once. */
+#define SQL_PREPARE_MARK                                                                           \
+    SQL_PREPARE("outbox_mark", "smallint[], bigint[], int[], bigint[]",                            \
+                "insert into outbox.sent (bucket, id, kafka_partition, kafka_offset) "             \
+                "select * from unnest($1, $2, $3, $4) on conflict do nothing")
+
+/* $1 owner, $2 ttl in ms. A lease can be taken when it is free, over, or bears our own name.
+ * The floor is the highest id of a visible row whose transaction this cluster has not reached: such a
+ * row came from another cluster (dump and restore), is not late, and must not be taken for late. It is
+ * found by xid; without the `+ 0` the planner might look for it from the highest id downwards. */
+#define SQL_PREPARE_ACQUIRE                                                                        \
+    SQL_PREPARE(                                                                                   \
+        "outbox_acquire", "text, bigint",                                                          \
+        "with old as materialized (select owner, lease_expires_at, system_identifier, timeline "   \
+        "from outbox.relay where name = 'default'), got as ("                                      \
+        "update outbox.relay r set epoch = r.epoch + 1, owner = $1, "                              \
+        "lease_expires_at = clock_timestamp() + $2 * interval '1 ms', "                 \
+        "renewed_at = clock_timestamp(), "                                              \
+        "floor_id = greatest(r.floor_id, (select max(id + 0) from outbox.event "        \
+        "where xid >= pg_snapshot_xmax(pg_current_snapshot()))), "           \
+        "system_identifier = (select system_identifier from pg_control_system()), "     \
+        "timeline = (select timeline_id from pg_control_checkpoint()) "                 \
+        "where r.name = 'default' and (r.owner is null or r.owner = $1 "                           \
+        "or r.lease_expires_at is null or r.lease_expires_at < clock_timestamp()) "     \
+        "returning r.*) "                                                                          \
+        "select got.epoch, got.cursor_id, got.cursor_snapshot, got.floor_id, "                     \
+        "greatest((select max(id) from outbox.sent), "                                  \
+        "(select max(id) from outbox.held), 0), old.owner, "                            \
+        "(extract(epoch from old.lease_expires_at - clock_timestamp()) * 1000)::bigint, " \
+        "coalesce(old.system_identifier <> got.system_identifier "                                 \
+        "or old.timeline <> got.timeline, false) "                                                 \
+        "from old left join got on true")
+
+/* $1 epoch, $2 ttl in ms, $3 and $4 the cursor. */
+#define SQL_PREPARE_RENEW                                                                          \
+    SQL_PREPARE("outbox_renew", "bigint, bigint, bigint, pg_snapshot",                  \
+                "update outbox.relay set "                                                         \
+                "lease_expires_at = clock_timestamp() + $2 * interval '1 ms', "         \
+                "renewed_at = clock_timestamp(), cursor_id = $3, cursor_snapshot = $4 " \
+                "where name = 'default' and epoch = $1")
+
+#define SQL_PREPARE_RESIGN                                                                         \
+    SQL_PREPARE("outbox_resign", "bigint, bigint, pg_snapshot",                         \
+                "update outbox.relay set owner = null, lease_expires_at = null, "                  \
+                "renewed_at = clock_timestamp(), cursor_id = $2, cursor_snapshot = $3 " \
+                "where name = 'default' and epoch = $1")
+
+#endif
