@@ -1,0 +1,142 @@
+/* bare_producer.c - the ceiling for the relay's drain rate: librdkafka and nothing else.
+ *
+ *   bare_producer BOOTSTRAP TOPIC COUNT PAYLOAD_BYTES cloudevents|plain
+ *
+ * Produces COUNT records like those the relay makes of a benchmark row (same key sizes, payload and
+ * headers, same producer settings, six row headers of 8 + 24 bytes), waits for every acknowledgement
+ * and prints the seconds it took. Nothing is read from a database, the headers are made once.
+ */
+#include <librdkafka/rdkafka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "relay/sink/envelope.h"
+
+static unsigned long n_acked, n_failed;
+
+static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
+{
+    (void)rk;
+    (void)opaque;
+    if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+        n_acked++;
+    else
+        n_failed++;
+}
+
+static rd_kafka_t *producer(const char *bootstrap)
+{
+    static const char *const settings[][2] = {
+        { "acks", "all" },
+        { "enable.idempotence", "true" },
+        { "enable.gapless.guarantee", "true" },
+        { "message.timeout.ms", "0" },
+        { "partitioner", "murmur2_random" },
+        { "linger.ms", "1" },
+        { "socket.nagle.disable", "true" },
+        { "queue.buffering.max.messages", "10000" },
+        { "log_level", "3" },
+    };
+    char err[512];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+
+    if (rd_kafka_conf_set(conf, "bootstrap.servers", bootstrap, err, sizeof err) != RD_KAFKA_CONF_OK)
+        goto bad;
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
+        if (rd_kafka_conf_set(conf, settings[i][0], settings[i][1], err, sizeof err) !=
+            RD_KAFKA_CONF_OK)
+            goto bad;
+    rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, err, sizeof err);
+    if (rk != NULL)
+        return rk;
+bad:
+    fprintf(stderr, "bare_producer: %s\n", err);
+    exit(1);
+}
+
+static double now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static rd_kafka_headers_t *copy_headers(const struct header *h, size_t n)
+{
+    rd_kafka_headers_t *hdrs = rd_kafka_headers_new(n);
+
+    for (size_t i = 0; i < n; i++)
+        rd_kafka_header_add(hdrs, h[i].name, -1, h[i].value, (ssize_t)h[i].value_len);
+    return hdrs;
+}
+
+static void produce(rd_kafka_t *rk, rd_kafka_topic_t *topic, const char *key, const char *payload,
+                    size_t payload_len, const struct header *headers, size_t n_headers)
+{
+    rd_kafka_headers_t *hdrs = copy_headers(headers, n_headers);
+    rd_kafka_resp_err_t err;
+
+    while ((err = rd_kafka_producev(rk, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_MSGFLAGS(0),
+                                    RD_KAFKA_V_KEY(key, strlen(key)),
+                                    RD_KAFKA_V_VALUE((void *)(size_t)payload, payload_len),
+                                    RD_KAFKA_V_HEADERS(hdrs), RD_KAFKA_V_END)) ==
+           RD_KAFKA_RESP_ERR__QUEUE_FULL)
+        rd_kafka_poll(rk, 10);
+    if (err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        rd_kafka_headers_destroy(hdrs);
+        n_failed++;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 6) {
+        fputs("usage: bare_producer BOOTSTRAP TOPIC COUNT PAYLOAD_BYTES cloudevents|plain\n", stderr);
+        return 64;
+    }
+    unsigned long count = strtoul(argv[3], NULL, 10);
+    size_t payload_len = strtoul(argv[4], NULL, 10);
+    char *payload = malloc(payload_len + 1);
+    char key[1000][8];
+    struct header own[6];
+    const struct header *headers;
+    size_t n_headers;
+    struct envelope_buf buf = { .headers = NULL };
+    struct envelope env = {
+        .kind = strcmp(argv[5], "plain") == 0 ? ENVELOPE_PLAIN : ENVELOPE_CLOUDEVENTS,
+        .source = "/outbox",
+    };
+
+    if (payload == NULL)
+        return 1;
+    memset(payload, 'x', payload_len);
+    for (int i = 0; i < 1000; i++)
+        snprintf(key[i], sizeof key[i], "k%d", i);
+    for (int i = 0; i < 6; i++)
+        own[i] = (struct header){ "header-x", "abcdefghijklmnopqrstuvwx", 24 };
+    struct row row = { .id = 1, .created_at_us = 1700000000000000, .type = "BenchEvent",
+                       .schema_version = 1, .headers = own, .n_headers = 6 };
+    if (envelope_headers(&env, &row, &buf, &headers, &n_headers) < 0)
+        return 1;
+
+    rd_kafka_t *rk = producer(argv[1]);
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, argv[2], NULL);
+    double began = now();
+    for (unsigned long i = 0; i < count; i++) {
+        produce(rk, topic, key[i % 1000], payload, payload_len, headers, n_headers);
+        if (i % 256 == 0)
+            rd_kafka_poll(rk, 0);
+    }
+    while (n_acked + n_failed < count)
+        rd_kafka_poll(rk, 100);
+    printf("%.4f\n", now() - began);
+    rd_kafka_topic_destroy(topic);
+    rd_kafka_destroy(rk);
+    envelope_buf_deinit(&buf);
+    free(payload);
+    return n_failed > 0;
+}

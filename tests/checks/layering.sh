@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# layering.sh - includes point one way; the core takes no part in the world.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+failed=0
+check() { # name, expected to print nothing, output
+    if [[ -z $2 ]]; then
+        echo "ok - $1"
+    else
+        echo "not ok - $1: ${2//$'\n'/ }"
+        failed=1
+    fi
+}
+none() { grep -rnE "$@" || true; }
+
+check "only relay/source includes libpq" "$(none '#include.*libpq' relay | grep -v '^relay/source/' || true)"
+check "only relay/sink includes librdkafka" "$(none '#include.*rdkafka' relay | grep -v '^relay/sink/' || true)"
+check "the core includes only itself and the C library's pure parts" \
+    "$(none '^#include' relay/core | grep -vE '"relay/core/[a-z]+\.h"|<(assert|stdbool|stddef|stdint|stdlib|string)\.h>' || true)"
+check "the core uses no clock, no chance and no I/O" \
+    "$(none '\b(clock_gettime|time|rand|random|getrandom|printf|fopen|write|read|log_[a-z]+) ?\(' relay/core || true)"
+check "source and sink do not know each other" \
+    "$( (none '#include "relay/sink' relay/source; none '#include "relay/source' relay/sink))"
+check "source and sink use of the core only fates and backoff" \
+    "$(none '#include "relay/core' relay/source relay/sink | grep -vE 'core/(fate|retry)\.h' || true)"
+check "main, settings, loop and log know neither SQL nor the source" \
+    "$(none '#include "relay/(source|core)' relay/main.c relay/settings*.[ch] relay/loop.c relay/log.c || true)"
+check "the library includes nothing of the relay" "$(none '#include.*relay/' lib include)"
+check "deadlines use the monotonic clock; the time of day serves log lines and event ids only" \
+    "$(none 'CLOCK_REALTIME|gettimeofday|[^a-z_]time\(' relay lib | grep -vE '^relay/log\.c:|^lib/outbox/(uuid|event_id)\.c:' || true)"
+check "only main and the signal handler end the process" \
+    "$(none '\b_?exit\(' relay lib/outbox | grep -vE '^relay/loop\.c:' || true)"
+exit $failed

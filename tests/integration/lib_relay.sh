@@ -1,0 +1,227 @@
+# shellcheck shell=bash
+# lib_relay.sh - what the relay's shell tests share: cases, one database, relays as processes, the judge.
+# Sourced. Sets `dir` (removed at exit) and ends every process that it started.
+#
+# A test sets dsn (what psql and the judge use), relay_dsn (what the relay uses) and brokers, then:
+#   reset [TOPIC]          empty tables; the case's topic prefix is $topic, a new one each time
+#   relay_start NAME ...   `outbox-relay run` with quick retries and these arguments; log $dir/NAME.log
+#   relay_end NAME SECONDS waits for its end; its exit status is in $status
+#   judge NAME KEY=VALUE.. the oracle's verdict on $topic* must be good and have these numbers
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source=tests/tools/lib.sh
+. "$root/tests/tools/lib.sh"
+pg=$root/tests/tools/pg
+broker=$root/tests/tools/broker
+oracle=$OUTBOX_TOOLS/oracle
+dsn=$OUTBOX_TEST_DSN
+relay_dsn=$OUTBOX_TEST_DSN
+brokers=$OUTBOX_TEST_BROKERS
+dir=$(mktemp -d "${TMPDIR:-/tmp}/outbox-relay.XXXXXX")
+chmod 0711 "$dir" # the database's user passes through it
+declare -A relay_pid=()
+writer_pid=
+watch_pid=
+proxy_pids=()
+topic=
+n_resets=0
+status=0
+bad=0
+
+cleanup() {
+    local pid
+    {
+        for pid in "${relay_pid[@]}" $writer_pid $watch_pid "${proxy_pids[@]}"; do
+            ! alive "$pid" || kill -KILL "$pid" || true
+        done
+        wait
+    } 2>/dev/null # bash has a word for each that was killed
+    [[ ! -d $dir/broker ]] || "$broker" remove "$dir/broker"
+    [[ ! -d $dir/pg ]] || "$pg" remove "$dir/pg"
+    rm -rf "$dir"
+}
+trap cleanup EXIT
+
+ok() { printf 'ok - %s\n' "$1"; }
+not_ok() {
+    printf 'not ok - %s: %s\n' "$1" "${*:2}"
+    bad=1
+}
+# equal NAME WANT GOT
+equal() { if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "wanted $2, got $3"; fi; }
+# holds NAME COMMAND...: what the command prints explains a failure
+holds() {
+    local name=$1 said
+    shift
+    if said=$("$@" 2>&1); then ok "$name"; else not_ok "$name" "$* $said"; fi
+}
+
+# --- the database --------------------------------------------------------------------------------
+
+sql() { PGOPTIONS='-c client_min_messages=error' psql -XqAt -v ON_ERROR_STOP=1 -d "$dsn" -c "$1"; }
+
+reset() {
+    n_resets=$((n_resets + 1))
+    topic=${1:-${0##*/}}
+    topic=${topic%.sh}-$$-${n_resets}x # closed, so that "$topic*" is of this case and run alone
+    sql "truncate outbox.event, outbox.sent, outbox.held restart identity;
+         insert into outbox.relay (name) values ('default') on conflict do nothing;
+         update outbox.relay set owner = null, lease_expires_at = null, cursor_id = 0,
+             cursor_snapshot = pg_current_snapshot(), floor_id = 0"
+}
+
+# append N [TOPIC [KEY-EXPRESSION [PAYLOAD-EXPRESSION]]]: n is the number of the row
+append() {
+    sql "insert into outbox.event (topic, type, key, payload)
+         select '${2:-$topic}', 'test', ${3:-"convert_to('k' || n % 13, 'UTF8')"}, ${4:-"convert_to(n::text, 'UTF8')"}
+         from generate_series(1, $1) n"
+}
+
+is() { [[ $(sql "$1") == "$2" ]]; }
+# wait_sql SECONDS VALUE QUERY
+wait_sql() { wait_until "$1" is "$3" "$2" || { printf 'after %s s: %s\n' "$1" "$(sql "$3")"; return 1; }; }
+unsent='select count(*) from outbox.event e where not exists (select from outbox.sent s where s.id = e.id)'
+sent='select count(*) from outbox.sent'
+wait_sent() { wait_sql "${1:-30}" 0 "$unsent"; }
+# The tables are insert-only whoever looks.
+updates="select coalesce(sum(n_tup_upd + n_tup_del), 0) from pg_stat_user_tables
+         where schemaname = 'outbox' and (relname like 'event%' or relname like 'sent%')"
+
+# A writer in the background: transactions of one to fifty rows, some rolled back, until it is stopped.
+write_on() {
+    local n=0 end
+    while [[ ! -e $dir/writer_stop ]]; do
+        n=$((n + 1)) end=commit
+        ((n % 7 != 0)) || end=rollback
+        sql "begin; insert into outbox.event (topic, type, key, payload)
+             select '$topic' || case n % 3 when 0 then '-b' else '' end, 'test',
+                 case n % 5 when 4 then null else convert_to('k' || n % 11, 'UTF8') end, convert_to('$n.' || n, 'UTF8')
+             from generate_series(1, 1 + (random() * 49)::int) n; $end" 2>/dev/null || true
+    done
+}
+writer_start() {
+    rm -f "$dir/writer_stop"
+    write_on &
+    writer_pid=$!
+}
+writer_stop() {
+    : >"$dir/writer_stop"
+    wait "$writer_pid" || true
+    writer_pid=
+}
+
+# --- relays ---------------------------------------------------------------------------------------
+
+# relay_args: what every relay of these tests is given; arguments that follow win.
+relay_args() {
+    args=(-X "dsn=$relay_dsn" -X "kafka.bootstrap.servers=$brokers" -X retry.base=20ms -X retry.max=200ms
+        -X lease.ttl=1s "$@")
+}
+
+relay_start() {
+    local name=$1 args
+    shift
+    relay_args "$@"
+    : >>"$dir/$name.log"
+    "$OUTBOX_RELAY" run "${args[@]}" >>"$dir/$name.log" 2>&1 </dev/null &
+    relay_pid[$name]=$!
+}
+
+relay_signal() { kill "-$2" "${relay_pid[$1]}"; }
+
+relay_end() {
+    local pid=${relay_pid[$1]}
+    status=0
+    if ! wait_until "$2" gone "$pid"; then
+        kill -KILL "$pid"
+        wait "$pid" 2>/dev/null || true
+        status=still_running
+    else
+        wait "$pid" 2>/dev/null || status=$?
+    fi
+    unset "relay_pid[$1]"
+}
+
+relay_kill() {
+    relay_signal "$1" KILL
+    relay_end "$1" 10
+} 2>/dev/null
+
+# relay_once NAME ARGUMENT...: to its end; exit status in $status
+relay_once() {
+    local name=$1
+    shift
+    relay_start "$name" --once "$@"
+    relay_end "$name" 60
+}
+
+said() { grep -q -e "$2" "$dir/$1.log"; }
+times_said() { grep -c -e "$2" "$dir/$1.log" || true; }
+# wait_said NAME PATTERN [SECONDS]
+wait_said() { wait_until "${3:-20}" said "$1" "$2" || { tail -n 5 "$dir/$1.log"; return 1; }; }
+# memory NAME FIELD: VmRSS or VmHWM in kB
+memory() { awk -v f="$2:" '$1 == f { print $2 }' "/proc/${relay_pid[$1]}/status"; }
+
+# --- proxies ---------------------------------------------------------------------------------------
+
+# proxy_start NAME TARGET: its port is in $port
+proxy_start() {
+    local fd
+    mkfifo "$dir/$1.in" "$dir/$1.out"
+    exec {fd}<>"$dir/$1.out"
+    "$OUTBOX_TOOLS/proxy" 0 "$2" 0<>"$dir/$1.in" 1<>"$dir/$1.out" 2>"$dir/$1.log" &
+    proxy_pids+=("$!")
+    read -r -t 20 port <&"$fd"
+    printf '%d\n' "$fd" >"$dir/$1.fd"
+}
+
+proxy() {
+    local answer fd
+    fd=$(<"$dir/$1.fd")
+    printf '%s\n' "$2" >"$dir/$1.in"
+    read -r -t 20 answer <&"$fd"
+    [[ $answer == ok ]] || die "proxy $1: $2: $answer"
+}
+
+# --- the judge -------------------------------------------------------------------------------------
+
+watch_start() {
+    "$oracle" watch --brokers "$brokers" --topics "$topic*" --out "$dir/records" 2>"$dir/watch.log" &
+    watch_pid=$!
+    wait_until 20 test -e "$dir/records"
+}
+
+watch_stop() {
+    kill -TERM "$watch_pid"
+    wait "$watch_pid" || die "the oracle's watch failed: $(<"$dir/watch.log")"
+    watch_pid=
+}
+
+watch_all() {
+    "$oracle" watch --brokers "$brokers" --topics "$topic*" --out "$dir/records" --to-end
+}
+
+number() { sed -n "s/^$1=//p" "$dir/numbers"; }
+
+# The events that are marked, for judge --ledger: did these arrive and no others?
+marked="select event_id from outbox.event_status where sent_at is not null"
+
+# judge NAME [--option VALUE ...] [KEY=VALUE ...]
+judge() {
+    local name=$1 args=() said=0 pair
+    shift
+    while [[ ${1-} == --* ]]; do
+        args+=("$1")
+        [[ $1 == --allow-pending ]] || { args+=("$2"); shift; }
+        shift
+    done
+    "$oracle" check --dsn "$dsn" --records "$dir/records" "${args[@]}" >"$dir/numbers" 2>"$dir/examples" || said=$?
+    if ((said != 0)); then
+        not_ok "$name" "verdict $said: $(tr '\n' ' ' <"$dir/numbers") $(head -n 5 "$dir/examples")"
+        return 0
+    fi
+    for pair in "$@"; do
+        grep -qxF "$pair" "$dir/numbers" || { not_ok "$name" "wanted $pair: $(tr '\n' ' ' <"$dir/numbers")"; return 0; }
+    done
+    ok "$name"
+}

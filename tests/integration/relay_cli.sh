@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# relay_cli.sh - the command line: help, mistakes and what is said about them, exit codes, secrets.
+# Needs OUTBOX_TEST_DSN and OUTBOX_TEST_BROKERS (a mock broker does).
+set -euo pipefail
+
+# shellcheck source=tests/integration/lib_relay.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_relay.sh"
+
+drop_roles() { sql "drop owned by relay_cli_poor, relay_cli_relay; drop role relay_cli_poor, relay_cli_relay" 2>/dev/null || true; }
+trap 'drop_roles; cleanup' EXIT
+
+# says NAME STATUS PATTERN ARGUMENT...: what it prints has the pattern, and it ends so within 20 s
+says() {
+    local name=$1 want=$2 pattern=$3 out code=0
+    shift 3
+    out=$(timeout 20 "$OUTBOX_RELAY" "$@" 2>&1 </dev/null) || code=$?
+    if [[ $code != "$want" ]]; then
+        not_ok "$name" "exit status $code, not $want: $(tail -n 3 <<<"$out")"
+    elif ! grep -q -e "$pattern" <<<"$out"; then
+        not_ok "$name" "no '$pattern' in: $(tail -n 3 <<<"$out")"
+    else
+        ok "$name"
+    fi
+}
+good=(-X "dsn=$relay_dsn" -X "kafka.bootstrap.servers=$brokers")
+
+# --- words ------------------------------------------------------------------------------------------
+
+says help 0 '^Usage: outbox-relay \[run\]' --help
+says help_lists_settings 0 'lease.ttl' -h
+says help_lists_exit_codes 0 'Exit codes: 0 clean, 64 usage' --help
+says version 0 "^outbox-relay $(sed -n 's/^#define OUTBOX_VERSION_STRING "\(.*\)"$/\1/p' "$root/include/outbox.h") (librdkafka " --version
+says unknown_option 64 "unrecognized option '--nope'" --nope
+says option_without_value 64 "requires an argument" --config
+says unknown_command 64 'unknown command or argument: frobnicate' frobnicate
+says argument_too_many 64 'unknown command or argument: extra' run extra
+holds help_goes_to_stdout test -z "$("$OUTBOX_RELAY" --help 2>&1 >/dev/null)"
+holds mistakes_go_to_stderr test -z "$("$OUTBOX_RELAY" --nope 2>/dev/null)"
+
+# --- settings ----------------------------------------------------------------------------------------
+
+file=$dir/relay.conf
+printf '# a comment\ndsn = %s\nkafka.bootstrap.servers = %s\n' "$relay_dsn" "$brokers" >"$file"
+says good_file 0 'the settings are good' --check-config --config "$file"
+printf 'pool.max = 20ms\n' >>"$file"
+says unknown_key_names_file_and_line 78 "relay.conf:4: pool.max: there is no such setting" --config "$file"
+sed -i 's/^pool.max.*/poll.max = 20/' "$file"
+says missing_unit_names_file_line_and_range 78 'relay.conf:4: .*poll.max = 20.*the unit is missing' --config "$file"
+sed -i 's/^poll.max.*/poll.max = 20parsecs/' "$file"
+says unknown_unit 78 'relay.conf:4: .*poll.max = 20parsecs.*from 1ms to 1h' --config "$file"
+sed -i '$d' "$file"
+says file_that_is_not_there 78 'none.conf: cannot be opened' --config "$dir/none.conf"
+says value_out_of_range 78 'batch.rows = 0: must be a whole number, from 1 to' "${good[@]}" -X batch.rows=0
+says unknown_choice 78 'envelope = xml' "${good[@]}" -X envelope=xml
+says missing_dsn_says_where_to_put_it 78 'dsn is not set.*OUTBOX_RELAY_DSN' -X "kafka.bootstrap.servers=$brokers"
+says missing_brokers_say_where_to_put_them 78 'kafka.bootstrap.servers is not set' -X "dsn=$relay_dsn"
+says unknown_kafka_property 78 'kafka.linger.mss: No such configuration property' "${good[@]}" -X kafka.linger.mss=5
+says bad_kafka_value 78 'kafka.linger.ms: Invalid value' --check-config "${good[@]}" -X kafka.linger.ms=soon
+says kafka_property_that_is_ours 78 'kafka.acks cannot be set' "${good[@]}" -X kafka.acks=1
+
+shown() { "$OUTBOX_RELAY" --print-config "$@" | sed -n 's/^poll.max = //p'; }
+printf 'poll.max = 30ms\n' >>"$file"
+equal file_beats_default 30ms "$(shown --config "$file")"
+equal environment_beats_file 40ms "$(OUTBOX_RELAY_POLL_MAX=40ms shown --config "$file")"
+equal argument_beats_environment 50ms "$(OUTBOX_RELAY_POLL_MAX=40ms shown --config "$file" -X poll.max=50ms)"
+"$OUTBOX_RELAY" --print-config --config "$file" >"$dir/printed.conf"
+says printed_settings_are_a_settings_file 0 'the settings are good' --check-config --config "$dir/printed.conf"
+"$OUTBOX_RELAY" --sample-config >"$dir/sample.conf"
+says sample_is_a_settings_file 0 '^poll.max = 20ms' --print-config --config "$dir/sample.conf"
+
+# --- secrets -----------------------------------------------------------------------------------------
+
+export OUTBOX_RELAY_DSN="$relay_dsn password=Tr0ub4dor" OUTBOX_RELAY_KAFKA_SASL_PASSWORD=C0rrecthorse
+secrets='Tr0ub4dor\|C0rrecthorse'
+shown=$("$OUTBOX_RELAY" --print-config -X "kafka.bootstrap.servers=$brokers")
+holds printed_settings_mask_secrets test "$(grep -c '\*\*\*' <<<"$shown") $(grep -c "$secrets" <<<"$shown")" = '2 0'
+reset
+append 20
+wordy=(-X log.level=debug -X kafka.debug=all -X "kafka.bootstrap.servers=$brokers" -X lease.ttl=1s)
+says debug_run_works 0 'level=debug' --once "${wordy[@]}"
+{
+    timeout 20 "$OUTBOX_RELAY" --once "${wordy[@]}"
+    OUTBOX_RELAY_DSN="host=127.0.0.1 port=1 password=Tr0ub4dor" timeout 20 "$OUTBOX_RELAY" --once "${wordy[@]}"
+    OUTBOX_RELAY_DSN="postgresql://u:Tr0ub4dor@127.0.0.1:1/x" timeout 20 "$OUTBOX_RELAY" --once "${wordy[@]}"
+    OUTBOX_RELAY_DSN="postgresql://u:Tr0ub4dor@127.0.0.1:port/x" timeout 20 "$OUTBOX_RELAY" --once "${wordy[@]}"
+    OUTBOX_RELAY_DSN="password=Tr0ub4dor nonsense" timeout 20 "$OUTBOX_RELAY" --once "${wordy[@]}"
+    timeout 20 "$OUTBOX_RELAY" --check-config "${wordy[@]}" -X kafka.security.protocol=sasl_plaintext \
+        -X kafka.sasl.mechanism=PLAIN -X kafka.sasl.username=u
+    printf 'kafka.sasl.password C0rrecthorse\n' >"$dir/no-equals.conf"
+    "$OUTBOX_RELAY" --config "$dir/no-equals.conf"
+} >"$dir/secrets.log" 2>&1 || true
+holds secrets_run_said_much test "$(grep -c 'level=debug' "$dir/secrets.log")" -gt 20
+if grep -q "$secrets" "$dir/secrets.log"; then not_ok secrets_are_in_no_log_line "$(grep -m 3 "$secrets" "$dir/secrets.log")"; else
+    ok secrets_are_in_no_log_line
+fi
+unset OUTBOX_RELAY_DSN OUTBOX_RELAY_KAFKA_SASL_PASSWORD
+says secret_on_the_command_line_is_refused 78 'every user of this machine can read a command line' \
+    -X 'dsn=postgresql://u:Tr0ub4dor@h/d' -X "kafka.bootstrap.servers=$brokers"
+
+# --- what it meets -----------------------------------------------------------------------------------
+
+says no_database 69 'msg="PostgreSQL is not available"' --once -X "dsn=host=127.0.0.1 port=1" -X "kafka.bootstrap.servers=$brokers"
+append 5
+says no_broker 69 'rows_marked=0 .*exit_code=69' --once -X "dsn=$relay_dsn" -X kafka.bootstrap.servers=127.0.0.1:1 -X drain.timeout=300ms
+equal nothing_was_marked 5 "$(sql "$unsent")"
+says schema_that_is_not_there 78 'remedy="let the DBA apply sql/001_outbox.up.sql' -X "dsn=$relay_dsn dbname=postgres" -X "kafka.bootstrap.servers=$brokers"
+sql "insert into outbox.schema_version values (1000, '99.0.0', true)"
+says schema_that_is_too_new 78 'remedy="upgrade outbox-relay"' "${good[@]}"
+sql "update outbox.schema_version set breaking = false where version = 1000"
+says newer_schema_that_does_not_break 0 'rows_marked=5' --once "${good[@]}" -X lease.ttl=1s
+sql "delete from outbox.schema_version where version = 1000"
+
+drop_roles
+sql "create role relay_cli_poor login; create role relay_cli_relay login in role outbox_relay"
+says role_without_rights 77 'remedy="apply sql/roles.sql and grant outbox_relay' "${good[@]}" -X "dsn=$relay_dsn user=relay_cli_poor"
+append 5
+says role_outbox_relay_is_enough 0 'rows_marked=5' --once "${good[@]}" -X "dsn=$relay_dsn user=relay_cli_relay"
+
+sql "delete from outbox.relay"
+says relay_row_that_is_missing 69 "remedy=\"insert into outbox.relay" --once "${good[@]}" -X lease.ttl=1s
+exit "$bad"

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# relay_pooler.sh - the relay refuses to work through PgBouncer; an append through it works.
+set -euo pipefail
+# shellcheck source=tests/integration/lib_relay.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_relay.sh"
+
+if ! command -v pgbouncer >/dev/null; then
+    echo "ok - relay_refuses_a_pooler # skip pgbouncer is not installed"
+    exit 0
+fi
+
+# PgBouncer, like PostgreSQL, does not run as root.
+as=()
+[[ $(id -u) -ne 0 ]] || as=(setpriv --reuid=postgres --regid=postgres --init-groups --)
+socket=$(psql -XqAt "$dsn" -c "select split_part(current_setting('unix_socket_directories'), ',', 1)")
+port=$(psql -XqAt "$dsn" -c "show port")
+name=$(psql -XqAt "$dsn" -c "select current_database()")
+mkdir -m 0777 "$dir/bouncer"
+for mode in transaction session; do
+    cat >"$dir/bouncer/$mode.ini" <<EOF
+[databases]
+$name = host=$socket port=$port dbname=$name user=outbox
+[pgbouncer]
+unix_socket_dir = $dir/bouncer
+listen_addr =
+listen_port = 6432
+auth_type = any
+pool_mode = $mode
+ignore_startup_parameters = extra_float_digits
+EOF
+    chmod 0644 "$dir/bouncer/$mode.ini"
+    "${as[@]}" pgbouncer -q "$dir/bouncer/$mode.ini" >"$dir/$mode.log" 2>&1 &
+    relay_pid[bouncer]=$! # ended by the clean-up whatever happens
+    through="host=$dir/bouncer port=6432 dbname=$name user=outbox"
+    holds "pgbouncer_in_${mode}_mode_answers" wait_until 10 psql -XqAt "$through" -c "select 1"
+    holds "append_through_${mode}_pooling" psql -XqAt "$through" -c "select outbox.append('t', 'k', 'x', 'p')"
+    status=0
+    "$OUTBOX_RELAY" run -X "dsn=$through" -X "kafka.bootstrap.servers=$brokers" >"$dir/relay.log" 2>&1 || status=$?
+    equal "relay_refuses_${mode}_pooling" 78 "$status"
+    holds "the_refusal_of_${mode}_pooling_says_why" grep -q "through a pooler" "$dir/relay.log"
+    kill "${relay_pid[bouncer]}"
+    wait "${relay_pid[bouncer]}" || true
+done
+exit $bad

@@ -1,0 +1,686 @@
+/* test_settings.c - settings from the file, the environment and -X; errors; what is shown of them.
+ * */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "relay/settings.h"
+
+Suite *suite_settings(void);
+
+#define N(array) (sizeof(array) / sizeof(array)[0])
+
+static struct settings s;
+static char err[1000];
+static char path[64]; /* of the settings file, when there is one */
+
+static void setup(void)
+{
+    s = (struct settings){ .file = NULL };
+    err[0] = path[0] = '\0';
+}
+
+static void teardown(void)
+{
+    settings_free(&s);
+    if (path[0] != '\0')
+        unlink(path);
+}
+
+static void write_file(const char *text, size_t len)
+{
+    strcpy(path, "/tmp/test_settings.XXXXXX");
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, text, len), (ssize_t)len);
+    close(fd);
+}
+
+/* Any of the three may be NULL. The file is given by what is in it. */
+static int load(const char *text, char *variable, const char *x_arg)
+{
+    char *const environment[] = { "PATH=/bin", variable, NULL };
+
+    settings_free(&s);
+    if (text != NULL && path[0] != '\0')
+        unlink(path);
+    if (text != NULL)
+        write_file(text, strlen(text));
+    return settings_load(&s, text != NULL ? path : NULL, environment, &x_arg, x_arg != NULL, err,
+                         sizeof err);
+}
+
+/* The message, with FILE for the file's name. */
+static void expect_error(int rc, const char *wanted)
+{
+    char text[sizeof err + 8];
+    const char *at = path[0] != '\0' ? strstr(err, path) : NULL;
+
+    ck_assert_int_eq(rc, -1);
+    if (at != NULL)
+        snprintf(text, sizeof text, "%.*sFILE%s", (int)(at - err), err, at + strlen(path));
+    else
+        snprintf(text, sizeof text, "%s", err);
+    ck_assert_str_eq(text, wanted);
+    ck_assert_ptr_null(s.dsn);
+    ck_assert_ptr_null(s.kafka);
+}
+
+static void expect_loaded(int rc)
+{
+    ck_assert_msg(rc == 0, "%s", err);
+}
+
+static char *printed(void)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    settings_print(&s, out);
+    fclose(out);
+    return text;
+}
+
+static void expect_printed(const char *wanted, bool there)
+{
+    char *text = printed();
+
+    ck_assert_msg((strstr(text, wanted) != NULL) == there, "%s in:\n%s", wanted, text);
+    free(text);
+}
+
+START_TEST(defaults_are_those_of_the_table)
+{
+    expect_loaded(load(NULL, NULL, NULL));
+    ck_assert_str_eq(s.dsn, "");
+    ck_assert_str_eq(s.source, "/outbox");
+    ck_assert_int_eq(s.envelope, ENVELOPE_CLOUDEVENTS);
+    ck_assert_uint_eq(s.batch_rows, 1000);
+    ck_assert_uint_eq(s.inflight_rows, 10000);
+    ck_assert_uint_eq(s.inflight_bytes, 16 << 20);
+    ck_assert_uint_eq(s.poll_min_ms, 1);
+    ck_assert_uint_eq(s.poll_max_ms, 20);
+    ck_assert_uint_eq(s.mark_delay_ms, 20);
+    ck_assert_uint_eq(s.retry_base_ms, 100);
+    ck_assert_uint_eq(s.retry_max_ms, 30000);
+    ck_assert_uint_eq(s.lease_ttl_ms, 10000);
+    ck_assert_str_eq(s.lease_owner, "");
+    ck_assert_uint_eq(s.drain_timeout_ms, 20000);
+    ck_assert_uint_eq(s.statement_timeout_ms, 30000);
+    ck_assert_uint_eq(s.tcp_user_timeout_ms, 10000);
+    ck_assert_int_eq(s.log_level, LOG_LEVEL_INFO);
+    ck_assert_int_eq(s.log_format, LOG_FORMAT_LOGFMT);
+    ck_assert_uint_eq(s.n_kafka, 0);
+}
+END_TEST
+
+START_TEST(the_file_is_read_line_by_line)
+{
+    expect_loaded(load("\xef\xbb\xbf# a comment\r\n"
+                       "\n"
+                       "   # another\n"
+                       " \t \r\n"
+                       "dsn=host=/run/pg dbname=shop options='-c a=b'\n"
+                       "  batch.rows\t=  7  \r\n"
+                       "source = /a;b#c \"quoted\" = x\n"
+                       "envelope = plain\n"
+                       "log.level = debug\n"
+                       "log.format = json\n"
+                       "lease.owner =\n"
+                       "kafka.linger.ms = 5\n"
+                       "kafka.client.id =\n"
+                       "inflight.bytes = 2GiB", /* no newline at the end */
+                       NULL, NULL));
+    ck_assert_str_eq(s.dsn, "host=/run/pg dbname=shop options='-c a=b'");
+    ck_assert_uint_eq(s.batch_rows, 7);
+    ck_assert_str_eq(s.source, "/a;b#c \"quoted\" = x");
+    ck_assert_int_eq(s.envelope, ENVELOPE_PLAIN);
+    ck_assert_int_eq(s.log_level, LOG_LEVEL_DEBUG);
+    ck_assert_int_eq(s.log_format, LOG_FORMAT_JSON);
+    ck_assert_str_eq(s.lease_owner, "");
+    ck_assert_uint_eq(s.inflight_bytes, UINT64_C(2) << 30);
+    ck_assert_uint_eq(s.n_kafka, 2);
+    ck_assert_str_eq(s.kafka[0].name, "linger.ms");
+    ck_assert_str_eq(s.kafka[0].value, "5");
+    ck_assert_str_eq(s.kafka[1].name, "client.id");
+    ck_assert_str_eq(s.kafka[1].value, "");
+}
+END_TEST
+
+START_TEST(a_line_may_be_long)
+{
+    enum { LEN = 100000 };
+    char *text = malloc(LEN + 64);
+
+    strcpy(text, "source = ");
+    memset(text + 9, 'x', LEN);
+    strcpy(text + 9 + LEN, "\nbatch.rows = 9\n");
+    expect_loaded(load(text, NULL, NULL));
+    ck_assert_uint_eq(strlen(s.source), LEN);
+    ck_assert_uint_eq(s.batch_rows, 9);
+    free(text);
+}
+END_TEST
+
+START_TEST(the_later_wins)
+{
+    expect_loaded(load("poll.max = 1s\nkafka.linger.ms = 1\n", NULL, NULL));
+    ck_assert_uint_eq(s.poll_max_ms, 1000);
+    expect_loaded(load("poll.max = 1s\n", "OUTBOX_RELAY_POLL_MAX=2m", NULL));
+    ck_assert_uint_eq(s.poll_max_ms, 120000);
+    expect_loaded(load("poll.max = 1s\n", "OUTBOX_RELAY_POLL_MAX=2m", "poll.max=1h"));
+    ck_assert_uint_eq(s.poll_max_ms, 3600000);
+    expect_loaded(load("kafka.linger.ms = 1\nkafka.client.id = x\n",
+                       "OUTBOX_RELAY_KAFKA_LINGER_MS=2", NULL));
+    ck_assert_uint_eq(s.n_kafka, 2);
+    ck_assert_str_eq(s.kafka[0].name, "client.id"); /* linger.ms was set later */
+    ck_assert_str_eq(s.kafka[1].name, "linger.ms");
+    ck_assert_str_eq(s.kafka[1].value, "2");
+}
+END_TEST
+
+START_TEST(of_two_arguments_the_later_wins)
+{
+    static const char *const x[] = { "batch.rows=1", "kafka.linger.ms=1", "batch.rows = 2",
+                                     "kafka.linger.ms=2" };
+
+    expect_loaded(settings_load(&s, NULL, NULL, x, N(x), err, sizeof err));
+    ck_assert_uint_eq(s.batch_rows, 2);
+    ck_assert_uint_eq(s.n_kafka, 1);
+    ck_assert_str_eq(s.kafka[0].value, "2");
+}
+END_TEST
+
+START_TEST(variables_name_settings)
+{
+    expect_loaded(load(NULL, "OUTBOX_RELAY_TCP_USER_TIMEOUT=0ms", NULL));
+    ck_assert_uint_eq(s.tcp_user_timeout_ms, 0);
+    expect_loaded(load(NULL, "OUTBOX_RELAY_DSN=host=x password=y", NULL));
+    ck_assert_str_eq(s.dsn, "host=x password=y");
+    expect_loaded(load(NULL, "OUTBOX_RELAY_KAFKA_BOOTSTRAP_SERVERS=a:1,b:2", NULL));
+    ck_assert_str_eq(s.kafka[0].name, "bootstrap.servers");
+    ck_assert_str_eq(s.kafka[0].value, "a:1,b:2");
+    expect_loaded(load(NULL, "OUTBOX_RELAYS=1", NULL));
+    expect_loaded(load(NULL, "OUTBOX_RELAY=1", NULL));
+}
+END_TEST
+
+/* What Kubernetes sets in a pod beside services called outbox-relay, outbox-relay-kafka. */
+START_TEST(variables_of_kubernetes_services_are_not_ours)
+{
+    static char *const links[] = {
+        "OUTBOX_RELAY_SERVICE_HOST=10.0.0.7",
+        "OUTBOX_RELAY_SERVICE_PORT=9188",
+        "OUTBOX_RELAY_SERVICE_PORT_METRICS=9188",
+        "OUTBOX_RELAY_PORT=tcp://10.0.0.7:9188",
+        "OUTBOX_RELAY_PORT_9188_TCP=tcp://10.0.0.7:9188",
+        "OUTBOX_RELAY_PORT_9188_TCP_PROTO=tcp",
+        "OUTBOX_RELAY_PORT_9188_TCP_PORT=9188",
+        "OUTBOX_RELAY_PORT_9188_TCP_ADDR=10.0.0.7",
+        "OUTBOX_RELAY_KAFKA_SERVICE_HOST=10.0.0.8",
+        "OUTBOX_RELAY_KAFKA_PORT=tcp://10.0.0.8:9092",
+        "OUTBOX_RELAY_KAFKA_PORT_9092_TCP=tcp://10.0.0.8:9092",
+    };
+
+    for (size_t i = 0; i < N(links); i++) {
+        expect_loaded(load(NULL, links[i], NULL));
+        ck_assert_uint_eq(s.n_kafka, 0);
+    }
+    expect_error(load(NULL, "OUTBOX_RELAY_HTTP_PORT=9188", NULL),
+                 "environment, OUTBOX_RELAY_HTTP_PORT: taken as http.port: there is no such "
+                 "setting; --help lists them, and a property of librdkafka is kafka.<property>");
+}
+END_TEST
+
+static const struct {
+    const char *x_arg;
+    uint64_t ms;
+} durations[] = {
+    { "drain.timeout=0ms", 0 },          { "drain.timeout=0h", 0 },
+    { "drain.timeout=1ms", 1 },          { "drain.timeout=007s", 7000 },
+    { "drain.timeout=3m", 180000 },      { "drain.timeout=24h", 86400000 },
+    { "drain.timeout=86400000ms", 86400000 },
+};
+
+START_TEST(durations_have_units)
+{
+    expect_loaded(load(NULL, NULL, durations[_i].x_arg));
+    ck_assert_uint_eq(s.drain_timeout_ms, durations[_i].ms);
+}
+END_TEST
+
+static const struct {
+    const char *x_arg;
+    uint64_t bytes;
+} sizes[] = {
+    { "inflight.bytes=1024B", 1024 },
+    { "inflight.bytes=1KiB", 1024 },
+    { "inflight.bytes=5MiB", 5 << 20 },
+    { "inflight.bytes=64GiB", UINT64_C(64) << 30 },
+};
+
+START_TEST(sizes_have_units)
+{
+    expect_loaded(load(NULL, NULL, sizes[_i].x_arg));
+    ck_assert_uint_eq(s.inflight_bytes, sizes[_i].bytes);
+}
+END_TEST
+
+#define A_DURATION "must be a whole number with a unit (ms, s, m or h), from "
+#define A_SIZE "must be a whole number with a unit (B, KiB, MiB or GiB), from 1KiB to 64GiB"
+#define A_COUNT "must be a whole number, from 1 to 100000"
+
+static const struct {
+    const char *x_arg, *wanted; /* behind "command line, -X: " */
+} bad[] = {
+    { "poll.max=20", "poll.max = 20: " A_DURATION "1ms to 1h; the unit is missing" },
+    { "poll.max=", "poll.max = : " A_DURATION "1ms to 1h" },
+    { "poll.max=ms", "poll.max = ms: " A_DURATION "1ms to 1h" },
+    { "poll.max=0ms", "poll.max = 0ms: " A_DURATION "1ms to 1h" },
+    { "poll.max=61m", "poll.max = 61m: " A_DURATION "1ms to 1h" },
+    { "poll.max=1.5s", "poll.max = 1.5s: " A_DURATION "1ms to 1h" },
+    { "poll.max=-1s", "poll.max = -1s: " A_DURATION "1ms to 1h" },
+    { "poll.max=+1s", "poll.max = +1s: " A_DURATION "1ms to 1h" },
+    { "poll.max=1 s", "poll.max = 1 s: " A_DURATION "1ms to 1h" },
+    { "poll.max=1S", "poll.max = 1S: " A_DURATION "1ms to 1h" },
+    { "poll.max=1sec", "poll.max = 1sec: " A_DURATION "1ms to 1h" },
+    { "poll.max=1KiB", "poll.max = 1KiB: " A_DURATION "1ms to 1h" },
+    { "poll.max=18446744073709551617ms",
+      "poll.max = 18446744073709551617ms: " A_DURATION "1ms to 1h" },
+    { "poll.max=18446744073709551625ms",
+      "poll.max = 18446744073709551625ms: " A_DURATION "1ms to 1h" },
+    { "poll.max=5124095576030432h", "poll.max = 5124095576030432h: " A_DURATION "1ms to 1h" },
+    { "lease.ttl=999ms", "lease.ttl = 999ms: " A_DURATION "1s to 1h" },
+    { "inflight.bytes=1000000", "inflight.bytes = 1000000: " A_SIZE "; the unit is missing" },
+    { "inflight.bytes=16MB", "inflight.bytes = 16MB: " A_SIZE },
+    { "inflight.bytes=65GiB", "inflight.bytes = 65GiB: " A_SIZE },
+    { "inflight.bytes=1023B", "inflight.bytes = 1023B: " A_SIZE },
+    { "inflight.bytes=17179869184GiB", "inflight.bytes = 17179869184GiB: " A_SIZE },
+    { "batch.rows=0", "batch.rows = 0: " A_COUNT },
+    { "batch.rows=100001", "batch.rows = 100001: " A_COUNT },
+    { "batch.rows=4294967297", "batch.rows = 4294967297: " A_COUNT },
+    { "batch.rows=1k", "batch.rows = 1k: " A_COUNT },
+    { "batch.rows=1s", "batch.rows = 1s: " A_COUNT },
+    { "batch.rows=0x10", "batch.rows = 0x10: " A_COUNT },
+    { "batch.rows=a\nb\033[1m", "batch.rows = a?b?[1m: " A_COUNT },
+    { "source=", "source = : must be text, not empty" },
+    { "source = ", "source = : must be text, not empty" },
+    { "envelope=cloudevent",
+      "envelope = cloudevent: must be one of cloudevents, debezium, plain" },
+    { "envelope=", "envelope = : must be one of cloudevents, debezium, plain" },
+    { "envelope=plain|", "envelope = plain|: must be one of cloudevents, debezium, plain" },
+    { "envelope=cloudevents|debezium",
+      "envelope = cloudevents|debezium: must be one of cloudevents, debezium, plain" },
+    { "log.level=INFO", "log.level = INFO: must be one of error, warn, info, debug" },
+    { "log.format=text", "log.format = text: must be one of logfmt, json" },
+    { "batch.rows", "no = found; what is wanted is key = value" },
+    { "=5", "no key before the =; what is wanted is key = value" },
+    { "", "no = found; what is wanted is key = value" },
+    { "batch.row=5", "batch.row: there is no such setting; did you mean batch.rows?" },
+    { "batch-rows=5", "batch-rows: there is no such setting; did you mean batch.rows?" },
+    { "Batch_Rows=5", "Batch_Rows: there is no such setting; did you mean batch.rows?" },
+    { "bacth.rows=5", "bacth.rows: there is no such setting; did you mean batch.rows?" },
+    { "bootstrap.servers=x",
+      "bootstrap.servers: there is no such setting; did you mean kafka.bootstrap.servers?" },
+    { "kafak.bootstrap.servers=x",
+      "kafak.bootstrap.servers: there is no such setting; did you mean kafka.bootstrap.servers?" },
+    { "xyzzy=5", "xyzzy: there is no such setting; --help lists them, and a property of librdkafka "
+                 "is kafka.<property>" },
+    { "inflight.rows=1999",
+      "inflight.rows = 1999 (command line): must be at least twice batch.rows = 1000 (default)" },
+    { "batch.rows=5001",
+      "inflight.rows = 10000 (default): must be at least twice batch.rows = 5001 (command line)" },
+    { "poll.min=21ms",
+      "poll.max = 20ms (default): must be at least poll.min = 21ms (command line)" },
+    { "retry.max=99ms",
+      "retry.max = 99ms (command line): must be at least retry.base = 100ms (default)" },
+    { "kafka.=x",
+      "kafka. needs the name of a property of librdkafka, such as kafka.bootstrap.servers" },
+};
+
+START_TEST(what_cannot_be_taken_is_refused_in_one_line)
+{
+    char wanted[400];
+    bool between = strstr(bad[_i].wanted, "must be at least") != NULL;
+
+    snprintf(wanted, sizeof wanted, "%s%s", between ? "" : "command line, -X: ", bad[_i].wanted);
+    expect_error(load(NULL, NULL, bad[_i].x_arg), wanted);
+}
+END_TEST
+
+START_TEST(limits_themselves_are_taken)
+{
+    expect_loaded(load("batch.rows = 100000\ninflight.rows = 200000\npoll.min = 1m\npoll.max = 1m\n"
+                       "retry.base = 30s\nlease.ttl = 1s\n",
+                       NULL, NULL));
+    expect_loaded(load("batch.rows = 1\ninflight.rows = 2\n", NULL, NULL));
+}
+END_TEST
+
+START_TEST(an_error_names_file_and_line)
+{
+    expect_error(load("# x\n\nbatch.rows = many\n", NULL, NULL),
+                 "FILE:3: batch.rows = many: " A_COUNT);
+    expect_error(load("batch.rows = 6000\n", NULL, NULL),
+                 "inflight.rows = 10000 (default): must be at least twice "
+                 "batch.rows = 6000 (FILE:1)");
+    expect_error(load("batch.rows = 5\nbatch rows\n", NULL, NULL),
+                 "FILE:2: no = found; what is wanted is key = value");
+    expect_error(load("\npol.max = 5\n", NULL, NULL),
+                 "FILE:2: pol.max: there is no such setting; did you mean poll.max?");
+}
+END_TEST
+
+START_TEST(an_error_names_the_variable)
+{
+    expect_error(load(NULL, "OUTBOX_RELAY_BATCH_ROWS=0", NULL),
+                 "environment, OUTBOX_RELAY_BATCH_ROWS: batch.rows = 0: " A_COUNT);
+    expect_error(load(NULL, "OUTBOX_RELAY_BATCHROWS=5", NULL),
+                 "environment, OUTBOX_RELAY_BATCHROWS: taken as batchrows: there is no such "
+                 "setting; did you mean OUTBOX_RELAY_BATCH_ROWS?");
+    expect_error(load(NULL, "OUTBOX_RELAY_KAFKA_ACKS=1", NULL),
+                 "environment, OUTBOX_RELAY_KAFKA_ACKS: kafka.acks cannot be set: it is always "
+                 "all: a row is marked sent only when every in-sync replica has it");
+}
+END_TEST
+
+START_TEST(a_key_stands_in_the_file_once)
+{
+    expect_error(load("batch.rows = 5\n\nbatch.rows = 5\n", NULL, NULL),
+                 "FILE:3: batch.rows is set in line 1 already; remove one of the two");
+    expect_error(load("# x\nkafka.linger.ms = 5\nkafka.linger.ms = 6\n", NULL, NULL),
+                 "FILE:3: kafka.linger.ms is set in line 2 already; remove one of the two");
+}
+END_TEST
+
+START_TEST(a_file_that_cannot_be_read_is_named)
+{
+    expect_error(settings_load(&s, "/nonexistent/relay.conf", NULL, NULL, 0, err, sizeof err),
+                 "/nonexistent/relay.conf: cannot be opened: No such file or directory");
+    expect_error(settings_load(&s, "/", NULL, NULL, 0, err, sizeof err),
+                 "/: cannot be read: Is a directory");
+    write_file("batch.rows = 5\0 \n", 17);
+    expect_error(settings_load(&s, path, NULL, NULL, 0, err, sizeof err),
+                 "FILE:1: there is a NUL byte in it; a settings file is text");
+}
+END_TEST
+
+START_TEST(a_long_message_is_cut)
+{
+    char small[20];
+    const char *x = "batch.rows=0";
+
+    memset(small, 'x', sizeof small);
+    ck_assert_int_eq(settings_load(&s, NULL, NULL, &x, 1, small, sizeof small), -1);
+    ck_assert_str_eq(small, "command line, -X: b");
+    ck_assert_int_eq(settings_load(&s, NULL, NULL, &x, 1, small, 0), -1);
+}
+END_TEST
+
+static const char *const owned_properties[] = {
+    "kafka.acks=1",
+    "kafka.request.required.acks=1",
+    "kafka.enable.idempotence=false",
+    "kafka.enable.gapless.guarantee=false",
+    "kafka.message.timeout.ms=5",
+    "kafka.delivery.timeout.ms=5",
+    "kafka.max.in.flight=5",
+    "kafka.max.in.flight.requests.per.connection=5",
+    "kafka.transactional.id=x",
+    "kafka.delivery.report.only.error=true",
+    "kafka.enabled_events=0",
+    "kafka.log.queue=false",
+};
+
+START_TEST(properties_that_the_guarantees_rest_on_are_refused)
+{
+    char wanted[100];
+    const char *x = owned_properties[_i];
+
+    snprintf(wanted, sizeof wanted, "command line, -X: %.*s cannot be set: ", (int)strcspn(x, "="),
+             x);
+    ck_assert_int_eq(load(NULL, NULL, x), -1);
+    ck_assert_msg(strncmp(err, wanted, strlen(wanted)) == 0, "%s", err);
+    ck_assert_uint_gt(strlen(err), strlen(wanted) + 20); /* there is a reason */
+}
+END_TEST
+
+/* -- secrets -------------------------------------------------------------------------------- */
+
+static const char *const secrets[] = {
+    "kafka.sasl.password=hunter2",
+    "kafka.ssl.key.password=hunter2",
+    "kafka.ssl.keystore.password=hunter2",
+    "kafka.ssl.key.pem=hunter2",
+    "kafka.ssl.key.anything=hunter2",
+    "kafka.sasl.oauthbearer.client.secret=hunter2",
+    "kafka.sasl.jaas.config=hunter2",
+    "dsn=host=x password=hunter2",
+    "dsn=postgresql://app:hunter2@db/shop",
+};
+
+START_TEST(secrets_are_not_taken_from_the_command_line)
+{
+    ck_assert_int_eq(load(NULL, NULL, secrets[_i]), -1);
+    ck_assert_ptr_nonnull(strstr(err, "every user of this machine can read a command line"));
+    ck_assert_ptr_null(strstr(err, "hunter2"));
+}
+END_TEST
+
+START_TEST(secrets_are_taken_from_the_file_and_not_shown)
+{
+    expect_loaded(load(secrets[_i], NULL, NULL));
+    expect_printed("hunter2", false);
+    expect_printed("********", true);
+}
+END_TEST
+
+START_TEST(the_hint_names_the_variable)
+{
+    expect_error(load(NULL, NULL, "kafka.sasl.password=x"),
+                 "command line, -X: kafka.sasl.password: every user of this machine can read a "
+                 "command line, so no secret is taken from it; give it in the settings file or in "
+                 "OUTBOX_RELAY_KAFKA_SASL_PASSWORD");
+    expect_error(load(NULL, NULL, "dsn=password=x"),
+                 "command line, -X: dsn: every user of this machine can read a command line, so no "
+                 "secret is taken from it; give it in the settings file or in OUTBOX_RELAY_DSN; a "
+                 "password best in a password file (PGPASSFILE)");
+}
+END_TEST
+
+START_TEST(a_dsn_without_a_password_and_a_path_are_taken_from_the_command_line)
+{
+    expect_loaded(load(NULL, NULL, "dsn=postgresql://app@db:5432/shop?sslmode=require"));
+    expect_loaded(load(NULL, NULL, "dsn=host=x passfile=/p"));
+    expect_loaded(load(NULL, NULL, "kafka.ssl.key.location=/etc/key.pem"));
+    expect_printed("kafka.ssl.key.location = /etc/key.pem", true);
+}
+END_TEST
+
+/* -- what a command needs ------------------------------------------------------------------- */
+
+START_TEST(a_command_gets_what_it_needs_or_an_error)
+{
+    const unsigned both = SETTINGS_NEED_DATABASE | SETTINGS_NEED_KAFKA;
+
+    expect_loaded(load(NULL, NULL, NULL));
+    ck_assert_int_eq(settings_require(&s, 0, err, sizeof err), 0);
+    ck_assert_int_eq(settings_require(&s, both, err, sizeof err), -1);
+    ck_assert_str_eq(err, "dsn is not set: it names the database; give it in the settings file "
+                          "(dsn = postgresql://localhost/shop), in OUTBOX_RELAY_DSN, or with -X "
+                          "dsn=postgresql://localhost/shop");
+    expect_loaded(load(NULL, NULL, "dsn=host=x"));
+    ck_assert_int_eq(settings_require(&s, SETTINGS_NEED_DATABASE, err, sizeof err), 0);
+    ck_assert_int_eq(settings_require(&s, both, err, sizeof err), -1);
+    ck_assert_str_eq(err, "kafka.bootstrap.servers is not set: it names the brokers; give it in "
+                          "the settings file (kafka.bootstrap.servers = localhost:9092), in "
+                          "OUTBOX_RELAY_KAFKA_BOOTSTRAP_SERVERS, or with -X "
+                          "kafka.bootstrap.servers=localhost:9092");
+    expect_loaded(load("kafka.bootstrap.servers =\n", NULL, "dsn=host=x"));
+    ck_assert_int_eq(settings_require(&s, both, err, sizeof err), -1);
+    expect_loaded(load("kafka.bootstrap.servers = a\n", NULL, "dsn=host=x"));
+    ck_assert_int_eq(settings_require(&s, both, err, sizeof err), 0);
+    expect_loaded(load("kafka.metadata.broker.list = a\n", NULL, "dsn=host=x"));
+    ck_assert_int_eq(settings_require(&s, both, err, sizeof err), 0);
+}
+END_TEST
+
+/* -- showing -------------------------------------------------------------------------------- */
+
+START_TEST(what_is_printed_has_value_and_origin)
+{
+    char wanted[200];
+
+    expect_loaded(load("\ninflight.bytes = 2048KiB\nkafka.linger.ms = 5\nmark.delay = 0s\n",
+                       "OUTBOX_RELAY_DRAIN_TIMEOUT=120s", "kafka.client.id=me"));
+    expect_printed("# default\nsource = /outbox\n", true);
+    expect_printed("# default\nlease.owner =\n", true);
+    expect_printed("# default\npoll.min = 1ms\n", true);
+    expect_printed("# default\nenvelope = cloudevents\n", true);
+    expect_printed("# environment, OUTBOX_RELAY_DRAIN_TIMEOUT\ndrain.timeout = 2m\n", true);
+    expect_printed("# command line\nkafka.client.id = me\n", true);
+    snprintf(wanted, sizeof wanted, "# %s:4\nmark.delay = 0ms\n", path);
+    expect_printed(wanted, true);
+    snprintf(wanted, sizeof wanted, "# %s:2\ninflight.bytes = 2MiB\n", path);
+    expect_printed(wanted, true);
+    snprintf(wanted, sizeof wanted, "# %s:3\nkafka.linger.ms = 5\n", path);
+    expect_printed(wanted, true);
+    expect_loaded(load(NULL, "OUTBOX_RELAY_KAFKA_LINGER_MS=5", NULL));
+    expect_printed("# environment, OUTBOX_RELAY_KAFKA_LINGER_MS\nkafka.linger.ms = 5\n", true);
+    expect_loaded(load(NULL, "OUTBOX_RELAY_KAFKA_SSL_CA_PEM=a\nb\tc", NULL));
+    expect_printed("kafka.ssl.ca.pem = a\\nb?c\n", true);
+}
+END_TEST
+
+/* No setting keeps its default here: one that is not printed would be missed. */
+static const char all_set[] =
+    "dsn = host=x dbname='a b'\nsource = /s\nenvelope = debezium\nbatch.rows = 17\n"
+    "inflight.rows = 1234\ninflight.bytes = 1500B\npoll.min = 2ms\npoll.max = 1500ms\n"
+    "mark.delay = 0ms\nretry.base = 7s\nretry.max = 90s\nlease.ttl = 3600s\n"
+    "lease.owner = pod-0\ndrain.timeout = 3h\nstatement.timeout = 101ms\n"
+    "tcp.user.timeout = 61s\nlog.level = warn\nlog.format = json\nkafka.b = 2\nkafka.a = 1\n";
+
+START_TEST(what_is_printed_is_a_file_of_the_same_settings)
+{
+    expect_loaded(load(all_set, NULL, NULL));
+    char *first = printed();
+    ck_assert_ptr_null(strstr(first, "# default"));
+    expect_loaded(load(first, NULL, NULL));
+    ck_assert_uint_eq(s.poll_max_ms, 1500);
+    ck_assert_uint_eq(s.inflight_bytes, 1500);
+    ck_assert_uint_eq(s.lease_ttl_ms, 3600000);
+    ck_assert_int_eq(s.log_level, LOG_LEVEL_WARN);
+    ck_assert_str_eq(s.dsn, "host=x dbname='a b'");
+    ck_assert_str_eq(s.kafka[0].name, "b");
+    ck_assert_str_eq(s.kafka[1].name, "a");
+    free(first);
+}
+END_TEST
+
+static char *collect(void (*write_it)(FILE *))
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    write_it(out);
+    fclose(out);
+    return text;
+}
+
+/* "#key = value" becomes "key = value"; "# words" stays a comment. */
+static size_t uncomment(char *text)
+{
+    size_t n = 0;
+
+    for (char *line = text; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (line[0] == '#' && line[1] != ' ') {
+            line[0] = ' ';
+            n++;
+        }
+    }
+    return n;
+}
+
+START_TEST(the_sample_holds_every_setting_with_its_default)
+{
+    expect_loaded(load(NULL, NULL, NULL));
+    char *defaults = printed(), *sample = collect(settings_write_sample);
+
+    expect_loaded(load(sample, NULL, NULL)); /* all is commented out */
+    char *same = printed();
+    ck_assert_str_eq(same, defaults);
+    ck_assert_uint_eq(uncomment(sample), N_SETTINGS + 1);
+    expect_loaded(load(sample, NULL, NULL));
+    for (size_t i = 0; i < N_SETTINGS; i++)
+        ck_assert_int_eq(s.origin[i].from, FROM_FILE);
+    ck_assert_str_eq(s.kafka[0].name, "bootstrap.servers");
+    free(defaults);
+    free(sample);
+    free(same);
+}
+END_TEST
+
+START_TEST(help_and_sample_fit_80_columns)
+{
+    static void (*const writers[])(FILE *) = { settings_help, settings_write_sample };
+
+    for (size_t i = 0; i < N(writers); i++) {
+        char *text = collect(writers[i]);
+        ck_assert_ptr_nonnull(strstr(text, "statement.timeout = 30s"));
+        for (const char *line = text; *line != '\0'; line += strcspn(line, "\n") + 1)
+            ck_assert_msg(strcspn(line, "\n") < 80, "%.100s", line);
+        free(text);
+    }
+}
+END_TEST
+
+START_TEST(free_accepts_nothing)
+{
+    settings_free(NULL);
+    settings_free(&s);
+    settings_free(&s);
+}
+END_TEST
+
+Suite *suite_settings(void)
+{
+    Suite *suite = suite_create("settings");
+    TCase *tc = tcase_create("settings");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, defaults_are_those_of_the_table);
+    tcase_add_test(tc, the_file_is_read_line_by_line);
+    tcase_add_test(tc, a_line_may_be_long);
+    tcase_add_test(tc, the_later_wins);
+    tcase_add_test(tc, of_two_arguments_the_later_wins);
+    tcase_add_test(tc, variables_name_settings);
+    tcase_add_test(tc, variables_of_kubernetes_services_are_not_ours);
+    tcase_add_loop_test(tc, durations_have_units, 0, (int)N(durations));
+    tcase_add_loop_test(tc, sizes_have_units, 0, (int)N(sizes));
+    tcase_add_loop_test(tc, what_cannot_be_taken_is_refused_in_one_line, 0, (int)N(bad));
+    tcase_add_test(tc, limits_themselves_are_taken);
+    tcase_add_test(tc, an_error_names_file_and_line);
+    tcase_add_test(tc, an_error_names_the_variable);
+    tcase_add_test(tc, a_key_stands_in_the_file_once);
+    tcase_add_test(tc, a_file_that_cannot_be_read_is_named);
+    tcase_add_test(tc, a_long_message_is_cut);
+    tcase_add_loop_test(tc, properties_that_the_guarantees_rest_on_are_refused, 0,
+                        (int)N(owned_properties));
+    tcase_add_loop_test(tc, secrets_are_not_taken_from_the_command_line, 0, (int)N(secrets));
+    tcase_add_loop_test(tc, secrets_are_taken_from_the_file_and_not_shown, 0, (int)N(secrets));
+    tcase_add_test(tc, the_hint_names_the_variable);
+    tcase_add_test(tc, a_dsn_without_a_password_and_a_path_are_taken_from_the_command_line);
+    tcase_add_test(tc, a_command_gets_what_it_needs_or_an_error);
+    tcase_add_test(tc, what_is_printed_has_value_and_origin);
+    tcase_add_test(tc, what_is_printed_is_a_file_of_the_same_settings);
+    tcase_add_test(tc, the_sample_holds_every_setting_with_its_default);
+    tcase_add_test(tc, help_and_sample_fit_80_columns);
+    tcase_add_test(tc, free_accepts_nothing);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
