@@ -164,6 +164,10 @@ static void do_produce(struct driver *d, uint32_t slot, enum lane lane)
     };
     struct sink_report refused;
 
+    if (sink_must_wait(d->sink, lane, rec.topic, rec.row)) {
+        core_cold(&d->core, slot);
+        return;
+    }
     if (envelope_headers(&d->envelope, rec.row, &d->envelope_buf, &rec.headers, &rec.n_headers) < 0) {
         core_full(&d->core, slot);
         return;
@@ -292,6 +296,16 @@ static int open_sink(struct driver *d, const struct settings *set)
     return rc < 0 ? EXIT_CONFIGURATION : EXIT_OK;
 }
 
+static int check_dsn(const struct settings *set)
+{
+    char err[512];
+
+    if (source_check_dsn(set->dsn, err, sizeof err) == 0)
+        return EXIT_OK;
+    log_error("source", "the setting dsn cannot be read", "error", err);
+    return EXIT_CONFIGURATION;
+}
+
 static int open_all(struct driver *d, const struct settings *set)
 {
     struct core_config core_cfg = core_settings(set, d->once);
@@ -317,7 +331,8 @@ static int open_all(struct driver *d, const struct settings *set)
         log_error("relay", "out of memory");
         return EXIT_INTERNAL;
     }
-    return open_sink(d, set);
+    int code = check_dsn(set);
+    return code == EXIT_OK ? open_sink(d, set) : code;
 }
 
 static void close_all(struct driver *d, uint32_t n_slots)
@@ -383,15 +398,18 @@ static bool done(const struct driver *d)
 
 static int finish(const struct driver *d)
 {
-    int code = d->exit_code >= 0      ? d->exit_code
-               : !d->core.unclean     ? EXIT_OK
-                                      : EXIT_UNAVAILABLE;
+    int code = d->exit_code >= 0 ? d->exit_code : d->core.unclean ? EXIT_UNAVAILABLE : EXIT_OK;
 
+    if (d->once && d->exit_code < 0 && (d->core.unclean || loop_stop_requested())) {
+        log_error("relay", loop_stop_requested() ? "interrupted before everything was published"
+                                                 : "not everything could be published",
+                  "remedy", "see the lines above; SELECT * FROM outbox.backlog");
+        code = EXIT_UNAVAILABLE;
+    }
     log_write(code == EXIT_OK ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "relay", "stopped", "rows_read",
               log_i64((int64_t)d->n_read), "rows_confirmed", log_i64((int64_t)d->n_confirmed),
               "rows_marked", log_i64((int64_t)d->n_marked), "rows_failed",
-              log_i64((int64_t)d->n_failed), "rows_left", log_i64(d->core.window.n), "exit_code",
-              log_i64(code), (char *)0);
+              log_i64((int64_t)d->n_failed), "exit_code", log_i64(code), (char *)0);
     return code;
 }
 
@@ -405,10 +423,12 @@ int driver_run(const struct settings *settings, bool once)
         while (!done(&d)) {
             bool idle = turn(&d);
             log_role(&d);
-            if (loop_stop_requested() && d.core.phase < CORE_DRAIN)
+            if (loop_stop_requested() && d.core.phase < CORE_DRAIN) {
+                loop_signals_unblock();
                 core_stop(&d.core, d.now_ms);
-            else if (!done(&d))
+            } else if (!done(&d)) {
                 wait(&d, idle);
+            }
         }
         code = finish(&d);
     }
@@ -419,8 +439,10 @@ int driver_run(const struct settings *settings, bool once)
 int driver_check(const struct settings *settings)
 {
     struct driver d = { .exit_code = -1 };
-    int code = open_sink(&d, settings);
+    int code = check_dsn(settings);
 
+    if (code == EXIT_OK)
+        code = open_sink(&d, settings);
     sink_free(d.sink);
     return code;
 }

@@ -14,7 +14,8 @@ enum { EXIT_OK = 0, EXIT_UNAVAILABLE = 69, EXIT_INTERNAL = 70, EXIT_CONFIGURATIO
  * Returns the exit code of the process. */
 int driver_run(const struct settings *settings, bool once);
 
-/* Are the kafka.* settings to librdkafka's liking? EXIT_OK or EXIT_CONFIGURATION, logged. */
+/* Are dsn and kafka.* to the liking of libpq and librdkafka? EXIT_OK or EXIT_CONFIGURATION, logged.
+ * librdkafka begins to connect to the brokers, but nothing waits for that. */
 int driver_check(const struct settings *settings);
 
 #endif

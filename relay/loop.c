@@ -41,6 +41,11 @@ int loop_signals(void)
                : 0;
 }
 
+void loop_signals_unblock(void)
+{
+    (void)sigprocmask(SIG_SETMASK, &while_waiting, NULL);
+}
+
 bool loop_stop_requested(void)
 {
     return stop_requested != 0;

@@ -43,12 +43,12 @@ static void print_help(void)
           "  OUTBOX_RELAY_DSN=service=shop outbox-relay --config relay.conf --once\n"
           "\n"
           "SIGTERM and SIGINT: read nothing more, wait for confirmations, mark, give the lease back,\n"
-          "exit 0. A second one ends the process at once; nothing is lost, rows may go twice.\n"
+          "exit 0. A second one ends the process; nothing is lost, rows may go twice.\n"
           "\n"
-          "Exit codes: 0 clean, 64 usage, 69 unavailable (--once only), 70 internal error,\n"
+          "Exit codes: 0 clean, 64 usage, 69 unavailable (--once; or confirmed rows that could\n"
+          "not be marked before the end, which go again), 70 internal error,\n"
           "77 a right is missing, 78 settings or schema.\n"
-          "\n"
-          "Settings (file, then environment OUTBOX_RELAY_<KEY WITH _>, then -X; the later wins):\n",
+          "\n",
           stdout);
     settings_help(stdout);
 }

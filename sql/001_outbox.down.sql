@@ -62,8 +62,8 @@ BEGIN
         RAISE EXCEPTION 'outbox: % unsent, % held and % dead events would be lost, nothing was changed',
             unsent, held, dead
             USING ERRCODE = 'object_not_in_prerequisite_state',
-                  HINT = 'Stop the writers and publish what is left with outbox-relay --once; settle dead events '
-                         'with outbox-relay retry or discard. To give all of them up: '
+                  HINT = 'Stop the writers and publish what is left with outbox-relay --once. What stays is in '
+                         'outbox.event_status with its state. To give all of it up: '
                          'TRUNCATE outbox.event, outbox.sent, outbox.held; then run this file again.';
     END IF;
 END

@@ -253,6 +253,7 @@ static void check_once(struct core *c, uint64_t now_ms)
     } else if (stuck == n_due || now_ms - c->progress_ms > c->cfg.drain_timeout_ms) {
         c->unclean = true;
         core_stop(c, now_ms);
+        c->drain_until_ms = now_ms; /* what is out has been waited for already */
     }
 }
 
@@ -323,12 +324,10 @@ static bool want_acquire(const struct core *c)
     return c->phase == CORE_FOLLOW && c->window.n == 0 && !c->reading;
 }
 
-/* Every row before this page is marked. Rows given up are not, and those of the page under way may
- * come before our next word. */
+/* Every row before this page is marked; rows given up are not. */
 static uint64_t cursor_page(struct core *c)
 {
-    uint64_t page = c->window.n == 0 && !c->reading ? c->window.next_page
-                                                    : window_page_oldest(&c->window);
+    uint64_t page = window_page_oldest(&c->window);
 
     return page < c->given_up_page ? page : c->given_up_page;
 }

@@ -46,7 +46,7 @@ enum core_phase {
 enum core_do {
     CORE_READ,    /* read up to n rows and bytes, which will be page; answer core_page_end or
                      core_read_failed */
-    CORE_PRODUCE, /* slot into lane; answer core_report, now or later, or core_full */
+    CORE_PRODUCE, /* slot into lane; answer core_report, now or later, or core_full or core_cold */
     CORE_MARK,    /* slots[0..n); answer core_marked; the array is good until then */
     CORE_RELEASE, /* the row's bytes can go; no answer */
     CORE_RESET,   /* purge, report and rebuild lane; answer core_lane_ready */
@@ -127,6 +127,9 @@ void core_page_end(struct core *c, uint64_t now_ms, uint32_t n_rows, bool full, 
 void core_read_failed(struct core *c, uint64_t now_ms);
 /* The lane took no row (its queue is full): slot goes back, first in line, until a report comes. */
 void core_full(struct core *c, uint32_t slot);
+/* The first record of the row's partition is still on its way in the lane: nothing may be behind it.
+ * The row waits for the next report of its topic, of which one is out. */
+void core_cold(struct core *c, uint32_t slot);
 void core_report(struct core *c, uint64_t now_ms, uint32_t slot, enum outcome out, enum blame blame);
 /* The lane's producer is broken: it will take nothing more. */
 void core_lane_fatal(struct core *c, enum lane lane);

@@ -151,18 +151,30 @@ void core_full(struct core *c, uint32_t slot)
     row_list_unpop(&c->window, &c->ready, slot);
 }
 
+void core_cold(struct core *c, uint32_t slot)
+{
+    struct window_row *r = row_at(c, slot);
+
+    assert(r->state == ROW_SENT);
+    unsend(c, slot);
+    park(c, &c->topics.topic[r->topic].parked, slot);
+}
+
 /* -- home ----------------------------------------------------------------------------------- */
 
 /* A row of a waiting key is confirmed: the next one's turn, or nobody needs to wait any more. */
-static void key_resolved(struct core *c, const struct window_row *r)
+static void key_resolved(struct core *c, uint32_t slot)
 {
+    const struct window_row *r = row_at(c, slot);
     struct key_wait *wait = wait_of(c, r);
 
     if (wait == NULL)
         return;
-    wait->busy = NO_SLOT;
     if (r->suspect)
         wait->n_suspects--;
+    if (wait->busy != slot)
+        return; /* it was on its way before its key had to wait */
+    wait->busy = NO_SLOT;
     if (wait->n_suspects > 0) {
         if (wait->parked.n > 0)
             make_ready(c, row_list_pop(&c->window, &wait->parked));
@@ -172,7 +184,7 @@ static void key_resolved(struct core *c, const struct window_row *r)
     keys_remove(&c->keys, wait);
 }
 
-static void confirmed(struct core *c, uint64_t now_ms, uint32_t slot, bool was_pilot, bool was_busy)
+static void confirmed(struct core *c, uint64_t now_ms, uint32_t slot, bool was_pilot)
 {
     struct window_row *r = row_at(c, slot);
     struct topic *t = &c->topics.topic[r->topic];
@@ -185,8 +197,7 @@ static void confirmed(struct core *c, uint64_t now_ms, uint32_t slot, bool was_p
         t->state = TOPIC_OPEN;
         unpark_all(c, &t->parked);
     }
-    if (was_busy)
-        key_resolved(c, r);
+    key_resolved(c, slot);
     r->since_ms = now_ms;
     window_state(&c->window, slot, ROW_ACKED);
     row_list_push(&c->window, &c->acked, slot);
@@ -270,6 +281,7 @@ static void failed(struct core *c, uint64_t now_ms, uint32_t slot, enum blame bl
         stop_lane(c, (enum lane)r->lane);
     switch (blame) {
     case BLAME_ROW:
+        c->lane[r->lane].n_resets = 0; /* an answer about a row: the lane itself is well */
         suspect(c, r);
         break;
     case BLAME_TOPIC:
@@ -289,9 +301,7 @@ static void failed(struct core *c, uint64_t now_ms, uint32_t slot, enum blame bl
 void core_report(struct core *c, uint64_t now_ms, uint32_t slot, enum outcome out, enum blame blame)
 {
     struct window_row *r = row_at(c, slot);
-    struct key_wait *wait = wait_of(c, r);
     bool was_pilot = c->topics.topic[r->topic].pilot == slot;
-    bool was_busy = wait != NULL && wait->busy == slot;
 
     assert(r->state == ROW_SENT);
     unsend(c, slot);
@@ -299,11 +309,14 @@ void core_report(struct core *c, uint64_t now_ms, uint32_t slot, enum outcome ou
     if (out == OUTCOME_MAYBE)
         r->maybe = true;
     if (out == OUTCOME_PERSISTED)
-        confirmed(c, now_ms, slot, was_pilot, was_busy);
+        confirmed(c, now_ms, slot, was_pilot);
     else if (c->phase == CORE_LEAD)
         failed(c, now_ms, slot, blame, was_pilot);
     else
         give_up(c, slot);
+    struct topic *t = &c->topics.topic[c->window.row[slot].topic];
+    if (t->state == TOPIC_OPEN || (t->state == TOPIC_NEW && t->pilot == NO_SLOT))
+        unpark_all(c, &t->parked); /* whom core_cold made wait */
 }
 
 void flow_lane_whole(struct core *c, enum lane lane)
@@ -311,11 +324,9 @@ void flow_lane_whole(struct core *c, enum lane lane)
     struct row_list *back = &c->lane[lane].returned;
 
     assert(c->lane[lane].n_sent == 0);
+    assert(c->phase == CORE_LEAD || back->n == 0); /* else it was given up as it came */
     row_list_sort(&c->window, back);
-    if (c->phase == CORE_LEAD)
-        unpark_all(c, back);
-    while (back->n > 0)
-        give_up(c, row_list_pop(&c->window, back));
+    unpark_all(c, back);
 }
 
 /* -- time ----------------------------------------------------------------------------------- */

@@ -16,7 +16,7 @@ void flow_schedule(struct core *c, uint32_t slot, uint64_t due_ms);
 void flow_wake(struct core *c, uint64_t now_ms);
 /* The earliest such time; UINT64_MAX: none. */
 uint64_t flow_deadline(const struct core *c);
-/* The lane is whole again: what came back from it is ready, or given up when not leading. */
+/* The lane is whole again: what came back from it is ready. */
 void flow_lane_whole(struct core *c, enum lane lane);
 /* Every row that is not out with the sink and not confirmed is given up: it will be read again. */
 void flow_give_up_unsent(struct core *c);

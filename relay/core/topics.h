@@ -1,7 +1,7 @@
 /* topics.h - the topics seen so far, by number, and whether each takes records. Pure.
  *
  *   NEW      nothing known: one row, the pilot, goes first; the others park behind it
- *   OPEN     rows flow
+ *   OPEN     rows flow; those for a partition that has not confirmed one yet park until it has
  *   PAUSED   the topic refused; when due, one row probes it
  *
  * A pilot makes the topic's first failure exact (nothing of the topic is behind it in Kafka's

@@ -27,16 +27,10 @@ void window_deinit(struct window *w)
     *w = (struct window){ .free_head = NO_SLOT };
 }
 
-static void pass_resolved(struct window *w, uint64_t end)
-{
-    while (w->oldest_page < end && w->page_open[w->oldest_page % w->page_cap] == 0)
-        w->oldest_page++;
-}
-
 uint64_t window_page_oldest(struct window *w)
 {
-    /* never past the newest: its rows may still have to come */
-    pass_resolved(w, w->next_page > 0 ? w->next_page - 1 : 0);
+    while (w->oldest_page < w->next_page && w->page_open[w->oldest_page % w->page_cap] == 0)
+        w->oldest_page++;
     return w->oldest_page;
 }
 
@@ -46,7 +40,7 @@ uint64_t window_page_begin(struct window *w)
 
     /* Every open page has a row in the window, but resolved pages lie between them: a row that
      * waits long can hold the oldest page open while thousands pass. The ring must not wrap. */
-    pass_resolved(w, page);
+    (void)window_page_oldest(w);
     if (page - w->oldest_page >= w->page_cap - 1)
         return page - 1; /* the rows join the page before: the cursor is saved more coarsely */
     w->page_open[page % w->page_cap] = 0;

@@ -63,7 +63,7 @@ void window_deinit(struct window *w);
 /* A new page, for the rows admitted until the next one begins; or the newest one again, when the
  * pages would reach too far back to be told apart. */
 uint64_t window_page_begin(struct window *w);
-/* The oldest page with an unresolved row, or the newest one when there is none. */
+/* The oldest page with an unresolved row, or the one that comes next when there is none. */
 uint64_t window_page_oldest(struct window *w);
 
 /* Takes a free slot for a row of the newest page; NO_SLOT when full. The row is in no list. */

@@ -12,6 +12,7 @@
 
 #include "relay/log.h"
 #include "relay/sink/errors.h"
+#include "relay/sink/partitions.h"
 
 /* How long a reset waits for librdkafka to hand back every record by itself, and then for what is in
  * flight after it was purged as well. Both normally take a millisecond. */
@@ -21,7 +22,7 @@
 struct producer {
     rd_kafka_t *rk; /* NULL: none */
     rd_kafka_queue_t *queue;
-    rd_kafka_topic_t **topic; /* by the core's number */
+    struct producer_topic *topic; /* by the core's number */
     uint32_t n_topics;
     uint32_t n_out;
 };
@@ -30,9 +31,18 @@ struct sink {
     struct sink_config cfg;
     rd_kafka_conf_t *conf; /* of the main lane; copied for each producer */
     struct producer lane[N_LANES];
+    struct partitioning *partitioning;
     uint8_t *out; /* by slot: lane + 1 while the record is out */
     int wake[2];  /* librdkafka writes, the loop polls */
 };
+
+static uint64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
 
 /* -- configuration -------------------------------------------------------------------------- */
 
@@ -138,8 +148,7 @@ static int producer_open(struct sink *s, enum lane lane, char *err, size_t err_s
 static void producer_close(struct producer *p)
 {
     for (uint32_t i = 0; i < p->n_topics; i++)
-        if (p->topic[i] != NULL)
-            rd_kafka_topic_destroy(p->topic[i]);
+        producer_topic_close(&p->topic[i]);
     free(p->topic);
     if (p->queue != NULL)
         rd_kafka_queue_destroy(p->queue);
@@ -148,22 +157,22 @@ static void producer_close(struct producer *p)
     *p = (struct producer){ .rk = NULL };
 }
 
-/* A handle per topic saves librdkafka a lookup by name per record. */
-static rd_kafka_topic_t *topic_handle(struct producer *p, uint32_t number, const char *name)
+static struct producer_topic *topic_of(struct sink *s, struct producer *p, uint32_t number,
+                                       const char *name)
 {
     if (number >= p->n_topics) {
         uint32_t n = number + 16;
-        rd_kafka_topic_t **topic = realloc(p->topic, n * sizeof(rd_kafka_topic_t *));
+        struct producer_topic *topic = realloc(p->topic, n * sizeof *topic);
         if (topic == NULL)
             return NULL;
-        for (uint32_t i = p->n_topics; i < n; i++)
-            topic[i] = NULL;
+        memset(topic + p->n_topics, 0, (n - p->n_topics) * sizeof *topic);
         p->topic = topic;
         p->n_topics = n;
     }
-    if (p->topic[number] == NULL)
-        p->topic[number] = rd_kafka_topic_new(p->rk, name, NULL);
-    return p->topic[number];
+    if (p->topic[number].handle == NULL &&
+        producer_topic_open(&p->topic[number], s->partitioning, p->rk, number, name) < 0)
+        return NULL;
+    return &p->topic[number];
 }
 
 int sink_new(const struct sink_config *cfg, struct sink **ret_sink, char *err, size_t err_size)
@@ -181,6 +190,7 @@ int sink_new(const struct sink_config *cfg, struct sink **ret_sink, char *err, s
     if (pipe2(s->wake, O_CLOEXEC | O_NONBLOCK) < 0)
         snprintf(err, err_size, "no pipe can be opened");
     else if ((s->conf = conf_make(cfg, err, err_size)) != NULL &&
+             (s->partitioning = partitioning_new(s->conf, err, err_size)) != NULL &&
              producer_open(s, LANE_MAIN, err, err_size) == 0) {
         *ret_sink = s;
         return 0;
@@ -222,6 +232,11 @@ static void on_delivery(struct sink *s, enum lane lane, const rd_kafka_message_t
         .text = rd_kafka_err2str(m->err),
     };
 
+    struct producer *p = &s->lane[lane];
+    uint32_t topic = producer_topic_number(m->rkt);
+    if (topic < p->n_topics)
+        producer_topic_reported(&p->topic[topic], r.slot, r.outcome == OUTCOME_PERSISTED ? m->partition : -1,
+                                now_ms());
     report(s, &r);
 }
 
@@ -247,8 +262,10 @@ static void on_log(rd_kafka_event_t *ev)
 
     if (rd_kafka_event_log(ev, &fac, &text, &level) < 0)
         return;
-    /* librdkafka says once per producer that gapless.guarantee is experimental: we know. */
-    if (strcmp(fac, "CONFWARN") == 0)
+    /* What went wrong comes as an event as well. And once per producer librdkafka says that
+     * gapless.guarantee is experimental: we know. */
+    if (strcmp(fac, "CONFWARN") == 0 || strcmp(fac, "FAIL") == 0 || strcmp(fac, "ERROR") == 0 ||
+        strcmp(fac, "FATAL") == 0)
         log_debug("librdkafka", text, "facility", fac);
     else
         log_write(level <= 3 ? LOG_LEVEL_WARN : level <= 6 ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG,
@@ -329,6 +346,14 @@ static rd_kafka_resp_err_t produce(struct producer *p, rd_kafka_topic_t *topic,
     return err;
 }
 
+bool sink_must_wait(const struct sink *s, enum lane lane, uint32_t topic, const struct row *row)
+{
+    const struct producer *p = &s->lane[lane];
+
+    return lane == LANE_MAIN && row->key != NULL && topic < p->n_topics &&
+           p->topic[topic].handle != NULL && producer_topic_must_wait(&p->topic[topic], row);
+}
+
 enum sink_take sink_produce(struct sink *s, enum lane lane, const struct sink_record *rec,
                             struct sink_report *ret_report)
 {
@@ -339,11 +364,13 @@ enum sink_take sink_produce(struct sink *s, enum lane lane, const struct sink_re
         log_error("sink", "no producer can be made", "error", why);
         return SINK_FULL;
     }
-    rd_kafka_topic_t *topic = topic_handle(p, rec->topic, rec->row->topic);
+    struct producer_topic *topic = topic_of(s, p, rec->topic, rec->row->topic);
     if (topic == NULL)
         return SINK_FULL;
-    rd_kafka_resp_err_t err = produce(p, topic, rec);
+    rd_kafka_resp_err_t err = produce(p, topic->handle, rec);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        if (lane == LANE_MAIN && rec->row->key != NULL)
+            producer_topic_sent(topic, rec->slot, rec->row, now_ms());
         s->out[rec->slot] = (uint8_t)lane + 1;
         p->n_out++;
         return SINK_TAKEN;
@@ -362,14 +389,6 @@ enum sink_take sink_produce(struct sink *s, enum lane lane, const struct sink_re
 }
 
 /* -- stopping ------------------------------------------------------------------------------- */
-
-static uint64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 static void serve_until_empty(struct sink *s, enum lane lane, uint64_t for_ms)
 {
@@ -433,6 +452,7 @@ void sink_free(struct sink *s)
         return;
     for (int lane = 0; lane < N_LANES; lane++)
         producer_stop(s, (enum lane)lane);
+    partitioning_free(s->partitioning);
     if (s->conf != NULL)
         rd_kafka_conf_destroy(s->conf);
     for (int i = 0; i < 2; i++)

@@ -70,6 +70,11 @@ int sink_fd(const struct sink *s);
 void sink_poll(struct sink *s);
 enum sink_take sink_produce(struct sink *s, enum lane lane, const struct sink_record *rec,
                             struct sink_report *ret_report);
+/* Must this row wait for the report of another one of its topic? A broker takes whatever comes first from
+ * a producer that it does not know on a partition, so a batch that is on its way behind a refused first
+ * one would be written, guarantee or not (seen with Kafka 4.1.1). Hence of the rows with a key one goes
+ * first to each partition, alone among them, for each new producer of the main lane. */
+bool sink_must_wait(const struct sink *s, enum lane lane, uint32_t topic, const struct row *row);
 /* Takes back what is not written yet, reports every row that is out in the lane, and replaces the
  * producer. Blocks for milliseconds, a few seconds at worst. 0, or -1 when there is no new one. */
 int sink_reset(struct sink *s, enum lane lane);

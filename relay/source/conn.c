@@ -172,10 +172,14 @@ const char *conn_error(const struct conn *c)
     static char line[512];
     const char *text = c->pg != NULL ? PQerrorMessage(c->pg) : "out of memory";
 
-    /* libpq never prints passwords; its messages may have several lines */
+    /* the string itself was parsed before (source_check_dsn), so there is no password in what libpq says
+     * now; its messages may have several lines */
     snprintf(line, sizeof line, "%s", text);
     size_t len = strlen(line);
     while (len > 0 && line[len - 1] == '\n')
         line[--len] = '\0';
+    for (char *p = line; *p != '\0'; p++)
+        if (*p == '\n' || *p == '\t')
+            *p = ' ';
     return line;
 }

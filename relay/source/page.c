@@ -1,9 +1,10 @@
 /* page.c - see page.h. */
 #include "relay/source/page.h"
 
-#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "relay/source/wire.h"
 
 /* The columns of sql.h, in order. */
 enum column {
@@ -25,30 +26,6 @@ enum column {
 
 /* PostgreSQL counts microseconds from 2000-01-01 UTC. */
 #define PG_EPOCH_US INT64_C(946684800000000)
-
-int16_t page_i16(const char *p)
-{
-    uint16_t v;
-
-    memcpy(&v, p, sizeof v);
-    return (int16_t)be16toh(v);
-}
-
-int32_t page_i32(const char *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, sizeof v);
-    return (int32_t)be32toh(v);
-}
-
-int64_t page_i64(const char *p)
-{
-    uint64_t v;
-
-    memcpy(&v, p, sizeof v);
-    return (int64_t)be64toh(v);
-}
 
 bool page_is_cut(const PGresult *res, int n)
 {
@@ -143,11 +120,11 @@ struct row *page_row(const PGresult *res, int i, struct pairs *scratch, const ch
     struct header *headers = (struct header *)(r + 1);
     char *end = (char *)(headers + n_headers);
     *r = (struct row){
-        .id = page_i64(PQgetvalue(res, i, COL_ID)),
-        .created_at_us = page_i64(PQgetvalue(res, i, COL_CREATED_AT)) + PG_EPOCH_US,
-        .wait_ms = PQgetisnull(res, i, COL_WAIT_MS) ? 0 : page_i64(PQgetvalue(res, i, COL_WAIT_MS)),
-        .schema_version = page_i32(PQgetvalue(res, i, COL_SCHEMA_VERSION)),
-        .bucket = page_i16(PQgetvalue(res, i, COL_BUCKET)),
+        .id = wire_i64(PQgetvalue(res, i, COL_ID)),
+        .created_at_us = wire_i64(PQgetvalue(res, i, COL_CREATED_AT)) + PG_EPOCH_US,
+        .wait_ms = PQgetisnull(res, i, COL_WAIT_MS) ? 0 : wire_i64(PQgetvalue(res, i, COL_WAIT_MS)),
+        .schema_version = wire_i32(PQgetvalue(res, i, COL_SCHEMA_VERSION)),
+        .bucket = wire_i16(PQgetvalue(res, i, COL_BUCKET)),
         .key_len = length(res, i, COL_KEY),
         .payload_len = length(res, i, COL_PAYLOAD),
         .headers = headers,

@@ -16,9 +16,4 @@ struct row *page_row(const PGresult *res, int i, struct pairs *scratch, const ch
 /* Did the bytes that were asked for end the page? n: its rows. */
 bool page_is_cut(const PGresult *res, int n);
 
-/* Network order. */
-int16_t page_i16(const char *p);
-int32_t page_i32(const char *p);
-int64_t page_i64(const char *p);
-
 #endif

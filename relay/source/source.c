@@ -1,7 +1,6 @@
 /* source.c - the link, its two connections, and what is asked of them. See source.h. */
 #include "relay/source/source.h"
 
-#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +9,10 @@
 #include "relay/log.h"
 #include "relay/source/conn.h"
 #include "relay/source/cursor.h"
+#include "relay/source/marks.h"
 #include "relay/source/page.h"
 #include "relay/source/sql.h"
+#include "relay/source/wire.h"
 
 /* The schema this relay was written for; an older database is refused, a newer one only when a
  * migration declared itself breaking. */
@@ -34,6 +35,7 @@ struct source {
 
     struct cursors cursors;
     int64_t floor, catch_up_to;
+    bool following; /* said so */
     bool catching_up;
     bool first_read; /* from the cursor that was loaded: the floor does not hold yet */
     int64_t epoch;
@@ -45,8 +47,7 @@ struct source {
     struct row **rows;
     uint32_t rows_cap;
     struct pairs pairs;
-    char *arrays; /* scratch for the parameters of a mark */
-    size_t arrays_cap;
+    struct mark_arrays marks;
 
     struct source_event event[4];
     unsigned n_events;
@@ -74,8 +75,24 @@ void source_free(struct source *s)
     cursors_deinit(&s->cursors);
     pairs_deinit(&s->pairs);
     free(s->rows);
-    free(s->arrays);
+    marks_deinit(&s->marks);
     free(s);
+}
+
+int source_check_dsn(const char *dsn, char *err, size_t err_size)
+{
+    char *why = NULL;
+    PQconninfoOption *options = PQconninfoParse(dsn, &why);
+
+    if (options != NULL) {
+        PQconninfoFree(options);
+        return 0;
+    }
+    /* libpq's own words repeat the part that it cannot read, which may be of the password */
+    snprintf(err, err_size, "libpq cannot read it: neither a URI (postgresql://user@host/db, %% written as "
+             "%%25) nor key=value pairs with known keys (a value with blanks in single quotes)");
+    PQfreemem(why);
+    return -1;
 }
 
 /* -- the link ------------------------------------------------------------------------------- */
@@ -124,16 +141,28 @@ static void refuse(struct source *s, int exit_code)
     push_event(s, (struct source_event){ .type = SOURCE_REFUSED, .exit_code = exit_code });
 }
 
+/* Rights do not mend themselves. */
+static bool lacks_right(struct source *s, const PGresult *res)
+{
+    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
+    if (state == NULL || strcmp(state, "42501") != 0)
+        return false;
+    log_error("source", "the relay's role lacks a right", "error",
+              PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy",
+              "apply sql/roles.sql and grant outbox_relay to the role of the dsn");
+    refuse(s, EXIT_PERMISSION);
+    return true;
+}
+
 /* A statement of the set-up failed. Rights and schema do not mend themselves. */
 static void setup_failed(struct source *s, uint64_t now_ms, const PGresult *res)
 {
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
     const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
-    if (state != NULL && strcmp(state, "42501") == 0) {
-        log_error("source", "the relay's role lacks a right", "error", text, "remedy",
-                  "apply sql/roles.sql and grant outbox_relay to the role of the dsn");
-        refuse(s, EXIT_PERMISSION);
+    if (lacks_right(s, res)) {
+        return;
     } else if (state != NULL && strncmp(state, "42", 2) == 0) {
         log_error("source", "the schema outbox is not what this relay expects", "error", text,
                   "remedy", "apply the migrations in sql/ in order");
@@ -221,11 +250,10 @@ static void setup_step(struct source *s, uint64_t now_ms, enum side side, const 
 
 /* -- reading -------------------------------------------------------------------------------- */
 
+/* As a parameter in binary. */
 static const char *net64(int64_t v, char to[8])
 {
-    uint64_t be = htobe64((uint64_t)v);
-
-    memcpy(to, &be, 8);
+    (void)wire_put64(to, v);
     return to;
 }
 
@@ -292,7 +320,7 @@ static int decode_page(struct source *s, const PGresult *res)
         if (s->rows[i] == NULL) {
             log_error("source", "a page cannot be decoded", "what", why, "row",
                       PQgetisnull(res, i + 1, 1) ? "?"
-                                                 : log_i64(page_i64(PQgetvalue(res, i + 1, 1))));
+                                                 : log_i64(wire_i64(PQgetvalue(res, i + 1, 1))));
             free_rows(s, (uint32_t)i);
             return -1;
         }
@@ -348,6 +376,8 @@ static int advance(struct source *s, const PGresult *res, int n, bool full)
 static void on_page(struct source *s, uint64_t now_ms, const PGresult *res)
 {
     if (PQresultStatus(res) != PGRES_TUPLES_OK) {
+        if (lacks_right(s, res))
+            return;
         log_warn("source", "reading failed", "sqlstate", PQresultErrorField(res, PG_DIAG_SQLSTATE),
                  "error", PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
         push_event(s, (struct source_event){ .type = SOURCE_READ_FAILED });
@@ -375,66 +405,6 @@ static void on_page(struct source *s, uint64_t now_ms, const PGresult *res)
 
 /* -- marking -------------------------------------------------------------------------------- */
 
-static void put32(char **p, int32_t v)
-{
-    uint32_t be = htobe32((uint32_t)v);
-
-    memcpy(*p, &be, 4);
-    *p += 4;
-}
-
-static void put16(char **p, int16_t v)
-{
-    uint16_t be = htobe16((uint16_t)v);
-
-    memcpy(*p, &be, 2);
-    *p += 2;
-}
-
-static void put64(char **p, int64_t v)
-{
-    (void)net64(v, *p);
-    *p += 8;
-}
-
-/* The head of a one-dimensional array in PostgreSQL's binary form. */
-static void put_array_head(char **p, int32_t element_oid, uint32_t n, bool has_nulls)
-{
-    put32(p, n > 0);
-    put32(p, has_nulls);
-    put32(p, element_oid);
-    if (n > 0) {
-        put32(p, (int32_t)n);
-        put32(p, 1);
-    }
-}
-
-enum { OID_INT2 = 21, OID_INT4 = 23, OID_INT8 = 20 };
-
-static char *put_mark_column(char **p, const struct source_mark *m, uint32_t n, int col)
-{
-    static const int32_t oid[] = { OID_INT2, OID_INT8, OID_INT4, OID_INT8 };
-    char *start = *p;
-
-    put_array_head(p, oid[col], n, col == 3);
-    for (uint32_t i = 0; i < n; i++) {
-        if (col == 3 && m[i].offset < 0) {
-            put32(p, -1);
-            continue;
-        }
-        put32(p, oid[col] == OID_INT2 ? 2 : oid[col] == OID_INT4 ? 4 : 8);
-        if (col == 0)
-            put16(p, m[i].bucket);
-        else if (col == 1)
-            put64(p, m[i].id);
-        else if (col == 2)
-            put32(p, m[i].partition);
-        else
-            put64(p, m[i].offset);
-    }
-    return start;
-}
-
 static void request(struct source *s, uint64_t now_ms, enum request what, const char *statement,
                     int n_params, const char *const *values, const int *lengths)
 {
@@ -445,25 +415,13 @@ static void request(struct source *s, uint64_t now_ms, enum request what, const 
 
 void source_mark(struct source *s, uint64_t now_ms, const struct source_mark *marks, uint32_t n)
 {
-    size_t need = 4 * 20 + (size_t)n * (6 + 12 + 8 + 12);
-    const char *values[4];
-    int lengths[4];
+    struct mark_arrays *a = &s->marks;
 
-    if (need > s->arrays_cap) {
-        char *arrays = realloc(s->arrays, need);
-        if (arrays == NULL) {
-            push_event(s, (struct source_event){ .type = SOURCE_MARK_FAILED });
-            return;
-        }
-        s->arrays = arrays;
-        s->arrays_cap = need;
+    if (marks_encode(a, marks, n) < 0) {
+        push_event(s, (struct source_event){ .type = SOURCE_MARK_FAILED });
+        return;
     }
-    char *p = s->arrays;
-    for (int col = 0; col < 4; col++) {
-        values[col] = put_mark_column(&p, marks, n, col);
-        lengths[col] = (int)(p - values[col]);
-    }
-    request(s, now_ms, REQUEST_MARK, "outbox_mark", 4, values, lengths);
+    request(s, now_ms, REQUEST_MARK, "outbox_mark", MARK_COLUMNS, a->values, a->lengths);
 }
 
 /* -- leading -------------------------------------------------------------------------------- */
@@ -505,22 +463,27 @@ static int on_acquired(struct source *s, const PGresult *res)
     if (PQntuples(res) == 0) {
         log_error("source", "outbox.relay has no row 'default'", "remedy",
                   "insert into outbox.relay (name) values ('default')");
-        return -1;
+        refuse(s, EXIT_CONFIG);
+        return 0;
     }
     if (PQgetisnull(res, 0, 0)) {
-        log_debug("source", "another relay leads", "owner", PQgetvalue(res, 0, 5), "lease_left_ms",
-                  PQgetisnull(res, 0, 6) ? "?" : log_i64(page_i64(PQgetvalue(res, 0, 6))));
+        log_write(s->following ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "source",
+                  "another relay leads; this one stands by", "owner", PQgetvalue(res, 0, 5),
+                  "lease_left_ms",
+                  PQgetisnull(res, 0, 6) ? "?" : log_i64(wire_i64(PQgetvalue(res, 0, 6))), (char *)0);
+        s->following = true;
         push_event(s, (struct source_event){ .type = SOURCE_LEASE, .ours = false });
         return 0;
     }
-    if (cursors_load(&s->cursors, page_i64(PQgetvalue(res, 0, 1)), PQgetvalue(res, 0, 2),
+    if (cursors_load(&s->cursors, wire_i64(PQgetvalue(res, 0, 1)), PQgetvalue(res, 0, 2),
                      PQgetlength(res, 0, 2)) < 0)
         return -1;
-    s->epoch = page_i64(PQgetvalue(res, 0, 0));
-    s->floor = page_i64(PQgetvalue(res, 0, 3));
-    s->catch_up_to = page_i64(PQgetvalue(res, 0, 4));
+    s->epoch = wire_i64(PQgetvalue(res, 0, 0));
+    s->floor = wire_i64(PQgetvalue(res, 0, 3));
+    s->catch_up_to = wire_i64(PQgetvalue(res, 0, 4));
     s->catching_up = true; /* at least the first read leaves out what is settled */
     s->first_read = true;
+    s->following = false;
     if (PQgetvalue(res, 0, 7)[0] != 0)
         log_warn("source", "the database now lives on another cluster or timeline", "floor",
                  log_i64(s->floor));
@@ -548,6 +511,8 @@ static void on_request_failed(struct source *s, enum request what, const PGresul
         [REQUEST_RESIGN] = SOURCE_RESIGNED,
     };
 
+    if (res != NULL && lacks_right(s, res))
+        return;
     if (res != NULL)
         log_warn("source", what == REQUEST_MARK ? "marking failed" : "the lease cannot be written",
                  "sqlstate", PQresultErrorField(res, PG_DIAG_SQLSTATE), "error",
@@ -600,6 +565,8 @@ uint64_t source_deadline(const struct source *s)
 {
     uint64_t due = UINT64_MAX;
 
+    if (s->n_events > 0)
+        return 0;
     if (s->conn[READ_SIDE].state == CONN_DOWN && s->conn[MARK_SIDE].state == CONN_DOWN)
         return s->retry_at_ms;
     for (int i = 0; i < N_SIDES; i++)

@@ -62,6 +62,9 @@ struct source_event {
 struct source *source_new(const struct source_config *cfg);
 void source_free(struct source *s);
 
+/* Can libpq read this connection string? 0, or -1 with what is expected in err. Connects to nothing. */
+int source_check_dsn(const char *dsn, char *err, size_t err_size);
+
 /* What to poll for: up to two entries; returns their number. */
 size_t source_pollfds(const struct source *s, struct pollfd fds[2]);
 /* When source_next wants to be called although nothing can be read. */

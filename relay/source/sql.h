@@ -1,6 +1,6 @@
 /* sql.h - every statement the relay runs, as text. Used by source.c only.
  *
- * Reading (the whole argument is in outbox(7) and above each piece): pos is the highest id read, snap
+ * Reading (the argument for each piece stands above it): pos is the highest id read, snap
  * the snapshot of the read before. A row with id <= pos that is not visible in snap was written by a
  * transaction that was running at snap or began later, because xid is assigned before id is drawn:
  *
@@ -26,7 +26,8 @@
     "set enable_mergejoin = off; set enable_bitmapscan = off; "                                    \
     "set max_parallel_workers_per_gather = 0; "                                                    \
     "set plan_cache_mode = force_generic_plan; set search_path = ''; set datestyle = 'ISO'; "      \
-    "set idle_in_transaction_session_timeout = '60s'; set lock_timeout = '10s'; "
+    "set idle_in_transaction_session_timeout = '60s'; set lock_timeout = '10s'; "                   \
+    "set statement_timeout = 0; "
 
 #define SQL_CHECK                                                                                  \
     "select current_setting('server_version_num')::int, "                                          \
@@ -42,14 +43,15 @@
 
 /* How long the row must still wait; NULL: not at all. */
 #define SQL_WAIT_MS                                                                                \
-    "case when e.available_at > now() "                                                            \
-    "then ceil(extract(epoch from e.available_at - now()) * 1000)::bigint end"
+    "case when e.available_at > now() then ceil(extract(epoch from "                               \
+    "least(e.available_at, now() + interval '100 years') - now()) * 1000)::bigint end"
 
 /* The size by which a page is cut: what the row will take in our memory, near enough, without
- * reading what is stored out of line. */
+ * reading what is stored out of line. Headers may be stored compressed: large ones are measured. */
 #define SQL_SIZE                                                                                   \
     "256 + coalesce(octet_length(e.payload), 0) + coalesce(octet_length(e.key), 0) + "             \
-    "2 * coalesce(pg_column_size(e.headers), 0) as size"
+    "case when pg_column_size(e.headers) > 512 then octet_length(e.headers::text) "                 \
+    "else coalesce(2 * pg_column_size(e.headers), 0) end as size"
 
 /* What an earlier reader has settled. A row in sent counts as sent whatever held says. */
 #define SQL_UNSETTLED                                                                              \

@@ -69,7 +69,8 @@ static inline void walk_lists(struct core_walk *k)
                   "slots in backoff");
     for (uint32_t i = 0; i < c->n_marking && k->broken == NULL; i++)
         walk_slot(k, c->marking[i], ROW_MARKING, "slots being marked");
-    for (uint32_t s = c->window.free_head; s != NO_SLOT && k->broken == NULL; s = c->window.row[s].next)
+    for (uint32_t s = c->window.free_head; s != NO_SLOT && k->broken == NULL;
+         s = c->window.row[s].next)
         walk_slot(k, s, ROW_FREE, "free list");
 }
 
@@ -109,7 +110,16 @@ static inline const char *window_broken(struct core_walk *k)
     return NULL;
 }
 
-/* A topic parks rows only while something will let them go: a pilot or a time. */
+static inline bool row_is_out(const struct core *c, uint32_t topic)
+{
+    for (uint32_t s = 0; s < c->window.cap; s++)
+        if (c->window.row[s].state == ROW_SENT && c->window.row[s].topic == topic)
+            return true;
+    return false;
+}
+
+/* A topic parks rows only while something will let them go: a pilot, a time, or (behind a partition
+ * that has not confirmed anything yet) the report of another row. */
 static inline const char *topics_broken(const struct core *c)
 {
     uint32_t n_paused = 0;
@@ -121,7 +131,7 @@ static inline const char *topics_broken(const struct core *c)
                                     c->window.row[t->pilot].topic != i))
             return "pilot that is not out";
         if (t->parked.n > 0 && t->state != TOPIC_PAUSED &&
-            (t->state != TOPIC_NEW || t->pilot == NO_SLOT))
+            (t->state == TOPIC_NEW ? t->pilot == NO_SLOT : !row_is_out(c, i)))
             return "rows parked behind a topic that waits for nothing";
     }
     return n_paused == c->topics.n_paused ? NULL : "n_paused";
@@ -204,7 +214,8 @@ static inline const char *produce_broken(const struct core *c, uint32_t slot, en
     for (uint32_t s = 0; r->key != 0 && s < c->window.cap; s++) {
         const struct window_row *other = &c->window.row[s];
         if (s == slot || other->key != r->key || other->topic != r->topic ||
-            other->state == ROW_FREE || other->state >= ROW_ACKED || unordered[s] || unordered[slot])
+            other->state == ROW_FREE || other->state >= ROW_ACKED || unordered[s] ||
+            unordered[slot])
             continue;
         if (other->seq > r->seq ? other->state == ROW_SENT
                                 : other->state != ROW_SENT || other->lane != LANE_MAIN ||

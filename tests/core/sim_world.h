@@ -1,14 +1,16 @@
-/* sim_world.h - a small PostgreSQL, a small Kafka and up to two relays around them, all driven by one
- * seed. Included by test_sim.c only, which decides what happens when.
+/* sim_world.h - a small PostgreSQL, a small Kafka and up to two relays around them, all driven by
+ * one seed. Included by test_sim.c only, which decides what happens when.
  *
  * The model is as hostile as the real parts are documented to be, and no more:
  *   table    rows become visible in the order in which they are read; a read starts at the reader's
  *            position and leaves out what is marked; a loaded cursor is the position of the reader.
- *   database one request of each kind under way per relay; a request takes effect at some time and is
- *            answered at some later time; a lost link loses the answer, and the effect or not.
+ *   database one request of each kind under way per relay; a request takes effect at some time and
+ *            is answered at some later time; a lost link loses the answer, and the effect or not.
  *   Kafka    per lane and partition a FIFO of batches. In the main lane nothing is written behind a
- *            refused batch and the producer is dead; the solo lane has one record per batch. What is
- *            purged in flight may have been written, or is written later (a ghost), or never.
+ *            refused batch and the producer is dead (but what flies behind the first batch of a
+ *            producer in a partition is written whatever became of that one); the solo lane has one
+ *            record per batch. What is purged in flight may have been written, or is written later
+ *            (a ghost), or never.
  * `oops` ends the history with a text; the seed brings it back.
  */
 #ifndef TESTS_CORE_SIM_WORLD_H
@@ -47,7 +49,8 @@ struct sim_row {
     uint8_t topic, key, queue;
     uint8_t nth; /* of the rows of its topic and key that are sent at once */
     bool logged, marked;
-    bool stuck, may_stick; /* poison for ever, or behind such a row; or behind one by its hash */
+    bool stuck;     /* poison for ever, or behind such a row */
+    bool may_stick; /* or perhaps behind one, through its hash or its time */
 };
 
 enum entry_state { ENTRY_QUEUED, ENTRY_FLYING, ENTRY_WRITTEN, ENTRY_JUDGED };
@@ -64,6 +67,9 @@ struct sim_lane {
     uint32_t n, capacity, next_batch;
     bool fatal, fatal_told, resetting;
     bool stopped[N_QUEUES];
+    bool known[N_QUEUES];     /* the broker has written something of this producer */
+    bool started[N_QUEUES];   /* and we have heard of it */
+    uint32_t first[N_QUEUES]; /* slot + 1 of the first record with a key, while it is out */
 };
 
 /* A request under way. `effected`: the database has done it. */
@@ -100,21 +106,31 @@ struct relay {
 struct ghost {
     uint64_t stream;
     uint32_t row;
+    bool known; /* the broker knows the producer */
 };
 
-enum fault { FAULT_LINK, FAULT_TOPIC, FAULT_SILENCE, FAULT_KILL, FAULT_FREEZE, FAULT_STOP, N_FAULTS };
+enum fault {
+    FAULT_LINK,
+    FAULT_TOPIC,
+    FAULT_SILENCE,
+    FAULT_KILL,
+    FAULT_FREEZE,
+    FAULT_STOP,
+    N_FAULTS
+};
 
 enum count {
-    N_HISTORIES, N_STEPS, N_READS, N_PRODUCED, N_LOGGED, N_DUPLICATES, N_MARKED, N_CHAOS_MARKED, N_REFUSED, N_MAYBE,
-    N_TOPIC_FAILED, N_FULL, N_RESETS, N_RESETS_FAILED, N_LINKS_LOST, N_LEASES_LOST, N_MARKS_FAILED,
-    N_KILLED, N_FROZEN, N_GHOSTS, N_STOPPED, N_UNCLEAN, N_ONCE_CLEAN, N_STUCK_ROWS, N_COUNTS
+    N_HISTORIES, N_STEPS, N_READS, N_PRODUCED, N_LOGGED, N_DUPLICATES, N_MARKED, N_CHAOS_MARKED,
+    N_REFUSED, N_MAYBE, N_TOPIC_FAILED, N_COLD, N_FULL, N_RESETS, N_RESETS_FAILED, N_LINKS_LOST,
+    N_LEASES_LOST, N_MARKS_FAILED, N_KILLED, N_FROZEN, N_GHOSTS, N_STOPPED, N_UNCLEAN,
+    N_ONCE_CLEAN, N_STUCK_ROWS, N_COUNTS
 };
 
 static const char *const count_names[N_COUNTS] = {
-    "histories", "steps", "reads", "produced", "logged", "duplicates", "marked", "of them before the calm", "refused", "maybe",
-    "topic failed", "queue full", "resets", "failed resets", "links lost", "leases lost",
-    "failed marks", "kills", "freezes", "ghosts", "stops", "unclean ends", "clean once",
-    "stuck rows"
+    "histories", "steps", "reads", "produced", "logged", "duplicates", "marked",
+    "of them before the calm", "refused", "maybe", "topic failed", "partition cold", "queue full",
+    "resets", "failed resets", "links lost", "leases lost", "failed marks", "kills", "freezes",
+    "ghosts", "stops", "unclean ends", "clean once", "stuck rows"
 };
 
 struct world {
@@ -134,6 +150,7 @@ struct world {
     uint64_t next_incarnation, next_stream;
     uint32_t percent_bad; /* how often a statement or a batch goes wrong */
     bool may_happen[N_FAULTS];
+    bool narrow; /* one topic that comes and goes, many rows refused for a time, nothing else */
     bool calm, trace;
     uint64_t *count;
     jmp_buf oops;
@@ -238,10 +255,12 @@ static bool ghost_arrives(struct world *w)
     if (!refused(w, g.row) && !missing(w, g.row)) {
         SAY(w, NULL, "ghost of row %u", g.row);
         append(w, g.row);
+        for (uint32_t i = 0; i < w->n_ghosts; i++)
+            w->ghost[i].known |= w->ghost[i].stream == g.stream;
         return true;
     }
     for (uint32_t i = 0; i < w->n_ghosts; i++) /* the sequence is broken: the rest is refused */
-        if (w->ghost[i].stream != g.stream)
+        if (!g.known || w->ghost[i].stream != g.stream)
             w->ghost[n++] = w->ghost[i];
     w->n_ghosts = n;
     return true;
@@ -315,8 +334,11 @@ static void judge_batch(struct world *w, struct sim_lane *l, bool main_lane, str
         written = percent(w, 50);
         w->count[N_MAYBE] += n;
     }
-    if (main_lane && out != OUTCOME_PERSISTED)
-        l->fatal = l->stopped[queue] = true;
+    l->known[queue] |= written;
+    if (main_lane && out != OUTCOME_PERSISTED) {
+        l->fatal = true;
+        l->stopped[queue] = l->known[queue];
+    }
     for (uint32_t i = 0; i < n; i++) {
         if (written)
             append(w, e[i]->row);
@@ -399,7 +421,8 @@ static void purge(struct world *w, struct sim_lane *l)
             if (!ghostly && !bad && w->now >= w->silent_until_ms && percent(w, 30))
                 append(w, e->row);
             else if (w->n_ghosts < MAX_GHOSTS && percent(w, 60))
-                w->ghost[w->n_ghosts++] = (struct ghost){ stream + queue, e->row };
+                w->ghost[w->n_ghosts++] =
+                    (struct ghost){ stream + queue, e->row, l->known[queue] };
             else
                 l->stopped[queue] = true;
         }
@@ -407,7 +430,7 @@ static void purge(struct world *w, struct sim_lane *l)
     }
 }
 
-/* Something that the producer and the broker do by themselves; false when there is nothing to do. */
+/* Something that the producer and the broker do by themselves; false when there is nothing. */
 static bool kafka_moves(struct world *w, struct relay *r, enum lane lane)
 {
     struct sim_lane *l = &r->lane[lane];
@@ -447,6 +470,11 @@ static void report(struct world *w, struct relay *r, uint32_t slot, enum outcome
 {
     SAY(w, r, "report row %u %s%s", r->slot_row[slot], outcome_names[out], blame_names[blame]);
     r->slot_confirmed[slot] = out == OUTCOME_PERSISTED;
+    for (int i = 0; i < N_LANES; i++) {
+        uint32_t *first = &r->lane[i].first[w->row[r->slot_row[slot]].queue];
+        if (*first == slot + 1)
+            *first = 0;
+    }
     touch(r);
     core_report(&r->core, w->now, slot, out, blame);
 }
@@ -462,6 +490,7 @@ static bool report_one(struct world *w, struct relay *r, enum lane lane)
         if (e.state != ENTRY_JUDGED)
             continue;
         memmove(&l->entry[at], &l->entry[at + 1], (--l->n - at) * sizeof e);
+        l->started[w->row[e.row].queue] |= e.out == OUTCOME_PERSISTED;
         report(w, r, e.slot, e.out, e.blame);
         return true;
     }
@@ -494,9 +523,34 @@ static bool finish_reset(struct world *w, struct relay *r, enum lane lane)
     l->fatal = !ok;
     l->fatal_told = !ok;
     memset(l->stopped, 0, sizeof l->stopped);
+    memset(l->known, 0, sizeof l->known);
+    memset(l->started, 0, sizeof l->started);
     touch(r);
     core_lane_ready(&r->core, w->now, lane, ok);
     return true;
+}
+
+/* The client knows the topic again only after it has told all failures of it. */
+static bool topic_is_failing(const struct world *w, const struct sim_lane *l, uint32_t queue)
+{
+    for (uint32_t i = 0; i < l->n; i++)
+        if (l->entry[i].state == ENTRY_JUDGED && l->entry[i].blame == BLAME_TOPIC &&
+            w->row[l->entry[i].row].queue == queue)
+            return true;
+    return false;
+}
+
+static void take(struct world *w, struct sim_lane *l, const struct core_action *a, uint32_t row)
+{
+    uint32_t queue = w->row[row].queue;
+    bool failing = topic_is_failing(w, l, queue);
+
+    l->entry[l->n] = (struct entry){ .slot = a->slot, .row = row, .state = ENTRY_QUEUED };
+    if (failing)
+        judge(&l->entry[l->n], OUTCOME_NOT_PERSISTED, BLAME_TOPIC);
+    if (a->lane == LANE_MAIN && w->row[row].key != 0 && !l->started[queue])
+        l->first[queue] = a->slot + 1;
+    l->n++;
 }
 
 static void do_produce(struct world *w, struct relay *r, const struct core_action *a)
@@ -507,29 +561,28 @@ static void do_produce(struct world *w, struct relay *r, const struct core_actio
 
     SAY(w, r, "produce row %u, %s lane", row, lane_names[a->lane]);
     w->count[N_PRODUCED]++;
+    touch(r);
+    if (w->row[row].key != 0 && l->first[w->row[row].queue] != 0) {
+        SAY(w, r, "  cold");
+        w->count[N_COLD]++;
+        core_cold(&r->core, a->slot);
+        return;
+    }
     if (broken != NULL)
         oops(w, "row %u: %s", row, broken);
     if (l->fatal) {
-        report(w, r, a->slot, OUTCOME_NOT_PERSISTED, BLAME_NONE); /* that it is dead is told later */
+        /* that the producer is dead is told later */
+        report(w, r, a->slot, OUTCOME_NOT_PERSISTED, BLAME_NONE);
     } else if (l->n >= l->capacity) {
         SAY(w, r, "  full");
         w->count[N_FULL]++;
-        touch(r);
         core_full(&r->core, a->slot);
     } else if (missing(w, row) && percent(w, 50)) {
         report(w, r, a->slot, OUTCOME_NOT_PERSISTED, BLAME_TOPIC);
     } else if (refused(w, row) && percent(w, 30)) {
         report(w, r, a->slot, OUTCOME_NOT_PERSISTED, BLAME_ROW);
     } else {
-        uint32_t queue = w->row[row].queue;
-        bool failing = false;
-        /* The client knows the topic again only after it has told all failures of it. */
-        for (uint32_t i = 0; i < l->n; i++)
-            failing |= l->entry[i].state == ENTRY_JUDGED && l->entry[i].blame == BLAME_TOPIC &&
-                       w->row[l->entry[i].row].queue == queue;
-        l->entry[l->n++] = (struct entry){ .slot = a->slot, .row = row, .state = ENTRY_QUEUED };
-        if (failing)
-            judge(&l->entry[l->n - 1], OUTCOME_NOT_PERSISTED, BLAME_TOPIC);
+        take(w, l, a, row);
     }
 }
 
@@ -608,7 +661,8 @@ static void do_mark(struct world *w, struct relay *r, const struct core_action *
 static void effect_lease(struct world *w, struct relay *r)
 {
     struct request *q = &r->lease;
-    bool mine = w->db.owner == r->incarnation && (q->what == CORE_ACQUIRE || w->db.epoch == q->epoch);
+    bool mine = w->db.owner == r->incarnation &&
+                (q->what == CORE_ACQUIRE || w->db.epoch == q->epoch);
     bool free_now = w->db.owner == 0 || w->now >= w->db.expires_ms;
 
     q->good = mine || (q->what == CORE_ACQUIRE && free_now);

@@ -62,6 +62,19 @@ relay_signal large TERM
 relay_end large 20
 equal ends_clean_with_a_refused_row 0 "$status"
 
+# Where the broker knows nothing yet of the producer it takes any sequence number: a batch that is on its
+# way behind the first of a partition must not be written when that first one is refused. Key 3 goes to
+# partition 1 and opens the topic, key big goes to partition 0.
+for n in {1..5}; do
+    reset
+    make_topic "$topic" 2
+    sql "insert into outbox.event (topic, type, key, payload) values ('$topic', 'x', '3', 'first'),
+         ('$topic', 'x', 'big', convert_to(repeat('x', 2000000), 'UTF8')), ('$topic', 'x', 'big', 'behind'),
+         ('$topic', 'x', 'big', 'behind it too'), ('$topic', 'x', '3', 'last')"
+    relay_once cold -X lease.owner=cold
+    equal "nothing_passes_a_row_refused_on_a_cold_partition_$n" "69 3" "$status $(sql "$unsent")"
+done
+
 # --- partitions -----------------------------------------------------------------------------------
 
 # Kafka's own client sends the keys to java-N, the relay the same to relay-N.

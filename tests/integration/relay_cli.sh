@@ -6,7 +6,7 @@ set -euo pipefail
 # shellcheck source=tests/integration/lib_relay.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_relay.sh"
 
-drop_roles() { sql "drop owned by relay_cli_poor, relay_cli_relay; drop role relay_cli_poor, relay_cli_relay" 2>/dev/null || true; }
+drop_roles() { sql "drop owned by relay_cli_poor, relay_cli_relay, relay_cli_writer; drop role relay_cli_poor, relay_cli_relay, relay_cli_writer" 2>/dev/null || true; }
 trap 'drop_roles; cleanup' EXIT
 
 # says NAME STATUS PATTERN ARGUMENT...: what it prints has the pattern, and it ends so within 20 s
@@ -113,9 +113,13 @@ sql "delete from outbox.schema_version where version = 1000"
 drop_roles
 sql "create role relay_cli_poor login; create role relay_cli_relay login in role outbox_relay"
 says role_without_rights 77 'remedy="apply sql/roles.sql and grant outbox_relay' "${good[@]}" -X "dsn=$relay_dsn user=relay_cli_poor"
+sql "create role relay_cli_writer login in role outbox_writer"
+says role_of_the_wrong_kind 77 'remedy="apply sql/roles.sql and grant outbox_relay' --once "${good[@]}" -X "dsn=$relay_dsn user=relay_cli_writer"
 append 5
 says role_outbox_relay_is_enough 0 'rows_marked=5' --once "${good[@]}" -X "dsn=$relay_dsn user=relay_cli_relay"
 
+says dsn_that_cannot_be_read 78 'the setting dsn cannot be read' --check-config -X "dsn=host=x sslmoed=1" -X kafka.bootstrap.servers=x
+
 sql "delete from outbox.relay"
-says relay_row_that_is_missing 69 "remedy=\"insert into outbox.relay" --once "${good[@]}" -X lease.ttl=1s
+says relay_row_that_is_missing 78 "remedy=\"insert into outbox.relay" --once "${good[@]}"
 exit "$bad"

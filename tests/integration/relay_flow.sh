@@ -118,4 +118,18 @@ relay_end stream 20
 equal stream_ends_with_0_on_term 0 "$status"
 watch_stop
 
+# --- rows for later --------------------------------------------------------------------------------
+
+reset
+sql "insert into outbox.event (topic, type, key, available_at)
+     values ('$topic', 'soon', 'k', now() + '2s'), ('$topic', 'never', 'k', 'infinity'), ('$topic', 'now', 'k', null)"
+relay_once later
+equal once_leaves_what_is_for_later 0 "$status"
+equal only_the_row_for_now_is_sent now "$(sql "select string_agg(type, ' ') from outbox.event_status where sent_at is not null")"
+relay_start later
+holds a_row_is_sent_when_its_time_has_come wait_sql 20 2 "$sent"
+equal not_before_its_time t "$(sql "select bool_and(s.sent_at >= e.available_at) from outbox.event e join outbox.sent s using (id) where e.type = 'soon'")"
+relay_signal later TERM
+relay_end later 20
+
 exit "$bad"

@@ -419,7 +419,8 @@ static void append_series(PGconn *conn, const char *key, int n)
 static void expect_all_once(void)
 {
     size_t n = (size_t)rig_scalar_i64(db, "select count(*) from outbox.event");
-    char *hits = calloc((size_t)rig_scalar_i64(db, "select coalesce(max(id), 0) from outbox.event") + 1, 1);
+    int64_t top = rig_scalar_i64(db, "select coalesce(max(id), 0) from outbox.event");
+    char *hits = calloc((size_t)top + 1, 1);
     PGresult *res = PQexec(db, "select id from outbox.event");
 
     for (size_t i = 0; i < n_seen; i++)
@@ -715,7 +716,8 @@ END_TEST
 static void make_foreign(void)
 {
     rig_exec(db, "update outbox.event set xid = " FOREIGN("xid") ";"
-                 "update outbox.relay set system_identifier = 1, cursor_snapshot = format('%s:%s:%s',"
+                 "update outbox.relay set system_identifier = 1,"
+                 " cursor_snapshot = format('%s:%s:%s',"
                  " " FOREIGN("pg_snapshot_xmin(cursor_snapshot)") ","
                  " " FOREIGN("pg_snapshot_xmax(cursor_snapshot)") ","
                  " (select string_agg((" FOREIGN("x") ")::text, ',' order by x)"
@@ -1041,8 +1043,8 @@ START_TEST(rows_and_marks_are_never_updated_or_deleted)
 {
     /* statistics reach the view when a session ends, at the latest */
     int64_t before = rig_scalar_i64(db, SQL_WRITES);
-    int64_t inserted = rig_scalar_i64(db, "select coalesce(sum(n_tup_ins), 0) from pg_stat_user_tables"
-                                          " where relname like 'sent%'");
+    int64_t inserted = rig_scalar_i64(db, "select coalesce(sum(n_tup_ins), 0)"
+                                          " from pg_stat_user_tables where relname like 'sent%'");
     char expected[24];
 
     reader_open();
@@ -1080,7 +1082,8 @@ static const char *explain(const char *execute)
     res = PQexec(a, sql);
     ck_assert_msg(PQresultStatus(res) == PGRES_TUPLES_OK, "%s", PQerrorMessage(a));
     for (int i = 0; i < PQntuples(res); i++)
-        at += (size_t)snprintf(plan_text + at, sizeof plan_text - at, "%s\n", PQgetvalue(res, i, 0));
+        at += (size_t)snprintf(plan_text + at, sizeof plan_text - at, "%s\n",
+                               PQgetvalue(res, i, 0));
     ck_assert_uint_lt(at, sizeof plan_text);
     PQclear(res);
     return plan_text;
@@ -1094,7 +1097,8 @@ static long buffers(const char *plan)
 
     if (line == NULL)
         return 0;
-    const char *hit = strstr(line, "hit="), *read = strstr(line, "read="), *end = strchr(line, '\n');
+    const char *hit = strstr(line, "hit="), *read = strstr(line, "read=");
+    const char *end = strchr(line, '\n');
     if (hit != NULL && hit < end)
         n += atol(hit + 4);
     if (read != NULL && read < end)
