@@ -195,7 +195,6 @@ static void confirmed(struct core *c, uint64_t now_ms, uint32_t slot, bool was_p
         c->topics.n_paused -= t->state == TOPIC_PAUSED; /* another row failed meanwhile */
         t->failures = 0;
         t->state = TOPIC_OPEN;
-        unpark_all(c, &t->parked);
     }
     key_resolved(c, slot);
     r->since_ms = now_ms;
@@ -294,8 +293,6 @@ static void failed(struct core *c, uint64_t now_ms, uint32_t slot, enum blame bl
         back_off(c, now_ms, slot);
     else
         come_back(c, slot);
-    if (was_pilot && t->state == TOPIC_NEW)
-        unpark_all(c, &t->parked); /* they need another pilot */
 }
 
 void core_report(struct core *c, uint64_t now_ms, uint32_t slot, enum outcome out, enum blame blame)
@@ -316,7 +313,7 @@ void core_report(struct core *c, uint64_t now_ms, uint32_t slot, enum outcome ou
         give_up(c, slot);
     struct topic *t = &c->topics.topic[c->window.row[slot].topic];
     if (t->state == TOPIC_OPEN || (t->state == TOPIC_NEW && t->pilot == NO_SLOT))
-        unpark_all(c, &t->parked); /* whom core_cold made wait */
+        unpark_all(c, &t->parked); /* its pilot is home, or a partition is no longer cold */
 }
 
 void flow_lane_whole(struct core *c, enum lane lane)
