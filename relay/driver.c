@@ -184,6 +184,14 @@ static void do_produce(struct driver *d, uint32_t slot, enum lane lane)
     }
 }
 
+static int by_id(const void *a, const void *b)
+{
+    int64_t x = ((const struct source_mark *)a)->id, y = ((const struct source_mark *)b)->id;
+
+    return (x > y) - (x < y);
+}
+
+/* In order of id: the primary key of sent then grows at its end. */
 static void do_mark(struct driver *d, const uint32_t *slots, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
@@ -192,6 +200,7 @@ static void do_mark(struct driver *d, const uint32_t *slots, uint32_t n)
             .id = s->row->id, .offset = s->offset, .partition = s->partition, .bucket = s->row->bucket
         };
     }
+    qsort(d->marks, n, sizeof *d->marks, by_id);
     source_mark(d->source, d->now_ms, d->marks, n);
 }
 

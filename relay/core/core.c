@@ -425,9 +425,10 @@ bool core_next(struct core *c, uint64_t now_ms, struct core_action *ret_action)
     tick(c, now_ms);
     if (c->phase == CORE_DONE)
         return false;
+    /* what others work on first: the server reads the next page while this one is produced */
     return next_release(c, ret_action) || next_reset(c, now_ms, ret_action) ||
            next_lease(c, now_ms, ret_action) || next_mark(c, now_ms, ret_action) ||
-           next_produce(c, ret_action) || next_read(c, now_ms, ret_action);
+           next_read(c, now_ms, ret_action) || next_produce(c, ret_action);
 }
 
 static uint64_t min_u64(uint64_t a, uint64_t b)

@@ -520,12 +520,24 @@ static void on_request_failed(struct source *s, enum request what, const PGresul
     push_event(s, (struct source_event){ .type = failed[what] });
 }
 
-static void on_answer(struct source *s, const PGresult *res)
+static bool is_duplicate(const PGresult *res)
+{
+    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
+    return state != NULL && strcmp(state, "23505") == 0;
+}
+
+static void on_answer(struct source *s, uint64_t now_ms, const PGresult *res)
 {
     enum request what = s->request;
     ExecStatusType status = PQresultStatus(res);
 
     s->request = REQUEST_NONE;
+    if (what == REQUEST_MARK && is_duplicate(res)) {
+        request(s, now_ms, REQUEST_MARK, "outbox_mark_again", MARK_COLUMNS, s->marks.values,
+                s->marks.lengths);
+        return;
+    }
     if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
         on_request_failed(s, what, res);
         return;
@@ -588,7 +600,7 @@ static void step(struct source *s, uint64_t now_ms, enum side side)
     else if (rc > 0 && side == READ_SIDE)
         on_page(s, now_ms, res);
     else if (rc > 0)
-        on_answer(s, res);
+        on_answer(s, now_ms, res);
     PQclear(res);
 }
 

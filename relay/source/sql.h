@@ -123,11 +123,16 @@
     SQL_PREPARE("outbox_catch_up_late", SQL_READ_TYPES ", pg_snapshot, bigint",                    \
                 SQL_PAGE(SQL_LATE_REST(SQL_SEEN_OR_FOREIGN, SQL_UNSETTLED)))
 
-/* A mark is a fact, true whoever writes it: no epoch, and twice is once. */
+/* A mark is a fact, true whoever writes it: no epoch, and twice is once. Twice is rare, so the first
+ * attempt does without the second look at the index that `on conflict` costs each row; it fails as a
+ * whole where a mark is there already, and the second statement then writes the others. */
+#define SQL_MARK                                                                                   \
+    "insert into outbox.sent (bucket, id, kafka_partition, kafka_offset) "                         \
+    "select * from unnest($1, $2, $3, $4)"
+#define SQL_MARK_TYPES "smallint[], bigint[], int[], bigint[]"
 #define SQL_PREPARE_MARK                                                                           \
-    SQL_PREPARE("outbox_mark", "smallint[], bigint[], int[], bigint[]",                            \
-                "insert into outbox.sent (bucket, id, kafka_partition, kafka_offset) "             \
-                "select * from unnest($1, $2, $3, $4) on conflict do nothing")
+    SQL_PREPARE("outbox_mark", SQL_MARK_TYPES, SQL_MARK)                                           \
+    SQL_PREPARE("outbox_mark_again", SQL_MARK_TYPES, SQL_MARK " on conflict do nothing")
 
 /* $1 owner, $2 ttl in ms. A lease can be taken when it is free, over, or bears our own name.
  * The floor is the highest id of a visible row whose transaction this cluster has not reached: such a

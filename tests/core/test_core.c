@@ -349,7 +349,7 @@ START_TEST(read_follows_at_once_when_there_is_more)
 {
     lead();
     ck_assert(answer_read("Ax1 Ax2 Ax3 Ax4", true, false));
-    expect("produce Ax1 main\nread 4\n");
+    expect("read 4\nproduce Ax1 main\n");
 }
 END_TEST
 
@@ -1236,7 +1236,7 @@ START_TEST(once_ends_when_all_is_marked)
 {
     lead_once();
     ck_assert(answer_read("Ax1", true, false));
-    expect("produce Ax1 main\nread 4\n");
+    expect("read 4\nproduce Ax1 main\n");
     page("");
     persisted("Ax1");
     expect("mark Ax1\n"); /* nothing to wait for: at once */
