@@ -6,9 +6,8 @@
 
 #include <stdbool.h>
 
+#include "relay/exit_codes.h"
 #include "relay/settings.h"
-
-enum { EXIT_OK = 0, EXIT_UNAVAILABLE = 69, EXIT_INTERNAL = 70, EXIT_CONFIGURATION = 78 };
 
 /* Runs until told to stop, or with `once` until all that is committed is published and marked.
  * Returns the exit code of the process. */

@@ -6,12 +6,11 @@
 
 #include "include/outbox.h"
 #include "relay/driver.h"
+#include "relay/exit_codes.h"
 #include "relay/log.h"
 #include "relay/loop.h"
 #include "relay/settings.h"
 #include "relay/sink/sink.h"
-
-enum { EXIT_USAGE = 64 };
 
 #define MAX_X 256
 

@@ -107,7 +107,6 @@ int producer_topic_open(struct producer_topic *t, struct partitioning *p, rd_kaf
 {
     rd_kafka_topic_conf_t *conf = rd_kafka_default_topic_conf_dup(rk);
 
-    t->partitioning = p;
     t->count = count_of(p, number);
     if (t->count == NULL) {
         rd_kafka_topic_conf_destroy(conf);

@@ -27,7 +27,6 @@ struct topic_count;
 /* One topic of one producer. Start from zeroes. */
 struct producer_topic {
     rd_kafka_topic_t *handle; /* NULL: not opened */
-    const struct partitioning *partitioning;
     struct topic_count *count;
     struct partition_start *start; /* by partition */
     int32_t n_start;

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "relay/log.h"
+#include "relay/loop.h"
 #include "relay/sink/errors.h"
 #include "relay/sink/partitions.h"
 
@@ -35,14 +35,6 @@ struct sink {
     uint8_t *out; /* by slot: lane + 1 while the record is out */
     int wake[2];  /* librdkafka writes, the loop polls */
 };
-
-static uint64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 /* -- configuration -------------------------------------------------------------------------- */
 
@@ -236,7 +228,7 @@ static void on_delivery(struct sink *s, enum lane lane, const rd_kafka_message_t
     uint32_t topic = producer_topic_number(m->rkt);
     if (topic < p->n_topics)
         producer_topic_reported(&p->topic[topic], r.slot, r.outcome == OUTCOME_PERSISTED ? m->partition : -1,
-                                now_ms());
+                                loop_now_ms());
     report(s, &r);
 }
 
@@ -370,7 +362,7 @@ enum sink_take sink_produce(struct sink *s, enum lane lane, const struct sink_re
     rd_kafka_resp_err_t err = produce(p, topic->handle, rec);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         if (lane == LANE_MAIN && rec->row->key != NULL)
-            producer_topic_sent(topic, rec->slot, rec->row, now_ms());
+            producer_topic_sent(topic, rec->slot, rec->row, loop_now_ms());
         s->out[rec->slot] = (uint8_t)lane + 1;
         p->n_out++;
         return SINK_TAKEN;
@@ -392,9 +384,9 @@ enum sink_take sink_produce(struct sink *s, enum lane lane, const struct sink_re
 
 static void serve_until_empty(struct sink *s, enum lane lane, uint64_t for_ms)
 {
-    uint64_t until = now_ms() + for_ms;
+    uint64_t until = loop_now_ms() + for_ms;
 
-    while (s->lane[lane].n_out > 0 && now_ms() < until)
+    while (s->lane[lane].n_out > 0 && loop_now_ms() < until)
         (void)serve(s, lane, 10);
     while (serve(s, lane, 0))
         continue;
@@ -434,7 +426,7 @@ static void producer_stop(struct sink *s, enum lane lane)
 int sink_reset(struct sink *s, enum lane lane)
 {
     char why[512];
-    uint64_t began = now_ms();
+    uint64_t began = loop_now_ms();
 
     producer_stop(s, lane);
     if (lane == LANE_MAIN && producer_open(s, lane, why, sizeof why) < 0) {
@@ -442,7 +434,7 @@ int sink_reset(struct sink *s, enum lane lane)
         return -1;
     }
     log_info("sink", "the producer was replaced", "lane", lane == LANE_MAIN ? "main" : "solo",
-             "took_ms", log_i64((int64_t)(now_ms() - began)));
+             "took_ms", log_i64((int64_t)(loop_now_ms() - began)));
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "relay/core/retry.h"
+#include "relay/exit_codes.h"
 #include "relay/log.h"
 #include "relay/source/conn.h"
 #include "relay/source/cursor.h"
@@ -19,7 +20,6 @@
 #define SCHEMA_VERSION 1
 #define SERVER_VERSION_MIN 130000
 
-enum { EXIT_PERMISSION = 77, EXIT_CONFIG = 78 };
 enum side { READ_SIDE, MARK_SIDE, N_SIDES };
 enum setup { SETUP_CONNECT, SETUP_SESSION, SETUP_VERSION, SETUP_PREPARE, SETUP_DONE };
 enum request { REQUEST_NONE, REQUEST_MARK, REQUEST_ACQUIRE, REQUEST_RENEW, REQUEST_RESIGN };
@@ -161,12 +161,12 @@ static void setup_failed(struct source *s, uint64_t now_ms, const PGresult *res)
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
     const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
-    if (lacks_right(s, res)) {
+    if (lacks_right(s, res))
         return;
-    } else if (state != NULL && strncmp(state, "42", 2) == 0) {
+    if (state != NULL && strncmp(state, "42", 2) == 0) {
         log_error("source", "the schema outbox is not what this relay expects", "error", text,
                   "remedy", "apply the migrations in sql/ in order");
-        refuse(s, EXIT_CONFIG);
+        refuse(s, EXIT_CONFIGURATION);
     } else {
         link_lost(s, now_ms, text != NULL ? text : "no answer");
     }
@@ -179,20 +179,20 @@ static int check_server(struct source *s, enum side side, const PGresult *res)
     if (version < SERVER_VERSION_MIN) {
         log_error("source", "PostgreSQL is too old", "server_version_num", log_i64(version), "needs",
                   log_i64(SERVER_VERSION_MIN));
-        refuse(s, EXIT_CONFIG);
+        refuse(s, EXIT_CONFIGURATION);
         return -1;
     }
     /* A pooler hands out process ids of its own. Behind it our session would not be ours. */
     if (atoi(PQgetvalue(res, 0, 2)) != PQbackendPID(s->conn[side].pg)) {
         log_error("source", "the relay is connected through a pooler", "remedy",
                   "let the dsn name PostgreSQL itself; applications may go through the pooler");
-        refuse(s, EXIT_CONFIG);
+        refuse(s, EXIT_CONFIGURATION);
         return -1;
     }
     if (strcmp(PQgetvalue(res, 0, 1), "t") != 0) {
         log_error("source", "the outbox is not installed in this database", "remedy",
                   "let the DBA apply sql/001_outbox.up.sql, or correct the dsn");
-        refuse(s, EXIT_CONFIG);
+        refuse(s, EXIT_CONFIGURATION);
         return -1;
     }
     return 0;
@@ -209,7 +209,7 @@ static int check_schema(struct source *s, const PGresult *res)
               "installed", log_i64(installed), "breaking", log_i64(breaking), "needs",
               log_i64(SCHEMA_VERSION), "remedy",
               installed < SCHEMA_VERSION ? "apply the newer files in sql/" : "upgrade outbox-relay");
-    refuse(s, EXIT_CONFIG);
+    refuse(s, EXIT_CONFIGURATION);
     return -1;
 }
 
@@ -463,7 +463,7 @@ static int on_acquired(struct source *s, const PGresult *res)
     if (PQntuples(res) == 0) {
         log_error("source", "outbox.relay has no row 'default'", "remedy",
                   "insert into outbox.relay (name) values ('default')");
-        refuse(s, EXIT_CONFIG);
+        refuse(s, EXIT_CONFIGURATION);
         return 0;
     }
     if (PQgetisnull(res, 0, 0)) {

@@ -1,0 +1,14 @@
+/* exit_codes.h - how the process ends; the numbers are those of sysexits.h where it has one. */
+#ifndef RELAY_EXIT_CODES_H
+#define RELAY_EXIT_CODES_H
+
+enum {
+    EXIT_OK = 0,
+    EXIT_USAGE = 64,
+    EXIT_UNAVAILABLE = 69,
+    EXIT_INTERNAL = 70,
+    EXIT_PERMISSION = 77,
+    EXIT_CONFIGURATION = 78
+};
+
+#endif
