@@ -149,6 +149,14 @@ static void on_source_event(struct driver *d, const struct source_event *e)
     case SOURCE_RESIGNED:
         core_resigned(&d->core, d->now_ms);
         break;
+    case SOURCE_DUE_PAGE:
+    case SOURCE_TOPIC_PAGE:
+    case SOURCE_HELD:
+    case SOURCE_HOLD_FAILED:
+    case SOURCE_HELD_KEYS:
+    case SOURCE_SWEPT:
+    case SOURCE_SWEEP_FAILED:
+        break;
     case SOURCE_REFUSED:
         d->exit_code = e->exit_code;
         break;

@@ -6,8 +6,17 @@
 #ifndef RELAY_ROW_H
 #define RELAY_ROW_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* What the row waits for in outbox.held, if it came from there. */
+enum held_as {
+    HELD_NOT,
+    HELD_KEY,   /* retrying or blocked: itself, or an earlier row of its key, was refused */
+    HELD_TOPIC, /* paused */
+    HELD_TIME   /* scheduled */
+};
 
 struct header {
     const char *name;
@@ -28,6 +37,9 @@ struct row {
     size_t block_bytes; /* the size of the block */
     int32_t schema_version;
     int16_t bucket;
+    uint16_t attempts; /* with maybe and held_as: what outbox.held said; zero when it is not from there */
+    bool maybe;        /* it may have been delivered by an attempt that ended without an answer */
+    uint8_t held_as;   /* enum held_as */
     uint8_t event_id[16];
 };
 

@@ -1,11 +1,12 @@
-/* source.h - the outbox in PostgreSQL: read, mark, lead. The only module that knows libpq and SQL.
+/* source.h - the outbox in PostgreSQL: read, mark, hold, lead. The only module that knows libpq and SQL.
  *
  * Two connections, one reads and one marks, are one link: both are up or the link is down, so that a
  * read never comes from another server than the marks go to. Nothing blocks (but the resolution of a
  * host name, which libpq does by itself); every statement has a deadline of our own, after which the
  * link counts as lost, whatever TCP says.
  *
- * At most one read, and one of mark, acquire, renew and resign, may be under way.
+ * At most one of read, read_due and read_topic, and one of mark, hold, acquire, renew, resign and sweep,
+ * may be under way.
  */
 #ifndef RELAY_SOURCE_SOURCE_H
 #define RELAY_SOURCE_SOURCE_H
@@ -27,6 +28,7 @@ struct source_config {
     uint64_t tcp_user_timeout_ms;
     uint64_t retry_base_ms, retry_max_ms;
     uint64_t seed;
+    bool skip_poison; /* on.poison = skip: a dead row does not block its key */
 };
 
 struct source_mark {
@@ -34,16 +36,43 @@ struct source_mark {
     int64_t offset; /* negative: not known */
     int32_t partition;
     int16_t bucket;
+    bool held; /* it is in outbox.held, and leaves it with the mark */
+};
+
+enum hold_state { HOLD_RETRYING, HOLD_BLOCKED, HOLD_PAUSED, HOLD_SCHEDULED, HOLD_DEAD };
+
+struct source_hold {
+    const struct row *row;
+    enum hold_state state;
+    uint32_t attempts;
+    uint64_t delay_ms;      /* RETRYING: due so long after the database's now */
+    bool maybe;             /* once true of a held row, it stays true */
+    const char *error_code; /* NULL: what is there stays */
+    const char *error;      /* the same; UTF-8, cut at 500 bytes */
+};
+
+/* A key that is not free: rows of it are in outbox.held. */
+struct source_key {
+    const char *topic;
+    const void *key; /* NULL: the topic has paused rows */
+    size_t key_len;
 };
 
 enum source_event_type {
     SOURCE_UP,
     SOURCE_DOWN,      /* was up, or an attempt failed; the source tries again by itself */
     SOURCE_PAGE,      /* answer to read */
-    SOURCE_READ_FAILED,
+    SOURCE_DUE_PAGE,   /* answer to read_due */
+    SOURCE_TOPIC_PAGE, /* answer to read_topic */
+    SOURCE_READ_FAILED, /* of any of the three */
     SOURCE_MARKED,
     SOURCE_MARK_FAILED,
-    SOURCE_LEASE,     /* answer to acquire or renew: .ours */
+    SOURCE_HELD,        /* answer to hold; all of it is written */
+    SOURCE_HOLD_FAILED, /* nothing is; after SOURCE_LEASE when the epoch moved */
+    SOURCE_HELD_KEYS,   /* between acquire and SOURCE_LEASE: some of what is held */
+    SOURCE_SWEPT,
+    SOURCE_SWEEP_FAILED,
+    SOURCE_LEASE,     /* answer to acquire or renew: .ours; unasked and not ours: the epoch moved */
     SOURCE_LEASE_FAILED,
     SOURCE_RESIGNED,  /* also when it failed: the lease then ends by itself */
     SOURCE_REFUSED    /* this database cannot be used as it is; .exit_code says how to end */
@@ -51,11 +80,20 @@ enum source_event_type {
 
 struct source_event {
     enum source_event_type type;
-    struct row **rows; /* PAGE: taken by the caller; the array itself is the source's */
+    struct row **rows; /* the three PAGEs: taken by the caller; the array itself is the source's */
     uint32_t n_rows;
     bool full, catching_up;
     bool ours;
     int exit_code;
+    /* MARKED, HELD: one row of the request for each key of which nothing is held any more. The arrays
+     * here and below are the source's, good until the next call of source_next or of a request. */
+    const int64_t *freed;
+    uint32_t n_freed;
+    const struct source_key *keys; /* HELD_KEYS */
+    uint32_t n_keys;
+    uint64_t next_due_ms; /* DUE_PAGE: so long until the next held row is due; 0: at once, when full;
+                           * UINT64_MAX: none is waiting for a time */
+    uint32_t n_found;     /* SWEPT: rows that were neither sent nor held; now they are held */
 };
 
 /* Returns NULL when out of memory. free accepts NULL; it closes the connections. */
@@ -76,10 +114,27 @@ bool source_next(struct source *s, uint64_t now_ms, struct source_event *ret_eve
 /* `page` is the core's number for the rows that come; source_renew speaks of it. */
 void source_read(struct source *s, uint64_t now_ms, uint32_t max_rows, uint64_t max_bytes,
                  uint64_t page);
+/* Held rows that may be sent now: scheduled ones whose time has come, retrying ones without a key, and
+ * of each key with a row that is due its rows in order of id, from its first up to the first that must
+ * wait longer. In order of id. Rows that were given out stay due until they are marked or held anew. */
+void source_read_due(struct source *s, uint64_t now_ms, uint32_t max_rows, uint64_t max_bytes);
+/* The paused rows of the topic in order of id. As above, they come again until marked or held anew. */
+void source_read_topic(struct source *s, uint64_t now_ms, const char *topic, uint32_t max_rows,
+                       uint64_t max_bytes);
 void source_mark(struct source *s, uint64_t now_ms, const struct source_mark *marks, uint32_t n);
+/* Writes the rows into outbox.held, or writes anew what it says of them; all of them or, when the epoch
+ * moved, none. A row that is in outbox.sent is left out, and one that a person has discarded stays so.
+ * BLOCKED behind nothing (the row in front has gone meanwhile) makes the row due at once. Everything is
+ * copied. At most 10,000 rows. */
+void source_hold(struct source *s, uint64_t now_ms, const struct source_hold *holds, uint32_t n);
+/* Before SOURCE_LEASE says ours, SOURCE_HELD_KEYS name every key and every paused topic that is held. */
 void source_acquire(struct source *s, uint64_t now_ms);
 /* Keeps the lease and saves the cursor that stood before `page`. */
 void source_renew(struct source *s, uint64_t now_ms, uint64_t page);
 void source_resign(struct source *s, uint64_t now_ms, uint64_t page);
+/* The backstop: looks at the next few thousand events before the saved cursor, and holds as due what is
+ * neither in sent nor in held; looks at the next few hundred held keys, and makes due the first row of
+ * those that nothing would wake. In a healthy outbox it finds nothing. */
+void source_sweep(struct source *s, uint64_t now_ms);
 
 #endif
