@@ -43,7 +43,7 @@ BEGIN
     END IF;
 
     SELECT pg_current_snapshot(), count(*) FILTER (WHERE h.id IS NULL),
-           count(*) FILTER (WHERE h.state <> 'dead'), count(*) FILTER (WHERE h.state = 'dead')
+           count(*) FILTER (WHERE h.state NOT IN ('dead', 'discarded')), count(*) FILTER (WHERE h.state = 'dead')
       INTO seen, unsent, held, dead
       FROM outbox.event e
       LEFT JOIN outbox.held h ON h.id = e.id

@@ -222,14 +222,19 @@ CREATE TABLE outbox.held (
     CONSTRAINT held_pkey PRIMARY KEY (id),
     CONSTRAINT held_bucket_of_ring CHECK (bucket BETWEEN -1 AND 7),
     CONSTRAINT held_state_known
-        CHECK (state IN ('retrying', 'blocked', 'paused', 'scheduled', 'dead')),
+        CHECK (state IN ('retrying', 'blocked', 'paused', 'scheduled', 'dead', 'discarded')),
     CONSTRAINT held_attempts_not_negative CHECK (attempts >= 0)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 200,
         autovacuum_analyze_scale_factor = 0.05, autovacuum_analyze_threshold = 200);
 
 -- A Kafka key may be longer than the 2,704 bytes that an index entry may hold, so its digest stands
 -- in: where topic = $1 and sha256(key) = sha256($2).
-CREATE INDEX held_topic_key_idx ON outbox.held (topic, sha256(key), id);
+-- The relay steps from group to group and to the first row of each, however many rows a group has: hence
+-- one index for each kind of row that it looks for.
+CREATE INDEX held_key_idx ON outbox.held (topic, sha256(key), id)
+    WHERE key IS NOT NULL AND state IN ('retrying', 'blocked');
+CREATE INDEX held_dead_idx ON outbox.held (topic, sha256(key), id) WHERE state = 'dead';
+CREATE INDEX held_paused_idx ON outbox.held (topic, id) WHERE state = 'paused';
 CREATE INDEX held_next_attempt_idx ON outbox.held (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 
 COMMENT ON TABLE outbox.held IS
@@ -240,15 +245,19 @@ COMMENT ON COLUMN outbox.held.topic IS 'The event''s topic';
 COMMENT ON COLUMN outbox.held.key IS 'The event''s key';
 COMMENT ON COLUMN outbox.held.state IS
     'retrying: Kafka refused it, next_attempt_at says when again; blocked: behind an earlier event of '
-    'its key; paused: its topic is; scheduled: until available_at; dead: attempts used up';
+    'its key; paused: its topic is; scheduled: until available_at; dead: attempts used up; '
+    'discarded: given up by a person, resolved and never sent, and gone with its bucket';
 COMMENT ON COLUMN outbox.held.attempts IS 'Attempts that Kafka refused';
 COMMENT ON COLUMN outbox.held.next_attempt_at IS 'When it is due; NULL: it waits for something else';
 COMMENT ON COLUMN outbox.held.maybe_delivered IS
     'True: one attempt ended without an answer, so the record may be in the topic already';
 COMMENT ON COLUMN outbox.held.first_error_at IS 'When it was first refused';
-COMMENT ON COLUMN outbox.held.error_code IS 'Name of the last error, such as MSG_SIZE_TOO_LARGE';
-COMMENT ON COLUMN outbox.held.error IS 'The last error in words';
-COMMENT ON INDEX outbox.held_topic_key_idx IS 'What waits for a key or a topic';
+COMMENT ON COLUMN outbox.held.error_code IS
+    'Name of the last error, such as MSG_SIZE_TOO_LARGE; DISCARDED, FOUND_BY_SWEEP and EVENT_GONE are our own';
+COMMENT ON COLUMN outbox.held.error IS 'The last error in words; of a discarded event, the reason';
+COMMENT ON INDEX outbox.held_key_idx IS 'What waits for itself or its key';
+COMMENT ON INDEX outbox.held_dead_idx IS 'What a person must decide; it blocks its key unless on.poison is skip';
+COMMENT ON INDEX outbox.held_paused_idx IS 'What waits for its topic';
 COMMENT ON INDEX outbox.held_next_attempt_idx IS 'What is due';
 
 
@@ -306,7 +315,7 @@ SELECT e.id, e.event_id, e.created_at, e.topic, e.key, e.type, e.schema_version,
 COMMENT ON VIEW outbox.event_status IS
     'Each event with its state. Ask by id: other columns have no index';
 COMMENT ON COLUMN outbox.event_status.state IS
-    'sent; retrying, blocked, paused, scheduled, dead (see outbox.held); pending: not yet taken up';
+    'sent; retrying, blocked, paused, scheduled, dead, discarded (see outbox.held); pending: not yet taken up';
 COMMENT ON COLUMN outbox.event_status.sent_at IS 'When it was marked sent; NULL: not sent';
 COMMENT ON COLUMN outbox.event_status.kafka_partition IS 'Partition that took the record';
 COMMENT ON COLUMN outbox.event_status.kafka_offset IS 'Offset of the record';
@@ -369,7 +378,7 @@ WITH saved AS MATERIALIZED (
       FROM outbox.held h
       LEFT JOIN LATERAL (SELECT true AS found FROM outbox.sent s
                           WHERE s.bucket = h.bucket AND s.id = h.id LIMIT 1) m ON true
-     WHERE m.found IS NULL
+     WHERE m.found IS NULL AND h.state <> 'discarded'
      GROUP BY h.topic, h.state
 ), part AS (
     SELECT u.topic, count(*) AS pending, 0 AS held, 0 AS dead,

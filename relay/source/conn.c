@@ -58,6 +58,7 @@ void conn_close(struct conn *c)
     PQfinish(c->pg);
     c->result = NULL;
     c->pg = NULL;
+    c->pipeline = false;
     c->state = CONN_DOWN;
 }
 
@@ -92,21 +93,47 @@ static int flush(struct conn *c)
     return rest < 0 ? -1 : 0;
 }
 
+static bool failed(const PGresult *res)
+{
+    return res != NULL && PQresultStatus(res) == PGRES_FATAL_ERROR;
+}
+
+/* Of several statements in one text an error comes last. Of a transaction it is followed by one result
+ * for each statement that was not run. */
+static void keep_result(struct conn *c, PGresult *res)
+{
+    if (failed(c->result)) {
+        PQclear(res);
+        return;
+    }
+    PQclear(c->result);
+    c->result = res;
+}
+
+static int answered(struct conn *c, PGresult **ret_result)
+{
+    c->state = CONN_IDLE;
+    *ret_result = c->result;
+    c->result = NULL;
+    return PQstatus(c->pg) == CONNECTION_OK ? 1 : -1;
+}
+
 static int step_busy(struct conn *c, PGresult **ret_result)
 {
     if (flush(c) < 0 || PQconsumeInput(c->pg) == 0)
         return -1;
-    while (!PQisBusy(c->pg)) {
+    while (PQstatus(c->pg) == CONNECTION_OK && !PQisBusy(c->pg)) {
         PGresult *res = PQgetResult(c->pg);
-        if (res == NULL) {
-            c->state = CONN_IDLE;
-            *ret_result = c->result;
-            c->result = NULL;
-            return PQstatus(c->pg) == CONNECTION_OK ? 1 : -1;
+        if (res == NULL && !c->pipeline)
+            return answered(c, ret_result);
+        if (res == NULL)
+            continue; /* between two statements of the transaction */
+        if (PQresultStatus(res) == PGRES_PIPELINE_SYNC) {
+            PQclear(res);
+            c->pipeline = false;
+            return PQexitPipelineMode(c->pg) == 1 ? answered(c, ret_result) : -1;
         }
-        /* of several statements an error comes last */
-        PQclear(c->result);
-        c->result = res;
+        keep_result(c, res);
     }
     return PQstatus(c->pg) == CONNECTION_OK ? 0 : -1;
 }
@@ -153,13 +180,31 @@ static int sent(struct conn *c, uint64_t now_ms, int ok)
     return 0;
 }
 
-int conn_send_prepared(struct conn *c, uint64_t now_ms, const char *name, int n_params,
-                       const char *const *values, const int *lengths)
+static int send_prepared(struct conn *c, const struct conn_statement *st)
 {
     static const int binary[16] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 
-    return sent(c, now_ms,
-                PQsendQueryPrepared(c->pg, name, n_params, values, lengths, binary, 1));
+    return PQsendQueryPrepared(c->pg, st->name, st->n_params, st->values, st->lengths, binary, 1);
+}
+
+int conn_send_prepared(struct conn *c, uint64_t now_ms, const char *name, int n_params,
+                       const char *const *values, const int *lengths)
+{
+    struct conn_statement st = { name, n_params, values, lengths };
+
+    return sent(c, now_ms, send_prepared(c, &st));
+}
+
+/* Up to the synchronisation point the server takes what comes for one transaction. */
+int conn_send_transaction(struct conn *c, uint64_t now_ms, const struct conn_statement *statement,
+                          int n)
+{
+    int ok = PQenterPipelineMode(c->pg);
+
+    c->pipeline = true;
+    for (int i = 0; ok && i < n; i++)
+        ok = send_prepared(c, &statement[i]);
+    return sent(c, now_ms, ok && PQpipelineSync(c->pg));
 }
 
 int conn_send_text(struct conn *c, uint64_t now_ms, const char *sql)

@@ -1,5 +1,5 @@
-/* conn.h - one non-blocking connection: connect, set up, one statement at a time, each with a
- * deadline. Used inside source/ only.
+/* conn.h - one non-blocking connection: connect, set up, one statement or one short transaction at a
+ * time, each with a deadline. Used inside source/ only.
  */
 #ifndef RELAY_SOURCE_CONN_H
 #define RELAY_SOURCE_CONN_H
@@ -17,7 +17,16 @@ struct conn {
     uint64_t deadline_ms;  /* CONNECTING and BUSY: when the link counts as lost */
     uint64_t timeout_ms;
     const char *name;      /* for the log: "read" or "mark" */
-    PGresult *result;      /* the last of the statement's results so far */
+    PGresult *result;      /* the last of the statement's results so far; of a transaction the first error */
+    bool pipeline;         /* BUSY with a transaction */
+};
+
+/* A statement prepared during set-up, all parameters and results binary. */
+struct conn_statement {
+    const char *name;
+    int n_params;
+    const char *const *values;
+    const int *lengths;
 };
 
 struct conn_options {
@@ -35,6 +44,10 @@ int conn_step(struct conn *c, uint64_t now_ms, PGresult **ret_result);
 /* A statement prepared during set-up, all parameters and results binary. -1: the connection is lost. */
 int conn_send_prepared(struct conn *c, uint64_t now_ms, const char *name, int n_params,
                        const char *const *values, const int *lengths);
+/* Several of them as one transaction in one round trip; each sees what those before it did, and what
+ * others committed meanwhile. The answer is that of the last, or the first error; then nothing was done. */
+int conn_send_transaction(struct conn *c, uint64_t now_ms, const struct conn_statement *statement,
+                          int n);
 /* Text of one or more statements without parameters; the answer is that of the last. */
 int conn_send_text(struct conn *c, uint64_t now_ms, const char *sql);
 /* The connection's last error on one line, without the password. Good until the next call. */

@@ -3,51 +3,38 @@
 
 #include <stdlib.h>
 
-#include "relay/source/wire.h"
-
-enum { OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23 };
-enum { ARRAY_HEAD_BYTES = 20 };
-
-/* The head of a one-dimensional array that is not empty. */
-static char *put_array_head(char *p, int32_t element_oid, uint32_t n, int has_nulls)
-{
-    p = wire_put32(p, 1); /* dimensions */
-    p = wire_put32(p, has_nulls);
-    p = wire_put32(p, element_oid);
-    p = wire_put32(p, (int32_t)n);
-    return wire_put32(p, 1); /* index of the first */
-}
+#include "relay/source/array.h"
 
 static char *put_buckets(char *p, const struct source_mark *m, uint32_t n)
 {
-    p = put_array_head(p, OID_INT2, n, 0);
+    p = array_put_head(p, OID_INT2, n, false);
     for (uint32_t i = 0; i < n; i++)
-        p = wire_put16(wire_put32(p, 2), m[i].bucket);
+        p = array_put16(p, m[i].bucket);
     return p;
 }
 
 static char *put_ids(char *p, const struct source_mark *m, uint32_t n)
 {
-    p = put_array_head(p, OID_INT8, n, 0);
+    p = array_put_head(p, OID_INT8, n, false);
     for (uint32_t i = 0; i < n; i++)
-        p = wire_put64(wire_put32(p, 8), m[i].id);
+        p = array_put64(p, m[i].id);
     return p;
 }
 
 static char *put_partitions(char *p, const struct source_mark *m, uint32_t n)
 {
-    p = put_array_head(p, OID_INT4, n, 0);
+    p = array_put_head(p, OID_INT4, n, false);
     for (uint32_t i = 0; i < n; i++)
-        p = wire_put32(wire_put32(p, 4), m[i].partition);
+        p = array_put32(p, m[i].partition);
     return p;
 }
 
 /* An offset that the broker did not tell is NULL: length -1. */
 static char *put_offsets(char *p, const struct source_mark *m, uint32_t n)
 {
-    p = put_array_head(p, OID_INT8, n, 1);
+    p = array_put_head(p, OID_INT8, n, true);
     for (uint32_t i = 0; i < n; i++)
-        p = m[i].offset < 0 ? wire_put32(p, -1) : wire_put64(wire_put32(p, 8), m[i].offset);
+        p = m[i].offset < 0 ? array_put_null(p) : array_put64(p, m[i].offset);
     return p;
 }
 

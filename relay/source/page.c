@@ -21,7 +21,11 @@ enum column {
     COL_PAYLOAD,
     COL_HEADERS,
     COL_WAIT_MS,
-    COL_CUT
+    COL_CUT,
+    COL_HELD_AS, /* from here on in pages of held rows only */
+    COL_ATTEMPTS,
+    COL_MAYBE,
+    COL_STALE
 };
 
 /* PostgreSQL counts microseconds from 2000-01-01 UTC. */
@@ -30,6 +34,27 @@ enum column {
 bool page_is_cut(const PGresult *res, int n)
 {
     return n > 0 && PQgetlength(res, n, COL_CUT) == 1 && PQgetvalue(res, n, COL_CUT)[0] != 0;
+}
+
+int page_stale(const PGresult *res, int i)
+{
+    return PQgetisnull(res, i, COL_STALE) ? 0 : wire_i16(PQgetvalue(res, i, COL_STALE));
+}
+
+int64_t page_id(const PGresult *res, int i)
+{
+    return PQgetisnull(res, i, COL_ID) ? 0 : wire_i64(PQgetvalue(res, i, COL_ID));
+}
+
+int16_t page_bucket(const PGresult *res, int i)
+{
+    return PQgetisnull(res, i, COL_BUCKET) ? 0 : wire_i16(PQgetvalue(res, i, COL_BUCKET));
+}
+
+uint64_t page_next_due_ms(const PGresult *res)
+{
+    return PQgetisnull(res, 0, COL_WAIT_MS) ? UINT64_MAX
+                                            : (uint64_t)wire_i64(PQgetvalue(res, 0, COL_WAIT_MS));
 }
 
 static size_t length(const PGresult *res, int i, int col)
@@ -98,6 +123,15 @@ static int decode_headers(const PGresult *res, int i, struct pairs *scratch, siz
     return 0;
 }
 
+static void put_held(struct row *r, const PGresult *res, int i)
+{
+    int32_t attempts = wire_i32(PQgetvalue(res, i, COL_ATTEMPTS));
+
+    r->held_as = (uint8_t)wire_i16(PQgetvalue(res, i, COL_HELD_AS));
+    r->attempts = attempts < UINT16_MAX ? (uint16_t)attempts : UINT16_MAX;
+    r->maybe = PQgetvalue(res, i, COL_MAYBE)[0] != 0;
+}
+
 struct row *page_row(const PGresult *res, int i, struct pairs *scratch, const char **ret_why)
 {
     size_t n_headers, header_bytes;
@@ -138,5 +172,7 @@ struct row *page_row(const PGresult *res, int i, struct pairs *scratch, const ch
     r->content_type = put(&end, res, i, COL_CONTENT_TYPE);
     r->payload = put(&end, res, i, COL_PAYLOAD);
     put_headers(headers, &end, scratch, n_headers);
+    if (PQnfields(res) > COL_STALE)
+        put_held(r, res, i);
     return r;
 }

@@ -1,4 +1,4 @@
-/* page.h - a result of one of the reading statements, decoded into rows. Used by source.c only. */
+/* page.h - a result of one of the reading statements, decoded into rows. Used inside source/ only. */
 #ifndef RELAY_SOURCE_PAGE_H
 #define RELAY_SOURCE_PAGE_H
 
@@ -13,7 +13,15 @@
  * not what the schema promises; *ret_why then says which column. */
 struct row *page_row(const PGresult *res, int i, struct pairs *scratch, const char **ret_why);
 
-/* Did the bytes that were asked for end the page? n: its rows. */
+/* Did the bytes that were asked for end the page at row n? */
 bool page_is_cut(const PGresult *res, int n);
+
+/* Of a page of held rows: 0, 1 when row i is in outbox.sent, 2 when its event is gone. Only the id and
+ * bucket of such a row can be asked for. */
+int page_stale(const PGresult *res, int i);
+int64_t page_id(const PGresult *res, int i);
+int16_t page_bucket(const PGresult *res, int i);
+/* So long until the next one is due; UINT64_MAX: none. */
+uint64_t page_next_due_ms(const PGresult *res);
 
 #endif

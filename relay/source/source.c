@@ -8,50 +8,8 @@
 #include "relay/core/retry.h"
 #include "relay/exit_codes.h"
 #include "relay/log.h"
-#include "relay/source/conn.h"
-#include "relay/source/cursor.h"
-#include "relay/source/marks.h"
+#include "relay/source/inside.h"
 #include "relay/source/page.h"
-#include "relay/source/sql.h"
-#include "relay/source/wire.h"
-
-/* The schema this relay was written for; an older database is refused, a newer one only when a
- * migration declared itself breaking. */
-#define SCHEMA_VERSION 1
-#define SERVER_VERSION_MIN 130000
-
-enum side { READ_SIDE, MARK_SIDE, N_SIDES };
-enum setup { SETUP_CONNECT, SETUP_SESSION, SETUP_VERSION, SETUP_PREPARE, SETUP_DONE };
-enum request { REQUEST_NONE, REQUEST_MARK, REQUEST_ACQUIRE, REQUEST_RENEW, REQUEST_RESIGN };
-
-struct source {
-    struct source_config cfg;
-    struct conn conn[N_SIDES];
-    enum setup setup[N_SIDES];
-    bool up;
-    uint64_t retry_at_ms;
-    uint32_t failures;
-    uint64_t rng;
-
-    struct cursors cursors;
-    int64_t floor, catch_up_to;
-    bool following; /* said so */
-    bool catching_up;
-    bool first_read; /* from the cursor that was loaded: the floor does not hold yet */
-    int64_t epoch;
-
-    uint32_t read_max;
-    uint64_t read_page;
-    enum request request;
-
-    struct row **rows;
-    uint32_t rows_cap;
-    struct pairs pairs;
-    struct mark_arrays marks;
-
-    struct source_event event[4];
-    unsigned n_events;
-};
 
 struct source *source_new(const struct source_config *cfg)
 {
@@ -76,6 +34,7 @@ void source_free(struct source *s)
     pairs_deinit(&s->pairs);
     free(s->rows);
     marks_deinit(&s->marks);
+    held_deinit(s);
     free(s);
 }
 
@@ -97,13 +56,13 @@ int source_check_dsn(const char *dsn, char *err, size_t err_size)
 
 /* -- the link ------------------------------------------------------------------------------- */
 
-static void push_event(struct source *s, struct source_event e)
+void source_push(struct source *s, struct source_event e)
 {
     if (s->n_events < sizeof s->event / sizeof s->event[0])
         s->event[s->n_events++] = e;
 }
 
-static void link_lost(struct source *s, uint64_t now_ms, const char *why)
+void source_link_lost(struct source *s, uint64_t now_ms, const char *why)
 {
     uint64_t delay = retry_delay_ms(s->cfg.retry_base_ms, s->cfg.retry_max_ms, s->failures++,
                                     retry_random(&s->rng));
@@ -116,7 +75,7 @@ static void link_lost(struct source *s, uint64_t now_ms, const char *why)
     s->request = REQUEST_NONE;
     s->retry_at_ms = now_ms + delay;
     s->n_events = 0; /* answers of a link that is gone */
-    push_event(s, (struct source_event){ .type = SOURCE_DOWN });
+    source_push(s, (struct source_event){ .type = SOURCE_DOWN });
 }
 
 static void link_open(struct source *s, uint64_t now_ms)
@@ -130,19 +89,19 @@ static void link_open(struct source *s, uint64_t now_ms)
     for (int i = 0; i < N_SIDES; i++) {
         s->setup[i] = SETUP_CONNECT;
         if (conn_open(&s->conn[i], &opt, now_ms) < 0) {
-            link_lost(s, now_ms, conn_error(&s->conn[i]));
+            source_link_lost(s, now_ms, conn_error(&s->conn[i]));
             return;
         }
     }
 }
 
-static void refuse(struct source *s, int exit_code)
+void source_refuse(struct source *s, int exit_code)
 {
-    push_event(s, (struct source_event){ .type = SOURCE_REFUSED, .exit_code = exit_code });
+    source_push(s, (struct source_event){ .type = SOURCE_REFUSED, .exit_code = exit_code });
 }
 
 /* Rights do not mend themselves. */
-static bool lacks_right(struct source *s, const PGresult *res)
+bool source_lacks_right(struct source *s, const PGresult *res)
 {
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 
@@ -151,111 +110,11 @@ static bool lacks_right(struct source *s, const PGresult *res)
     log_error("source", "the relay's role lacks a right", "error",
               PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy",
               "apply sql/roles.sql and grant outbox_relay to the role of the dsn");
-    refuse(s, EXIT_PERMISSION);
+    source_refuse(s, EXIT_PERMISSION);
     return true;
 }
 
-/* A statement of the set-up failed. Rights and schema do not mend themselves. */
-static void setup_failed(struct source *s, uint64_t now_ms, const PGresult *res)
-{
-    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-    const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-
-    if (lacks_right(s, res))
-        return;
-    if (state != NULL && strncmp(state, "42", 2) == 0) {
-        log_error("source", "the schema outbox is not what this relay expects", "error", text,
-                  "remedy", "apply the migrations in sql/ in order");
-        refuse(s, EXIT_CONFIGURATION);
-    } else {
-        link_lost(s, now_ms, text != NULL ? text : "no answer");
-    }
-}
-
-static int check_server(struct source *s, enum side side, const PGresult *res)
-{
-    int version = atoi(PQgetvalue(res, 0, 0));
-
-    if (version < SERVER_VERSION_MIN) {
-        log_error("source", "PostgreSQL is too old", "server_version_num", log_i64(version), "needs",
-                  log_i64(SERVER_VERSION_MIN));
-        refuse(s, EXIT_CONFIGURATION);
-        return -1;
-    }
-    /* A pooler hands out process ids of its own. Behind it our session would not be ours. */
-    if (atoi(PQgetvalue(res, 0, 2)) != PQbackendPID(s->conn[side].pg)) {
-        log_error("source", "the relay is connected through a pooler", "remedy",
-                  "let the dsn name PostgreSQL itself; applications may go through the pooler");
-        refuse(s, EXIT_CONFIGURATION);
-        return -1;
-    }
-    if (strcmp(PQgetvalue(res, 0, 1), "t") != 0) {
-        log_error("source", "the outbox is not installed in this database", "remedy",
-                  "let the DBA apply sql/001_outbox.up.sql, or correct the dsn");
-        refuse(s, EXIT_CONFIGURATION);
-        return -1;
-    }
-    return 0;
-}
-
-static int check_schema(struct source *s, const PGresult *res)
-{
-    int installed = atoi(PQgetvalue(res, 0, 0)), breaking = atoi(PQgetvalue(res, 0, 1));
-
-    if (installed >= SCHEMA_VERSION && breaking <= SCHEMA_VERSION)
-        return 0;
-    log_error("source", installed < SCHEMA_VERSION ? "the schema is too old for this relay"
-                                                   : "the schema is too new for this relay",
-              "installed", log_i64(installed), "breaking", log_i64(breaking), "needs",
-              log_i64(SCHEMA_VERSION), "remedy",
-              installed < SCHEMA_VERSION ? "apply the newer files in sql/" : "upgrade outbox-relay");
-    refuse(s, EXIT_CONFIGURATION);
-    return -1;
-}
-
-/* One step of the set-up of one connection; res is the answer to the step before. */
-static void setup_step(struct source *s, uint64_t now_ms, enum side side, const PGresult *res)
-{
-    static const char *const text[N_SIDES][SETUP_DONE] = {
-        { SQL_SESSION SQL_CHECK, SQL_VERSION, SQL_PREPARE_READS, NULL },
-        { SQL_SESSION SQL_CHECK, SQL_VERSION,
-          SQL_PREPARE_MARK SQL_PREPARE_ACQUIRE SQL_PREPARE_RENEW SQL_PREPARE_RESIGN, NULL },
-    };
-    enum setup at = s->setup[side];
-
-    if (at != SETUP_CONNECT && PQresultStatus(res) != PGRES_TUPLES_OK &&
-        PQresultStatus(res) != PGRES_COMMAND_OK) {
-        setup_failed(s, now_ms, res);
-        return;
-    }
-    if (at == SETUP_SESSION && check_server(s, side, res) < 0)
-        return;
-    if (at == SETUP_VERSION && check_schema(s, res) < 0)
-        return;
-    s->setup[side] = at + 1;
-    if (at + 1 < SETUP_DONE) {
-        if (conn_send_text(&s->conn[side], now_ms, text[side][at]) < 0)
-            link_lost(s, now_ms, conn_error(&s->conn[side]));
-        return;
-    }
-    if (s->setup[READ_SIDE] == SETUP_DONE && s->setup[MARK_SIDE] == SETUP_DONE) {
-        s->up = true;
-        s->failures = 0;
-        log_info("source", "connected", "host", PQhost(s->conn[side].pg), "dbname",
-                 PQdb(s->conn[side].pg), "server",
-                 PQparameterStatus(s->conn[side].pg, "server_version"));
-        push_event(s, (struct source_event){ .type = SOURCE_UP });
-    }
-}
-
 /* -- reading -------------------------------------------------------------------------------- */
-
-/* As a parameter in binary. */
-static const char *net64(int64_t v, char to[8])
-{
-    (void)wire_put64(to, v);
-    return to;
-}
 
 void source_read(struct source *s, uint64_t now_ms, uint32_t max_rows, uint64_t max_bytes,
                  uint64_t page)
@@ -277,11 +136,12 @@ void source_read(struct source *s, uint64_t now_ms, uint32_t max_rows, uint64_t 
 
     /* The first read behind a long absence looks at every row appended since. */
     s->conn[READ_SIDE].timeout_ms = s->cfg.statement_timeout_ms * (s->catching_up ? 20 : 1);
+    s->reading = READING_PAGE;
     s->read_max = max_rows;
     s->read_page = page;
     if (conn_send_prepared(&s->conn[READ_SIDE], now_ms, statement[s->catching_up][late].name,
                            statement[s->catching_up][late].n_params, values, lengths) < 0)
-        link_lost(s, now_ms, conn_error(&s->conn[READ_SIDE]));
+        source_link_lost(s, now_ms, conn_error(&s->conn[READ_SIDE]));
 }
 
 static int room_for(struct source *s, uint32_t n)
@@ -296,39 +156,43 @@ static int room_for(struct source *s, uint32_t n)
     return 0;
 }
 
-static void free_rows(struct source *s, uint32_t n)
+void source_free_rows(struct source *s, uint32_t n)
 {
     while (n > 0)
         free(s->rows[--n]);
 }
 
-/* Row 0 of the result carries the snapshot. Returns the number of rows decoded, or -1. */
-static int decode_page(struct source *s, const PGresult *res)
+int source_decode(struct source *s, const PGresult *res, struct touched *stale)
 {
-    int n = PQntuples(res) - 1;
-    const char *why = "the snapshot is missing";
+    int n = 0, rows = PQntuples(res) - 1;
+    const char *why = "there is no row 0, or no memory";
 
-    if (n < 0 || PQgetisnull(res, 0, 0) || room_for(s, (uint32_t)n) < 0)
-        goto bad;
-    for (int i = 0; i < n; i++) {
-        s->rows[i] = page_row(res, i + 1, &s->pairs, &why);
-        if (s->rows[i] != NULL && i > 0 && s->rows[i]->id <= s->rows[i - 1]->id) {
-            free(s->rows[i]);
-            s->rows[i] = NULL;
+    if (rows < 0 || room_for(s, (uint32_t)rows) < 0) {
+        log_error("source", "a page cannot be decoded", "what", why);
+        return -1;
+    }
+    for (int i = 1; i <= rows; i++) {
+        if (stale != NULL && page_stale(res, i) != 0) {
+            if (touched_add(stale, page_id(res, i), page_bucket(res, i), false) == 0)
+                continue;
+            s->rows[n] = NULL;
+        } else {
+            s->rows[n] = page_row(res, i, &s->pairs, &why);
+        }
+        if (s->rows[n] != NULL && n > 0 && s->rows[n]->id <= s->rows[n - 1]->id) {
+            free(s->rows[n]);
+            s->rows[n] = NULL;
             why = "the rows are not in order of id";
         }
-        if (s->rows[i] == NULL) {
+        if (s->rows[n] == NULL) {
             log_error("source", "a page cannot be decoded", "what", why, "row",
-                      PQgetisnull(res, i + 1, 1) ? "?"
-                                                 : log_i64(wire_i64(PQgetvalue(res, i + 1, 1))));
-            free_rows(s, (uint32_t)i);
+                      log_i64(page_id(res, i)));
+            source_free_rows(s, (uint32_t)n);
             return -1;
         }
+        n++;
     }
     return n;
-bad:
-    log_error("source", "a page cannot be decoded", "what", why);
-    return -1;
 }
 
 static bool page_is_full(const struct source *s, const PGresult *res, int n)
@@ -373,28 +237,22 @@ static int advance(struct source *s, const PGresult *res, int n, bool full)
     return 0;
 }
 
+/* Row 0 of the result carries the snapshot. */
 static void on_page(struct source *s, uint64_t now_ms, const PGresult *res)
 {
-    if (PQresultStatus(res) != PGRES_TUPLES_OK) {
-        if (lacks_right(s, res))
-            return;
-        log_warn("source", "reading failed", "sqlstate", PQresultErrorField(res, PG_DIAG_SQLSTATE),
-                 "error", PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
-        push_event(s, (struct source_event){ .type = SOURCE_READ_FAILED });
-        return;
-    }
-    int n = decode_page(s, res);
+    int n = PQntuples(res) > 0 && PQgetisnull(res, 0, 0) ? -1 : source_decode(s, res, NULL);
+
     if (n < 0) {
-        push_event(s, (struct source_event){ .type = SOURCE_READ_FAILED });
+        source_push(s, (struct source_event){ .type = SOURCE_READ_FAILED });
         return;
     }
     bool full = page_is_full(s, res, n);
     if (advance(s, res, n, full) < 0) {
-        free_rows(s, (uint32_t)n);
-        link_lost(s, now_ms, "out of memory");
+        source_free_rows(s, (uint32_t)n);
+        source_link_lost(s, now_ms, "out of memory");
         return;
     }
-    push_event(s, (struct source_event){
+    source_push(s, (struct source_event){
                       .type = SOURCE_PAGE,
                       .rows = s->rows,
                       .n_rows = (uint32_t)n,
@@ -403,25 +261,63 @@ static void on_page(struct source *s, uint64_t now_ms, const PGresult *res)
                   });
 }
 
+static void on_read(struct source *s, uint64_t now_ms, const PGresult *res)
+{
+    if (!result_ok(res)) {
+        if (source_lacks_right(s, res))
+            return;
+        log_warn("source", "reading failed", "sqlstate", PQresultErrorField(res, PG_DIAG_SQLSTATE),
+                 "error", PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
+        source_push(s, (struct source_event){ .type = SOURCE_READ_FAILED });
+    } else if (s->reading == READING_PAGE) {
+        on_page(s, now_ms, res);
+    } else {
+        held_on_read(s, now_ms, res);
+    }
+}
+
 /* -- marking -------------------------------------------------------------------------------- */
 
-static void request(struct source *s, uint64_t now_ms, enum request what, const char *statement,
+void source_request(struct source *s, uint64_t now_ms, enum request what, const char *statement,
                     int n_params, const char *const *values, const int *lengths)
 {
     s->request = what;
     if (conn_send_prepared(&s->conn[MARK_SIDE], now_ms, statement, n_params, values, lengths) < 0)
-        link_lost(s, now_ms, conn_error(&s->conn[MARK_SIDE]));
+        source_link_lost(s, now_ms, conn_error(&s->conn[MARK_SIDE]));
+}
+
+void source_request_transaction(struct source *s, uint64_t now_ms, enum request what,
+                                const struct conn_statement *statement, int n)
+{
+    s->request = what;
+    if (conn_send_transaction(&s->conn[MARK_SIDE], now_ms, statement, n) < 0)
+        source_link_lost(s, now_ms, conn_error(&s->conn[MARK_SIDE]));
+}
+
+static void send_marks(struct source *s, uint64_t now_ms)
+{
+    if (s->held.touched[MARK_SIDE].n > 0)
+        held_mark(s, now_ms);
+    else
+        source_request(s, now_ms, REQUEST_MARK, s->mark_again ? "outbox_mark_again" : "outbox_mark",
+                       MARK_COLUMNS, s->marks.values, s->marks.lengths);
 }
 
 void source_mark(struct source *s, uint64_t now_ms, const struct source_mark *marks, uint32_t n)
 {
-    struct mark_arrays *a = &s->marks;
+    struct touched *held = &s->held.touched[MARK_SIDE];
+    int rc = marks_encode(&s->marks, marks, n);
 
-    if (marks_encode(a, marks, n) < 0) {
-        push_event(s, (struct source_event){ .type = SOURCE_MARK_FAILED });
+    held->n = 0;
+    for (uint32_t i = 0; rc == 0 && i < n; i++)
+        if (marks[i].held)
+            rc = touched_add(held, marks[i].id, marks[i].bucket, true);
+    if (rc < 0 || touched_encode(held) < 0) {
+        source_push(s, (struct source_event){ .type = SOURCE_MARK_FAILED });
         return;
     }
-    request(s, now_ms, REQUEST_MARK, "outbox_mark", MARK_COLUMNS, a->values, a->lengths);
+    s->mark_again = false;
+    send_marks(s, now_ms);
 }
 
 /* -- leading -------------------------------------------------------------------------------- */
@@ -432,7 +328,7 @@ void source_acquire(struct source *s, uint64_t now_ms)
     const char *const values[] = { s->cfg.owner, net64((int64_t)s->cfg.lease_ttl_ms, ttl) };
     const int lengths[] = { (int)strlen(s->cfg.owner), 8 };
 
-    request(s, now_ms, REQUEST_ACQUIRE, "outbox_acquire", 2, values, lengths);
+    source_request(s, now_ms, REQUEST_ACQUIRE, "outbox_acquire", 2, values, lengths);
 }
 
 void source_renew(struct source *s, uint64_t now_ms, uint64_t page)
@@ -443,7 +339,8 @@ void source_renew(struct source *s, uint64_t now_ms, uint64_t page)
                                    net64(c->pos, pos), c->snap.bytes };
     const int lengths[] = { 8, 8, 8, c->snap.len };
 
-    request(s, now_ms, REQUEST_RENEW, "outbox_renew", 4, values, lengths);
+    held_saving(s, c);
+    source_request(s, now_ms, REQUEST_RENEW, "outbox_renew", 4, values, lengths);
 }
 
 void source_resign(struct source *s, uint64_t now_ms, uint64_t page)
@@ -453,17 +350,17 @@ void source_resign(struct source *s, uint64_t now_ms, uint64_t page)
     const char *const values[] = { net64(s->epoch, epoch), net64(c->pos, pos), c->snap.bytes };
     const int lengths[] = { 8, 8, c->snap.len };
 
-    request(s, now_ms, REQUEST_RESIGN, "outbox_resign", 3, values, lengths);
+    source_request(s, now_ms, REQUEST_RESIGN, "outbox_resign", 3, values, lengths);
 }
 
 /* The columns of outbox_acquire: epoch, cursor_id, cursor_snapshot, floor_id, catch_up_to, then of
  * the row before: owner, ms left, whether the cluster changed. Columns 0-3 are NULL when refused. */
-static int on_acquired(struct source *s, const PGresult *res)
+static int on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
 {
     if (PQntuples(res) == 0) {
         log_error("source", "outbox.relay has no row 'default'", "remedy",
                   "insert into outbox.relay (name) values ('default')");
-        refuse(s, EXIT_CONFIGURATION);
+        source_refuse(s, EXIT_CONFIGURATION);
         return 0;
     }
     if (PQgetisnull(res, 0, 0)) {
@@ -472,7 +369,7 @@ static int on_acquired(struct source *s, const PGresult *res)
                   "lease_left_ms",
                   PQgetisnull(res, 0, 6) ? "?" : log_i64(wire_i64(PQgetvalue(res, 0, 6))), (char *)0);
         s->following = true;
-        push_event(s, (struct source_event){ .type = SOURCE_LEASE, .ours = false });
+        source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = false });
         return 0;
     }
     if (cursors_load(&s->cursors, wire_i64(PQgetvalue(res, 0, 1)), PQgetvalue(res, 0, 2),
@@ -487,37 +384,58 @@ static int on_acquired(struct source *s, const PGresult *res)
     if (PQgetvalue(res, 0, 7)[0] != 0)
         log_warn("source", "the database now lives on another cluster or timeline", "floor",
                  log_i64(s->floor));
-    log_info("source", "leading", "owner", s->cfg.owner, "epoch", log_i64(s->epoch), "cursor",
-             log_i64(s->cursors.now.pos));
-    push_event(s, (struct source_event){ .type = SOURCE_LEASE, .ours = true });
+    held_load(s, now_ms, res);
     return 0;
+}
+
+void source_leading(struct source *s)
+{
+    log_info("source", "leading", "owner", s->cfg.owner, "epoch", log_i64(s->epoch), "cursor",
+             log_i64(s->cursors.now.pos), "held_keys", log_i64(s->held.n_loaded));
+    source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = true });
+}
+
+void source_lease_gone(struct source *s)
+{
+    log_warn("source", "the lease was taken by another relay", "epoch", log_i64(s->epoch));
+    source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = false });
 }
 
 static void on_renewed(struct source *s, const PGresult *res)
 {
-    bool ours = strcmp(PQcmdTuples((PGresult *)(uintptr_t)res), "1") == 0;
-
-    if (!ours)
-        log_warn("source", "the lease was taken by another relay", "epoch", log_i64(s->epoch));
-    push_event(s, (struct source_event){ .type = SOURCE_LEASE, .ours = ours });
+    if (strcmp(PQcmdTuples((PGresult *)(uintptr_t)res), "1") != 0) {
+        source_lease_gone(s);
+        return;
+    }
+    held_saved(s);
+    source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = true });
 }
 
-static void on_request_failed(struct source *s, enum request what, const PGresult *res)
+void source_request_failed(struct source *s, enum request what, const PGresult *res)
 {
-    static const enum source_event_type failed[] = {
-        [REQUEST_MARK] = SOURCE_MARK_FAILED,
-        [REQUEST_ACQUIRE] = SOURCE_LEASE_FAILED,
-        [REQUEST_RENEW] = SOURCE_LEASE_FAILED,
-        [REQUEST_RESIGN] = SOURCE_RESIGNED,
+    static const struct {
+        enum source_event_type event;
+        const char *said;
+    } failed[] = {
+        [REQUEST_MARK] = { SOURCE_MARK_FAILED, "marking failed" },
+        [REQUEST_HOLD] = { SOURCE_HOLD_FAILED, "holding rows failed" },
+        [REQUEST_ACQUIRE] = { SOURCE_LEASE_FAILED, "the lease cannot be written" },
+        [REQUEST_LOAD_BEGIN] = { SOURCE_LEASE_FAILED, "what is held cannot be read" },
+        [REQUEST_LOAD] = { SOURCE_LEASE_FAILED, "what is held cannot be read" },
+        [REQUEST_RENEW] = { SOURCE_LEASE_FAILED, "the lease cannot be written" },
+        [REQUEST_RESIGN] = { SOURCE_RESIGNED, "the lease cannot be written" },
+        [REQUEST_SWEEP] = { SOURCE_SWEEP_FAILED, "the sweep failed" },
+        [REQUEST_HEAL] = { SOURCE_SWEEP_FAILED, "the sweep failed" },
+        [REQUEST_CLEAN] = { SOURCE_SWEEP_FAILED, "the sweep failed" },
     };
 
-    if (res != NULL && lacks_right(s, res))
+    if (res != NULL && source_lacks_right(s, res))
         return;
     if (res != NULL)
-        log_warn("source", what == REQUEST_MARK ? "marking failed" : "the lease cannot be written",
-                 "sqlstate", PQresultErrorField(res, PG_DIAG_SQLSTATE), "error",
+        log_warn("source", failed[what].said, "sqlstate",
+                 PQresultErrorField(res, PG_DIAG_SQLSTATE), "error",
                  PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
-    push_event(s, (struct source_event){ .type = failed[what] });
+    source_push(s, (struct source_event){ .type = failed[what].event });
 }
 
 static bool is_duplicate(const PGresult *res)
@@ -527,36 +445,53 @@ static bool is_duplicate(const PGresult *res)
     return state != NULL && strcmp(state, "23505") == 0;
 }
 
-static void on_answer(struct source *s, uint64_t now_ms, const PGresult *res)
+static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
 {
     enum request what = s->request;
-    ExecStatusType status = PQresultStatus(res);
 
     s->request = REQUEST_NONE;
-    if (what == REQUEST_MARK && is_duplicate(res)) {
-        request(s, now_ms, REQUEST_MARK, "outbox_mark_again", MARK_COLUMNS, s->marks.values,
-                s->marks.lengths);
+    if (what == REQUEST_MARK && is_duplicate(*res)) {
+        s->mark_again = true;
+        send_marks(s, now_ms);
         return;
     }
-    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
-        on_request_failed(s, what, res);
+    if (!result_ok(*res)) {
+        source_request_failed(s, what, *res);
         return;
     }
     switch (what) {
     case REQUEST_NONE:
         break;
     case REQUEST_MARK:
-        push_event(s, (struct source_event){ .type = SOURCE_MARKED });
+        held_on_marked(s, *res);
+        break;
+    case REQUEST_HOLD:
+        held_on_hold(s, *res);
         break;
     case REQUEST_ACQUIRE:
-        if (on_acquired(s, res) < 0)
-            on_request_failed(s, what, NULL);
+        if (on_acquired(s, now_ms, *res) < 0)
+            source_request_failed(s, what, NULL);
+        break;
+    case REQUEST_LOAD_BEGIN:
+        held_on_load_begin(s, now_ms, *res);
+        break;
+    case REQUEST_LOAD:
+        held_on_load(s, now_ms, res);
         break;
     case REQUEST_RENEW:
-        on_renewed(s, res);
+        on_renewed(s, *res);
         break;
     case REQUEST_RESIGN:
-        push_event(s, (struct source_event){ .type = SOURCE_RESIGNED });
+        source_push(s, (struct source_event){ .type = SOURCE_RESIGNED });
+        break;
+    case REQUEST_SWEEP:
+        held_on_sweep(s, now_ms, *res);
+        break;
+    case REQUEST_HEAL:
+        held_on_heal(s, now_ms, *res);
+        break;
+    case REQUEST_CLEAN:
+        held_on_cleaned(s);
         break;
     }
 }
@@ -594,13 +529,13 @@ static void step(struct source *s, uint64_t now_ms, enum side side)
     int rc = conn_step(&s->conn[side], now_ms, &res);
 
     if (rc < 0)
-        link_lost(s, now_ms, conn_error(&s->conn[side]));
+        source_link_lost(s, now_ms, conn_error(&s->conn[side]));
     else if (rc > 0 && s->setup[side] != SETUP_DONE)
         setup_step(s, now_ms, side, res);
     else if (rc > 0 && side == READ_SIDE)
-        on_page(s, now_ms, res);
+        on_read(s, now_ms, res);
     else if (rc > 0)
-        on_answer(s, now_ms, res);
+        on_answer(s, now_ms, &res);
     PQclear(res);
 }
 

@@ -1,4 +1,4 @@
-/* sql.h - every statement the relay runs, as text. Used by source.c only.
+/* sql.h - the statements that read, mark and lead, as text; those about outbox.held are in held_sql.h.
  *
  * Reading (the argument for each piece stands above it): pos is the highest id read, snap
  * the snapshot of the read before. A row with id <= pos that is not visible in snap was written by a
@@ -95,12 +95,15 @@
 #define SQL_FRESH(unsettled)                                                                       \
     "(select e.* from outbox.event e where e.id > $1" unsettled " order by e.id limit $4)"
 
-#define SQL_PAGE(rows)                                                                             \
-    "select pg_current_snapshot() as snap, null::bigint as id, null::smallint as bucket, " \
+/* Row 0 of every page, but its first and last columns. */
+#define SQL_NO_ROW                                                                                 \
+    "null::bigint as id, null::smallint as bucket, "                                               \
     "null::uuid as event_id, null::timestamptz as created_at, null::int as schema_version, "       \
     "null::text as topic, null::bytea as key, null::text as type, null::text as content_type, "    \
-    "null::bytea as payload, null::jsonb as headers, null::bigint as wait_ms, "             \
-    "null::bool as cut"                                                                            \
+    "null::bytea as payload, null::jsonb as headers"
+
+#define SQL_PAGE(rows)                                                                             \
+    "select pg_current_snapshot() as snap, " SQL_NO_ROW ", null::bigint as wait_ms, null::bool as cut"\
     " union all "                                                                                  \
     "select null::pg_snapshot, " SQL_COLUMNS ", " SQL_WAIT_MS ", e.before + e.size >= $5 from ("   \
     "select e.*, sum(e.size) over (rows unbounded preceding) - e.size as before from ("            \

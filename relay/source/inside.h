@@ -1,0 +1,152 @@
+/* inside.h - the source from inside: what source.c, setup.c and held.c share. Used inside source/ only. */
+#ifndef RELAY_SOURCE_INSIDE_H
+#define RELAY_SOURCE_INSIDE_H
+
+#include <libpq-fe.h>
+
+#include "relay/source/conn.h"
+#include "relay/source/cursor.h"
+#include "relay/source/held_arrays.h"
+#include "relay/source/marks.h"
+#include "relay/source/pairs.h"
+#include "relay/source/source.h"
+#include "relay/source/wire.h"
+
+enum side { READ_SIDE, MARK_SIDE, N_SIDES };
+enum setup { SETUP_CONNECT, SETUP_SESSION, SETUP_VERSION, SETUP_PREPARE, SETUP_DONE };
+
+enum reading { READING_PAGE, READING_DUE, READING_TOPIC };
+
+/* What the mark side is asked. From LOAD_BEGIN on they are parts of acquire, from HEAL on of sweep. */
+enum request {
+    REQUEST_NONE,
+    REQUEST_MARK,
+    REQUEST_HOLD,
+    REQUEST_ACQUIRE,
+    REQUEST_LOAD_BEGIN,
+    REQUEST_LOAD,
+    REQUEST_RENEW,
+    REQUEST_RESIGN,
+    REQUEST_SWEEP,
+    REQUEST_HEAL,
+    REQUEST_CLEAN
+};
+
+/* What is loaded at a takeover, in this order. */
+enum load { LOAD_LIVE, LOAD_DEAD, LOAD_TOPICS, N_LOADS };
+
+/* A place in the order of (topic, digest of the key). */
+struct place {
+    char topic[256];
+    char digest[32];
+    int digest_len;
+};
+
+struct held {
+    struct hold_arrays arrays;
+    struct touched touched[N_SIDES]; /* ids whose groups the request of that side touches */
+    int64_t *freed;
+    uint32_t freed_cap;
+    uint32_t read_rows; /* decoded, while stale rows of the page are cleaned away */
+    bool read_full;
+    uint64_t next_due_ms;
+    bool cleaning; /* the read side is */
+    bool load[N_LOADS];
+    struct place loaded;
+    uint32_t n_loaded;
+    struct source_key *keys;
+    uint32_t keys_cap;
+    PGresult *keys_in; /* the keys that were told last point into it */
+    struct snapshot first_cursor; /* the one that acquire found */
+    bool saving_own, sweep_ready; /* one of our own is being saved, is saved */
+    int64_t swept;
+    uint32_t n_found;
+    struct place healed;
+};
+
+struct source {
+    struct source_config cfg;
+    struct conn conn[N_SIDES];
+    enum setup setup[N_SIDES];
+    bool up;
+    uint64_t retry_at_ms;
+    uint32_t failures;
+    uint64_t rng;
+
+    struct cursors cursors;
+    int64_t floor, catch_up_to;
+    bool following; /* said so */
+    bool catching_up;
+    bool first_read; /* from the cursor that was loaded: the floor does not hold yet */
+    int64_t epoch;
+
+    enum reading reading;
+    uint32_t read_max;
+    uint64_t read_page;
+    enum request request;
+    bool mark_again; /* some of the marks were there */
+
+    struct row **rows;
+    uint32_t rows_cap;
+    struct pairs pairs;
+    struct mark_arrays marks;
+    struct held held;
+
+    struct source_event event[4];
+    unsigned n_events;
+};
+
+/* As a parameter in binary. */
+static inline const char *net64(int64_t v, char to[8])
+{
+    (void)wire_put64(to, v);
+    return to;
+}
+
+static inline bool result_ok(const PGresult *res)
+{
+    ExecStatusType status = PQresultStatus(res);
+
+    return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+}
+
+/* -- source.c */
+void source_push(struct source *s, struct source_event e);
+void source_link_lost(struct source *s, uint64_t now_ms, const char *why);
+void source_refuse(struct source *s, int exit_code);
+/* True when that was the error; it is logged and the source is refused. */
+bool source_lacks_right(struct source *s, const PGresult *res);
+void source_request(struct source *s, uint64_t now_ms, enum request what, const char *statement,
+                    int n_params, const char *const *values, const int *lengths);
+void source_request_transaction(struct source *s, uint64_t now_ms, enum request what,
+                                const struct conn_statement *statement, int n);
+void source_request_failed(struct source *s, enum request what, const PGresult *res);
+/* Decodes the rows of a page behind row 0 that are not stale; the ids of stale ones go to *stale, when
+ * given. Returns the number of rows, or -1. */
+int source_decode(struct source *s, const PGresult *res, struct touched *stale);
+void source_free_rows(struct source *s, uint32_t n);
+void source_leading(struct source *s);
+void source_lease_gone(struct source *s);
+
+/* -- setup.c */
+void setup_step(struct source *s, uint64_t now_ms, enum side side, const PGresult *res);
+
+/* -- held.c */
+void held_deinit(struct source *s);
+/* Marks with rows that are held; s->marks and s->held.touched[MARK_SIDE] are filled. */
+void held_mark(struct source *s, uint64_t now_ms);
+/* Answers. Each reports, or sends what comes next. */
+void held_on_read(struct source *s, uint64_t now_ms, const PGresult *res);
+void held_on_marked(struct source *s, const PGresult *res);
+void held_on_hold(struct source *s, const PGresult *res);
+void held_load(struct source *s, uint64_t now_ms, const PGresult *acquired);
+void held_on_load_begin(struct source *s, uint64_t now_ms, const PGresult *res);
+void held_on_load(struct source *s, uint64_t now_ms, PGresult **res);
+void held_on_sweep(struct source *s, uint64_t now_ms, const PGresult *res);
+void held_on_heal(struct source *s, uint64_t now_ms, const PGresult *res);
+void held_on_cleaned(struct source *s);
+/* The cursor that is about to be saved; that it was saved. */
+void held_saving(struct source *s, const struct cursor *c);
+void held_saved(struct source *s);
+
+#endif

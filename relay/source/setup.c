@@ -1,0 +1,109 @@
+/* setup.c - what a new connection is told and asked before it is used: session settings, whether server
+ * and schema fit, the prepared statements. See inside.h.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/exit_codes.h"
+#include "relay/log.h"
+#include "relay/source/held_sql.h"
+#include "relay/source/inside.h"
+#include "relay/source/sql.h"
+
+/* The schema this relay was written for; an older database is refused, a newer one only when a
+ * migration declared itself breaking. */
+#define SCHEMA_VERSION 1
+#define SERVER_VERSION_MIN 130000
+
+/* A statement of the set-up failed. Rights and schema do not mend themselves. */
+static void setup_failed(struct source *s, uint64_t now_ms, const PGresult *res)
+{
+    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+    if (source_lacks_right(s, res))
+        return;
+    if (state != NULL && strncmp(state, "42", 2) == 0) {
+        log_error("source", "the schema outbox is not what this relay expects", "error", text,
+                  "remedy", "apply the migrations in sql/ in order");
+        source_refuse(s, EXIT_CONFIGURATION);
+    } else {
+        source_link_lost(s, now_ms, text != NULL ? text : "no answer");
+    }
+}
+
+static int check_server(struct source *s, enum side side, const PGresult *res)
+{
+    int version = atoi(PQgetvalue(res, 0, 0));
+
+    if (version < SERVER_VERSION_MIN) {
+        log_error("source", "PostgreSQL is too old", "server_version_num", log_i64(version), "needs",
+                  log_i64(SERVER_VERSION_MIN));
+        source_refuse(s, EXIT_CONFIGURATION);
+        return -1;
+    }
+    /* A pooler hands out process ids of its own. Behind it our session would not be ours. */
+    if (atoi(PQgetvalue(res, 0, 2)) != PQbackendPID(s->conn[side].pg)) {
+        log_error("source", "the relay is connected through a pooler", "remedy",
+                  "let the dsn name PostgreSQL itself; applications may go through the pooler");
+        source_refuse(s, EXIT_CONFIGURATION);
+        return -1;
+    }
+    if (strcmp(PQgetvalue(res, 0, 1), "t") != 0) {
+        log_error("source", "the outbox is not installed in this database", "remedy",
+                  "let the DBA apply sql/001_outbox.up.sql, or correct the dsn");
+        source_refuse(s, EXIT_CONFIGURATION);
+        return -1;
+    }
+    return 0;
+}
+
+static int check_schema(struct source *s, const PGresult *res)
+{
+    int installed = atoi(PQgetvalue(res, 0, 0)), breaking = atoi(PQgetvalue(res, 0, 1));
+
+    if (installed >= SCHEMA_VERSION && breaking <= SCHEMA_VERSION)
+        return 0;
+    log_error("source", installed < SCHEMA_VERSION ? "the schema is too old for this relay"
+                                                   : "the schema is too new for this relay",
+              "installed", log_i64(installed), "breaking", log_i64(breaking), "needs",
+              log_i64(SCHEMA_VERSION), "remedy",
+              installed < SCHEMA_VERSION ? "apply the newer files in sql/" : "upgrade outbox-relay");
+    source_refuse(s, EXIT_CONFIGURATION);
+    return -1;
+}
+
+/* One step of the set-up of one connection; res is the answer to the step before. */
+void setup_step(struct source *s, uint64_t now_ms, enum side side, const PGresult *res)
+{
+    static const char *const text[N_SIDES][SETUP_DONE] = {
+        { SQL_SESSION SQL_CHECK, SQL_VERSION, SQL_PREPARE_READS SQL_PREPARE_HELD_READS, NULL },
+        { SQL_SESSION SQL_CHECK, SQL_VERSION,
+          SQL_PREPARE_MARK SQL_PREPARE_ACQUIRE SQL_PREPARE_RENEW SQL_PREPARE_RESIGN SQL_PREPARE_HOLD,
+          NULL },
+    };
+    enum setup at = s->setup[side];
+
+    if (at != SETUP_CONNECT && !result_ok(res)) {
+        setup_failed(s, now_ms, res);
+        return;
+    }
+    if (at == SETUP_SESSION && check_server(s, side, res) < 0)
+        return;
+    if (at == SETUP_VERSION && check_schema(s, res) < 0)
+        return;
+    s->setup[side] = at + 1;
+    if (at + 1 < SETUP_DONE) {
+        if (conn_send_text(&s->conn[side], now_ms, text[side][at]) < 0)
+            source_link_lost(s, now_ms, conn_error(&s->conn[side]));
+        return;
+    }
+    if (s->setup[READ_SIDE] == SETUP_DONE && s->setup[MARK_SIDE] == SETUP_DONE) {
+        s->up = true;
+        s->failures = 0;
+        log_info("source", "connected", "host", PQhost(s->conn[side].pg), "dbname",
+                 PQdb(s->conn[side].pg), "server",
+                 PQparameterStatus(s->conn[side].pg, "server_version"));
+        source_push(s, (struct source_event){ .type = SOURCE_UP });
+    }
+}
