@@ -18,8 +18,26 @@
 #define SQL_LIVE(h) h ".key is not null and " h ".state in ('retrying', 'blocked')"
 #define SQL_OF_GROUP(h, g) h ".topic = " g ".topic and sha256(" h ".key) = " g ".digest"
 
+/* The same for `order by ... limit`, in order of id. Written as a range, so that the order is one which only
+ * the group's index gives: for `= ... order by id` the primary key would do as well, and the planner takes it
+ * when it believes that most rows are of the group, and then reads all those that are not. */
+#define SQL_IN_GROUP(h, g)                                                                         \
+    "(" h ".topic, sha256(" h ".key)) >= (" g ".topic, " g ".digest) "                             \
+    "and (" h ".topic, sha256(" h ".key)) <= (" g ".topic, " g ".digest)"
+#define SQL_IN_GROUP_BEFORE(h, g, id)                                                              \
+    "(" h ".topic, sha256(" h ".key)) >= (" g ".topic, " g ".digest) "                             \
+    "and (" h ".topic, sha256(" h ".key), " h ".id) < (" g ".topic, " g ".digest, " id ")"
+#define SQL_BY_GROUP(h) " order by " h ".topic, sha256(" h ".key), " h ".id "
+#define SQL_BY_GROUP_BACK(h) " order by " h ".topic desc, sha256(" h ".key) desc, " h ".id desc "
+
 /* The janitor may have moved a held event to event_kept since we read its bucket. */
 #define SQL_BUCKET_OF(u) "any (array[" u ".bucket, -1::smallint])"
+
+/* One event by its id, in a lateral subquery. As a range in order, for only event_id_idx has this order: while
+ * a leaf is empty the planner finds (xid, id) as good, which it is not once the leaf has filled. */
+#define SQL_EVENT(columns, bucket_is, id_is)                                                       \
+    "(select " columns " from outbox.event e where e.id >= " id_is " and e.id <= " id_is           \
+    " and e.bucket = " bucket_is " order by e.id limit 1)"
 
 /* In outbox.sent already: whatever held says, it is sent. */
 #define SQL_IS_SENT(e) "exists (select from outbox.sent s where s.bucket = " e ".bucket and s.id = " e ".id)"
@@ -44,9 +62,8 @@
     "and (u.state = 'retrying' or u.state = 'blocked' or (u.state = 'dead' and not $2)) as counts "\
     "from fence cross join unnest($3, $4, $5, $6, $7, $8, $9, $10) "                               \
     "u (id, bucket_was, state, attempts, delay_ms, maybe, error_code, error) "                     \
-    "cross join lateral (select e.bucket, e.id, e.topic, e.key, e.available_at "                   \
-    "from outbox.event e where e.id = u.id "                                                       \
-    "and e.bucket = any (array[u.bucket_was, -1::smallint]) limit 1) e "                           \
+    "cross join lateral " SQL_EVENT("e.bucket, e.id, e.topic, e.key, e.available_at",              \
+                                    "any (array[u.bucket_was, -1::smallint])", "u.id") " e "       \
     "where not " SQL_IS_SENT("e")                                                                  \
     " and u.id not in (select o.id from own o where o.state = 'discarded')), "                     \
     "seq as materialized (select n.*, coalesce(bool_or(n.counts) over (partition by n.topic, n.key "\
@@ -54,13 +71,14 @@
     "ask as materialized (select s.id, s.topic, sha256(s.key) as digest from seq s "               \
     "where s.state = 'blocked' and s.key is not null and not s.behind), "                          \
     "front as materialized (select a.id from ask a "                                               \
-    "left join lateral (select h.id from outbox.held h where " SQL_OF_GROUP("h", "a")              \
-    " and " SQL_LIVE("h") " and h.id < a.id and h.id not in (select n.id from new n) "             \
-    "order by h.id desc limit 1 for share skip locked) l on true "                                 \
+    "left join lateral (select h.id from outbox.held h where "                               \
+    SQL_IN_GROUP_BEFORE("h", "a", "a.id") " and " SQL_LIVE("h")                                    \
+    " and h.id not in (select n.id from new n)" SQL_BY_GROUP_BACK("h")                             \
+    "limit 1 for share skip locked) l on true "                                                    \
     "left join lateral (select h.id from outbox.held h where not $2 and l.id is null "             \
-    "and " SQL_OF_GROUP("h", "a") " and h.state = 'dead' and h.id < a.id "                         \
-    "and h.id not in (select n.id from new n) "                                                    \
-    "order by h.id desc limit 1 for share skip locked) d on true "                                 \
+    "and " SQL_IN_GROUP_BEFORE("h", "a", "a.id") " and h.state = 'dead' "                          \
+    "and h.id not in (select n.id from new n)" SQL_BY_GROUP_BACK("h")                              \
+    "limit 1 for share skip locked) d on true "                                                    \
     "where l.id is not null or d.id is not null), "                                                \
     "put as (insert into outbox.held as h (id, bucket, topic, key, state, attempts, next_attempt_at, "\
     "maybe_delivered, first_error_at, error_code, error) "                                         \
@@ -100,7 +118,7 @@
     "update outbox.held h set state = 'discarded', next_attempt_at = null, "                       \
     "error_code = 'EVENT_GONE', error = 'the event is no longer in outbox.event' "                 \
     "from own o where h.id = o.id and h.state <> 'discarded' and not " SQL_IS_SENT("h")            \
-    " and not exists (select from outbox.event e where e.id = h.id and e.bucket = " SQL_BUCKET_OF("h") ")"
+    " and not exists " SQL_EVENT("e.id", SQL_BUCKET_OF("h"), "h.id")
 
 /* Behind a statement that took rows out of their groups, in its transaction, and therefore with what
  * others committed until now: makes the first row of each group due, if it is blocked and nothing is in
@@ -112,16 +130,16 @@
     "where name = 'default' and epoch = $1) as yes), "                                             \
     "touched as materialized (select distinct on (g.topic, sha256(g.key)) u.id, u.wanted, g.topic, "\
     "sha256(g.key) as digest from ours cross join unnest($2, $3, $5) u (id, bucket, wanted) "      \
-    "cross join lateral (select e.topic, e.key from outbox.event e where e.id = u.id "             \
-    "and e.bucket = " SQL_BUCKET_OF("u") " union all select h.topic, h.key from outbox.held h "    \
+    "cross join lateral (" SQL_EVENT("e.topic, e.key", SQL_BUCKET_OF("u"), "u.id")                 \
+    " union all select h.topic, h.key from outbox.held h "                                         \
     "where h.id = u.id limit 1) g where ours.yes and g.key is not null "                           \
     "order by g.topic, sha256(g.key), u.wanted desc, u.id), "                                      \
     "head as materialized (select t.id as of_id, t.wanted, l.id, l.state, l.next_attempt_at, "     \
     "d.id as dead_id from touched t "                                                              \
     "left join lateral (select h.id, h.state, h.next_attempt_at from outbox.held h where "         \
-    SQL_OF_GROUP("h", "t") " and " SQL_LIVE("h") " order by h.id limit 1) l on true "              \
+    SQL_IN_GROUP("h", "t") " and " SQL_LIVE("h") SQL_BY_GROUP("h") "limit 1) l on true "              \
     "left join lateral (select h.id from outbox.held h where not $4 and "                          \
-    SQL_OF_GROUP("h", "t") " and h.state = 'dead' order by h.id limit 1) d on true), "             \
+    SQL_IN_GROUP("h", "t") " and h.state = 'dead'" SQL_BY_GROUP("h") "limit 1) d on true), "             \
     "next as materialized (select h.id from outbox.held h where h.id = any (array("                \
     "select f.id from head f where f.state = 'blocked' and f.next_attempt_at is null "             \
     "and (f.dead_id is null or f.dead_id > f.id))) "                                               \
@@ -148,8 +166,7 @@
     "m.attempts, m.maybe_delivered as maybe, "                                                     \
     "case when s.yes then 1 when e.id is null then 2 end::smallint as stale "                      \
     "from (" rows ") m "                                                                           \
-    "left join lateral (select e.* from outbox.event e where e.bucket = m.bucket and e.id = m.id " \
-    "limit 1) e on true "                                                                          \
+    "left join lateral " SQL_EVENT("e.*", "m.bucket", "m.id") " e on true "                        \
     "left join lateral (select true as yes from outbox.sent s where s.bucket = m.bucket "          \
     "and s.id = m.id limit 1) s on true) e) e where e.before < $3 order by id nulls first"
 
@@ -166,8 +183,10 @@
 #define SQL_DUE                                                                                    \
     "select h.id, h.topic, h.key, h.next_attempt_at, h.state = 'scheduled' or h.key is null as single "\
     "from outbox.held h left join lateral (select f.id, f.state, f.next_attempt_at "               \
-    "from outbox.held f where h.state <> 'scheduled' and f.topic = h.topic "                       \
-    "and sha256(f.key) = sha256(h.key) and " SQL_LIVE("f") " order by f.id limit 1) f on true "    \
+    "from outbox.held f where h.state <> 'scheduled' "                                             \
+    "and (f.topic, sha256(f.key)) >= (h.topic, sha256(h.key)) "                                    \
+    "and (f.topic, sha256(f.key)) <= (h.topic, sha256(h.key)) "                                    \
+    "and " SQL_LIVE("f") SQL_BY_GROUP("f") "limit 1) f on true "                                   \
     "where h.next_attempt_at <= now() and " SQL_TIMED                                              \
     " and (f.id is null or ((f.state = 'blocked' or f.next_attempt_at <= now()) and ($1 or not exists ("\
     "select from outbox.held d where d.topic = h.topic and sha256(d.key) = sha256(h.key) "         \
@@ -179,14 +198,13 @@
     "sha256(d.key) as digest, d.single from (" SQL_DUE ") d "                                      \
     "group by d.topic, sha256(d.key), d.single, case when d.single then d.id end order by 1, 2 offset 0) g "\
     "left join lateral (select h.id from outbox.held h where not $1 and not g.single and "         \
-    SQL_OF_GROUP("h", "g") " and h.state = 'dead' order by h.id limit 1) d on true "               \
+    SQL_IN_GROUP("h", "g") " and h.state = 'dead'" SQL_BY_GROUP("h") "limit 1) d on true "         \
     "cross join lateral (select " SQL_HELD_COLUMNS " from outbox.held h "                          \
     "where g.single and h.id = g.id union all select " SQL_HELD_COLUMNS " from ("                  \
     "select h.*, sum(case when h.state = 'retrying' and h.next_attempt_at > now() then 1 else 0 end) "\
-    "over (order by h.id rows unbounded preceding) as stops from ("                                \
-    "select * from outbox.held h where not g.single and " SQL_OF_GROUP("h", "g")                   \
-    " and " SQL_LIVE("h") " and h.id < coalesce(d.id, 9223372036854775807) "                       \
-    "order by h.id limit $2) h) h where h.stops = 0) m limit $2"
+    "over (rows unbounded preceding) as stops from (select * from outbox.held h where not g.single and "\
+    SQL_IN_GROUP_BEFORE("h", "g", "coalesce(d.id, 9223372036854775807)")                           \
+    " and " SQL_LIVE("h") SQL_BY_GROUP("h") "limit $2) h) h where h.stops = 0) m limit $2"
 
 /* $1 skip dead rows, $2 rows at most, $3 bytes at most. */
 #define SQL_READ_DUE                                                                               \
@@ -198,7 +216,8 @@
 /* $1 topic, $2 rows at most, $3 bytes at most. */
 #define SQL_READ_TOPIC                                                                             \
     SQL_HELD_PAGE("null::bigint", "select " SQL_HELD_COLUMNS " from outbox.held h "                \
-                                  "where h.topic = $1 and h.state = 'paused' order by h.id limit $2")
+                                  "where h.topic >= $1 and h.topic <= $1 and h.state = 'paused' "  \
+                                  "order by h.topic, h.id limit $2")
 
 /* -- at a takeover -------------------------------------------------------------------------- */
 
@@ -284,7 +303,7 @@
     "$4) select g.topic, g.digest, case when b.which = 1 then g.id when b.which = 2 then d.id end, "\
     "case when b.which = 1 then g.bucket when b.which = 2 then d.bucket end from g "               \
     "left join lateral (select h.id, h.bucket from outbox.held h where not $1 and "                \
-    SQL_OF_GROUP("h", "g") " and h.state = 'dead' order by h.id limit 1) d on true "               \
+    SQL_IN_GROUP("h", "g") " and h.state = 'dead'" SQL_BY_GROUP("h") "limit 1) d on true "         \
     "cross join lateral (select case when " SQL_IS_SENT("d") " then 2 when " SQL_IS_SENT("g")      \
     " or (g.state = 'blocked' and g.next_attempt_at is null and (d.id is null or d.id > g.id)) "   \
     "then 1 end as which) b"

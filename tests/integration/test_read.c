@@ -167,7 +167,8 @@ static void mark(const char *ids)
 
     for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
         int64_t id = atoll(word);
-        marks[n++] = (struct source_mark){ id, id, 3, bucket_of(id) };
+        marks[n++] = (struct source_mark){ .id = id, .offset = id, .partition = 3,
+                                           .bucket = bucket_of(id) };
     }
     free(copy);
     source_mark(reader, (uint64_t)rig_now_ms(), marks, n);
