@@ -11,7 +11,9 @@
 
 #include "relay/log.h"
 #include "relay/loop.h"
+#include "relay/sink/client.h"
 #include "relay/sink/errors.h"
+#include "relay/sink/limits.h"
 #include "relay/sink/partitions.h"
 
 /* How long a reset waits for librdkafka to hand back every record by itself, and then for what is in
@@ -32,8 +34,10 @@ struct sink {
     rd_kafka_conf_t *conf; /* of the main lane; copied for each producer */
     struct producer lane[N_LANES];
     struct partitioning *partitioning;
+    struct limits *limits; /* NULL: not asked for, see limits_open */
     uint8_t *out; /* by slot: lane + 1 while the record is out */
     int wake[2];  /* librdkafka writes, the loop polls */
+    char refusal[128]; /* the text of a report */
 };
 
 /* -- configuration -------------------------------------------------------------------------- */
@@ -60,26 +64,6 @@ static const struct sink_property defaults[] = {
     { "message.max.bytes", "10485760" },
 };
 
-static int conf_set(rd_kafka_conf_t *conf, const char *name, const char *value, char *err,
-                    size_t err_size)
-{
-    char why[256];
-
-    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) == RD_KAFKA_CONF_OK)
-        return 0;
-    snprintf(err, err_size, "kafka.%s: %s", name, why);
-    return -1;
-}
-
-static int conf_set_all(rd_kafka_conf_t *conf, const struct sink_property *p, size_t n, char *err,
-                        size_t err_size)
-{
-    for (size_t i = 0; i < n; i++)
-        if (conf_set(conf, p[i].name, p[i].value, err, err_size) < 0)
-            return -1;
-    return 0;
-}
-
 /* The producer's queue is never the bound: the window is. */
 static int conf_set_queue(rd_kafka_conf_t *conf, const struct sink_config *cfg, char *err,
                           size_t err_size)
@@ -90,8 +74,8 @@ static int conf_set_queue(rd_kafka_conf_t *conf, const struct sink_config *cfg, 
     snprintf(messages, sizeof messages, "%lu", (unsigned long)cfg->max_rows + 1);
     snprintf(kbytes, sizeof kbytes, "%llu",
              (unsigned long long)(kb < 2097151 ? kb : 2097151)); /* librdkafka's largest */
-    return conf_set(conf, "queue.buffering.max.messages", messages, err, err_size) < 0 ||
-                   conf_set(conf, "queue.buffering.max.kbytes", kbytes, err, err_size) < 0
+    return client_set(conf, "queue.buffering.max.messages", messages, err, err_size) < 0 ||
+                   client_set(conf, "queue.buffering.max.kbytes", kbytes, err, err_size) < 0
                ? -1
                : 0;
 }
@@ -100,10 +84,10 @@ static rd_kafka_conf_t *conf_make(const struct sink_config *cfg, char *err, size
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
 
-    if (conf_set_all(conf, defaults, sizeof defaults / sizeof defaults[0], err, err_size) < 0 ||
+    if (client_set_all(conf, defaults, sizeof defaults / sizeof defaults[0], err, err_size) < 0 ||
         conf_set_queue(conf, cfg, err, err_size) < 0 ||
-        conf_set_all(conf, cfg->properties, cfg->n_properties, err, err_size) < 0 ||
-        conf_set_all(conf, fixed, sizeof fixed / sizeof fixed[0], err, err_size) < 0) {
+        client_set_all(conf, cfg->properties, cfg->n_properties, err, err_size) < 0 ||
+        client_set_all(conf, fixed, sizeof fixed / sizeof fixed[0], err, err_size) < 0) {
         rd_kafka_conf_destroy(conf);
         return NULL;
     }
@@ -120,9 +104,9 @@ static int producer_open(struct sink *s, enum lane lane, char *err, size_t err_s
 
     /* Alone in its batch, a record needs no guarantee about those behind it; with the guarantee its
      * refusal would be fatal to all others in the lane. */
-    if (lane == LANE_SOLO && (conf_set(conf, "batch.num.messages", "1", err, err_size) < 0 ||
-                              conf_set(conf, "linger.ms", "0", err, err_size) < 0 ||
-                              conf_set(conf, "enable.gapless.guarantee", "false", err, err_size) < 0)) {
+    if (lane == LANE_SOLO && (client_set(conf, "batch.num.messages", "1", err, err_size) < 0 ||
+                              client_set(conf, "linger.ms", "0", err, err_size) < 0 ||
+                              client_set(conf, "enable.gapless.guarantee", "false", err, err_size) < 0)) {
         rd_kafka_conf_destroy(conf);
         return -1;
     }
@@ -137,7 +121,7 @@ static int producer_open(struct sink *s, enum lane lane, char *err, size_t err_s
     return 0;
 }
 
-static void producer_close(struct producer *p)
+static void producer_close(struct sink *s, struct producer *p)
 {
     for (uint32_t i = 0; i < p->n_topics; i++)
         producer_topic_close(&p->topic[i]);
@@ -146,6 +130,8 @@ static void producer_close(struct producer *p)
         rd_kafka_queue_destroy(p->queue);
     if (p->rk != NULL)
         rd_kafka_destroy(p->rk);
+    if (s->limits != NULL && p == &s->lane[LANE_MAIN])
+        limits_forget_question(s->limits);
     *p = (struct producer){ .rk = NULL };
 }
 
@@ -167,6 +153,21 @@ static struct producer_topic *topic_of(struct sink *s, struct producer *p, uint3
     return &p->topic[number];
 }
 
+/* Of a compressed batch the broker counts the compressed bytes, and nobody knows these beforehand. */
+static int limits_open(struct sink *s, char *err, size_t err_size)
+{
+    char codec[32] = "";
+    size_t size = sizeof codec;
+
+    if (rd_kafka_conf_get(s->conf, "compression.codec", codec, &size) != RD_KAFKA_CONF_OK ||
+        strcmp(codec, "none") != 0)
+        return 0;
+    s->limits = limits_new();
+    if (s->limits == NULL)
+        snprintf(err, err_size, "out of memory");
+    return s->limits != NULL ? 0 : -1;
+}
+
 int sink_new(const struct sink_config *cfg, struct sink **ret_sink, char *err, size_t err_size)
 {
     struct sink *s = calloc(1, sizeof *s);
@@ -183,6 +184,7 @@ int sink_new(const struct sink_config *cfg, struct sink **ret_sink, char *err, s
         snprintf(err, err_size, "no pipe can be opened");
     else if ((s->conf = conf_make(cfg, err, err_size)) != NULL &&
              (s->partitioning = partitioning_new(s->conf, err, err_size)) != NULL &&
+             limits_open(s, err, err_size) == 0 &&
              producer_open(s, LANE_MAIN, err, err_size) == 0) {
         *ret_sink = s;
         return 0;
@@ -229,6 +231,8 @@ static void on_delivery(struct sink *s, enum lane lane, const rd_kafka_message_t
     if (topic < p->n_topics)
         producer_topic_reported(&p->topic[topic], r.slot, r.outcome == OUTCOME_PERSISTED ? m->partition : -1,
                                 loop_now_ms());
+    if (s->limits != NULL && m->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
+        limits_doubt(s->limits, topic);
     report(s, &r);
 }
 
@@ -245,23 +249,6 @@ static void on_error(struct sink *s, enum lane lane, rd_kafka_event_t *ev)
         return;
     }
     log_warn("sink", "kafka", "code", rd_kafka_err2name(err), "error", rd_kafka_event_error_string(ev));
-}
-
-static void on_log(rd_kafka_event_t *ev)
-{
-    const char *fac = NULL, *text = NULL;
-    int level = 0;
-
-    if (rd_kafka_event_log(ev, &fac, &text, &level) < 0)
-        return;
-    /* What went wrong comes as an event as well. And once per producer librdkafka says that
-     * gapless.guarantee is experimental: we know. */
-    if (strcmp(fac, "CONFWARN") == 0 || strcmp(fac, "FAIL") == 0 || strcmp(fac, "ERROR") == 0 ||
-        strcmp(fac, "FATAL") == 0)
-        log_debug("librdkafka", text, "facility", fac);
-    else
-        log_write(level <= 3 ? LOG_LEVEL_WARN : level <= 6 ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG,
-                  "librdkafka", text, "facility", fac, (char *)0);
 }
 
 /* Serves one event of a lane; false: there was none within timeout_ms. */
@@ -281,13 +268,24 @@ static bool serve(struct sink *s, enum lane lane, int timeout_ms)
         on_error(s, lane, ev);
         break;
     case RD_KAFKA_EVENT_LOG:
-        on_log(ev);
+        client_log(ev);
+        break;
+    case RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT:
+        limits_answer(s->limits, ev, loop_now_ms());
         break;
     default:
         break;
     }
     rd_kafka_event_destroy(ev);
     return true;
+}
+
+static void ask_limits(struct sink *s)
+{
+    struct producer *p = &s->lane[LANE_MAIN];
+
+    if (s->limits != NULL && p->rk != NULL)
+        limits_ask(s->limits, p->rk, p->queue, loop_now_ms());
 }
 
 void sink_poll(struct sink *s)
@@ -299,6 +297,7 @@ void sink_poll(struct sink *s)
     for (int lane = 0; lane < N_LANES; lane++)
         while (s->lane[lane].rk != NULL && serve(s, (enum lane)lane, 0))
             continue;
+    ask_limits(s);
 }
 
 /* -- out ------------------------------------------------------------------------------------ */
@@ -346,12 +345,57 @@ bool sink_must_wait(const struct sink *s, enum lane lane, uint32_t topic, const 
            p->topic[topic].handle != NULL && producer_topic_must_wait(&p->topic[topic], row);
 }
 
+/* Beside the row's own bytes, what the envelope adds at most: each header of the row at most once more,
+ * and attributes. */
+#define ENVELOPE_BYTES 8192
+
+static bool is_too_large(struct sink *s, const struct sink_record *rec, size_t *ret_bytes)
+{
+    const struct row *row = rec->row;
+
+    limits_want(s->limits, rec->topic, row->topic, loop_now_ms());
+    /* Most rows are small, and to count their headers would cost as much as to make some. */
+    if (row->block_bytes > 0 &&
+        !limits_too_large(s->limits, rec->topic, 2 * row->block_bytes + ENVELOPE_BYTES))
+        return false;
+    if (limits_of(s->limits, rec->topic) == 0)
+        return false;
+    *ret_bytes = limits_record_bytes(row, rec->headers, rec->n_headers);
+    return limits_too_large(s->limits, rec->topic, *ret_bytes);
+}
+
+static void refuse_size(struct sink *s, enum lane lane, const struct sink_record *rec, size_t bytes,
+                        struct sink_report *ret_report)
+{
+    snprintf(s->refusal, sizeof s->refusal,
+             "the record has %zu bytes, the topic takes %zu (max.message.bytes)", bytes,
+             limits_of(s->limits, rec->topic));
+    limits_doubt(s->limits, rec->topic);
+    limits_want(s->limits, rec->topic, rec->row->topic, loop_now_ms());
+    ask_limits(s); /* for the row's next attempt */
+    *ret_report = (struct sink_report){
+        .slot = rec->slot,
+        .lane = lane,
+        .outcome = OUTCOME_NOT_PERSISTED,
+        .blame = BLAME_ROW,
+        .partition = -1,
+        .offset = -1,
+        .code = rd_kafka_err2name(RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE),
+        .text = s->refusal,
+    };
+}
+
 enum sink_take sink_produce(struct sink *s, enum lane lane, const struct sink_record *rec,
                             struct sink_report *ret_report)
 {
     struct producer *p = &s->lane[lane];
     char why[256];
+    size_t bytes;
 
+    if (s->limits != NULL && is_too_large(s, rec, &bytes)) {
+        refuse_size(s, lane, rec, bytes, ret_report);
+        return SINK_REFUSED;
+    }
     if (p->rk == NULL && producer_open(s, lane, why, sizeof why) < 0) {
         log_error("sink", "no producer can be made", "error", why);
         return SINK_FULL;
@@ -420,7 +464,7 @@ static void producer_stop(struct sink *s, enum lane lane)
         serve_until_empty(s, lane, RESET_INFLIGHT_MS);
     }
     report_rest(s, lane);
-    producer_close(p);
+    producer_close(s, p);
 }
 
 int sink_reset(struct sink *s, enum lane lane)
@@ -445,6 +489,7 @@ void sink_free(struct sink *s)
     for (int lane = 0; lane < N_LANES; lane++)
         producer_stop(s, (enum lane)lane);
     partitioning_free(s->partitioning);
+    limits_free(s->limits);
     if (s->conf != NULL)
         rd_kafka_conf_destroy(s->conf);
     for (int i = 0; i < 2; i++)

@@ -57,7 +57,7 @@ struct sink_record {
 enum sink_take {
     SINK_TAKEN,
     SINK_FULL,    /* nothing taken: try again after a report */
-    SINK_REFUSED  /* nothing taken, and *ret_report says why */
+    SINK_REFUSED  /* nothing taken, and *ret_report says why; its text is good until the next call */
 };
 
 /* 0; -1: a property is not to librdkafka's liking, and err says which. */
@@ -68,6 +68,9 @@ void sink_free(struct sink *s);
 int sink_fd(const struct sink *s);
 /* Serves what waits: reports, errors, log lines. */
 void sink_poll(struct sink *s);
+/* A record larger than its topic takes, as far as that is known (limits.h), is refused here: no batch
+ * fails for it, and nothing else of the lane is touched. Not so with compression, when only the broker
+ * can tell. */
 enum sink_take sink_produce(struct sink *s, enum lane lane, const struct sink_record *rec,
                             struct sink_report *ret_report);
 /* Must this row wait for the report of another one of its topic? A broker takes whatever comes first from

@@ -1,0 +1,43 @@
+/* client.c - see client.h. */
+#include "relay/sink/client.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "relay/log.h"
+
+int client_set(rd_kafka_conf_t *conf, const char *name, const char *value, char *err, size_t err_size)
+{
+    char why[256];
+
+    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) == RD_KAFKA_CONF_OK)
+        return 0;
+    snprintf(err, err_size, "kafka.%s: %s", name, why);
+    return -1;
+}
+
+int client_set_all(rd_kafka_conf_t *conf, const struct sink_property *p, size_t n, char *err,
+                   size_t err_size)
+{
+    for (size_t i = 0; i < n; i++)
+        if (client_set(conf, p[i].name, p[i].value, err, err_size) < 0)
+            return -1;
+    return 0;
+}
+
+void client_log(rd_kafka_event_t *ev)
+{
+    const char *fac = NULL, *text = NULL;
+    int level = 0;
+
+    if (rd_kafka_event_log(ev, &fac, &text, &level) < 0)
+        return;
+    /* What went wrong comes as an event as well. And once per producer librdkafka says that
+     * gapless.guarantee is experimental: we know. */
+    if (strcmp(fac, "CONFWARN") == 0 || strcmp(fac, "FAIL") == 0 || strcmp(fac, "ERROR") == 0 ||
+        strcmp(fac, "FATAL") == 0)
+        log_debug("librdkafka", text, "facility", fac);
+    else
+        log_write(level <= 3 ? LOG_LEVEL_WARN : level <= 6 ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG,
+                  "librdkafka", text, "facility", fac, (char *)0);
+}

@@ -1,0 +1,18 @@
+/* client.h - what the producers and the consumer of this module share: properties and log lines. */
+#ifndef RELAY_SINK_CLIENT_H
+#define RELAY_SINK_CLIENT_H
+
+#include <librdkafka/rdkafka.h>
+#include <stddef.h>
+
+#include "relay/sink/sink.h"
+
+/* 0, or -1 and err names the property. */
+int client_set(rd_kafka_conf_t *conf, const char *name, const char *value, char *err, size_t err_size);
+int client_set_all(rd_kafka_conf_t *conf, const struct sink_property *p, size_t n, char *err,
+                   size_t err_size);
+
+/* Writes a line of librdkafka's log to ours. On the loop's thread, as all logging. */
+void client_log(rd_kafka_event_t *ev);
+
+#endif
