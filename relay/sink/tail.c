@@ -81,8 +81,8 @@ struct tail {
 
 /* -- the consumer --------------------------------------------------------------------------- */
 
-/* A consumer would complain about each of these. */
-static bool is_producers(const char *name)
+/* Not for this consumer; it would complain about most of these. */
+static bool is_not_ours(const char *name)
 {
     static const char *const names[] = {
         "acks", "batch.num.messages", "batch.size", "compression.codec", "compression.level",
@@ -94,6 +94,7 @@ static bool is_producers(const char *name)
         "request.required.acks", "request.timeout.ms", "retries", "retry.backoff.ms",
         "retry.backoff.max.ms", "sticky.partitioning.linger.ms", "transaction.timeout.ms",
         "transactional.id",
+        "allow.auto.create.topics", /* a consumer's default is false; set, it would be remarked upon */
         /* and these have no meaning without a group */
         "group.id", "group.instance.id", "group.protocol", "group.remote.assignor",
     };
@@ -114,7 +115,6 @@ static int conf_fill(rd_kafka_conf_t *conf, const struct tail_config *cfg, char 
     static const struct sink_property fixed[] = {
         { "log.queue", "true" },
         { "statistics.interval.ms", "0" },
-        { "allow.auto.create.topics", "false" },
         { "isolation.level", "read_uncommitted" }, /* the relay's own records are in no transaction */
         { "enable.auto.commit", "false" },
         { "enable.auto.offset.store", "false" },
@@ -129,7 +129,7 @@ static int conf_fill(rd_kafka_conf_t *conf, const struct tail_config *cfg, char 
     if (client_set_all(conf, defaults, sizeof defaults / sizeof defaults[0], err, err_size) < 0)
         return -1;
     for (size_t i = 0; i < cfg->n_properties; i++)
-        if (!is_producers(cfg->properties[i].name) &&
+        if (!is_not_ours(cfg->properties[i].name) &&
             client_set_all(conf, &cfg->properties[i], 1, err, err_size) < 0)
             return -1;
     /* Since 2.3.0: how long a full queue stops fetching; before, until the next answer. */
