@@ -233,7 +233,7 @@ static int64_t sample_start(const struct tail *t, const struct part *part)
     return part->high - part->low > rows ? part->high - rows : part->low;
 }
 
-/* Begins to read all partitions for the stage; READY when there is nothing (more) to read. */
+/* Begins to read all partitions for the stage; see advance() for its end. */
 static void read_stage(struct tail *t, struct topic *topic, enum stage stage)
 {
     uint64_t n = topic->ids.room;
@@ -256,21 +256,6 @@ static void read_stage(struct tail *t, struct topic *topic, enum stage stage)
             return;
         }
     }
-    if (topic->n_reading == 0 && stage == STAGE_SAMPLE)
-        read_stage(t, topic, STAGE_REST);
-    else if (topic->n_reading == 0)
-        finish(topic, TAIL_READY);
-}
-
-static void part_end(struct tail *t, struct topic *topic, int32_t p)
-{
-    part_stop(topic, p);
-    if (topic->n_reading > 0)
-        return;
-    if (topic->stage == STAGE_SAMPLE)
-        read_stage(t, topic, STAGE_REST);
-    else
-        finish(topic, TAIL_READY);
 }
 
 static void on_record(struct tail *t, struct topic *topic, const rd_kafka_message_t *m)
@@ -290,7 +275,7 @@ static void on_record(struct tail *t, struct topic *topic, const rd_kafka_messag
             (void)id_table_add(&topic->ids, id, m->partition, m->offset);
     }
     if (m->offset >= part->end - 1)
-        part_end(t, topic, m->partition);
+        part_stop(topic, m->partition);
 }
 
 /* A record, an end, or why there is neither. */
@@ -304,7 +289,7 @@ static void on_message(struct tail *t, rd_kafka_message_t *m)
     if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR)
         on_record(t, topic, m);
     else if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
-        part_end(t, topic, m->partition); /* the last offsets are those of control records */
+        part_stop(topic, m->partition); /* the last offsets are those of control records */
     else
         fail(topic, rd_kafka_err2str(m->err));
 }
@@ -490,6 +475,23 @@ static void plan_due(struct tail *t, struct topic *active)
 
 /* -- the reader: its thread ------------------------------------------------------------------ */
 
+/* On to the next stage, where all partitions are read. Only between two batches of messages: what
+ * librdkafka has handed out already may be of a partition that was stopped meanwhile, and must find it
+ * so. What it has not, it drops. False: nothing is left to do. */
+static bool advance(struct tail *t, struct topic *active)
+{
+    bool any = false;
+
+    for (struct topic *topic = active; topic != NULL; topic = topic->next_active) {
+        if (topic->stage == STAGE_SAMPLE && topic->n_reading == 0)
+            read_stage(t, topic, STAGE_REST);
+        if (topic->stage == STAGE_REST && topic->n_reading == 0)
+            finish(topic, TAIL_READY);
+        any = any || topic->stage != STAGE_DONE;
+    }
+    return any;
+}
+
 static void expire(struct topic *active, uint64_t now_ms)
 {
     char why[sizeof active->why];
@@ -552,7 +554,10 @@ static void *reader_main(void *arg)
         if (atomic_load(&t->stop))
             break;
         plan_due(t, active);
-        read_records(t);
+        if (advance(t, active)) {
+            read_records(t);
+            (void)advance(t, active);
+        }
         expire(active, loop_now_ms());
         active = release(t, active);
     }

@@ -184,6 +184,7 @@ void records_begin(struct records *r)
 
 void records_end(struct records *r, bool commit)
 {
+    check(rd_kafka_flush(r->rk, DEADLINE_MS)); /* else an abort may take records back unwritten */
     check_error(commit ? rd_kafka_commit_transaction(r->rk, DEADLINE_MS)
                        : rd_kafka_abort_transaction(r->rk, DEADLINE_MS));
 }
