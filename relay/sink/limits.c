@@ -12,6 +12,7 @@
 #define DOUBT_MS 1000          /* not oftener than this, however many rows are refused */
 #define REQUEST_MS (10 * 1000)
 #define MAX_TOPICS 200         /* in one question */
+#define LIMIT_NAME "max.message.bytes"
 
 struct limit {
     char *name;       /* NULL: not wanted */
@@ -117,6 +118,8 @@ static size_t take_wanted(struct limits *l, rd_kafka_ConfigResource_t **resource
         if (resource[n] == NULL) {
             limit->due_ms = UINT64_MAX; /* no name for a topic; nothing can be asked about it */
         } else {
+            /* only this one; in a question the value has no meaning */
+            (void)rd_kafka_ConfigResource_set_config(resource[n], LIMIT_NAME, "");
             limit->asked = true;
             limit->doubted = false;
             limit->asked_ms = now_ms;
@@ -155,7 +158,7 @@ static size_t max_message_bytes(const rd_kafka_ConfigResource_t *r)
     const rd_kafka_ConfigEntry_t **entry = rd_kafka_ConfigResource_configs(r, &n);
 
     for (size_t i = 0; i < n; i++) {
-        if (strcmp(rd_kafka_ConfigEntry_name(entry[i]), "max.message.bytes") != 0)
+        if (strcmp(rd_kafka_ConfigEntry_name(entry[i]), LIMIT_NAME) != 0)
             continue;
         const char *value = rd_kafka_ConfigEntry_value(entry[i]);
         char *end;
