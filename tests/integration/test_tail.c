@@ -13,16 +13,16 @@ START_TEST(tail_finds_the_events_of_all_partitions)
 {
     struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, 1000, TAILS_MANY_BYTES);
 
-    records_topic("tail-all", 4, NULL);
+    records_topic(TOPIC("tail-all"), 4, NULL);
     struct records *r = records_open(NULL);
     for (uint64_t n = 0; n < 800; n++)
-        records_put(r, "tail-all", (int32_t)(n % 4), "ce_id", n, 20);
+        records_put(r, TOPIC("tail-all"), (int32_t)(n % 4), "ce_id", n, 20);
     records_close(r);
-    tails_read(t, "tail-all");
+    tails_read(t, TOPIC("tail-all"));
     for (uint64_t n = 0; n < 800; n++)
-        tails_expect(t, "tail-all", n, (int32_t)(n % 4), (int64_t)(n / 4));
-    ck_assert(!tails_has(t, "tail-all", 800));
-    ck_assert(!tails_has(t, "tail-other", 1));
+        tails_expect(t, TOPIC("tail-all"), n, (int32_t)(n % 4), (int64_t)(n / 4));
+    ck_assert(!tails_has(t, TOPIC("tail-all"), 800));
+    ck_assert(!tails_has(t, TOPIC("tail-other"), 1));
     tail_free(t);
 }
 END_TEST
@@ -31,17 +31,17 @@ START_TEST(tail_looks_at_the_last_rows_only)
 {
     static const uint32_t rows[] = { 1, 63, 64, 65, 200, 299, 300, 301, 5000 };
 
-    records_topic("tail-rows", 2, NULL);
+    records_topic(TOPIC("tail-rows"), 2, NULL);
     struct records *r = records_open(NULL);
     for (uint64_t n = 0; n < 600; n++)
-        records_put(r, "tail-rows", (int32_t)(n % 2), "ce_id", n, 20);
+        records_put(r, TOPIC("tail-rows"), (int32_t)(n % 2), "ce_id", n, 20);
     records_close(r);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, rows[i], TAILS_MANY_BYTES);
         uint64_t first = rows[i] < 300 ? 600 - 2 * (uint64_t)rows[i] : 0;
-        tails_read(t, "tail-rows");
+        tails_read(t, TOPIC("tail-rows"));
         for (uint64_t n = 0; n < 600; n++)
-            ck_assert_msg(tails_has(t, "tail-rows", n) == (n >= first), "%u rows, event %u",
+            ck_assert_msg(tails_has(t, TOPIC("tail-rows"), n) == (n >= first), "%u rows, event %u",
                           (unsigned)rows[i], (unsigned)n);
         tail_free(t);
     }
@@ -53,14 +53,14 @@ START_TEST(tail_looks_at_about_max_bytes_only)
     /* 10,000 bytes each: 64 are looked at in any case, 100 by the size */
     struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, 5000, 100 * 10100);
 
-    records_topic("tail-bytes", 1, NULL);
+    records_topic(TOPIC("tail-bytes"), 1, NULL);
     struct records *r = records_open(NULL);
     for (uint64_t n = 0; n < 300; n++)
-        records_put(r, "tail-bytes", 0, "ce_id", n, 10000);
+        records_put(r, TOPIC("tail-bytes"), 0, "ce_id", n, 10000);
     records_close(r);
-    tails_read(t, "tail-bytes");
+    tails_read(t, TOPIC("tail-bytes"));
     for (uint64_t n = 0; n < 300; n++)
-        ck_assert_msg(tails_has(t, "tail-bytes", n) == (n >= 200), "event %u", (unsigned)n);
+        ck_assert_msg(tails_has(t, TOPIC("tail-bytes"), n) == (n >= 200), "event %u", (unsigned)n);
     tail_free(t);
 }
 END_TEST
@@ -69,14 +69,14 @@ START_TEST(tail_tells_where_an_event_came_first)
 {
     struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, 1000, TAILS_MANY_BYTES);
 
-    records_topic("tail-repeat", 1, NULL);
+    records_topic(TOPIC("tail-repeat"), 1, NULL);
     struct records *r = records_open(NULL);
     for (uint64_t n = 0; n < 200; n++)
-        records_put(r, "tail-repeat", 0, "ce_id", n % 150, 20);
+        records_put(r, TOPIC("tail-repeat"), 0, "ce_id", n % 150, 20);
     records_close(r);
-    tails_read(t, "tail-repeat"); /* the repeats are in the sample, most of the first ones below */
+    tails_read(t, TOPIC("tail-repeat")); /* the repeats are in the sample, most of the first ones below */
     for (uint64_t n = 0; n < 150; n++)
-        tails_expect(t, "tail-repeat", n, 0, (int64_t)n);
+        tails_expect(t, TOPIC("tail-repeat"), n, 0, (int64_t)n);
     tail_free(t);
 }
 END_TEST
@@ -86,21 +86,21 @@ START_TEST(tail_takes_the_header_of_the_envelope)
     struct tail *ce = tails_open(ENVELOPE_CLOUDEVENTS, 10, TAILS_MANY_BYTES);
     struct tail *debezium = tails_open(ENVELOPE_DEBEZIUM, 10, TAILS_MANY_BYTES);
 
-    records_topic("tail-header", 1, NULL);
+    records_topic(TOPIC("tail-header"), 1, NULL);
     struct records *r = records_open(NULL);
-    records_put(r, "tail-header", 0, "ce_id", 0, 20);
-    records_put(r, "tail-header", 0, "id", 1, 0); /* a tombstone */
-    records_put_text(r, "tail-header", 0, "ce_id", "not an id", 20);
-    records_put_text(r, "tail-header", 0, NULL, NULL, 20);
-    records_put(r, "tail-header", 0, "ce_id", 4, 0);
+    records_put(r, TOPIC("tail-header"), 0, "ce_id", 0, 20);
+    records_put(r, TOPIC("tail-header"), 0, "id", 1, 0); /* a tombstone */
+    records_put_text(r, TOPIC("tail-header"), 0, "ce_id", "not an id", 20);
+    records_put_text(r, TOPIC("tail-header"), 0, NULL, NULL, 20);
+    records_put(r, TOPIC("tail-header"), 0, "ce_id", 4, 0);
     records_close(r);
-    tails_read(ce, "tail-header");
-    tails_read(debezium, "tail-header");
-    tails_expect(ce, "tail-header", 0, 0, 0);
-    tails_expect(ce, "tail-header", 4, 0, 4);
-    ck_assert(!tails_has(ce, "tail-header", 1));
-    tails_expect(debezium, "tail-header", 1, 0, 1);
-    ck_assert(!tails_has(debezium, "tail-header", 0));
+    tails_read(ce, TOPIC("tail-header"));
+    tails_read(debezium, TOPIC("tail-header"));
+    tails_expect(ce, TOPIC("tail-header"), 0, 0, 0);
+    tails_expect(ce, TOPIC("tail-header"), 4, 0, 4);
+    ck_assert(!tails_has(ce, TOPIC("tail-header"), 1));
+    tails_expect(debezium, TOPIC("tail-header"), 1, 0, 1);
+    ck_assert(!tails_has(debezium, TOPIC("tail-header"), 0));
     tail_free(ce);
     tail_free(debezium);
 }
@@ -131,12 +131,12 @@ START_TEST(tail_of_no_topic_and_of_an_empty_one_is_ready)
 {
     struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, 1000, TAILS_MANY_BYTES);
 
-    records_topic("tail-empty", 3, NULL);
-    ck_assert_int_eq(tail_state(t, "tail-missing"), TAIL_NONE);
-    tails_read(t, "tail-missing");
-    tails_read(t, "tail-empty");
-    ck_assert(!tails_has(t, "tail-missing", 0));
-    ck_assert(!tails_has(t, "tail-empty", 0));
+    records_topic(TOPIC("tail-empty"), 3, NULL);
+    ck_assert_int_eq(tail_state(t, TOPIC("tail-missing")), TAIL_NONE);
+    tails_read(t, TOPIC("tail-missing"));
+    tails_read(t, TOPIC("tail-empty"));
+    ck_assert(!tails_has(t, TOPIC("tail-missing"), 0));
+    ck_assert(!tails_has(t, TOPIC("tail-empty"), 0));
     tail_free(t); /* that none was made can be seen with a real broker only: the mock makes any */
 }
 END_TEST
@@ -145,14 +145,14 @@ START_TEST(tail_reads_anew_when_asked_again)
 {
     struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, 3, TAILS_MANY_BYTES);
 
-    records_topic("tail-again", 1, NULL);
+    records_topic(TOPIC("tail-again"), 1, NULL);
     for (uint64_t turn = 0; turn < 20; turn++) {
         struct records *r = records_open(NULL);
-        records_put(r, "tail-again", 0, "ce_id", turn, 20);
+        records_put(r, TOPIC("tail-again"), 0, "ce_id", turn, 20);
         records_close(r);
-        tails_read(t, "tail-again");
+        tails_read(t, TOPIC("tail-again"));
         for (uint64_t n = 0; n <= turn; n++)
-            ck_assert_int_eq(tails_has(t, "tail-again", n), n + 3 > turn);
+            ck_assert_int_eq(tails_has(t, TOPIC("tail-again"), n), n + 3 > turn);
     }
     tail_free(t);
 }
@@ -166,19 +166,19 @@ START_TEST(tail_reads_many_topics_beside_missing_ones)
     char name[64];
 
     for (int i = 0; i < N; i += 2) {
-        snprintf(name, sizeof name, "tail-many-%d", i);
+        snprintf(name, sizeof name, TOPIC("tail-many-%d"), i);
         records_topic(name, 3, NULL);
         for (uint64_t n = 0; n < 150; n++)
             records_put(r, name, (int32_t)(n % 3), "ce_id", n, 20);
     }
     records_close(r);
     for (int i = 0; i < N; i++) {
-        snprintf(name, sizeof name, "tail-many-%d", i);
+        snprintf(name, sizeof name, TOPIC("tail-many-%d"), i);
         ck_assert_int_eq(tail_read(t, name, TAILS_MS), 0);
         ck_assert_int_eq(tail_read(t, name, TAILS_MS), 0); /* nothing more to do */
     }
     for (int i = 0; i < N; i++) {
-        snprintf(name, sizeof name, "tail-many-%d", i);
+        snprintf(name, sizeof name, TOPIC("tail-many-%d"), i);
         ck_assert_int_eq(tails_wait(t, name), TAIL_READY);
         for (uint64_t n = 0; n < 150; n++)
             ck_assert_int_eq(tails_has(t, name, n), i % 2 == 0);
@@ -225,7 +225,7 @@ START_TEST(tail_is_given_up_in_the_middle)
     ck_assert_int_lt(rig_now_ms() - began_ms, 3500);
     for (int i = 0; i < 20; i++) {
         t = tails_open(ENVELOPE_CLOUDEVENTS, 1000, TAILS_MANY_BYTES);
-        ck_assert_int_eq(tail_read(t, "tail-all", TAILS_MS), 0);
+        ck_assert_int_eq(tail_read(t, TOPIC("tail-all"), TAILS_MS), 0);
         if (i % 2 == 0) /* somewhere between nothing and everything */
             (void)poll(&(struct pollfd){ .fd = tail_fd(t), .events = POLLIN }, 1, i / 2);
         tail_free(t);
@@ -247,7 +247,7 @@ START_TEST(tail_writes_nothing_to_stderr)
     ck_assert_int_ge(dup2(fd, STDERR_FILENO), 0);
     log_setup(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
     struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, 1000, TAILS_MANY_BYTES);
-    tails_read(t, "tail-all");
+    tails_read(t, TOPIC("tail-all"));
     tail_free(t);
     t = open_nowhere();
     ck_assert_int_eq(tail_read(t, "orders", 200), 0);

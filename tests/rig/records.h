@@ -10,6 +10,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/** A topic's name in tests that run in the build with sanitizers as well, against the same broker. */
+#if defined(__SANITIZE_ADDRESS__)
+#define TOPIC(name) "asan-" name
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TOPIC(name) "asan-" name
+#endif
+#endif
+#ifndef TOPIC
+#define TOPIC(name) name
+#endif
+
 /** config: "name=value", or NULL. */
 void records_topic(const char *name, int partitions, const char *config);
 /** n topics name0, name1, ... in one request; a real Kafka only. */
