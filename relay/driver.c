@@ -8,22 +8,27 @@
 #include <unistd.h>
 
 #include "relay/core/core.h"
+#include "relay/incidents.h"
 #include "relay/log.h"
 #include "relay/loop.h"
 #include "relay/sink/envelope.h"
 #include "relay/sink/sink.h"
 #include "relay/source/source.h"
+#include "relay/takeover.h"
 
 /* So many actions between two looks at the sockets: reading ahead must not wait for a whole page to
  * be produced. */
 #define ACTIONS_PER_TURN 256
-/* Lines about refused rows, per second. */
-#define REFUSAL_LINES 10
+/* Between two steps of the sweep, each over a few thousand events. */
+#define SWEEP_MS 10000
+/* How long some broker has to answer when rows are out too long. The loop waits for it. */
+#define ASK_KAFKA_MS 500
 
 struct slot {
     struct row *row;
     int64_t offset;
     int32_t partition;
+    struct reason reason; /* why the row was last refused */
 };
 
 struct driver {
@@ -32,38 +37,29 @@ struct driver {
     struct sink *sink;
     struct slot *slot; /* by the core's slot */
     struct source_mark *marks;
+    struct source_hold *holds;
+    struct sink_property *properties;
+    struct takeover takeover;
+    struct incidents incidents;
     struct envelope envelope;
     struct envelope_buf envelope_buf;
     uint64_t now_ms;
     bool once;
     bool led; /* the role that was last logged */
     int exit_code;
-    uint64_t n_read, n_confirmed, n_marked, n_failed;
-    uint64_t lines_since_ms;
-    uint32_t n_lines, n_suppressed;
+    uint64_t n_read, n_confirmed, n_marked, n_failed, n_held, n_swept;
     char owner[160];
 };
 
 /* -- from the sink -------------------------------------------------------------------------- */
 
-static void log_failure(struct driver *d, const struct sink_report *r)
+static void note_failure(struct driver *d, const struct sink_report *r)
 {
-    const struct row *row = d->slot[r->slot].row;
+    const struct window_row *row = &d->core.window.row[r->slot];
 
-    if (d->now_ms - d->lines_since_ms >= 1000) {
-        if (d->n_suppressed > 0)
-            log_warn("relay", "more rows were not accepted", "suppressed",
-                     log_i64(d->n_suppressed));
-        d->lines_since_ms = d->now_ms;
-        d->n_lines = d->n_suppressed = 0;
-    }
-    if (d->n_lines++ >= REFUSAL_LINES) {
-        d->n_suppressed++;
-        return;
-    }
-    log_warn("relay", "kafka did not accept a row; it stays unsent and goes again", "id",
-             log_i64(row->id), "topic", row->topic, "code", r->code, "error", r->text, "attempts",
-             log_i64(d->core.window.row[r->slot].attempts));
+    d->n_failed++;
+    incidents_failed(&d->incidents, d->now_ms, d->slot[r->slot].row, row->topic, row->attempts, r,
+                     &d->slot[r->slot].reason);
 }
 
 static void on_report(void *arg, const struct sink_report *r)
@@ -75,11 +71,20 @@ static void on_report(void *arg, const struct sink_report *r)
         d->slot[r->slot].offset = r->offset;
         d->n_confirmed++;
     } else {
-        d->n_failed++;
-        if (r->blame != BLAME_NONE)
-            log_failure(d, r);
+        note_failure(d, r);
     }
     core_report(&d->core, d->now_ms, r->slot, r->outcome, r->blame);
+}
+
+/* The sink did not take the row. */
+static void on_refused(struct driver *d, const struct sink_report *r)
+{
+    if (r->blame != BLAME_ROW) {
+        on_report(d, r);
+        return;
+    }
+    note_failure(d, r);
+    core_refused(&d->core, d->now_ms, r->slot);
 }
 
 static void on_fatal(void *arg, enum lane lane)
@@ -91,27 +96,134 @@ static void on_fatal(void *arg, enum lane lane)
 
 /* -- from the source ------------------------------------------------------------------------ */
 
+/* As the core sees a row. */
+struct facts {
+    uint64_t key;
+    uint32_t topic; /* UINT32_MAX: out of memory */
+    uint32_t bytes;
+};
+
+static struct facts facts_of(struct driver *d, const struct row *row)
+{
+    struct facts f = {
+        .key = row->key != NULL ? key_hash(row->topic, row->key, row->key_len) : 0,
+        .topic = core_topic(&d->core, row->topic),
+        .bytes = row->block_bytes < UINT32_MAX ? (uint32_t)row->block_bytes : UINT32_MAX,
+    };
+
+    if (f.topic == UINT32_MAX) {
+        log_error("relay", "out of memory");
+        d->exit_code = EXIT_INTERNAL;
+    }
+    return f;
+}
+
+static void keep(struct driver *d, uint32_t slot, struct row *row, int32_t partition, int64_t offset)
+{
+    if (slot == NO_SLOT)
+        free(row);
+    else
+        d->slot[slot] = (struct slot){ .row = row, .partition = partition, .offset = offset };
+}
+
+static void on_row(struct driver *d, struct row *row)
+{
+    struct facts f = facts_of(d, row);
+    int32_t partition = -1;
+    int64_t offset = -1;
+    uint32_t slot = NO_SLOT;
+
+    if (f.topic != UINT32_MAX && takeover_found(&d->takeover, row, &partition, &offset))
+        slot = core_found_row(&d->core, d->now_ms, f.topic, f.key, f.bytes);
+    else if (f.topic != UINT32_MAX)
+        slot = core_row(&d->core, f.topic, f.key, f.bytes, row->wait_ms > 0);
+    keep(d, slot, row, partition, offset);
+}
+
+static void use_page(struct driver *d, const struct takeover_page *p)
+{
+    for (uint32_t i = 0; i < p->n_rows; i++)
+        on_row(d, p->rows[i]);
+    d->n_read += p->n_rows;
+    core_page_end(&d->core, d->now_ms, p->n_rows, p->full, p->catching_up);
+    takeover_used(&d->takeover, p->full, p->catching_up);
+}
+
 static void on_page(struct driver *d, const struct source_event *e)
+{
+    struct takeover_page p = { e->rows, e->n_rows, e->full, e->catching_up };
+
+    if (!takeover_wait(&d->takeover, &p))
+        use_page(d, &p);
+}
+
+/* DUE_PAGE and TOPIC_PAGE. */
+static void on_held_page(struct driver *d, const struct source_event *e)
 {
     for (uint32_t i = 0; i < e->n_rows; i++) {
         struct row *row = e->rows[i];
-        uint64_t key = row->key != NULL ? key_hash(row->topic, row->key, row->key_len) : 0;
-        uint32_t topic = core_topic(&d->core, row->topic);
-        uint32_t bytes = row->block_bytes < UINT32_MAX ? (uint32_t)row->block_bytes : UINT32_MAX;
-        uint64_t due = row->wait_ms > 0 ? d->now_ms + (uint64_t)row->wait_ms : 0;
-        uint32_t slot = topic != UINT32_MAX ? core_row(&d->core, topic, key, bytes, due) : NO_SLOT;
+        struct facts f = facts_of(d, row);
+        struct core_held_info info = { (enum held_as)row->held_as, row->attempts, row->maybe };
+        uint32_t slot = NO_SLOT;
+        if (f.topic != UINT32_MAX)
+            slot = core_held_row(&d->core, f.topic, f.key, f.bytes, info);
+        keep(d, slot, row, -1, -1);
+    }
+    if (e->type == SOURCE_DUE_PAGE)
+        core_due_end(&d->core, d->now_ms, e->full, e->next_due_ms);
+    else
+        core_topic_end(&d->core, d->now_ms, e->full);
+}
 
+static void on_held_keys(struct driver *d, const struct source_event *e)
+{
+    for (uint32_t i = 0; i < e->n_keys && d->exit_code < 0; i++) {
+        const struct source_key *k = &e->keys[i];
+        uint32_t topic = core_topic(&d->core, k->topic);
         if (topic == UINT32_MAX) {
             log_error("relay", "out of memory");
             d->exit_code = EXIT_INTERNAL;
+        } else if (k->key == NULL) {
+            core_held_topic(&d->core, d->now_ms, topic);
+        } else {
+            core_held_key(&d->core, topic, key_hash(k->topic, k->key, k->key_len));
         }
-        if (slot == NO_SLOT)
-            free(row);
-        else
-            d->slot[slot] = (struct slot){ .row = row };
     }
-    d->n_read += e->n_rows;
-    core_page_end(&d->core, d->now_ms, e->n_rows, e->full, e->catching_up);
+}
+
+/* The source speaks of ids, the core of slots: both of the request under way. */
+static void on_freed(struct driver *d, const struct source_event *e, const uint32_t *slots, uint32_t n)
+{
+    for (uint32_t f = 0; f < e->n_freed; f++)
+        for (uint32_t i = 0; i < n; i++)
+            if (d->slot[slots[i]].row->id == e->freed[f]) {
+                core_freed(&d->core, slots[i]);
+                break;
+            }
+}
+
+static void on_held(struct driver *d, const struct source_event *e)
+{
+    const struct core *c = &d->core;
+
+    on_freed(d, e, c->holding, c->n_holding);
+    d->n_held += c->n_holding;
+    for (uint32_t i = 0; i < c->n_holding; i++) {
+        const struct window_row *r = &c->window.row[c->holding[i]];
+        if (r->hold == HOLD_DEAD)
+            incidents_dead(&d->incidents, d->now_ms, d->slot[c->holding[i]].row, r->attempts,
+                           &d->slot[c->holding[i]].reason);
+    }
+    core_held(&d->core, d->now_ms, true);
+}
+
+static void on_lease(struct driver *d, bool ours)
+{
+    bool led = d->core.phase == CORE_LEAD;
+
+    core_lease(&d->core, d->now_ms, ours);
+    if (!led && d->core.phase == CORE_LEAD)
+        takeover_begin(&d->takeover);
 }
 
 static void on_source_event(struct driver *d, const struct source_event *e)
@@ -121,6 +233,7 @@ static void on_source_event(struct driver *d, const struct source_event *e)
         core_link(&d->core, d->now_ms, true);
         break;
     case SOURCE_DOWN:
+        takeover_end(&d->takeover);
         core_link(&d->core, d->now_ms, false);
         if (d->once) {
             log_error("relay", "PostgreSQL is not available");
@@ -130,32 +243,45 @@ static void on_source_event(struct driver *d, const struct source_event *e)
     case SOURCE_PAGE:
         on_page(d, e);
         break;
+    case SOURCE_DUE_PAGE:
+    case SOURCE_TOPIC_PAGE:
+        on_held_page(d, e);
+        break;
     case SOURCE_READ_FAILED:
         core_read_failed(&d->core, d->now_ms);
         break;
     case SOURCE_MARKED:
+        on_freed(d, e, d->core.marking, d->core.n_marking);
         d->n_marked += d->core.n_marking;
         core_marked(&d->core, d->now_ms, true);
         break;
     case SOURCE_MARK_FAILED:
         core_marked(&d->core, d->now_ms, false);
         break;
+    case SOURCE_HELD:
+        on_held(d, e);
+        break;
+    case SOURCE_HOLD_FAILED:
+        core_held(&d->core, d->now_ms, false);
+        break;
+    case SOURCE_HELD_KEYS:
+        on_held_keys(d, e);
+        break;
+    case SOURCE_SWEPT:
+        d->n_swept += e->n_found;
+        core_swept(&d->core, d->now_ms, e->n_found > 0);
+        break;
+    case SOURCE_SWEEP_FAILED:
+        core_swept(&d->core, d->now_ms, false);
+        break;
     case SOURCE_LEASE:
-        core_lease(&d->core, d->now_ms, e->ours);
+        on_lease(d, e->ours);
         break;
     case SOURCE_LEASE_FAILED:
         core_lease_failed(&d->core, d->now_ms);
         break;
     case SOURCE_RESIGNED:
         core_resigned(&d->core, d->now_ms);
-        break;
-    case SOURCE_DUE_PAGE:
-    case SOURCE_TOPIC_PAGE:
-    case SOURCE_HELD:
-    case SOURCE_HOLD_FAILED:
-    case SOURCE_HELD_KEYS:
-    case SOURCE_SWEPT:
-    case SOURCE_SWEEP_FAILED:
         break;
     case SOURCE_REFUSED:
         d->exit_code = e->exit_code;
@@ -187,7 +313,7 @@ static void do_produce(struct driver *d, uint32_t slot, enum lane lane)
         core_full(&d->core, slot);
         break;
     case SINK_REFUSED:
-        on_report(d, &refused);
+        on_refused(d, &refused);
         break;
     }
 }
@@ -205,11 +331,54 @@ static void do_mark(struct driver *d, const uint32_t *slots, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         const struct slot *s = &d->slot[slots[i]];
         d->marks[i] = (struct source_mark){
-            .id = s->row->id, .offset = s->offset, .partition = s->partition, .bucket = s->row->bucket
+            .id = s->row->id,
+            .offset = s->offset,
+            .partition = s->partition,
+            .bucket = s->row->bucket,
+            .held = s->row->held_as != HELD_NOT,
         };
     }
     qsort(d->marks, n, sizeof *d->marks, by_id);
     source_mark(d->source, d->now_ms, d->marks, n);
+}
+
+static void do_hold(struct driver *d, const uint32_t *slots, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const struct window_row *r = &d->core.window.row[slots[i]];
+        const struct slot *s = &d->slot[slots[i]];
+        const struct reason *reason = &s->reason;
+        if (r->hold == HOLD_PAUSED)
+            reason = incidents_of_topic(&d->incidents, r->topic);
+        d->holds[i] = (struct source_hold){
+            .row = s->row,
+            .state = (enum hold_state)r->hold,
+            .attempts = r->attempts,
+            .delay_ms = r->delay_ms,
+            .maybe = r->maybe,
+            .error_code = reason != NULL ? reason->code : NULL,
+            .error = reason != NULL ? reason->text : NULL,
+        };
+    }
+    source_hold(d->source, d->now_ms, d->holds, n);
+}
+
+static void do_reset(struct driver *d, enum lane lane)
+{
+    int rc = sink_reset(d->sink, lane);
+
+    d->now_ms = loop_now_ms();
+    core_lane_ready(&d->core, d->now_ms, lane, rc == 0);
+}
+
+static void do_ask_kafka(struct driver *d)
+{
+    bool any = sink_reachable(d->sink, ASK_KAFKA_MS);
+
+    d->now_ms = loop_now_ms();
+    log_warn("relay", any ? "rows are on their way for longer than stall.timeout: their topics are paused"
+                          : "no broker answers; rows are on their way for longer than stall.timeout");
+    core_kafka_answered(&d->core, d->now_ms, any);
 }
 
 static void do_action(struct driver *d, const struct core_action *a)
@@ -218,22 +387,32 @@ static void do_action(struct driver *d, const struct core_action *a)
     case CORE_READ:
         source_read(d->source, d->now_ms, a->n, a->bytes, a->page);
         break;
+    case CORE_READ_DUE:
+        source_read_due(d->source, d->now_ms, a->n, a->bytes);
+        break;
+    case CORE_READ_TOPIC:
+        source_read_topic(d->source, d->now_ms, d->core.topics.topic[a->topic].name, a->n, a->bytes);
+        break;
     case CORE_PRODUCE:
         do_produce(d, a->slot, a->lane);
         break;
     case CORE_MARK:
         do_mark(d, a->slots, a->n);
         break;
+    case CORE_HOLD:
+        do_hold(d, a->slots, a->n);
+        break;
     case CORE_RELEASE:
         free(d->slot[a->slot].row);
         d->slot[a->slot].row = NULL;
+        reason_clear(&d->slot[a->slot].reason);
         break;
-    case CORE_RESET: {
-        int rc = sink_reset(d->sink, a->lane);
-        d->now_ms = loop_now_ms();
-        core_lane_ready(&d->core, d->now_ms, a->lane, rc == 0);
+    case CORE_RESET:
+        do_reset(d, a->lane);
         break;
-    }
+    case CORE_ASK_KAFKA:
+        do_ask_kafka(d);
+        break;
     case CORE_ACQUIRE:
         source_acquire(d->source, d->now_ms);
         break;
@@ -242,6 +421,9 @@ static void do_action(struct driver *d, const struct core_action *a)
         break;
     case CORE_RESIGN:
         source_resign(d->source, d->now_ms, a->page);
+        break;
+    case CORE_SWEEP:
+        source_sweep(d->source, d->now_ms);
         break;
     }
 }
@@ -281,6 +463,10 @@ static struct core_config core_settings(const struct settings *set, bool once)
         .mark_delay_ms = set->mark_delay_ms,
         .retry_base_ms = set->retry_base_ms,
         .retry_max_ms = set->retry_max_ms,
+        .retry_attempts = set->retry_attempts,
+        .skip_poison = set->on_poison == ON_POISON_SKIP,
+        .stall_timeout_ms = set->stall_timeout_ms,
+        .sweep_ms = SWEEP_MS,
         .lease_ttl_ms = set->lease_ttl_ms,
         .drain_timeout_ms = set->drain_timeout_ms,
         .seed = random_u64(),
@@ -307,7 +493,11 @@ static int open_sink(struct driver *d, const struct settings *set)
     };
     if (props != NULL)
         rc = sink_new(&cfg, &d->sink, err, sizeof err);
-    free(props);
+    d->properties = props; /* the takeover needs them as well */
+    takeover_init(&d->takeover,
+                  &(struct tail_config){ props, set->n_kafka, set->envelope, set->inflight_rows,
+                                         set->inflight_bytes },
+                  set->takeover_tail == TAKEOVER_TAIL_AUTO && set->envelope != ENVELOPE_PLAIN);
     if (rc < 0)
         log_error("sink", "the producer cannot be set up", "error", err);
     return rc < 0 ? EXIT_CONFIGURATION : EXIT_OK;
@@ -335,15 +525,17 @@ static int open_all(struct driver *d, const struct settings *set)
         .retry_base_ms = set->retry_base_ms,
         .retry_max_ms = set->retry_max_ms,
         .seed = random_u64(),
+        .skip_poison = set->on_poison == ON_POISON_SKIP,
     };
 
     name_owner(d, set);
     d->envelope = (struct envelope){ .kind = set->envelope, .source = set->source };
     d->slot = calloc(set->inflight_rows, sizeof *d->slot);
     d->marks = calloc(set->inflight_rows, sizeof *d->marks);
+    d->holds = calloc(set->inflight_rows, sizeof *d->holds);
     d->source = source_new(&source_cfg);
     d->now_ms = loop_now_ms();
-    if (d->slot == NULL || d->marks == NULL || d->source == NULL ||
+    if (d->slot == NULL || d->marks == NULL || d->holds == NULL || d->source == NULL ||
         core_init(&d->core, d->now_ms, &core_cfg) < 0) {
         log_error("relay", "out of memory");
         return EXIT_INTERNAL;
@@ -357,10 +549,16 @@ static void close_all(struct driver *d, uint32_t n_slots)
     sink_free(d->sink); /* first: what it reports must still find the core */
     source_free(d->source);
     core_deinit(&d->core);
-    for (uint32_t i = 0; d->slot != NULL && i < n_slots; i++)
+    takeover_deinit(&d->takeover);
+    incidents_deinit(&d->incidents);
+    free(d->properties);
+    for (uint32_t i = 0; d->slot != NULL && i < n_slots; i++) {
         free(d->slot[i].row);
+        reason_clear(&d->slot[i].reason);
+    }
     free(d->slot);
     free(d->marks);
+    free(d->holds);
     envelope_buf_deinit(&d->envelope_buf);
 }
 
@@ -369,10 +567,14 @@ static void close_all(struct driver *d, uint32_t n_slots)
 static bool turn(struct driver *d)
 {
     struct source_event e;
+    struct takeover_page page;
     struct core_action a;
 
     d->now_ms = loop_now_ms();
     sink_poll(d->sink);
+    takeover_poll(&d->takeover);
+    if (takeover_ready(&d->takeover, &page))
+        use_page(d, &page);
     while (d->exit_code < 0 && source_next(d->source, d->now_ms, &e))
         on_source_event(d, &e);
     for (int i = 0; d->exit_code < 0 && i < ACTIONS_PER_TURN; i++) {
@@ -397,12 +599,13 @@ static void log_role(struct driver *d)
 
 static void wait(struct driver *d, bool idle)
 {
-    struct pollfd fds[3];
+    struct pollfd fds[4];
     size_t n = source_pollfds(d->source, fds);
     uint64_t due = source_deadline(d->source);
     uint64_t core_due = core_deadline(&d->core, d->now_ms);
 
     fds[n++] = (struct pollfd){ .fd = sink_fd(d->sink), .events = POLLIN };
+    n += takeover_pollfds(&d->takeover, &fds[n]);
     if (core_due < due)
         due = core_due;
     loop_wait(fds, n, idle ? due : 0);
@@ -424,9 +627,12 @@ static int finish(const struct driver *d)
         code = EXIT_UNAVAILABLE;
     }
     log_write(code == EXIT_OK ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "relay", "stopped", "rows_read",
-              log_i64((int64_t)d->n_read), "rows_confirmed", log_i64((int64_t)d->n_confirmed),
+              log_i64((int64_t)d->n_read), "rows_found", log_i64((int64_t)d->takeover.n_found),
+              "rows_confirmed", log_i64((int64_t)d->n_confirmed),
               "rows_marked", log_i64((int64_t)d->n_marked), "rows_failed",
-              log_i64((int64_t)d->n_failed), "exit_code", log_i64(code), (char *)0);
+              log_i64((int64_t)d->n_failed), "rows_held", log_i64((int64_t)d->n_held), "rows_dead",
+              log_i64((int64_t)d->core.n_dead), "maybe_delivered", log_i64((int64_t)d->core.n_maybe),
+              "found_by_sweep", log_i64((int64_t)d->n_swept), "exit_code", log_i64(code), (char *)0);
     return code;
 }
 
@@ -440,6 +646,7 @@ int driver_run(const struct settings *settings, bool once)
         while (!done(&d)) {
             bool idle = turn(&d);
             log_role(&d);
+            incidents_topics(&d.incidents, &d.core.topics);
             if (loop_stop_requested() && d.core.phase < CORE_DRAIN) {
                 loop_signals_unblock();
                 core_stop(&d.core, d.now_ms);
@@ -461,5 +668,6 @@ int driver_check(const struct settings *settings)
     if (code == EXIT_OK)
         code = open_sink(&d, settings);
     sink_free(d.sink);
+    free(d.properties);
     return code;
 }

@@ -32,10 +32,10 @@ void log_setup(enum log_level level, enum log_format fmt)
 
 const char *log_i64(int64_t n)
 {
-    static char text[8][24];
+    static char text[16][24];
     static unsigned next;
 
-    char *t = text[next++ % 8];
+    char *t = text[next++ % 16];
     snprintf(t, sizeof text[0], "%" PRId64, n);
     return t;
 }

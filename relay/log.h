@@ -23,7 +23,7 @@ __attribute__((sentinel)) void log_write(enum log_level level, const char *compo
 #define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__, (char *)0)
 #define log_debug(...) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__, (char *)0)
 
-/* A number as a value; the text is good until the eighth next call. */
+/* A number as a value; the text is good until the sixteenth next call. */
 const char *log_i64(int64_t n);
 
 #endif

@@ -10,14 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What the row waits for in outbox.held, if it came from there. */
-enum held_as {
-    HELD_NOT,
-    HELD_KEY,   /* retrying or blocked: itself, or an earlier row of its key, was refused */
-    HELD_TOPIC, /* paused */
-    HELD_TIME   /* scheduled */
-};
-
 struct header {
     const char *name;
     const char *value; /* not terminated */

@@ -16,6 +16,9 @@
 #include "relay/log.h"
 #include "relay/sink/envelope.h"
 
+enum on_poison { ON_POISON_BLOCK, ON_POISON_SKIP };
+enum takeover_tail { TAKEOVER_TAIL_AUTO, TAKEOVER_TAIL_OFF };
+
 enum setting_flags {
     SETTING_DSN = 1,      /* a libpq connection string: passwords in it are masked */
     SETTING_NOT_EMPTY = 2

@@ -8,8 +8,9 @@
  * What holds after every step:
  *   - a mark is asked for only for a row that was confirmed;
  *   - of one key at most one run of rows is unresolved after a failure: while a row of a key waits,
- *     no later row of that key is produced;
- *   - a row that was read is in the window until it is marked, or given back unsent to be read again;
+ *     here or in outbox.held, no later row of that key is produced;
+ *   - a row that was read is in the window until it is marked or in outbox.held, or given back unsent
+ *     to be read again;
  *   - the window never holds more rows or bytes than configured (one row may exceed the bytes).
  */
 #ifndef RELAY_CORE_CORE_H
@@ -19,6 +20,7 @@
 #include <stdint.h>
 
 #include "relay/core/fate.h"
+#include "relay/core/held.h"
 #include "relay/core/keys.h"
 #include "relay/core/lead.h"
 #include "relay/core/topics.h"
@@ -30,9 +32,13 @@ struct core_config {
     uint64_t poll_min_ms, poll_max_ms;
     uint64_t mark_delay_ms;
     uint64_t retry_base_ms, retry_max_ms;
+    uint32_t retry_attempts; /* after the first; then a refused row is dead */
+    uint64_t stall_timeout_ms; /* 0: never */
+    uint64_t sweep_ms;         /* between two sweeps; 0: none */
     uint64_t lease_ttl_ms;
     uint64_t drain_timeout_ms;
     uint64_t seed;
+    bool skip_poison; /* later rows of the key pass a dead one */
     bool once; /* stop when all that is committed is marked */
 };
 
@@ -44,21 +50,30 @@ enum core_phase {
 };
 
 enum core_do {
-    CORE_READ,    /* read up to n rows and bytes, which will be page; answer core_page_end or
-                     core_read_failed */
+    CORE_READ,    /* read up to n rows and bytes, which will be page; answer core_row for each, then
+                     core_page_end, or core_read_failed */
+    CORE_READ_DUE,   /* read from outbox.held what is due: core_held_row, core_due_end */
+    CORE_READ_TOPIC, /* read from there what is paused of topic: core_held_row, core_topic_end */
     CORE_PRODUCE, /* slot into lane; answer core_report, now or later, or core_full or core_cold */
-    CORE_MARK,    /* slots[0..n); answer core_marked; the array is good until then */
+    CORE_MARK,    /* slots[0..n); answer core_freed for some, then core_marked; the array is good
+                     until then */
+    CORE_HOLD,    /* put slots[0..n) into outbox.held as their .hold says; answer core_freed for some,
+                     then core_held */
     CORE_RELEASE, /* the row's bytes can go; no answer */
     CORE_RESET,   /* purge, report and rebuild lane; answer core_lane_ready */
-    CORE_ACQUIRE, /* ask for the lease and load the cursor; answer core_lease */
+    CORE_ASK_KAFKA, /* does any broker answer? core_kafka_answered */
+    CORE_ACQUIRE, /* ask for the lease and load the cursor; answer core_held_key and core_held_topic
+                     for what is in outbox.held, then core_lease */
     CORE_RENEW,   /* keep the lease, save the cursor before page; answer core_lease */
-    CORE_RESIGN   /* give the lease back, save the cursor before page; answer core_resigned */
+    CORE_RESIGN,  /* give the lease back, save the cursor before page; answer core_resigned */
+    CORE_SWEEP    /* look for rows that were passed by; answer core_swept */
 };
 
 struct core_action {
     enum core_do what;
     enum lane lane;
     uint32_t slot;
+    uint32_t topic;
     uint32_t n;
     uint64_t bytes;
     uint64_t page;
@@ -73,29 +88,51 @@ struct core_lane {
     struct row_list returned; /* unordered, until the lane has come back whole */
 };
 
+/* A kind of statement that failed is not tried again before a time. */
+struct core_pause {
+    uint64_t until_ms;
+    uint32_t failures;
+};
+
+enum core_reading { READING_NOTHING, READING_OUTBOX, READING_DUE, READING_TOPIC };
+
 struct core {
     struct core_config cfg;
     struct window window;
     struct keys keys;
     struct topics topics;
+    struct held_keys held;
     struct lead lead;
     struct core_lane lane[N_LANES];
     struct row_list ready;
-    struct row_list acked, done;   /* in the order they got there */
-    uint32_t *backoff, n_backoff;  /* slots in BACKOFF or SCHEDULED, in no order */
-    uint32_t *marking, n_marking;  /* slots of the mark under way */
+    struct row_list acked, hold, done; /* in the order they got there */
+    uint32_t *marking, n_marking;      /* slots of the mark under way */
+    uint32_t *holding, n_holding;      /* slots of the hold under way */
     enum core_phase phase;
     uint64_t rng;
     uint64_t ticked_ms;            /* what waits for time was looked at at this time */
+    enum core_reading reading;
+    uint32_t reading_topic;
     uint64_t next_poll_ms, poll_ms;
+    uint64_t due_ms;               /* when to look for what is due in outbox.held */
+    uint64_t new_ground_seq;       /* rows before it may be earlier than what is held; 0: not known */
+    uint64_t sweep_ms;
+    uint64_t stall_ms;             /* when to look for rows that are out too long */
+    uint32_t n_due;                /* rows in the window that were due in outbox.held */
+    uint32_t n_unkeyed_held;       /* rows without a key put there as retrying or dead in this lead */
+    uint32_t n_behind;             /* rows behind keys and topics, and their bytes */
+    uint64_t behind_bytes;
     uint64_t newest_page;
     uint64_t given_up_page;        /* the oldest page of a row given up since the cursor was loaded */
-    uint64_t mark_after_ms;        /* a mark failed: not before */
-    uint32_t mark_failures;
+    struct core_pause read_pause, mark_pause, hold_pause;
     uint64_t drain_until_ms;
     uint64_t progress_ms;          /* last confirmation, or when there was nothing to wait for */
     uint64_t follow_ms;            /* when this spell of following began */
-    bool link_up, reading, caught_up, resigning;
+    uint64_t n_maybe;              /* sends that may have been written and are sent again */
+    uint64_t n_dead;
+    bool link_up, caught_up, resigning, sweeping, asking_kafka;
+    bool put_aside;                /* a ready row was found to wait for something */
+    bool hold_was_last;            /* marks and holds take turns */
     bool acquiring;                /* the request for the lease loads the cursor as well */
     bool page_unused;              /* the newest page was begun for a READ that brought no row */
     bool unclean;                  /* DONE with rows unmarked that were to be marked */
@@ -112,18 +149,34 @@ uint32_t core_topic(struct core *c, const char *name);
 
 /* The database can be used from now on; or is lost, and with it the read and the mark under way. */
 void core_link(struct core *c, uint64_t now_ms, bool up);
-/* Answers to ACQUIRE and RENEW. */
+/* Answers to ACQUIRE and RENEW. Before ACQUIRE's comes what is in outbox.held: each key that has rows
+ * which hold others back, each topic that has paused ones. */
+void core_held_key(struct core *c, uint32_t topic, uint64_t key);
+void core_held_topic(struct core *c, uint64_t now_ms, uint32_t topic);
 void core_lease(struct core *c, uint64_t now_ms, bool ours);
 void core_lease_failed(struct core *c, uint64_t now_ms);
 void core_resigned(struct core *c, uint64_t now_ms);
 /* Answer to READ: each row in order, then the end. `full`: there is more. `catching_up`: rows that an
  * earlier reader had seen may still come. Rows are taken only while the relay leads and reads:
  * core_row gives NO_SLOT otherwise and the row is to be forgotten; it will be read again.
- * A row is not produced before not_before_ms (0: at once); until then it waits in the window. */
-uint32_t core_row(struct core *c, uint32_t topic, uint64_t key, uint32_t bytes,
-                  uint64_t not_before_ms);
+ * A scheduled row goes to outbox.held, until its time. */
+uint32_t core_row(struct core *c, uint32_t topic, uint64_t key, uint32_t bytes, bool scheduled);
 void core_page_end(struct core *c, uint64_t now_ms, uint32_t n_rows, bool full, bool catching_up);
-/* READ failed, the link lives. */
+/* In place of core_row for a row that is in the log already: nothing to send, only to mark. */
+uint32_t core_found_row(struct core *c, uint64_t now_ms, uint32_t topic, uint64_t key,
+                        uint32_t bytes);
+/* Answers to READ_DUE and READ_TOPIC: rows from outbox.held, with what is said of them there. Of one
+ * key they come in order. next_due_ms: so long until another one is due; UINT64_MAX: none. */
+struct core_held_info {
+    enum held_as from;
+    uint16_t attempts;
+    bool maybe;
+};
+uint32_t core_held_row(struct core *c, uint32_t topic, uint64_t key, uint32_t bytes,
+                       struct core_held_info info);
+void core_due_end(struct core *c, uint64_t now_ms, bool full, uint64_t next_due_ms);
+void core_topic_end(struct core *c, uint64_t now_ms, bool full);
+/* A read of any kind failed, the link lives. */
 void core_read_failed(struct core *c, uint64_t now_ms);
 /* The lane took no row (its queue is full): slot goes back, first in line, until a report comes. */
 void core_full(struct core *c, uint32_t slot);
@@ -131,12 +184,21 @@ void core_full(struct core *c, uint32_t slot);
  * The row waits for the next report of its topic, of which one is out. */
 void core_cold(struct core *c, uint32_t slot);
 void core_report(struct core *c, uint64_t now_ms, uint32_t slot, enum outcome out, enum blame blame);
+/* In place of a report: the row was refused for itself before it was handed over. */
+void core_refused(struct core *c, uint64_t now_ms, uint32_t slot);
 /* The lane's producer is broken: it will take nothing more. */
 void core_lane_fatal(struct core *c, enum lane lane);
 /* RESET is done: every row of the lane has been reported. ok = false: no new producer could be made. */
 void core_lane_ready(struct core *c, uint64_t now_ms, enum lane lane, bool ok);
-/* Answer to MARK. */
+/* Some broker answers, or none: then what is out too long is nobody's fault. */
+void core_kafka_answered(struct core *c, uint64_t now_ms, bool any);
+/* With this row the last one of its key, that others wait for, has left outbox.held. Told for a slot
+ * of the mark or hold under way, before its answer. */
+void core_freed(struct core *c, uint32_t slot);
+/* Answers to MARK and HOLD. */
 void core_marked(struct core *c, uint64_t now_ms, bool ok);
+void core_held(struct core *c, uint64_t now_ms, bool ok);
+void core_swept(struct core *c, uint64_t now_ms, bool found);
 /* Finish: read nothing more, wait for reports, mark, resign. */
 void core_stop(struct core *c, uint64_t now_ms);
 

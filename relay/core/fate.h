@@ -1,4 +1,4 @@
-/* fate.h - the words in which core, driver and sink speak about a send. */
+/* fate.h - the words in which core, driver, source and sink speak about a row. */
 #ifndef RELAY_CORE_FATE_H
 #define RELAY_CORE_FATE_H
 
@@ -20,6 +20,23 @@ enum blame {
     BLAME_NONE, /* the link, or our own purge */
     BLAME_ROW,  /* the broker refused the content of a batch */
     BLAME_TOPIC /* missing, not authorised, cannot be written */
+};
+
+/* Where a row that was read comes from: the outbox, or outbox.held, by what it waited for there. */
+enum held_as {
+    HELD_NOT,
+    HELD_KEY,   /* retrying or blocked: its turn, with its key's other rows behind it */
+    HELD_TOPIC, /* paused: its topic's */
+    HELD_TIME   /* scheduled: its own time */
+};
+
+/* What a row is put into outbox.held as. */
+enum hold_state {
+    HOLD_RETRYING, /* refused for itself; goes again after a pause */
+    HOLD_BLOCKED,  /* behind an earlier row of its key */
+    HOLD_PAUSED,   /* its topic takes nothing */
+    HOLD_SCHEDULED,
+    HOLD_DEAD      /* its attempts are used up */
 };
 
 #endif

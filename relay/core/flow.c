@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+#include "relay/core/hold.h"
 #include "relay/core/retry.h"
 
 static struct window_row *row_at(struct core *c, uint32_t slot)
@@ -10,12 +11,11 @@ static struct window_row *row_at(struct core *c, uint32_t slot)
     return &c->window.row[slot];
 }
 
-static void give_up(struct core *c, uint32_t slot)
+void flow_give_up(struct core *c, uint32_t slot)
 {
-    if (row_at(c, slot)->page < c->given_up_page)
+    if (row_at(c, slot)->page < c->given_up_page) /* NO_PAGE is the highest */
         c->given_up_page = row_at(c, slot)->page;
-    window_state(&c->window, slot, ROW_DONE);
-    row_list_push(&c->window, &c->done, slot);
+    hold_done(c, slot);
 }
 
 static void make_ready(struct core *c, uint32_t slot)
@@ -30,16 +30,37 @@ static void park(struct core *c, struct row_list *behind, uint32_t slot)
     row_list_insert(&c->window, behind, slot);
 }
 
-static void unpark_all(struct core *c, struct row_list *parked)
+void flow_unpark(struct core *c, struct row_list *parked)
 {
     for (uint32_t s = parked->head; s != NO_SLOT; s = row_at(c, s)->next)
         window_state(&c->window, s, ROW_READY);
     row_list_merge(&c->window, &c->ready, parked);
 }
 
-static struct key_wait *wait_of(struct core *c, const struct window_row *r)
+struct key_wait *flow_wait_of(struct core *c, const struct window_row *r)
 {
     return r->key != 0 ? keys_find(&c->keys, r->key) : NULL;
+}
+
+static bool key_waits(const struct key_wait *wait)
+{
+    return wait != NULL && (wait->n_suspects > 0 || wait->busy != NO_SLOT);
+}
+
+void flow_forget_idle_key(struct core *c, struct key_wait *wait)
+{
+    if (!key_waits(wait) && wait->parked.n == 0 && wait->behind.n == 0 && wait->n_back == 0)
+        keys_remove(&c->keys, wait);
+}
+
+bool flow_is_behind_its_key(const struct core *c, const struct window_row *r)
+{
+    for (uint32_t slot = 0; r->key != 0 && slot < c->window.cap; slot++) {
+        const struct window_row *o = &c->window.row[slot];
+        if (o->key == r->key && o->seq < r->seq && o->state != ROW_FREE && o->state < ROW_HOLD)
+            return true;
+    }
+    return false;
 }
 
 /* -- out ------------------------------------------------------------------------------------ */
@@ -62,37 +83,39 @@ static bool must_queue(struct core *c, const struct key_wait *wait, uint32_t slo
     return wait->parked.n > 0 && row_at(c, wait->parked.head)->seq < row_at(c, slot)->seq;
 }
 
-/* Decides for the first ready row. False: it was parked, ask again with the next one. */
-static bool route(struct core *c, uint32_t slot, enum lane *ret_lane)
+/* Decides for the first ready row. False: it waits elsewhere, ask again with the next one. */
+static bool route(struct core *c, uint64_t now_ms, uint32_t slot, enum lane *ret_lane)
 {
     struct window_row *r = row_at(c, slot);
     struct topic *t = &c->topics.topic[r->topic];
-    struct key_wait *wait = wait_of(c, r);
 
-    if (t->state == TOPIC_PAUSED ||
-        (t->state == TOPIC_NEW && t->pilot != NO_SLOT && t->pilot != slot)) {
+    if (hold_put_aside(c, now_ms, slot))
+        return false;
+    if (t->state == TOPIC_NEW && t->pilot != NO_SLOT && t->pilot != slot) {
         park(c, &t->parked, slot);
         return false;
     }
-    if (wait != NULL && must_queue(c, wait, slot)) {
+    struct key_wait *wait = flow_wait_of(c, r);
+    if (key_waits(wait) && must_queue(c, wait, slot)) {
         park(c, &wait->parked, slot);
         return false;
     }
     /* A pilot of a topic that has failed before goes alone, so that probing a broken topic never
      * stops the main lane for the others. */
-    bool alone = r->suspect || wait != NULL || (t->state == TOPIC_NEW && t->failures > 0);
+    bool alone = r->suspect || key_waits(wait) || (t->state == TOPIC_NEW && t->failures > 0);
     *ret_lane = alone ? LANE_SOLO : LANE_MAIN;
     return true;
 }
 
-static void send(struct core *c, uint32_t slot, enum lane lane)
+static void send(struct core *c, uint64_t now_ms, uint32_t slot, enum lane lane)
 {
     struct window_row *r = row_at(c, slot);
     struct topic *t = &c->topics.topic[r->topic];
-    struct key_wait *wait = wait_of(c, r);
+    struct key_wait *wait = flow_wait_of(c, r);
 
-    if (wait != NULL)
+    if (key_waits(wait))
         wait->busy = slot;
+    r->since_ms = now_ms;
     if (t->state == TOPIC_NEW)
         t->pilot = slot;
     r->lane = (uint8_t)lane;
@@ -112,7 +135,7 @@ static void unsend(struct core *c, uint32_t slot)
     c->lane[r->lane].n_sent--;
 }
 
-bool flow_next(struct core *c, uint32_t *ret_slot, enum lane *ret_lane)
+bool flow_next(struct core *c, uint64_t now_ms, uint32_t *ret_slot, enum lane *ret_lane)
 {
     enum lane lane = LANE_MAIN;
     uint32_t slot;
@@ -123,14 +146,15 @@ bool flow_next(struct core *c, uint32_t *ret_slot, enum lane *ret_lane)
         slot = row_list_pop(&c->window, &c->ready);
         if (slot == NO_SLOT)
             return false;
-        if (route(c, slot, &lane))
+        if (route(c, now_ms, slot, &lane))
             break;
+        c->put_aside = true;
     }
     if (c->lane[lane].full) {
         row_list_unpop(&c->window, &c->ready, slot);
         return false;
     }
-    send(c, slot, lane);
+    send(c, now_ms, slot, lane);
     *ret_slot = slot;
     *ret_lane = lane;
     return true;
@@ -162,16 +186,15 @@ void core_cold(struct core *c, uint32_t slot)
 
 /* -- home ----------------------------------------------------------------------------------- */
 
-/* A row of a waiting key is confirmed: the next one's turn, or nobody needs to wait any more. */
-static void key_resolved(struct core *c, uint32_t slot)
+void flow_key_resolved(struct core *c, uint32_t slot)
 {
-    const struct window_row *r = row_at(c, slot);
-    struct key_wait *wait = wait_of(c, r);
+    struct window_row *r = row_at(c, slot);
+    struct key_wait *wait = flow_wait_of(c, r);
 
     if (wait == NULL)
         return;
-    if (r->suspect)
-        wait->n_suspects--;
+    wait->n_suspects -= r->suspect;
+    r->suspect = false;
     if (wait->busy != slot)
         return; /* it was on its way before its key had to wait */
     wait->busy = NO_SLOT;
@@ -180,8 +203,15 @@ static void key_resolved(struct core *c, uint32_t slot)
             make_ready(c, row_list_pop(&c->window, &wait->parked));
         return;
     }
-    unpark_all(c, &wait->parked);
-    keys_remove(&c->keys, wait);
+    flow_unpark(c, &wait->parked);
+    flow_forget_idle_key(c, wait);
+}
+
+void flow_acked(struct core *c, uint64_t now_ms, uint32_t slot)
+{
+    row_at(c, slot)->since_ms = now_ms;
+    window_state(&c->window, slot, ROW_ACKED);
+    row_list_push(&c->window, &c->acked, slot);
 }
 
 static void confirmed(struct core *c, uint64_t now_ms, uint32_t slot, bool was_pilot)
@@ -193,13 +223,12 @@ static void confirmed(struct core *c, uint64_t now_ms, uint32_t slot, bool was_p
     c->progress_ms = now_ms;
     if (was_pilot) {
         c->topics.n_paused -= t->state == TOPIC_PAUSED; /* another row failed meanwhile */
+        c->topics.n_changes += t->failures > 0;
         t->failures = 0;
         t->state = TOPIC_OPEN;
     }
-    key_resolved(c, slot);
-    r->since_ms = now_ms;
-    window_state(&c->window, slot, ROW_ACKED);
-    row_list_push(&c->window, &c->acked, slot);
+    flow_key_resolved(c, slot);
+    flow_acked(c, now_ms, slot);
 }
 
 static void stop_lane(struct core *c, enum lane lane)
@@ -220,11 +249,14 @@ static void pause_topic(struct core *c, uint64_t now_ms, struct topic *t)
     t->due_ms = now_ms + retry_delay_ms(c->cfg.retry_base_ms, c->cfg.retry_max_ms, t->failures++,
                                         retry_random(&c->rng));
     c->topics.n_paused++;
+    c->topics.n_changes++;
+    hold_unpark_topic(c, (uint32_t)(t - c->topics.topic)); /* on their way to outbox.held */
 }
 
-/* From now on the row goes alone, and its key waits for it. */
-static void suspect(struct core *c, struct window_row *r)
+void flow_suspect(struct core *c, uint32_t slot)
 {
+    struct window_row *r = row_at(c, slot);
+
     if (r->suspect)
         return;
     r->suspect = true;
@@ -232,27 +264,16 @@ static void suspect(struct core *c, struct window_row *r)
         keys_add(&c->keys, r->key)->n_suspects++;
 }
 
-/* Refused for itself: it waits, and keeps its key to itself. */
-static void back_off(struct core *c, uint64_t now_ms, uint32_t slot)
+/* Refused for itself. */
+static void refused_alone(struct core *c, uint32_t slot)
 {
     struct window_row *r = row_at(c, slot);
-    struct key_wait *wait = wait_of(c, r);
+    uint64_t delay = retry_delay_ms(c->cfg.retry_base_ms, c->cfg.retry_max_ms, r->attempts,
+                                    retry_random(&c->rng));
 
-    if (wait != NULL)
-        wait->busy = slot;
-    r->since_ms = now_ms + retry_delay_ms(c->cfg.retry_base_ms, c->cfg.retry_max_ms, r->attempts,
-                                          retry_random(&c->rng));
     if (r->attempts < UINT16_MAX)
         r->attempts++;
-    window_state(&c->window, slot, ROW_BACKOFF);
-    c->backoff[c->n_backoff++] = slot;
-}
-
-void flow_schedule(struct core *c, uint32_t slot, uint64_t due_ms)
-{
-    row_at(c, slot)->since_ms = due_ms;
-    window_state(&c->window, slot, ROW_SCHEDULED);
-    c->backoff[c->n_backoff++] = slot;
+    hold_row(c, slot, r->attempts > c->cfg.retry_attempts ? HOLD_DEAD : HOLD_RETRYING, delay);
 }
 
 /* To be sent again, in its place; after the others of its lane have come home if that one stops. */
@@ -281,7 +302,7 @@ static void failed(struct core *c, uint64_t now_ms, uint32_t slot, enum blame bl
     switch (blame) {
     case BLAME_ROW:
         c->lane[r->lane].n_resets = 0; /* an answer about a row: the lane itself is well */
-        suspect(c, r);
+        flow_suspect(c, slot);
         break;
     case BLAME_TOPIC:
         pause_topic(c, now_ms, t);
@@ -290,9 +311,31 @@ static void failed(struct core *c, uint64_t now_ms, uint32_t slot, enum blame bl
         break;
     }
     if (blame == BLAME_ROW && r->lane == LANE_SOLO)
-        back_off(c, now_ms, slot);
+        refused_alone(c, slot);
     else
         come_back(c, slot);
+}
+
+/* Its pilot is home, or a partition is no longer cold. */
+static void unpark_topic(struct core *c, struct topic *t)
+{
+    if (t->state == TOPIC_OPEN || (t->state == TOPIC_NEW && t->pilot == NO_SLOT))
+        flow_unpark(c, &t->parked);
+}
+
+void core_refused(struct core *c, uint64_t now_ms, uint32_t slot)
+{
+    struct window_row *r = row_at(c, slot);
+
+    if (c->phase != CORE_LEAD || flow_is_behind_its_key(c, r)) { /* those before it come home first */
+        core_report(c, now_ms, slot, OUTCOME_NOT_PERSISTED, BLAME_ROW);
+        return;
+    }
+    assert(r->state == ROW_SENT);
+    unsend(c, slot);
+    flow_suspect(c, slot);
+    refused_alone(c, slot);
+    unpark_topic(c, &c->topics.topic[r->topic]);
 }
 
 void core_report(struct core *c, uint64_t now_ms, uint32_t slot, enum outcome out, enum blame blame)
@@ -303,17 +346,17 @@ void core_report(struct core *c, uint64_t now_ms, uint32_t slot, enum outcome ou
     assert(r->state == ROW_SENT);
     unsend(c, slot);
     c->lane[r->lane].full = false;
-    if (out == OUTCOME_MAYBE)
+    if (out == OUTCOME_MAYBE) {
         r->maybe = true;
+        c->n_maybe++;
+    }
     if (out == OUTCOME_PERSISTED)
         confirmed(c, now_ms, slot, was_pilot);
     else if (c->phase == CORE_LEAD)
         failed(c, now_ms, slot, blame, was_pilot);
     else
-        give_up(c, slot);
-    struct topic *t = &c->topics.topic[c->window.row[slot].topic];
-    if (t->state == TOPIC_OPEN || (t->state == TOPIC_NEW && t->pilot == NO_SLOT))
-        unpark_all(c, &t->parked); /* its pilot is home, or a partition is no longer cold */
+        flow_give_up(c, slot);
+    unpark_topic(c, &c->topics.topic[r->topic]);
 }
 
 void flow_lane_whole(struct core *c, enum lane lane)
@@ -323,29 +366,19 @@ void flow_lane_whole(struct core *c, enum lane lane)
     assert(c->lane[lane].n_sent == 0);
     assert(c->phase == CORE_LEAD || back->n == 0); /* else it was given up as it came */
     row_list_sort(&c->window, back);
-    unpark_all(c, back);
+    flow_unpark(c, back);
 }
 
 /* -- time ----------------------------------------------------------------------------------- */
 
 void flow_wake(struct core *c, uint64_t now_ms)
 {
-    for (uint32_t i = 0; i < c->n_backoff;) {
-        uint32_t slot = c->backoff[i];
-        if (row_at(c, slot)->since_ms > now_ms) {
-            i++;
-            continue;
-        }
-        c->backoff[i] = c->backoff[--c->n_backoff];
-        make_ready(c, slot);
-    }
     for (uint32_t i = 0; c->topics.n_paused > 0 && i < c->topics.n; i++) {
         struct topic *t = &c->topics.topic[i];
         if (t->state != TOPIC_PAUSED || t->due_ms > now_ms)
             continue;
         t->state = TOPIC_NEW; /* the first of its rows probes */
         c->topics.n_paused--;
-        unpark_all(c, &t->parked);
     }
 }
 
@@ -353,28 +386,52 @@ uint64_t flow_deadline(const struct core *c)
 {
     uint64_t due = UINT64_MAX;
 
-    for (uint32_t i = 0; i < c->n_backoff; i++)
-        if (c->window.row[c->backoff[i]].since_ms < due)
-            due = c->window.row[c->backoff[i]].since_ms;
     for (uint32_t i = 0; c->topics.n_paused > 0 && i < c->topics.n; i++)
         if (c->topics.topic[i].state == TOPIC_PAUSED && c->topics.topic[i].due_ms < due)
             due = c->topics.topic[i].due_ms;
     return due;
 }
 
+bool flow_stalled(struct core *c, uint64_t now_ms, uint64_t sent_before_ms, bool only_look)
+{
+    bool any = false;
+
+    for (uint32_t slot = 0; slot < c->window.cap; slot++) {
+        const struct window_row *r = row_at(c, slot);
+        if (r->state != ROW_SENT || r->since_ms > sent_before_ms)
+            continue;
+        any = true;
+        if (only_look)
+            break;
+        stop_lane(c, (enum lane)r->lane);
+        pause_topic(c, now_ms, &c->topics.topic[r->topic]);
+    }
+    return any;
+}
+
+/* -- giving up ------------------------------------------------------------------------------ */
+
+static bool is_unsent(enum row_state s)
+{
+    return s == ROW_READY || s == ROW_PARKED || s == ROW_RETURNED || s == ROW_HOLD;
+}
+
 void flow_give_up_unsent(struct core *c)
 {
-    c->ready = ROW_LIST_EMPTY;
-    c->n_backoff = 0;
+    c->ready = c->hold = ROW_LIST_EMPTY;
+    c->n_behind = 0;
+    c->behind_bytes = 0;
     for (uint32_t i = 0; i < c->topics.n; i++)
-        c->topics.topic[i].parked = ROW_LIST_EMPTY;
+        c->topics.topic[i].parked = c->topics.topic[i].behind = ROW_LIST_EMPTY;
     keys_clear(&c->keys);
     for (int l = 0; l < N_LANES; l++)
         c->lane[l].returned = ROW_LIST_EMPTY;
     for (uint32_t slot = 0; slot < c->window.cap; slot++) {
-        enum row_state s = (enum row_state)row_at(c, slot)->state;
-        if (s == ROW_READY || s == ROW_PARKED || s == ROW_BACKOFF ||
-            s == ROW_SCHEDULED || s == ROW_RETURNED)
-            give_up(c, slot);
+        struct window_row *r = row_at(c, slot);
+        if (!is_unsent((enum row_state)r->state))
+            continue;
+        if (r->state == ROW_HOLD && r->hold == HOLD_PAUSED)
+            c->topics.topic[r->topic].n_holding--;
+        flow_give_up(c, slot);
     }
 }

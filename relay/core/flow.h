@@ -1,6 +1,6 @@
 /* flow.h - the way of one row through the core: where it goes next, and what a report makes of it.
  *
- * Used by core.c only. Pure.
+ * Used by core.c and hold.c only. Pure.
  */
 #ifndef RELAY_CORE_FLOW_H
 #define RELAY_CORE_FLOW_H
@@ -9,16 +9,34 @@
 
 /* The next ready row that can be produced now, and its lane; rows that must wait are parked on the
  * way. False when there is none. The row is SENT when true is returned. */
-bool flow_next(struct core *c, uint32_t *ret_slot, enum lane *ret_lane);
-/* The row waits until its time has come. */
-void flow_schedule(struct core *c, uint32_t slot, uint64_t due_ms);
-/* Rows whose backoff, and topics whose pause, is over become ready again. */
+bool flow_next(struct core *c, uint64_t now_ms, uint32_t *ret_slot, enum lane *ret_lane);
+/* Topics whose pause is over may be probed. */
 void flow_wake(struct core *c, uint64_t now_ms);
 /* The earliest such time; UINT64_MAX: none. */
 uint64_t flow_deadline(const struct core *c);
 /* The lane is whole again: what came back from it is ready. */
 void flow_lane_whole(struct core *c, enum lane lane);
+/* Rows that are out since before then have their topics paused, and their lanes stopped. False: there
+ * are none, and nothing was done. `only_look`: nothing is done in any case. */
+bool flow_stalled(struct core *c, uint64_t now_ms, uint64_t sent_before_ms, bool only_look);
 /* Every row that is not out with the sink and not confirmed is given up: it will be read again. */
 void flow_give_up_unsent(struct core *c);
+/* One row is: it will be read again, from the outbox or from outbox.held. */
+void flow_give_up(struct core *c, uint32_t slot);
+
+/* The row is in the log: it waits for its mark. */
+void flow_acked(struct core *c, uint64_t now_ms, uint32_t slot);
+
+/* For hold.c. */
+struct key_wait *flow_wait_of(struct core *c, const struct window_row *r);
+void flow_unpark(struct core *c, struct row_list *parked);
+/* Is an earlier row of the key with Kafka, or not there yet? */
+bool flow_is_behind_its_key(const struct core *c, const struct window_row *r);
+/* A key with nothing unresolved and nobody waiting is forgotten. */
+void flow_forget_idle_key(struct core *c, struct key_wait *wait);
+/* From now on the row goes alone, and its key waits for it. */
+void flow_suspect(struct core *c, uint32_t slot);
+/* The row is confirmed, or dead where others may pass: the next one's turn, or nobody's. */
+void flow_key_resolved(struct core *c, uint32_t slot);
 
 #endif

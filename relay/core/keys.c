@@ -49,7 +49,9 @@ struct key_wait *keys_add(struct keys *k, uint64_t key)
         i = (i + 1) & (k->cap - 1);
     if (k->place[i].key == 0) {
         assert(k->n < k->cap / 2);
-        k->place[i] = (struct key_wait){ .key = key, .busy = NO_SLOT, .parked = ROW_LIST_EMPTY };
+        k->place[i] = (struct key_wait){
+            .key = key, .busy = NO_SLOT, .parked = ROW_LIST_EMPTY, .behind = ROW_LIST_EMPTY
+        };
         k->n++;
     }
     return &k->place[i];
@@ -59,7 +61,7 @@ void keys_remove(struct keys *k, struct key_wait *w)
 {
     uint32_t hole = (uint32_t)(w - k->place);
 
-    assert(w->parked.n == 0);
+    assert(w->parked.n == 0 && w->behind.n == 0);
     k->n--;
     for (uint32_t i = (hole + 1) & (k->cap - 1); k->place[i].key != 0; i = (i + 1) & (k->cap - 1)) {
         uint32_t want = home(k, k->place[i].key);

@@ -1,4 +1,5 @@
-/* keys.h - the keys that have an unresolved row after a refusal, and who waits behind it.
+/* keys.h - the keys that have an unresolved row after a refusal, or rows back from outbox.held, and
+ * who waits behind these.
  *
  * A key is here only while something of it went wrong; in good times the table is empty and a row
  * costs one comparison. Keys are 64-bit hashes of topic and key: two keys with one hash wait for each
@@ -15,7 +16,10 @@ struct key_wait {
     uint64_t key;           /* 0: empty place */
     uint32_t busy;          /* the row of this key that was sent and is not confirmed; NO_SLOT: none */
     uint32_t n_suspects;    /* rows of this key that still have to go alone */
+    uint32_t n_back;        /* rows of this key in the window that came from outbox.held */
+    bool resuming;          /* these may be sent, and new ones wait here for what comes of it */
     struct row_list parked; /* later rows, in order */
+    struct row_list behind; /* new rows, to go when none of the key is left in outbox.held */
 };
 
 struct keys {

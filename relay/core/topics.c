@@ -61,7 +61,8 @@ uint32_t topics_intern(struct topics *t, const char *name)
     if (copy == NULL)
         return UINT32_MAX;
     t->topic[t->n] = (struct topic){
-        .name = copy, .pilot = NO_SLOT, .state = TOPIC_NEW, .parked = ROW_LIST_EMPTY
+        .name = copy, .pilot = NO_SLOT, .state = TOPIC_NEW, .parked = ROW_LIST_EMPTY,
+        .behind = ROW_LIST_EMPTY
     };
     *place = ++t->n;
     return t->n - 1;

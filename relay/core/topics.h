@@ -2,7 +2,10 @@
  *
  *   NEW      nothing known: one row, the pilot, goes first; the others park behind it
  *   OPEN     rows flow; those for a partition that has not confirmed one yet park until it has
- *   PAUSED   the topic refused; when due, one row probes it
+ *   PAUSED   the topic refused, or did not move; when due, one row probes it
+ *
+ * Rows of a topic that has failed are put into outbox.held as paused, and what comes after them too,
+ * until the topic has opened and none is left there.
  *
  * A pilot makes the topic's first failure exact (nothing of the topic is behind it in Kafka's
  * queues), and it is the probe as well: no metadata request is ever waited for.
@@ -23,14 +26,21 @@ struct topic {
     uint32_t failures; /* in a row; sets the backoff */
     uint32_t pilot;    /* the slot that finds out; NO_SLOT: none is out */
     enum topic_state state;
+    bool held; /* has rows in outbox.held, or on the way there, or back in the window */
+    bool more; /* some of them are not in the window */
+    bool returning; /* those that were asked for back may be sent */
+    uint32_t n_holding; /* on the way there */
+    uint32_t n_back;    /* back in the window */
     struct row_list parked;
+    struct row_list behind; /* new rows, to go when none is left in outbox.held */
 };
 
 struct topics {
     struct topic *topic;
     uint32_t *place; /* hash table of numbers + 1; 0: empty */
     uint32_t n, cap, n_places;
-    uint32_t n_paused;
+    uint32_t n_paused, n_held;
+    uint32_t n_changes; /* of any state; for whoever wants to tell */
 };
 
 void topics_init(struct topics *t);

@@ -48,26 +48,28 @@ uint64_t window_page_begin(struct window *w)
     return page;
 }
 
-uint32_t window_admit(struct window *w, uint32_t topic, uint64_t key, uint32_t bytes)
+uint32_t window_admit(struct window *w, uint32_t topic, uint64_t key, uint32_t bytes, bool paged)
 {
     uint32_t slot = w->free_head;
 
     if (slot == NO_SLOT)
         return NO_SLOT;
-    assert(w->next_page > 0);
+    assert(!paged || w->next_page > 0);
     w->free_head = w->row[slot].next;
     w->row[slot] = (struct window_row){
         .seq = w->next_seq++,
         .key = key,
-        .page = w->next_page - 1,
+        .page = paged ? w->next_page - 1 : NO_PAGE,
         .topic = topic,
         .bytes = bytes,
         .next = NO_SLOT,
         .state = ROW_READY,
     };
-    w->page_open[w->row[slot].page % w->page_cap]++;
-    if (w->oldest_page > w->row[slot].page)
-        w->oldest_page = w->row[slot].page; /* it had been passed while it was empty */
+    if (paged) {
+        w->page_open[w->row[slot].page % w->page_cap]++;
+        if (w->oldest_page > w->row[slot].page)
+            w->oldest_page = w->row[slot].page; /* it had been passed while it was empty */
+    }
     w->n++;
     w->bytes += bytes;
     w->n_state[ROW_READY]++;
@@ -79,7 +81,8 @@ void window_release(struct window *w, uint32_t slot)
     struct window_row *r = &w->row[slot];
 
     assert(r->state != ROW_FREE);
-    w->page_open[r->page % w->page_cap]--;
+    if (r->page != NO_PAGE)
+        w->page_open[r->page % w->page_cap]--;
     w->n--;
     w->bytes -= r->bytes;
     w->n_state[r->state]--;

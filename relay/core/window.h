@@ -1,8 +1,9 @@
 /* window.h - the rows that are in the relay's hands, and the pages they came from.
  *
- * A row takes a slot when it is read and gives it back when its mark is written (or when the relay
- * gives the row up, unsent, to be read again). A slot is in exactly one list or, while Kafka or
- * PostgreSQL has the word, in none. The bytes of a row are the driver's; the window counts them.
+ * A row takes a slot when it is read and gives it back when its mark is written or it is in
+ * outbox.held (or when the relay gives the row up, unsent, to be read again). A slot is in exactly one
+ * list or, while Kafka or PostgreSQL has the word, in none. The bytes of a row are the driver's; the
+ * window counts them. Rows that come from outbox.held belong to no page: the cursor has passed them.
  * Pure: no I/O, no clock.
  */
 #ifndef RELAY_CORE_WINDOW_H
@@ -12,6 +13,7 @@
 #include <stdint.h>
 
 #define NO_SLOT UINT32_MAX
+#define NO_PAGE UINT64_MAX
 
 enum row_state {
     ROW_FREE,
@@ -19,8 +21,8 @@ enum row_state {
     ROW_SENT,     /* handed to the sink; no report yet */
     ROW_RETURNED, /* came back unsent; waits until its lane has come back whole */
     ROW_PARKED,   /* behind its key or its topic */
-    ROW_BACKOFF,  /* refused for itself; waits for its next attempt */
-    ROW_SCHEDULED, /* not to be sent yet, by its own wish; holds nobody back */
+    ROW_HOLD,     /* to be put into outbox.held */
+    ROW_HOLDING,  /* that is under way */
     ROW_ACKED,    /* confirmed by the broker, mark not yet asked for */
     ROW_MARKING,  /* the mark is under way */
     ROW_DONE      /* nothing more to do; the driver may free its bytes */
@@ -29,14 +31,17 @@ enum row_state {
 struct window_row {
     uint64_t seq;      /* order of reading; what order means everywhere in the core */
     uint64_t key;      /* hash of topic and key; 0: no key */
-    uint64_t since_ms; /* when it entered ACKED; when it is due in BACKOFF and SCHEDULED */
-    uint64_t page;
+    uint64_t since_ms; /* when it entered SENT or ACKED */
+    uint64_t page;     /* NO_PAGE: it came from outbox.held */
     uint32_t topic;
     uint32_t bytes;
     uint32_t next; /* in its list */
-    uint16_t attempts;
+    uint32_t delay_ms; /* HOLD and HOLDING as retrying: before its next attempt */
+    uint16_t attempts; /* that were refused for itself */
     uint8_t state;  /* enum row_state */
     uint8_t lane;   /* enum lane, while SENT */
+    uint8_t from;   /* enum held_as */
+    uint8_t hold;   /* enum hold_state, in HOLD and HOLDING */
     bool suspect;   /* was in a refused batch: goes alone from now on */
     bool maybe;     /* an earlier send may have reached the log */
 };
@@ -66,8 +71,9 @@ uint64_t window_page_begin(struct window *w);
 /* The oldest page with an unresolved row, or the one that comes next when there is none. */
 uint64_t window_page_oldest(struct window *w);
 
-/* Takes a free slot for a row of the newest page; NO_SLOT when full. The row is in no list. */
-uint32_t window_admit(struct window *w, uint32_t topic, uint64_t key, uint32_t bytes);
+/* Takes a free slot for a row of the newest page (or of none); NO_SLOT when full. The row is in no
+ * list. */
+uint32_t window_admit(struct window *w, uint32_t topic, uint64_t key, uint32_t bytes, bool paged);
 void window_release(struct window *w, uint32_t slot);
 void window_state(struct window *w, uint32_t slot, enum row_state state);
 

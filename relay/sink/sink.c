@@ -300,6 +300,18 @@ void sink_poll(struct sink *s)
     ask_limits(s);
 }
 
+bool sink_reachable(const struct sink *s, int timeout_ms)
+{
+    const struct rd_kafka_metadata *about = NULL;
+
+    if (s->lane[LANE_MAIN].rk == NULL ||
+        rd_kafka_metadata(s->lane[LANE_MAIN].rk, 0, NULL, &about, timeout_ms) !=
+            RD_KAFKA_RESP_ERR_NO_ERROR)
+        return false;
+    rd_kafka_metadata_destroy(about);
+    return true;
+}
+
 /* -- out ------------------------------------------------------------------------------------ */
 
 static rd_kafka_headers_t *make_headers(const struct sink_record *rec)

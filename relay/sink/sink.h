@@ -68,6 +68,8 @@ void sink_free(struct sink *s);
 int sink_fd(const struct sink *s);
 /* Serves what waits: reports, errors, log lines. */
 void sink_poll(struct sink *s);
+/* Does any broker answer a question about nothing in particular? Waits for it. */
+bool sink_reachable(const struct sink *s, int timeout_ms);
 /* A record larger than its topic takes, as far as that is known (limits.h), is refused here: no batch
  * fails for it, and nothing else of the lane is touched. Not so with compression, when only the broker
  * can tell. */

@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "relay/core/fate.h"
 #include "relay/row.h"
 
 struct source;
@@ -38,8 +39,6 @@ struct source_mark {
     int16_t bucket;
     bool held; /* it is in outbox.held, and leaves it with the mark */
 };
-
-enum hold_state { HOLD_RETRYING, HOLD_BLOCKED, HOLD_PAUSED, HOLD_SCHEDULED, HOLD_DEAD };
 
 struct source_hold {
     const struct row *row;

@@ -55,18 +55,22 @@ static inline void walk_lists(struct core_walk *k)
 
     walk_list(k, &c->ready, ROW_READY, true, "ready list");
     walk_list(k, &c->acked, ROW_ACKED, false, "acked list");
+    walk_list(k, &c->hold, ROW_HOLD, false, "hold list");
     walk_list(k, &c->done, ROW_DONE, false, "done list");
     for (int l = 0; l < N_LANES; l++)
         walk_list(k, &c->lane[l].returned, ROW_RETURNED, false, "returned list");
-    for (uint32_t i = 0; i < c->topics.n; i++)
+    for (uint32_t i = 0; i < c->topics.n; i++) {
         walk_list(k, &c->topics.topic[i].parked, ROW_PARKED, true, "list parked behind a topic");
-    for (uint32_t i = 0; c->keys.n > 0 && i < c->keys.cap; i++)
-        if (c->keys.place[i].key != 0)
-            walk_list(k, &c->keys.place[i].parked, ROW_PARKED, true, "list parked behind a key");
-    for (uint32_t i = 0; i < c->n_backoff && k->broken == NULL; i++)
-        walk_slot(k, c->backoff[i],
-                  c->window.row[c->backoff[i]].state == ROW_SCHEDULED ? ROW_SCHEDULED : ROW_BACKOFF,
-                  "slots in backoff");
+        walk_list(k, &c->topics.topic[i].behind, ROW_PARKED, true, "list behind a held topic");
+    }
+    for (uint32_t i = 0; c->keys.n > 0 && i < c->keys.cap; i++) {
+        if (c->keys.place[i].key == 0)
+            continue;
+        walk_list(k, &c->keys.place[i].parked, ROW_PARKED, true, "list parked behind a key");
+        walk_list(k, &c->keys.place[i].behind, ROW_PARKED, true, "list behind a held key");
+    }
+    for (uint32_t i = 0; i < c->n_holding && k->broken == NULL; i++)
+        walk_slot(k, c->holding[i], ROW_HOLDING, "slots being held");
     for (uint32_t i = 0; i < c->n_marking && k->broken == NULL; i++)
         walk_slot(k, c->marking[i], ROW_MARKING, "slots being marked");
     for (uint32_t s = c->window.free_head; s != NO_SLOT && k->broken == NULL;
@@ -92,6 +96,8 @@ static inline const char *window_broken(struct core_walk *k)
         if (r->state == ROW_FREE)
             continue;
         bytes += r->bytes;
+        if (r->page == NO_PAGE)
+            continue;
         open[r->page % w->page_cap]++;
         if (r->page < w->oldest_page || r->page >= w->next_page)
             return "the page of a row is not between the oldest and the next";
@@ -118,43 +124,93 @@ static inline bool row_is_out(const struct core *c, uint32_t topic)
     return false;
 }
 
-/* A topic parks rows only while something will let them go: a pilot, a time, or (behind a partition
- * that has not confirmed anything yet) the report of another row. */
+/* How many rows of a topic are on their way to outbox.held as paused, and back from there. */
+static inline bool topic_counts_hold(const struct core *c, uint32_t topic)
+{
+    uint32_t n_holding = 0, n_back = 0;
+
+    for (uint32_t s = 0; s < c->window.cap; s++) {
+        const struct window_row *r = &c->window.row[s];
+        if (r->state == ROW_FREE || r->topic != topic)
+            continue;
+        n_holding += (r->state == ROW_HOLD || r->state == ROW_HOLDING) && r->hold == HOLD_PAUSED;
+        n_back += r->from == HELD_TOPIC && r->state != ROW_DONE;
+    }
+    return n_holding == c->topics.topic[topic].n_holding && n_back == c->topics.topic[topic].n_back;
+}
+
+/* Rows behind a topic or a key are there while others of it are on their way back. */
+static inline const char *behind_broken(const struct core *c)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < c->topics.n; i++) {
+        const struct topic *t = &c->topics.topic[i];
+        n += t->behind.n;
+        if (t->behind.n > 0 && (!t->held || t->state != TOPIC_OPEN))
+            return "rows behind a topic that is not held, or not open";
+    }
+    for (uint32_t i = 0; c->keys.n > 0 && i < c->keys.cap; i++) {
+        const struct key_wait *w = &c->keys.place[i];
+        if (w->key == 0)
+            continue;
+        n += w->behind.n;
+        if (w->behind.n > 0 && (!w->resuming || w->n_back == 0))
+            return "rows behind a key of which none comes back";
+    }
+    return n == c->n_behind ? NULL : "n_behind";
+}
+
+/* A topic parks rows only while something will let them go: a pilot, or (behind a partition that has
+ * not confirmed anything yet) the report of another row. */
 static inline const char *topics_broken(const struct core *c)
 {
-    uint32_t n_paused = 0;
+    uint32_t n_paused = 0, n_held = 0;
 
     for (uint32_t i = 0; i < c->topics.n; i++) {
         const struct topic *t = &c->topics.topic[i];
         n_paused += t->state == TOPIC_PAUSED;
+        n_held += t->held;
+        if (!topic_counts_hold(c, i))
+            return "n_holding or n_back of a topic";
+        if (t->state == TOPIC_PAUSED && t->parked.n > 0)
+            return "rows parked behind a paused topic";
         if (t->pilot != NO_SLOT && (c->window.row[t->pilot].state != ROW_SENT ||
                                     c->window.row[t->pilot].topic != i))
             return "pilot that is not out";
-        if (t->parked.n > 0 && t->state != TOPIC_PAUSED &&
-            (t->state == TOPIC_NEW ? t->pilot == NO_SLOT : !row_is_out(c, i)))
+        if (t->parked.n > 0 && (t->state == TOPIC_NEW ? t->pilot == NO_SLOT : !row_is_out(c, i)))
             return "rows parked behind a topic that waits for nothing";
     }
+    if (n_held != c->topics.n_held)
+        return "n_held";
     return n_paused == c->topics.n_paused ? NULL : "n_paused";
 }
 
 static inline const char *key_broken(const struct core *c, const struct key_wait *wait)
 {
-    uint32_t n_suspects = 0, n_moving = 0;
+    uint32_t n_suspects = 0, n_moving = 0, n_back = 0;
 
     for (uint32_t s = 0; s < c->window.cap; s++) {
         const struct window_row *r = &c->window.row[s];
-        if (r->state == ROW_FREE || r->state >= ROW_ACKED || r->key != wait->key)
+        if (r->state == ROW_FREE || r->key != wait->key)
+            continue;
+        n_back += r->from == HELD_KEY && r->state != ROW_DONE;
+        if (r->state >= ROW_ACKED)
             continue;
         n_suspects += r->suspect;
-        n_moving += r->state != ROW_SCHEDULED;
+        n_moving++;
     }
-    if (n_suspects != wait->n_suspects || n_suspects == 0)
+    if (n_suspects != wait->n_suspects)
         return "n_suspects";
+    if (n_back != wait->n_back)
+        return "n_back of a key";
+    if (n_suspects == 0 && wait->busy == NO_SLOT && n_back == 0)
+        return "a key that waits for nothing";
     if (wait->busy != NO_SLOT && (c->window.row[wait->busy].key != wait->key ||
                                   c->window.row[wait->busy].state == ROW_FREE ||
                                   c->window.row[wait->busy].state >= ROW_ACKED))
         return "busy row of a key";
-    if (n_moving == wait->parked.n)
+    if (wait->parked.n > 0 && n_moving == wait->parked.n)
         return "rows parked behind a key of which none moves";
     return NULL;
 }
@@ -195,14 +251,16 @@ static inline const char *core_broken(const struct core *c)
         broken = topics_broken(c);
     if (broken == NULL)
         broken = keys_broken(c);
+    if (broken == NULL)
+        broken = behind_broken(c);
     return broken;
 }
 
 /* The same for a row that the core has just asked to produce: every earlier row of its key is
- * confirmed or, for the main lane, before it in that lane. Rows that were scheduled, as `unordered`
- * says by slot, are in no order with the others. */
+ * confirmed or, for the main lane, before it in that lane. `order` says by slot how the rows were
+ * written; those that were scheduled, as `unordered` says, are in no order with the others. */
 static inline const char *produce_broken(const struct core *c, uint32_t slot, enum lane lane,
-                                         const bool *unordered)
+                                         const uint32_t *order, const bool *unordered)
 {
     const struct window_row *r = &c->window.row[slot];
 
@@ -217,7 +275,7 @@ static inline const char *produce_broken(const struct core *c, uint32_t slot, en
             other->state == ROW_FREE || other->state >= ROW_ACKED || unordered[s] ||
             unordered[slot])
             continue;
-        if (other->seq > r->seq ? other->state == ROW_SENT
+        if (order[s] > order[slot] ? other->state == ROW_SENT
                                 : other->state != ROW_SENT || other->lane != LANE_MAIN ||
                                       lane != LANE_MAIN)
             return "produce: past an unresolved row of the same key";

@@ -3,7 +3,8 @@
  *
  * The model is as hostile as the real parts are documented to be, and no more:
  *   table    rows become visible in the order in which they are read; a read starts at the reader's
- *            position and leaves out what is marked; a loaded cursor is the position of the reader.
+ *            position and leaves out what is marked or held; a loaded cursor is the position of the
+ *            reader. outbox.held is a state per row; what is written there carries the epoch.
  *   database one request of each kind under way per relay; a request takes effect at some time and
  *            is answered at some later time; a lost link loses the answer, and the effect or not.
  *   Kafka    per lane and partition a FIFO of batches. In the main lane nothing is written behind a
@@ -39,6 +40,9 @@ enum {
     MAX_PAGES = MAX_CAP + 2
 };
 
+/* What outbox.held says of a row. */
+enum db_held { DB_NOT, DB_RETRYING, DB_BLOCKED, DB_PAUSED, DB_SCHEDULED, DB_DEAD, DB_DISCARDED };
+
 #define FOR_EVER UINT64_MAX
 
 struct sim_row {
@@ -46,11 +50,12 @@ struct sim_row {
     uint64_t poison_until_ms; /* refused until then */
     uint64_t due_ms;          /* not to be sent before; 0: at once */
     uint32_t bytes;
+    uint64_t next_ms;         /* in held: when it is due; FOR_EVER: it is not */
+    uint32_t attempts;
+    enum db_held held;
     uint8_t topic, key, queue;
-    uint8_t nth; /* of the rows of its topic and key that are sent at once */
-    bool logged, marked;
-    bool stuck;     /* poison for ever, or behind such a row */
-    bool may_stick; /* or perhaps behind one, through its hash or its time */
+    bool logged, marked, maybe;
+    bool passed; /* later rows of its key are out, because it was dead or discarded */
 };
 
 enum entry_state { ENTRY_QUEUED, ENTRY_FLYING, ENTRY_WRITTEN, ENTRY_JUDGED };
@@ -78,8 +83,15 @@ struct request {
     uint64_t epoch;
     uint32_t n, cursor; /* cursor: to be saved, or loaded, or after the page */
     uint64_t bytes, page;
+    uint32_t topic;
+    uint64_t next_due_ms;
     bool open, effected, good;
-    uint32_t rows[MAX_CAP];
+    bool arrived; /* READ: the source has it, and its cursor is behind the page */
+    bool fenced; /* the epoch had moved */
+    uint32_t rows[MAX_CAP], slots[MAX_CAP];
+    struct window_row as[MAX_CAP]; /* MARK and HOLD: what the core said of the row */
+    bool freed[MAX_CAP];
+    bool held_key[MAX_TOPICS][MAX_KEYS], held_topic[MAX_TOPICS]; /* ACQUIRE */
 };
 
 struct page_cursor {
@@ -116,6 +128,8 @@ enum fault {
     FAULT_KILL,
     FAULT_FREEZE,
     FAULT_STOP,
+    FAULT_STALL,
+    FAULT_PERSON,
     N_FAULTS
 };
 
@@ -123,23 +137,27 @@ enum count {
     N_HISTORIES, N_STEPS, N_READS, N_PRODUCED, N_LOGGED, N_DUPLICATES, N_MARKED, N_CHAOS_MARKED,
     N_REFUSED, N_MAYBE, N_TOPIC_FAILED, N_COLD, N_FULL, N_RESETS, N_RESETS_FAILED, N_LINKS_LOST,
     N_LEASES_LOST, N_MARKS_FAILED, N_KILLED, N_FROZEN, N_GHOSTS, N_STOPPED, N_UNCLEAN,
-    N_ONCE_CLEAN, N_STUCK_ROWS, N_COUNTS
+    N_ONCE_CLEAN, N_HELD_RETRYING, N_HELD_BLOCKED, N_HELD_PAUSED, N_HELD_SCHEDULED, N_HELD_DEAD,
+    N_FREED, N_CAME_BACK, N_STALLED, N_FENCED, N_PERSON, N_COUNTS
 };
 
 static const char *const count_names[N_COUNTS] = {
     "histories", "steps", "reads", "produced", "logged", "duplicates", "marked",
     "of them before the calm", "refused", "maybe", "topic failed", "partition cold", "queue full",
     "resets", "failed resets", "links lost", "leases lost", "failed marks", "kills", "freezes",
-    "ghosts", "stops", "unclean ends", "clean once", "stuck rows"
+    "ghosts", "stops", "unclean ends", "clean once", "held retrying", "held blocked",
+    "held paused", "held scheduled", "held dead", "keys freed", "rows back from held", "stalls",
+    "holds fenced", "retried or discarded by a person"
 };
 
 struct world {
     uint64_t seed, rng, now, end_ms; /* end_ms: liveness must be there by then */
     struct core_config cfg;
     struct sim_row row[MAX_ROWS];
+    uint32_t waiting_for; /* a row that is not settled */
     uint32_t n_rows, n_visible, n_topics, n_keys, n_relays;
-    uint32_t n_appeared[MAX_TOPICS][MAX_KEYS];
     uint64_t missing_until_ms[MAX_TOPICS], silent_until_ms;
+    uint64_t stalled_until_ms[N_QUEUES];
     struct {
         uint64_t owner, epoch, expires_ms;
         uint32_t cursor;
@@ -150,6 +168,7 @@ struct world {
     uint64_t next_incarnation, next_stream;
     uint32_t percent_bad; /* how often a statement or a batch goes wrong */
     bool may_happen[N_FAULTS];
+    bool collide; /* keys of two topics have one hash */
     bool narrow; /* one topic that comes and goes, many rows refused for a time, nothing else */
     bool calm, trace;
     uint64_t *count;
@@ -208,8 +227,10 @@ static void print_line(const struct world *w, const struct relay *r, const char 
 static const char *const lane_names[N_LANES] = { "main", "solo" };
 static const char *const outcome_names[] = { "persisted", "not persisted", "maybe" };
 static const char *const blame_names[] = { "", ", row", ", topic" };
-static const char *const request_names[] = { "read", "produce", "mark", "release", "reset",
-                                             "acquire", "renew", "resign" };
+static const char *const request_names[] = { "read", "read due", "read topic", "produce", "mark",
+                                             "hold", "release", "reset", "ask kafka", "acquire",
+                                             "renew", "resign", "sweep" };
+static const char *const hold_names[] = { "retrying", "blocked", "paused", "scheduled", "dead" };
 
 /* -- the log -------------------------------------------------------------------------------- */
 
@@ -226,10 +247,18 @@ static void append(struct world *w, uint32_t row)
         oops(w, "row %u is in the log before its time", row);
     if (r->key == 0 || r->due_ms > 0)
         return;
-    if (w->n_appeared[r->topic][r->key] != r->nth)
-        oops(w, "row %u, number %u of its key, is in the log before number %u", row, r->nth,
-             w->n_appeared[r->topic][r->key]);
-    w->n_appeared[r->topic][r->key]++;
+    for (uint32_t i = 0; i < w->n_rows; i++) {
+        struct sim_row *o = &w->row[i];
+        if (o->topic != r->topic || o->key != r->key || o->due_ms > 0)
+            continue;
+        if (i > row && o->logged && !r->passed)
+            oops(w, "row %u is in the log after row %u of its key", row, i);
+        if (i >= row || o->logged)
+            continue;
+        if (o->held != DB_DISCARDED && !(o->held == DB_DEAD && w->cfg.skip_poison) && !o->passed)
+            oops(w, "row %u is in the log before row %u of its key, held as %d", row, i, (int)o->held);
+        o->passed = true;
+    }
 }
 
 static bool refused(const struct world *w, uint32_t row)
@@ -298,7 +327,7 @@ static bool launch(struct world *w, struct sim_lane *l, bool main_lane, uint32_t
 {
     uint32_t max = main_lane ? 1 + rnd(w, 4) : 1, n = 0;
 
-    if (l->fatal || queue_depth(w, l, queue, ENTRY_FLYING) >= 8)
+    if (l->fatal || w->now < w->stalled_until_ms[queue] || queue_depth(w, l, queue, ENTRY_FLYING) >= 8)
         return false;
     for (uint32_t i = 0; i < l->n && n < max; i++) {
         struct entry *e = &l->entry[i];
@@ -355,6 +384,8 @@ static bool arrive(struct world *w, struct sim_lane *l, bool main_lane, uint32_t
     struct entry *batch[MAX_CAP];
     uint32_t n = 0;
 
+    if (w->now < w->stalled_until_ms[queue])
+        return false;
     for (uint32_t i = 0; i < l->n; i++) {
         struct entry *e = &l->entry[i];
         if (w->row[e->row].queue == queue && e->state == ENTRY_FLYING &&
@@ -418,7 +449,8 @@ static void purge(struct world *w, struct sim_lane *l)
         for (uint32_t g = 0; g < w->n_ghosts; g++)
             ghostly |= w->ghost[g].stream == stream + queue;
         if (e->state == ENTRY_FLYING && !l->stopped[queue]) {
-            if (!ghostly && !bad && w->now >= w->silent_until_ms && percent(w, 30))
+            if (!ghostly && !bad && w->now >= w->silent_until_ms &&
+                w->now >= w->stalled_until_ms[queue] && percent(w, 30))
                 append(w, e->row);
             else if (w->n_ghosts < MAX_GHOSTS && percent(w, 60))
                 w->ghost[w->n_ghosts++] =
@@ -557,7 +589,7 @@ static void do_produce(struct world *w, struct relay *r, const struct core_actio
 {
     struct sim_lane *l = &r->lane[a->lane];
     uint32_t row = r->slot_row[a->slot];
-    const char *broken = produce_broken(&r->core, a->slot, a->lane, r->slot_unordered);
+    const char *broken = produce_broken(&r->core, a->slot, a->lane, r->slot_row, r->slot_unordered);
 
     SAY(w, r, "produce row %u, %s lane", row, lane_names[a->lane]);
     w->count[N_PRODUCED]++;
@@ -580,7 +612,8 @@ static void do_produce(struct world *w, struct relay *r, const struct core_actio
     } else if (missing(w, row) && percent(w, 50)) {
         report(w, r, a->slot, OUTCOME_NOT_PERSISTED, BLAME_TOPIC);
     } else if (refused(w, row) && percent(w, 30)) {
-        report(w, r, a->slot, OUTCOME_NOT_PERSISTED, BLAME_ROW);
+        SAY(w, r, "  refused");
+        core_refused(&r->core, w->now, a->slot);
     } else {
         take(w, l, a, row);
     }
@@ -588,13 +621,42 @@ static void do_produce(struct world *w, struct relay *r, const struct core_actio
 
 /* -- the database --------------------------------------------------------------------------- */
 
-static uint32_t first_unmarked(const struct world *w)
+static uint32_t first_unsettled(const struct world *w)
 {
     uint32_t i = 0;
 
-    while (i < w->n_visible && w->row[i].marked)
+    while (i < w->n_visible && (w->row[i].marked || w->row[i].held != DB_NOT))
         i++;
     return i;
+}
+
+static bool same_group(const struct sim_row *a, const struct sim_row *b)
+{
+    return a->key != 0 && a->topic == b->topic && a->key == b->key;
+}
+
+/* Does the row, in held, hold back later ones of its key? */
+static bool counts(const struct world *w, const struct sim_row *r)
+{
+    return r->held == DB_RETRYING || r->held == DB_BLOCKED ||
+           (r->held == DB_DEAD && !w->cfg.skip_poison);
+}
+
+/* The first row of the group that counts, or NULL. */
+static struct sim_row *first_of_group(struct world *w, const struct sim_row *r)
+{
+    for (uint32_t i = 0; i < w->n_rows; i++)
+        if (same_group(r, &w->row[i]) && counts(w, &w->row[i]))
+            return &w->row[i];
+    return NULL;
+}
+
+static void promote(struct world *w, const struct sim_row *r)
+{
+    struct sim_row *first = first_of_group(w, r);
+
+    if (first != NULL && first->held == DB_BLOCKED && first->next_ms == FOR_EVER)
+        first->next_ms = w->now;
 }
 
 /* As the source does it: what is older than `page` is forgotten. */
@@ -607,9 +669,9 @@ static uint32_t cursor_before(struct world *w, struct relay *r, uint64_t page)
     r->n_pages -= n;
     memmove(r->page, r->page + n, r->n_pages * sizeof r->page[0]);
     cursor = r->n_pages > 0 ? r->page[0].before : r->pos;
-    if (cursor > first_unmarked(w))
+    if (cursor > first_unsettled(w))
         oops(w, "the cursor is to be saved at row %u, but row %u is not marked", cursor,
-             first_unmarked(w));
+             first_unsettled(w));
     return cursor;
 }
 
@@ -631,12 +693,14 @@ static void ask(struct world *w, struct relay *r, struct request *q, const struc
         oops(w, "%s asked while the link is down or one is under way", request_names[a->what]);
     q->what = a->what;
     q->open = true;
-    q->effected = false;
+    q->effected = q->arrived = false;
     q->good = true;
     q->n = a->n;
     q->bytes = a->bytes;
     q->page = a->page;
     q->epoch = r->epoch;
+    q->topic = a->topic;
+    q->fenced = false;
     q->cursor = 0;
     if (a->what == CORE_RENEW || a->what == CORE_RESIGN)
         q->cursor = cursor_before(w, r, a->page);
@@ -644,17 +708,25 @@ static void ask(struct world *w, struct relay *r, struct request *q, const struc
         a->what == CORE_RENEW || a->what == CORE_RESIGN ? q->cursor : a->n);
 }
 
-static void do_mark(struct world *w, struct relay *r, const struct core_action *a)
+/* MARK and HOLD. */
+static void do_write(struct world *w, struct relay *r, const struct core_action *a)
 {
     ask(w, r, &r->mark, a);
     if (a->n == 0)
-        oops(w, "mark of nothing");
+        oops(w, "%s of nothing", request_names[a->what]);
     for (uint32_t i = 0; i < a->n; i++) {
         uint32_t row = r->slot_row[a->slots[i]];
-        SAY(w, r, "  mark row %u", row);
+        const struct window_row *as = &r->core.window.row[a->slots[i]];
+        SAY(w, r, "  %s row %u%s%s", request_names[a->what], row,
+            a->what == CORE_HOLD ? " as " : "", a->what == CORE_HOLD ? hold_names[as->hold] : "");
         r->mark.rows[i] = row;
-        if (!r->slot_confirmed[a->slots[i]] || !w->row[row].logged)
+        r->mark.slots[i] = a->slots[i];
+        r->mark.as[i] = *as;
+        r->mark.freed[i] = false;
+        if (a->what == CORE_MARK && (!r->slot_confirmed[a->slots[i]] || !w->row[row].logged))
             oops(w, "mark of row %u, which was not confirmed", row);
+        if (a->what == CORE_HOLD && r->slot_confirmed[a->slots[i]])
+            oops(w, "hold of row %u, which was confirmed", row);
     }
 }
 
@@ -672,6 +744,15 @@ static void effect_lease(struct world *w, struct relay *r)
         w->db.owner = r->incarnation;
         q->epoch = ++w->db.epoch;
         q->cursor = w->db.cursor;
+        memset(q->held_key, 0, sizeof q->held_key);
+        memset(q->held_topic, 0, sizeof q->held_topic);
+        for (uint32_t i = 0; i < w->n_rows; i++) {
+            const struct sim_row *o = &w->row[i];
+            if (o->key != 0 && counts(w, o))
+                q->held_key[o->topic][o->key] = true;
+            if (o->held == DB_PAUSED)
+                q->held_topic[o->topic] = true;
+        }
     } else {
         w->db.cursor = q->cursor;
     }
@@ -689,7 +770,7 @@ static void effect_read(struct world *w, struct relay *r)
     if (max == 0 || max > MAX_CAP)
         oops(w, "read of %u rows", max);
     for (q->n = 0; at < w->n_visible && q->n < max && (q->n == 0 || bytes < q->bytes); at++) {
-        if (w->row[at].marked)
+        if (w->row[at].marked || w->row[at].held != DB_NOT)
             continue;
         q->rows[q->n++] = at;
         bytes += w->row[at].bytes;
@@ -700,21 +781,162 @@ static void effect_read(struct world *w, struct relay *r)
         q->good = true; /* short, but still catching up */
 }
 
+static bool is_due(const struct world *w, const struct sim_row *r)
+{
+    return r->held != DB_NOT && r->next_ms <= w->now;
+}
+
+/* May the row, which is in held, be sent now? For a key: when every row of the group before it may. */
+static bool may_go(struct world *w, uint32_t at)
+{
+    const struct sim_row *r = &w->row[at];
+    bool due = false;
+
+    if (r->held == DB_SCHEDULED || (r->held == DB_RETRYING && r->key == 0))
+        return is_due(w, r);
+    if (r->held != DB_RETRYING && r->held != DB_BLOCKED)
+        return false;
+    for (uint32_t i = 0; i < w->n_rows; i++) {
+        const struct sim_row *o = &w->row[i];
+        if (!same_group(r, o) || !counts(w, o))
+            continue;
+        due |= is_due(w, o);
+        if (i <= at && (o->held == DB_DEAD || (o->held == DB_RETRYING && !is_due(w, o))))
+            return false;
+    }
+    return due;
+}
+
+static void effect_read_held(struct world *w, struct relay *r)
+{
+    struct request *q = &r->read;
+    uint32_t max = q->n;
+    uint64_t bytes = 0;
+
+    if (max == 0 || max > MAX_CAP)
+        oops(w, "read of %u rows", max);
+    q->next_due_ms = FOR_EVER;
+    for (uint32_t i = 0; i < w->n_rows; i++) { /* in sent: it counts as sent */
+        if (!w->row[i].marked || !is_due(w, &w->row[i]))
+            continue;
+        w->row[i].held = DB_NOT;
+        promote(w, &w->row[i]);
+    }
+    q->good = true;
+    q->n = 0;
+    for (uint32_t i = 0; i < w->n_rows && q->good; i++) {
+        if (q->what == CORE_READ_TOPIC ? w->row[i].held != DB_PAUSED || w->row[i].topic != q->topic
+                                       : !may_go(w, i))
+            continue;
+        q->good = q->n < max && (q->n == 0 || bytes < q->bytes);
+        if (q->good) {
+            q->rows[q->n++] = i;
+            bytes += w->row[i].bytes;
+        }
+    }
+    for (uint32_t i = 0; i < w->n_rows; i++)
+        if (w->row[i].held != DB_NOT && w->row[i].next_ms > w->now &&
+            w->row[i].next_ms - w->now < q->next_due_ms)
+            q->next_due_ms = w->row[i].next_ms - w->now;
+}
+
+static void effect_mark(struct world *w, struct request *q)
+{
+    for (uint32_t i = 0; i < q->n; i++) {
+        struct sim_row *o = &w->row[q->rows[i]];
+        w->count[N_MARKED] += !o->marked;
+        o->marked = true;
+        if (q->as[i].from != HELD_NOT)
+            o->held = DB_NOT;
+    }
+    for (uint32_t i = 0; i < q->n; i++) {
+        struct sim_row *o = &w->row[q->rows[i]];
+        if (q->as[i].from == HELD_NOT || o->key == 0)
+            continue;
+        promote(w, o);
+        q->freed[i] = first_of_group(w, o) == NULL;
+        w->count[N_FREED] += q->freed[i];
+    }
+}
+
+static void hold(struct world *w, struct sim_row *o, const struct window_row *as)
+{
+    static const enum db_held state[] = { DB_RETRYING, DB_BLOCKED, DB_PAUSED, DB_SCHEDULED, DB_DEAD };
+
+    w->count[N_HELD_RETRYING + as->hold]++;
+    o->held = state[as->hold];
+    o->attempts = as->attempts;
+    o->maybe |= as->maybe;
+    o->next_ms = as->hold == HOLD_RETRYING    ? w->now + as->delay_ms
+                 : as->hold == HOLD_SCHEDULED ? o->due_ms
+                                              : FOR_EVER;
+}
+
+static void effect_hold(struct world *w, struct relay *r)
+{
+    struct request *q = &r->mark;
+
+    q->fenced = w->db.epoch != r->epoch;
+    w->count[N_FENCED] += q->fenced;
+    for (uint32_t i = 0; i < q->n && !q->fenced; i++)
+        if (!w->row[q->rows[i]].marked)
+            hold(w, &w->row[q->rows[i]], &q->as[i]);
+    for (uint32_t i = 0; i < q->n && !q->fenced; i++) {
+        struct sim_row *o = &w->row[q->rows[i]];
+        if (q->as[i].hold == HOLD_BLOCKED && first_of_group(w, o) == o)
+            o->next_ms = w->now;
+        if (q->as[i].hold != HOLD_DEAD || !w->cfg.skip_poison || o->key == 0)
+            continue;
+        promote(w, o);
+        q->freed[i] = first_of_group(w, o) == NULL;
+    }
+}
+
+static void effect_sweep(struct world *w)
+{
+    for (uint32_t i = 0; i < w->db.cursor; i++)
+        if (!w->row[i].marked && w->row[i].held == DB_NOT)
+            oops(w, "row %u is behind the cursor and neither marked nor held", i);
+}
+
 static void effect(struct world *w, struct relay *r, struct request *q)
 {
     if (q->effected)
         return;
     q->effected = true;
-    if (q == &r->read) {
+    if (q->what == CORE_READ)
         effect_read(w, r);
-    } else if (q == &r->lease) {
+    else if (q == &r->read)
+        effect_read_held(w, r);
+    else if (q == &r->lease)
         effect_lease(w, r);
-    } else {
-        for (uint32_t i = 0; i < q->n; i++) {
-            w->count[N_MARKED] += !w->row[q->rows[i]].marked;
-            w->row[q->rows[i]].marked = true;
-        }
-    }
+    else if (q->what == CORE_MARK)
+        effect_mark(w, q);
+    else if (q->what == CORE_HOLD)
+        effect_hold(w, r);
+    else
+        effect_sweep(w);
+}
+
+static uint64_t hash_of(const struct world *w, uint32_t topic, uint32_t key)
+{
+    uint64_t hash = w->collide ? key : (uint64_t)topic * MAX_KEYS + key + 1;
+
+    return key == 0 ? 0 : hash * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+/* The source has the page. Whether the core may have it already, others decide. */
+static bool read_arrives(struct world *w, struct relay *r)
+{
+    struct request *q = &r->read;
+
+    if (q->what != CORE_READ || q->arrived)
+        return false;
+    q->arrived = true;
+    if (q->n > 0)
+        remember_page(w, r, q->page);
+    r->pos = q->cursor;
+    return percent(w, 20);
 }
 
 static void answer_read(struct world *w, struct relay *r)
@@ -724,26 +946,73 @@ static void answer_read(struct world *w, struct relay *r)
     bool takes = r->core.phase == CORE_LEAD;
 
     SAY(w, r, "page %u of %u rows%s", (unsigned)q->page, q->n, takes ? "" : ", too late");
-    if (q->n > 0)
-        remember_page(w, r, q->page);
-    r->pos = q->cursor;
     for (uint32_t i = 0; i < q->n; i++) {
         const struct sim_row *row = &w->row[q->rows[i]];
         uint32_t slot = core_row(&r->core, row->topic, row->hash, row->bytes,
-                                 row->due_ms);
+                                 row->due_ms > w->now);
         if ((slot != NO_SLOT) != takes)
             oops(w, "row %u taken or not against the phase", q->rows[i]);
         if (slot == NO_SLOT)
             continue;
-        SAY(w, r, "  row %u", q->rows[i]);
+        SAY(w, r, "  row %u, topic %u, key %u", q->rows[i], row->topic, row->key);
         bytes_before = r->core.window.bytes - row->bytes;
         r->slot_row[slot] = q->rows[i];
         r->slot_confirmed[slot] = false;
-        r->slot_unordered[slot] = row->due_ms > 0;
+        r->slot_unordered[slot] = row->due_ms > 0 || row->passed;
     }
     if (bytes_before > w->cfg.inflight_bytes)
         oops(w, "more bytes than configured before the last row of a page");
     core_page_end(&r->core, w->now, q->n, !q->good, r->pos < r->horizon);
+}
+
+static void answer_read_held(struct world *w, struct relay *r)
+{
+    const struct request *q = &r->read;
+    static const enum held_as as[] = { HELD_NOT, HELD_KEY, HELD_KEY, HELD_TOPIC, HELD_TIME };
+
+    SAY(w, r, "%s: %u rows%s", request_names[q->what], q->n, q->good ? "" : ", more");
+    for (uint32_t i = 0; i < q->n; i++) {
+        const struct sim_row *row = &w->row[q->rows[i]];
+        if (row->held == DB_NOT || row->held >= DB_DEAD)
+            continue; /* a person, or another relay, was quicker; ours would have it from the page */
+        uint32_t slot = core_held_row(&r->core, row->topic, row->hash, row->bytes,
+                                      (struct core_held_info){ as[row->held],
+                                                               (uint16_t)row->attempts, row->maybe });
+        if (slot == NO_SLOT)
+            continue;
+        SAY(w, r, "  row %u, %u attempts", q->rows[i], row->attempts);
+        w->count[N_CAME_BACK]++;
+        r->slot_row[slot] = q->rows[i];
+        r->slot_confirmed[slot] = false;
+        r->slot_unordered[slot] = row->due_ms > 0 || row->passed;
+    }
+    if (q->what == CORE_READ_DUE)
+        core_due_end(&r->core, w->now, !q->good, q->next_due_ms);
+    else
+        core_topic_end(&r->core, w->now, !q->good);
+}
+
+static void answer_write(struct world *w, struct relay *r)
+{
+    const struct request *q = &r->mark;
+
+    SAY(w, r, "%s answered%s", request_names[q->what], q->fenced ? ": fenced" : "");
+    if (q->what == CORE_SWEEP) {
+        core_swept(&r->core, w->now, false);
+        return;
+    }
+    if (q->fenced) {
+        core_lease(&r->core, w->now, false);
+        core_held(&r->core, w->now, false);
+        return;
+    }
+    for (uint32_t i = 0; i < q->n; i++)
+        if (q->freed[i])
+            core_freed(&r->core, q->slots[i]);
+    if (q->what == CORE_MARK)
+        core_marked(&r->core, w->now, true);
+    else
+        core_held(&r->core, w->now, true);
 }
 
 static void answer_lease(struct world *w, struct relay *r)
@@ -760,6 +1029,13 @@ static void answer_lease(struct world *w, struct relay *r)
         r->pos = q->cursor;
         r->n_pages = 0;
         r->horizon = w->n_visible;
+        for (uint32_t t = 0; t < w->n_topics; t++) {
+            if (q->held_topic[t])
+                core_held_topic(&r->core, w->now, t);
+            for (uint32_t k = 1; k < w->n_keys; k++)
+                if (q->held_key[t][k])
+                    core_held_key(&r->core, t, hash_of(w, t, k));
+        }
     }
     w->count[N_LEASES_LOST] += q->what == CORE_RENEW && !q->good;
     core_lease(&r->core, w->now, q->good);
@@ -770,9 +1046,13 @@ static void fail_request(struct world *w, struct relay *r, const struct request 
     SAY(w, r, "%s failed", request_names[q->what]);
     if (q == &r->read) {
         core_read_failed(&r->core, w->now);
-    } else if (q == &r->mark) {
+    } else if (q->what == CORE_MARK) {
         w->count[N_MARKS_FAILED]++;
         core_marked(&r->core, w->now, false);
+    } else if (q->what == CORE_HOLD) {
+        core_held(&r->core, w->now, false);
+    } else if (q->what == CORE_SWEEP) {
+        core_swept(&r->core, w->now, false);
     } else if (q->what == CORE_RESIGN) {
         core_resigned(&r->core, w->now);
     } else {
@@ -795,16 +1075,18 @@ static bool database_moves(struct world *w, struct relay *r, struct request *q)
         effect(w, r, q);
         return true;
     }
+    if (q == &r->read && read_arrives(w, r))
+        return true;
     q->open = false;
     touch(r);
-    if (q == &r->read) {
+    if (q->what == CORE_READ)
         answer_read(w, r);
-    } else if (q == &r->lease) {
+    else if (q == &r->read)
+        answer_read_held(w, r);
+    else if (q == &r->lease)
         answer_lease(w, r);
-    } else {
-        SAY(w, r, "marked");
-        core_marked(&r->core, w->now, true);
-    }
+    else
+        answer_write(w, r);
     return true;
 }
 
@@ -814,7 +1096,7 @@ static void lose_requests(struct world *w, struct relay *r)
     struct request *const all[] = { &r->read, &r->mark, &r->lease };
 
     for (int i = 0; i < 3; i++) {
-        if (all[i]->open && all[i] != &r->read && percent(w, 50))
+        if (all[i]->open && (all[i] != &r->read || all[i]->what != CORE_READ) && percent(w, 50))
             effect(w, r, all[i]);
         all[i]->open = false;
     }

@@ -82,7 +82,8 @@ static void check_done(struct world *w, const struct relay *r)
         return;
     w->count[N_ONCE_CLEAN]++;
     for (uint32_t i = 0; i < r->n_visible_at_start; i++)
-        if (!w->row[i].marked && w->row[i].due_ms <= r->started_ms)
+        if (!w->row[i].marked && w->row[i].due_ms <= r->started_ms &&
+            w->row[i].held < DB_DEAD && !(w->row[i].key == 0 && w->row[i].held == DB_RETRYING))
             oops(w, "--once ended clean without row %u", i);
 }
 
@@ -96,8 +97,20 @@ static void perform(struct world *w, struct relay *r, const struct core_action *
     case CORE_PRODUCE:
         do_produce(w, r, a);
         break;
+    case CORE_READ_DUE:
+    case CORE_READ_TOPIC:
+        ask(w, r, &r->read, a);
+        break;
     case CORE_MARK:
-        do_mark(w, r, a);
+    case CORE_HOLD:
+        do_write(w, r, a);
+        break;
+    case CORE_SWEEP:
+        ask(w, r, &r->mark, a);
+        break;
+    case CORE_ASK_KAFKA:
+        w->count[N_STALLED] += w->now >= w->silent_until_ms;
+        core_kafka_answered(&r->core, w->now, w->now >= w->silent_until_ms);
         break;
     case CORE_RELEASE:
         SAY(w, r, "release row %u", r->slot_row[a->slot]);
@@ -182,78 +195,48 @@ static void make_config(struct world *w)
         .mark_delay_ms = rnd(w, 10),
         .retry_base_ms = 1 + rnd(w, 50),
         .retry_max_ms = 50 + rnd(w, 250),
+        .retry_attempts = rnd(w, 4),
+        .stall_timeout_ms = percent(w, 70) ? 20 + rnd(w, 300) : 100000,
+        .sweep_ms = percent(w, 50) ? 0 : 1 + rnd(w, 200),
+        .skip_poison = percent(w, 30),
         .lease_ttl_ms = percent(w, 40) ? 60 + rnd(w, 600) : 3000,
         .drain_timeout_ms = 50 + rnd(w, 500),
     };
 }
 
-static void make_row(struct world *w, uint32_t at, uint32_t percent_poison, uint32_t percent_later,
-                     bool collide)
+static void make_row(struct world *w, uint32_t at, uint32_t percent_poison, uint32_t percent_later)
 {
     struct sim_row *r = &w->row[at];
     uint8_t topic = (uint8_t)rnd(w, w->n_topics), key = (uint8_t)rnd(w, w->n_keys);
-    uint64_t hash = collide ? key : (uint64_t)topic * MAX_KEYS + key + 1;
 
     *r = (struct sim_row){
-        .hash = key == 0 ? 0 : hash * UINT64_C(0x9e3779b97f4a7c15),
+        .hash = hash_of(w, topic, key),
+        .next_ms = FOR_EVER,
         .bytes = percent(w, 3) ? 300 + rnd(w, 300) : 1 + rnd(w, 40),
         .topic = topic,
         .key = key,
     };
     r->queue = (uint8_t)(topic * N_PARTITIONS);
     r->queue = (uint8_t)(r->queue + (key == 0 ? rnd(w, N_PARTITIONS) : key % N_PARTITIONS));
-    for (uint32_t i = 0; i < at; i++)
-        r->nth = (uint8_t)(r->nth + (w->row[i].topic == topic && w->row[i].key == key &&
-                                     w->row[i].due_ms == 0));
     if (percent(w, percent_later))
         r->due_ms = w->now + rnd(w, LAST_DUE_MS);
     else if (percent(w, percent_poison))
         r->poison_until_ms = percent(w, 30) ? FOR_EVER : w->now + rnd(w, 1500);
 }
 
-/* Which rows can never be marked, and which may have to wait with them all the same, because the
- * key of another topic has the same hash or because their time came late; false when all these
- * would leave no room for the others. */
-static bool find_stuck(struct world *w, bool collide)
-{
-    uint64_t bytes = 0;
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; i < w->n_rows; i++) {
-        struct sim_row *r = &w->row[i];
-        r->stuck = r->may_stick = r->poison_until_ms == FOR_EVER;
-        for (uint32_t j = 0; j < w->n_rows && r->hash != 0; j++) {
-            bool same_hash = w->row[j].poison_until_ms == FOR_EVER && w->row[j].hash == r->hash;
-            r->stuck |= same_hash && j < i && w->row[j].topic == r->topic;
-            r->may_stick |= r->stuck || (same_hash && (collide || r->due_ms > 0));
-        }
-        n += r->may_stick;
-        bytes += r->may_stick ? r->bytes : 0;
-    }
-    w->count[N_STUCK_ROWS] += n;
-    return n + w->cfg.batch_rows <= w->cfg.inflight_rows &&
-           bytes + w->cfg.inflight_bytes / 4 <= w->cfg.inflight_bytes;
-}
-
 static void make_rows(struct world *w)
 {
     uint32_t percent_poison = percent(w, 50) ? 0 : 1 + rnd(w, 20);
     uint32_t percent_later = percent(w, 80) ? 0 : rnd(w, 30);
-    bool collide = percent(w, 10);
 
+    w->collide = percent(w, 10);
     if (w->narrow)
         percent_poison = 25;
     w->n_topics = w->narrow ? 1 : 1 + rnd(w, MAX_TOPICS);
     w->n_keys = 2 + rnd(w, MAX_KEYS - 1);
     w->n_rows = 6 + rnd(w, MAX_ROWS - 6);
     for (uint32_t i = 0; i < w->n_rows; i++)
-        make_row(w, i, percent_poison, percent_later, collide);
-    if (find_stuck(w, collide))
-        return;
-    for (uint32_t i = 0; i < w->n_rows; i++)
-        if (w->row[i].poison_until_ms == FOR_EVER)
-            w->row[i].poison_until_ms = w->now + rnd(w, 1500);
-    (void)find_stuck(w, collide);
+        make_row(w, i, percent_poison, percent_later);
 }
 
 static void advance(struct world *w)
@@ -294,6 +277,26 @@ static void stop_relay(struct world *w, struct relay *r)
     core_stop(&r->core, w->now);
 }
 
+/* Somebody looks at the first dead row. */
+static void decide_for_dead(struct world *w)
+{
+    uint32_t i = 0;
+
+    while (i < w->n_rows && w->row[i].held != DB_DEAD)
+        i++;
+    if (i == w->n_rows)
+        return;
+    struct sim_row *r = &w->row[i];
+    bool again = percent(w, 50);
+    SAY(w, NULL, "row %u is %s", i, again ? "retried" : "discarded");
+    w->count[N_PERSON]++;
+    r->held = again ? DB_RETRYING : DB_DISCARDED;
+    r->next_ms = again ? w->now : FOR_EVER;
+    r->attempts = 0;
+    r->passed |= w->cfg.skip_poison; /* nobody waits for it, whether or not one has gone by */
+    promote(w, r);
+}
+
 static void fault(struct world *w, struct relay *r)
 {
     enum fault what = (enum fault)rnd(w, N_FAULTS);
@@ -323,6 +326,12 @@ static void fault(struct world *w, struct relay *r)
         break;
     case FAULT_STOP:
         stop_relay(w, r);
+        break;
+    case FAULT_STALL:
+        w->stalled_until_ms[rnd(w, w->n_topics * N_PARTITIONS)] = w->now + rnd(w, 1000);
+        break;
+    case FAULT_PERSON:
+        decide_for_dead(w);
         break;
     case N_FAULTS:
         break;
@@ -415,16 +424,32 @@ static bool settle(struct world *w, struct relay *r)
     return any;
 }
 
-static bool all_marked(struct world *w)
+/* Dead, or behind a dead row of its key: in held, until a person decides. */
+static bool is_left_to_people(struct world *w, uint32_t at)
 {
-    bool all = true;
+    const struct sim_row *r = &w->row[at];
 
+    if (r->held == DB_DEAD || r->held == DB_DISCARDED)
+        return true;
+    for (uint32_t i = 0; i < at && !w->cfg.skip_poison; i++)
+        if (same_group(r, &w->row[i]) && w->row[i].held == DB_DEAD)
+            return r->held == DB_BLOCKED || r->held == DB_RETRYING;
+    return r->held == DB_BLOCKED && r->due_ms > 0; /* it may stand behind a later one */
+}
+
+static bool all_settled(struct world *w)
+{
     for (uint32_t i = 0; i < w->n_rows; i++) {
-        if (w->row[i].stuck && w->row[i].marked)
-            oops(w, "row %u is marked, but it or one before it is refused", i);
-        all &= w->row[i].marked || w->row[i].may_stick;
+        const struct sim_row *r = &w->row[i];
+        if (r->poison_until_ms == FOR_EVER && r->marked)
+            oops(w, "row %u is marked, but it is refused for ever", i);
+        if (w->missing_until_ms[r->topic] == FOR_EVER ? !r->marked && r->held == DB_NOT
+                                                      : !r->marked && !is_left_to_people(w, i)) {
+            w->waiting_for = i;
+            return false;
+        }
     }
-    return all;
+    return true;
 }
 
 /* Runs until `done`, with no more time than the bound. */
@@ -437,8 +462,10 @@ static void run_calm(struct world *w, uint64_t end_ms, bool (*done)(struct world
         w->count[N_STEPS]++;
         if (!any || n > 20000) {
             if (due > end_ms || n > 20000)
-                oops(w, "no end: it is %llu, the next deadline is %llu",
-                     (unsigned long long)w->now, (unsigned long long)due);
+                oops(w, "no end: it is %llu, the next deadline is %llu; row %u (held %d, due %llu)",
+                     (unsigned long long)w->now, (unsigned long long)due, w->waiting_for,
+                     (int)w->row[w->waiting_for].held,
+                     (unsigned long long)w->row[w->waiting_for].next_ms);
             w->now = due;
         }
         any = w->n_ghosts > 0 && ghost_arrives(w);
@@ -466,14 +493,18 @@ static void calm_down(struct world *w)
     w->calm = true;
     w->n_visible = w->n_rows;
     w->silent_until_ms = 0;
+    memset(w->stalled_until_ms, 0, sizeof w->stalled_until_ms);
     memset(w->missing_until_ms, 0, sizeof w->missing_until_ms);
+    if (percent(w, 10))
+        w->missing_until_ms[rnd(w, w->n_topics)] = FOR_EVER;
     for (uint32_t i = 0; i < w->n_rows; i++)
         if (w->row[i].poison_until_ms != FOR_EVER)
             w->row[i].poison_until_ms = 0;
     for (uint32_t i = 0; i < w->n_relays; i++)
         w->relay[i].frozen = false;
     run_calm(w, w->now + 2 * w->cfg.drain_timeout_ms + 4 * w->cfg.lease_ttl_ms +
-                    12 * w->cfg.retry_max_ms + 1000 + LAST_DUE_MS, all_marked);
+                    (12 + MAX_ROWS * 5) * (w->cfg.retry_max_ms + 10) + 2000 + LAST_DUE_MS,
+             all_settled);
 }
 
 /* A quiet relay stops at once and cleanly, and leaves the cursor behind all rows. */
@@ -489,8 +520,8 @@ static void stop_all(struct world *w)
         w->relay[i].quiet_stop = c->phase != CORE_DRAIN;
         stop_relay(w, &w->relay[i]);
     }
-    run_calm(w, w->now + w->cfg.drain_timeout_ms + w->cfg.retry_max_ms, all_ended);
-    if (led && first_unmarked(w) == w->n_rows && w->db.cursor != w->n_rows)
+    run_calm(w, w->now + w->cfg.drain_timeout_ms + w->cfg.retry_max_ms + DRAIN_LIMIT_MS, all_ended);
+    if (led && first_unsettled(w) == w->n_rows && w->db.cursor != w->n_rows)
         oops(w, "all is marked, but the cursor was left at row %u", w->db.cursor);
 }
 
@@ -532,6 +563,37 @@ static void on_crash(int signal_number)
     (void)raise(signal_number);
 }
 
+/* What the core has in hand, for the reader of a trace. */
+static void print_window(const struct world *w, const struct relay *r)
+{
+    static const char *const states[] = { "free", "ready", "sent", "returned", "parked", "hold",
+                                          "holding", "acked", "marking", "done" };
+    const struct core *c = &r->core;
+
+    print_line(w, r, "phase %d, link %d, reading %d, due %llu", (int)c->phase, c->link_up,
+               (int)c->reading, (unsigned long long)c->due_ms);
+    for (uint32_t i = 0; i < c->topics.n; i++) {
+        const struct topic *t = &c->topics.topic[i];
+        print_line(w, r, "topic %u: state %d, failures %u, due %llu%s%s, %u holding, %u back, %u parked, %u behind",
+                   i, (int)t->state, t->failures, (unsigned long long)t->due_ms,
+                   t->held ? ", held" : "", t->more ? ", more" : "", t->n_holding, t->n_back,
+                   t->parked.n, t->behind.n);
+    }
+    for (uint32_t i = 0; c->keys.n > 0 && i < c->keys.cap; i++) {
+        const struct key_wait *k = &c->keys.place[i];
+        if (k->key != 0)
+            print_line(w, r, "key %llx: busy row %d, %u suspects, %u back%s, %u parked, %u behind",
+                       (unsigned long long)k->key,
+                       k->busy == NO_SLOT ? -1 : (int)r->slot_row[k->busy], k->n_suspects, k->n_back,
+                       k->resuming ? ", resuming" : "", k->parked.n, k->behind.n);
+    }
+    for (uint32_t s = 0; s < c->window.cap; s++)
+        if (c->window.row[s].state != ROW_FREE)
+            print_line(w, r, "row %u: %s, topic %u, from %u%s", r->slot_row[s],
+                       states[c->window.row[s].state], c->window.row[s].topic,
+                       c->window.row[s].from, c->window.row[s].suspect ? ", suspect" : "");
+}
+
 /* False: it failed, and the reason is printed. */
 static bool run_history(uint64_t seed, bool trace, uint64_t *count)
 {
@@ -545,6 +607,8 @@ static bool run_history(uint64_t seed, bool trace, uint64_t *count)
         live(&w);
     } else {
         good = false;
+        for (uint32_t i = 0; trace && i < w.n_relays; i++)
+            print_window(&w, &w.relay[i]);
         printf("history %" PRIu64 " at %" PRIu64 " ms: %s\nreplay it with SIM_SEED=%" PRIu64 "\n",
                seed, w.now, w.why, seed);
     }

@@ -1,0 +1,35 @@
+/* hold.h - the way of a row into outbox.held and back. Used by core.c and flow.c only. Pure.
+ *
+ * Rows go there by key or by topic. A key: a row was refused for itself, and the later ones wait for
+ * it. A topic: it takes nothing, and all of it waits. When such a group moves again, its rows come
+ * back in order of id, a batch at a time, and new rows of it wait behind them (in the window as long
+ * as that is small), until the group is empty.
+ */
+#ifndef RELAY_CORE_HOLD_H
+#define RELAY_CORE_HOLD_H
+
+#include "relay/core/core.h"
+
+/* The row is to be put into outbox.held. */
+void hold_row(struct core *c, uint32_t slot, enum hold_state as, uint64_t delay_ms);
+/* Must this ready row wait because of what is in outbox.held, or because its topic has failed? Then it
+ * is put where it waits. */
+bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot);
+/* A row from outbox.held is in the window: what it means for its key and its topic. */
+void hold_came_back(struct core *c, uint32_t slot);
+/* Nothing more to do for the row. */
+void hold_done(struct core *c, uint32_t slot);
+/* The row is in outbox.held now. */
+void hold_written(struct core *c, uint64_t now_ms, uint32_t slot);
+/* None of the topic's rows is left there, perhaps. */
+void hold_topic_settled(struct core *c, uint32_t topic);
+/* Everything that waits behind the topic, or behind keys of it, becomes ready. */
+void hold_unpark_topic(struct core *c, uint32_t topic);
+/* Rows behind keys and topics that take too much of the window go to outbox.held as well. */
+void hold_relieve(struct core *c);
+/* A topic whose paused rows can be read back; false: none. */
+bool hold_next_topic(const struct core *c, uint32_t *ret_topic);
+/* What is known of outbox.held is forgotten. The window is empty. */
+void hold_forget(struct core *c);
+
+#endif

@@ -1,0 +1,122 @@
+/* incidents.c - see incidents.h. */
+#include "relay/incidents.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/log.h"
+
+/* Lines about rows, per second. */
+#define ROW_LINES 10
+
+void reason_clear(struct reason *r)
+{
+    free(r->text);
+    *r = (struct reason){ NULL, NULL };
+}
+
+static void reason_set(struct reason *r, const char *code, const char *text)
+{
+    reason_clear(r);
+    *r = (struct reason){ code, strdup(text) }; /* without memory only the code is kept */
+}
+
+void incidents_deinit(struct incidents *i)
+{
+    for (uint32_t t = 0; t < i->n_topics; t++)
+        reason_clear(&i->topic[t].reason);
+    free(i->topic);
+    *i = (struct incidents){ .topic = NULL };
+}
+
+/* NULL: out of memory. */
+static struct topic_note *note_of(struct incidents *i, uint32_t topic)
+{
+    if (topic >= i->n_topics) {
+        uint32_t n = topic + 16;
+        struct topic_note *notes = realloc(i->topic, n * sizeof *notes);
+        if (notes == NULL)
+            return NULL;
+        memset(notes + i->n_topics, 0, (n - i->n_topics) * sizeof *notes);
+        i->topic = notes;
+        i->n_topics = n;
+    }
+    return &i->topic[topic];
+}
+
+const struct reason *incidents_of_topic(const struct incidents *i, uint32_t topic)
+{
+    return topic < i->n_topics && i->topic[topic].reason.code != NULL ? &i->topic[topic].reason : NULL;
+}
+
+static bool may_say(struct incidents *i, uint64_t now_ms)
+{
+    if (now_ms - i->lines_since_ms >= 1000) {
+        if (i->n_suppressed > 0)
+            log_warn("relay", "more lines of the same kind", "suppressed", log_i64(i->n_suppressed));
+        i->lines_since_ms = now_ms;
+        i->n_lines = i->n_suppressed = 0;
+    }
+    if (i->n_lines++ < ROW_LINES)
+        return true;
+    i->n_suppressed++;
+    return false;
+}
+
+void incidents_failed(struct incidents *i, uint64_t now_ms, const struct row *row, uint32_t topic,
+                      uint32_t attempts, const struct sink_report *report, struct reason *ret_reason)
+{
+    struct topic_note *note;
+
+    switch (report->blame) {
+    case BLAME_NONE:
+        return;
+    case BLAME_ROW:
+        reason_set(ret_reason, report->code, report->text);
+        break;
+    case BLAME_TOPIC:
+        note = note_of(i, topic);
+        if (note != NULL)
+            reason_set(&note->reason, report->code, report->text);
+        break;
+    }
+    if (may_say(i, now_ms))
+        log_warn("relay", "kafka did not accept a row; it stays unsent and goes again", "id",
+                 log_i64(row->id), "topic", row->topic, "code", report->code, "error",
+                 report->text, "attempts", log_i64(attempts));
+}
+
+void incidents_dead(struct incidents *i, uint64_t now_ms, const struct row *row, uint32_t attempts,
+                    const struct reason *reason)
+{
+    if (may_say(i, now_ms))
+        log_error("relay", "a row is dead: kafka refused it too often", "id", log_i64(row->id), "topic",
+                  row->topic, "attempts", log_i64(attempts), "code", reason->code, "error",
+                  reason->text, "remedy", "outbox-relay dead lists it; then outbox-relay retry or discard");
+}
+
+void incidents_topics(struct incidents *i, const struct topics *topics)
+{
+    if (i->n_changes == topics->n_changes)
+        return;
+    i->n_changes = topics->n_changes;
+    for (uint32_t n = 0; n < topics->n; n++) {
+        const struct topic *t = &topics->topic[n];
+        struct topic_note *note = note_of(i, n);
+        if (note == NULL)
+            return;
+        if (t->failures > 0 && !note->paused)
+            log_warn("relay", "a topic is paused: its rows wait in outbox.held", "topic", t->name,
+                     "code", note->reason.code != NULL ? note->reason.code : "no progress", "error",
+                     note->reason.text);
+        if (t->failures == 0 && note->paused)
+            log_info("relay", "a topic takes rows again", "topic", t->name, "held",
+                     t->held ? "its held rows come first" : NULL);
+        if (!t->held && note->held && t->failures == 0)
+            log_info("relay", "no row of the topic is paused any more", "topic", t->name);
+        note->paused = t->failures > 0;
+        note->held = t->held;
+        if (!note->paused && !note->held)
+            reason_clear(&note->reason);
+    }
+}

@@ -1,0 +1,47 @@
+/* incidents.h - what goes wrong with rows and topics, in words: log lines, and the reasons that are kept
+ * in outbox.held. Lines about rows are few per second however many rows fail.
+ */
+#ifndef RELAY_INCIDENTS_H
+#define RELAY_INCIDENTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "relay/core/core.h"
+#include "relay/row.h"
+#include "relay/sink/sink.h"
+
+struct reason {
+    const char *code; /* librdkafka's name of an error, static; NULL: none */
+    char *text;
+};
+
+struct topic_note {
+    struct reason reason; /* why it takes nothing */
+    bool paused, held;    /* as was last said */
+};
+
+/* Start from zeroes. */
+struct incidents {
+    struct topic_note *topic; /* by the core's number */
+    uint32_t n_topics;
+    uint32_t n_changes; /* of the core's topics, when they were last looked at */
+    uint64_t lines_since_ms;
+    uint32_t n_lines, n_suppressed;
+};
+
+void incidents_deinit(struct incidents *i);
+void reason_clear(struct reason *r);
+
+/* A send failed: said, and its reason kept, in *ret_reason for the row, or for its topic. */
+void incidents_failed(struct incidents *i, uint64_t now_ms, const struct row *row, uint32_t topic,
+                      uint32_t attempts, const struct sink_report *report, struct reason *ret_reason);
+/* The row is dead: it is in outbox.held until a person decides. */
+void incidents_dead(struct incidents *i, uint64_t now_ms, const struct row *row, uint32_t attempts,
+                    const struct reason *reason);
+/* Why the topic takes nothing; NULL: it never said. */
+const struct reason *incidents_of_topic(const struct incidents *i, uint32_t topic);
+/* Says which topics were paused, and which work again, since it was last called. */
+void incidents_topics(struct incidents *i, const struct topics *topics);
+
+#endif

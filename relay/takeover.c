@@ -1,0 +1,155 @@
+/* takeover.c - see takeover.h. */
+#include "relay/takeover.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/log.h"
+
+void takeover_init(struct takeover *t, const struct tail_config *cfg, bool enabled)
+{
+    *t = (struct takeover){ .cfg = *cfg, .enabled = enabled };
+}
+
+static void forget_page(struct takeover *t)
+{
+    for (uint32_t i = 0; t->waiting && i < t->page.n_rows; i++)
+        free(t->page.rows[i]);
+    free(t->page.rows);
+    t->page = (struct takeover_page){ .rows = NULL };
+    t->waiting = false;
+}
+
+void takeover_deinit(struct takeover *t)
+{
+    forget_page(t);
+    tail_free(t->tail);
+    t->tail = NULL;
+}
+
+void takeover_begin(struct takeover *t)
+{
+    char err[256];
+
+    forget_page(t);
+    t->n_left = 0;
+    t->failed = false;
+    if (!t->enabled)
+        return;
+    /* A new one each time: what another relay has sent since is to be seen. */
+    tail_free(t->tail);
+    t->tail = tail_new(&t->cfg, err, sizeof err);
+    if (t->tail != NULL)
+        t->n_left = t->cfg.rows;
+    else
+        log_warn("relay", "the ends of the topics cannot be read; rows may go twice", "error", err);
+}
+
+void takeover_end(struct takeover *t)
+{
+    forget_page(t);
+    t->n_left = 0;
+}
+
+static bool is_being_read(struct takeover *t)
+{
+    for (uint32_t i = 0; i < t->page.n_rows; i++) {
+        enum tail_state state = tail_state(t->tail, t->page.rows[i]->topic);
+        if (state == TAIL_READING)
+            return true;
+        t->failed |= state == TAIL_FAILED;
+    }
+    return false;
+}
+
+/* Asks for the topics of the page that were not asked for yet. */
+static bool ask(struct takeover *t, const struct takeover_page *page)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < page->n_rows; i++) {
+        const char *topic = page->rows[i]->topic;
+        switch (tail_state(t->tail, topic)) {
+        case TAIL_NONE:
+            any |= tail_read(t->tail, topic, TAKEOVER_TAIL_MS) == 0;
+            break;
+        case TAIL_READING:
+            any = true;
+            break;
+        case TAIL_READY:
+            break;
+        case TAIL_FAILED:
+            t->failed = true;
+            break;
+        }
+    }
+    return any;
+}
+
+bool takeover_wait(struct takeover *t, const struct takeover_page *page)
+{
+    struct row **rows;
+
+    if (t->n_left == 0 || t->tail == NULL || page->n_rows == 0 || !ask(t, page))
+        return false;
+    rows = malloc(page->n_rows * sizeof *rows);
+    if (rows == NULL)
+        return false;
+    memcpy(rows, page->rows, page->n_rows * sizeof *rows);
+    t->page = *page;
+    t->page.rows = rows;
+    t->waiting = true;
+    return true;
+}
+
+bool takeover_ready(struct takeover *t, struct takeover_page *ret_page)
+{
+    if (!t->waiting || is_being_read(t))
+        return false;
+    t->waiting = false; /* the rows go; the array stays until the next page */
+    *ret_page = t->page;
+    return true;
+}
+
+bool takeover_found(struct takeover *t, const struct row *row, int32_t *ret_partition,
+                    int64_t *ret_offset)
+{
+    if (t->n_left == 0 || t->tail == NULL)
+        return false;
+    t->n_left--;
+    if (!tail_find(t->tail, row->topic, row->event_id, ret_partition, ret_offset))
+        return false;
+    t->n_found++;
+    return true;
+}
+
+/* Where no broker answered, ending the client would block the loop: it is kept until the next lead. */
+static void end_looking(struct takeover *t)
+{
+    t->n_left = 0;
+    if (t->failed)
+        return;
+    tail_free(t->tail);
+    t->tail = NULL;
+}
+
+void takeover_used(struct takeover *t, bool full, bool catching_up)
+{
+    forget_page(t);
+    if (t->tail != NULL && (t->n_left == 0 || (!full && !catching_up)))
+        end_looking(t);
+}
+
+void takeover_poll(struct takeover *t)
+{
+    if (t->tail != NULL)
+        tail_poll(t->tail);
+}
+
+size_t takeover_pollfds(const struct takeover *t, struct pollfd *fd)
+{
+    if (t->tail == NULL)
+        return 0;
+    *fd = (struct pollfd){ .fd = tail_fd(t->tail), .events = POLLIN };
+    return 1;
+}

@@ -1,0 +1,59 @@
+/* takeover.h - the first rows after a takeover: which of them did the relay before us send already?
+ *
+ * It may have produced as many rows without marking them as it may have had in flight. They are among
+ * the first unmarked ones. So at the beginning of a lead the pages that are read wait until the ends of
+ * their topics have been read as well (sink/tail.h), for TAKEOVER_TAIL_MS at most. What is not found in
+ * time is sent: at worst a duplicate.
+ */
+#ifndef RELAY_TAKEOVER_H
+#define RELAY_TAKEOVER_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "relay/row.h"
+#include "relay/sink/tail.h"
+
+#define TAKEOVER_TAIL_MS 5000
+
+/* A page as it was read. */
+struct takeover_page {
+    struct row **rows;
+    uint32_t n_rows;
+    bool full, catching_up;
+};
+
+struct takeover {
+    struct tail_config cfg; /* borrowed strings */
+    bool enabled;
+    struct tail *tail;     /* NULL: nothing to look at now */
+    uint32_t n_left;       /* rows still to be looked for */
+    struct takeover_page page;
+    bool failed;           /* the end of some topic could not be read */
+    bool waiting;          /* page waits for the tails of its topics */
+    uint64_t n_found;      /* since the start of the process */
+};
+
+void takeover_init(struct takeover *t, const struct tail_config *cfg, bool enabled);
+void takeover_deinit(struct takeover *t);
+
+/* A lead begins, or ends: then a page that waits is forgotten; its rows will be read again. */
+void takeover_begin(struct takeover *t);
+void takeover_end(struct takeover *t);
+/* True: the page was taken and waits; false: it can be used at once, and is still the caller's. */
+bool takeover_wait(struct takeover *t, const struct takeover_page *page);
+/* The page that waited, when it can be used. Its rows are the caller's then, the array is not. */
+bool takeover_ready(struct takeover *t, struct takeover_page *ret_page);
+/* Is the row in its topic already? Asked once for each row of a page. */
+bool takeover_found(struct takeover *t, const struct row *row, int32_t *ret_partition,
+                    int64_t *ret_offset);
+/* The page has been used up. When it was the last one with rows that the relay before us could have
+ * read, nothing more is looked for. */
+void takeover_used(struct takeover *t, bool full, bool catching_up);
+/* Call when the descriptor below is readable, or more often. */
+void takeover_poll(struct takeover *t);
+/* What to poll for: up to one entry; returns their number. */
+size_t takeover_pollfds(const struct takeover *t, struct pollfd *fd);
+
+#endif
