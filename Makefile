@@ -34,6 +34,8 @@ PQ_CFLAGS = $(shell $(PKG_CONFIG) --cflags libpq)
 PQ_LIBS = $(shell $(PKG_CONFIG) --libs libpq)
 KAFKA_CFLAGS = $(shell $(PKG_CONFIG) --cflags rdkafka)
 KAFKA_LIBS = $(shell $(PKG_CONFIG) --libs rdkafka)
+JANSSON_CFLAGS = $(shell $(PKG_CONFIG) --cflags jansson)
+JANSSON_LIBS = $(shell $(PKG_CONFIG) --libs jansson)
 CHECK_LIBS = $(shell $(PKG_CONFIG) --libs check)
 
 LIB_SRC = $(wildcard lib/outbox/*.c)
@@ -63,7 +65,7 @@ $(O)/lib/%.o: lib/%.c
 
 $(O)/relay/%.o: relay/%.c
 	@mkdir -p $(@D)
-	$(COMPILE) $(PQ_CFLAGS) $(KAFKA_CFLAGS) -c -o $@ $<
+	$(COMPILE) $(PQ_CFLAGS) $(KAFKA_CFLAGS) $(JANSSON_CFLAGS) -c -o $@ $<
 
 $(O)/tests/rig/%.o: tests/rig/%.c
 	@mkdir -p $(@D)
@@ -79,7 +81,8 @@ $(O)/$(SONAME): $(LIB_OBJ) lib/outbox.map
 	ln -sf $(SONAME) $(O)/liboutbox.so
 
 $(O)/outbox-relay: $(RELAY_OBJ)
-	$(CC) $(SAN) $(LDFLAGS) -Wl,--as-needed -o $@ $(RELAY_OBJ) $(PQ_LIBS) $(KAFKA_LIBS) -pthread $(LDLIBS)
+	$(CC) $(SAN) $(LDFLAGS) -Wl,--as-needed -o $@ $(RELAY_OBJ) $(PQ_LIBS) $(KAFKA_LIBS) \
+	    $(JANSSON_LIBS) -pthread $(LDLIBS)
 
 # A test file defines `Suite *suite_X(void)`; tests/rig/check_main.c runs it. It is linked with the
 # library and with every part of the relay except main.
@@ -87,14 +90,15 @@ $(O)/tests/%: tests/%.c $(RIG_OBJ) $(RELAY_PARTS) $(O)/liboutbox.a
 	@mkdir -p $(@D)
 	$(COMPILE) $(PQ_CFLAGS) $(KAFKA_CFLAGS) -DSUITE=suite_$(patsubst test_%,%,$(notdir $*)) \
 	    $(LDFLAGS) -o $@ $< tests/rig/check_main.c $(filter-out $(O)/tests/rig/check_main.o,$(RIG_OBJ)) \
-	    $(RELAY_PARTS) $(O)/liboutbox.a $(CHECK_LIBS) $(PQ_LIBS) $(KAFKA_LIBS) -pthread $(LDLIBS)
+	    $(RELAY_PARTS) $(O)/liboutbox.a $(CHECK_LIBS) $(PQ_LIBS) $(KAFKA_LIBS) \
+	    $(JANSSON_LIBS) -pthread $(LDLIBS)
 
 # Tools use the library; those of the bench also parts of the relay.
 define tool_rule
 $(O)/tools/%: tests/$(1)/%.c $(2) $(O)/liboutbox.a
 	@mkdir -p $$(@D)
 	$$(COMPILE) $$(PQ_CFLAGS) $$(KAFKA_CFLAGS) $$(LDFLAGS) -o $$@ $$< $(2) $(O)/liboutbox.a \
-	    $$(PQ_LIBS) $$(KAFKA_LIBS) -pthread $$(LDLIBS)
+	    $$(PQ_LIBS) $$(KAFKA_LIBS) $(if $(2),$$(JANSSON_LIBS)) -pthread $$(LDLIBS)
 endef
 $(eval $(call tool_rule,tools,))
 $(eval $(call tool_rule,demo,))

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "include/outbox.h"
+#include "relay/commands/commands.h"
 #include "relay/driver.h"
 #include "relay/exit_codes.h"
 #include "relay/log.h"
@@ -24,6 +25,7 @@ struct command_line {
 static void print_help(void)
 {
     fputs("Usage: outbox-relay [run] [OPTION]...\n"
+          "       outbox-relay COMMAND [OPTION]...\n"
           "Publish the events of a transactional outbox in PostgreSQL to Kafka: each committed row\n"
           "at least once, the rows of a key in order, marked sent after the broker confirmed it.\n"
           "\n"
@@ -36,6 +38,11 @@ static void print_help(void)
           "      --version         print the version\n"
           "  -h, --help            print this\n"
           "\n"
+          "Commands, each with a --help of its own, the same settings, and --json:\n",
+          stdout);
+    for (const struct command *c = commands; c->name != NULL; c++)
+        printf("  %-9s %s\n", c->name, c->summary);
+    fputs("\n"
           "Examples:\n"
           "  outbox-relay -X dsn=postgresql:///shop -X kafka.bootstrap.servers=localhost:9092\n"
           "  outbox-relay --config /etc/outbox-relay.conf\n"
@@ -109,6 +116,8 @@ static int parse(int argc, char **argv, struct command_line *cl)
     }
     if (optind < argc && strcmp(argv[optind], "run") == 0)
         optind++;
+    if (optind < argc && command_find(argv[optind]) != NULL)
+        return usage("the command comes first: outbox-relay ", argv[optind]);
     if (optind < argc)
         return usage("unknown command or argument: ", argv[optind]);
     return -1;
@@ -140,9 +149,23 @@ static int run(const struct command_line *cl, const struct settings *set)
     return driver_run(set, cl->once);
 }
 
+static int run_command(const struct command *command, int argc, char **argv)
+{
+    char program[32];
+
+    snprintf(program, sizeof program, "outbox-relay %s", command->name);
+    argv[1] = program;
+    return command->run(argc - 1, argv + 1);
+}
+
 int main(int argc, char **argv)
 {
     extern char **environ;
+    const struct command *command = argc > 1 ? command_find(argv[1]) : NULL;
+
+    if (command != NULL)
+        return run_command(command, argc, argv);
+
     struct command_line cl = { .config = NULL };
     struct settings set;
     char err[1024];

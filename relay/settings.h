@@ -24,6 +24,8 @@ enum setting_flags {
     SETTING_NOT_EMPTY = 2
 };
 
+/* What becomes of the later rows of a key when one of it is dead. */
+
 enum setting_from { FROM_DEFAULT, FROM_FILE, FROM_ENVIRONMENT, FROM_COMMAND_LINE };
 
 struct setting_origin {

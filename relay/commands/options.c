@@ -1,0 +1,355 @@
+/* options.c - see options.h. */
+#include "relay/commands/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/commands/text.h"
+#include "relay/exit_codes.h"
+
+#define DEFAULT_LIMIT 50
+#define MAX_LIMIT 1000000
+#define MAX_REASON 500 /* bytes; as long as the errors that the relay keeps */
+#define MAX_TOPIC 249
+
+int options_fail(const struct options *o, int exit_code, const char *fmt, ...)
+{
+    char text[1536];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    fprintf(stderr, "%s: ", o->program);
+    text_put(stderr, text, sizeof text);
+    putc('\n', stderr);
+    if (exit_code == EXIT_USAGE)
+        fprintf(stderr, "Try '%s --help'.\n", o->program);
+    return exit_code;
+}
+
+int options_fail_operate(const struct options *o, const struct operate *op, int exit_code)
+{
+    return options_fail(o, exit_code, "%s", operate_error(op));
+}
+
+/* -- values ----------------------------------------------------------------------------------- */
+
+static bool is_uuid(const char *text)
+{
+    static const char shape[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+
+    if (strlen(text) != sizeof shape - 1)
+        return false;
+    for (size_t i = 0; i < sizeof shape - 1; i++)
+        if (shape[i] == 'x' ? !isxdigit((unsigned char)text[i]) : text[i] != '-')
+            return false;
+    return true;
+}
+
+static int set_event_id(struct options *o, const char *value)
+{
+    if (o->choice.event_id != NULL)
+        return options_fail(o, EXIT_USAGE, "%s: one event at a time; --topic or --all for many",
+                            value);
+    if (!is_uuid(value))
+        return options_fail(o, EXIT_USAGE, "%s: is not an event's UUID; --id N takes the number of "
+                            "an event", value);
+    o->choice.event_id = value;
+    return -1;
+}
+
+static int set_number(const struct options *o, const char *name, const char *value, int64_t most,
+                      int64_t *ret_number)
+{
+    char *rest;
+
+    errno = 0;
+    long long n = strtoll(value, &rest, 10);
+    if (errno != 0 || !isdigit((unsigned char)*value) || *rest != '\0' || n < 1 || n > most)
+        return options_fail(o, EXIT_USAGE, "--%s %s: must be a whole number from 1 to %lld", name,
+                            value, (long long)most);
+    *ret_number = n;
+    return -1;
+}
+
+static int set_topic(struct options *o, const char *value)
+{
+    size_t len = strlen(value);
+
+    if (len == 0 || len > MAX_TOPIC || !text_is_utf8(value, len))
+        return options_fail(o, EXIT_USAGE, "--topic %s: is not the name of a topic (1 to %d bytes)",
+                            value, MAX_TOPIC);
+    o->choice.topic = value;
+    return -1;
+}
+
+static int set_reason(struct options *o, const char *value)
+{
+    size_t len = strlen(value);
+
+    if (len == 0 || len > MAX_REASON || !text_is_utf8(value, len))
+        return options_fail(o, EXIT_USAGE, "--reason: must be 1 to %d bytes of UTF-8, is %zu",
+                            MAX_REASON, len);
+    o->reason = value;
+    return -1;
+}
+
+static int set_state(struct options *o, const char *value)
+{
+    static const struct {
+        const char *name;
+        unsigned state;
+    } states[] = {
+        { "retrying", OPERATE_RETRYING },   { "blocked", OPERATE_BLOCKED },
+        { "paused", OPERATE_PAUSED },       { "scheduled", OPERATE_SCHEDULED },
+        { "dead", OPERATE_DEAD },           { "discarded", OPERATE_DISCARDED },
+    };
+
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
+        if (strcmp(value, states[i].name) == 0) {
+            o->choice.states |= states[i].state;
+            return -1;
+        }
+    return options_fail(o, EXIT_USAGE, "--state %s: must be one of retrying, blocked, paused, "
+                        "scheduled, dead, discarded", value);
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : isxdigit((unsigned char)c) ? (c | 0x20) - 'a' + 10 : -1;
+}
+
+static int set_key_hex(struct options *o)
+{
+    const char *hex = o->key_hex;
+    size_t len = strlen(hex);
+
+    o->key_bytes = malloc(len / 2 + 1);
+    if (o->key_bytes == NULL)
+        return options_fail(o, EXIT_INTERNAL, "out of memory");
+    for (size_t i = 0; i + 1 < len; i += 2) {
+        int high = hex_digit(hex[i]), low = hex_digit(hex[i + 1]);
+        if (high < 0 || low < 0)
+            break;
+        o->key_bytes[i / 2] = (unsigned char)(high << 4 | low);
+    }
+    if (len % 2 != 0 || strspn(hex, "0123456789abcdefABCDEF") != len)
+        return options_fail(o, EXIT_USAGE, "--key-hex %s: must be pairs of hexadecimal digits, such "
+                            "as 6b31", hex);
+    o->choice.key = o->key_bytes;
+    o->choice.key_len = len / 2;
+    return -1;
+}
+
+/* -- the line --------------------------------------------------------------------------------- */
+
+#define ACTS (OPTIONS_RETRY | OPTIONS_DISCARD)
+#define EVERY (OPTIONS_DEAD | ACTS)
+
+enum option_value {
+    OPT_JSON = 256, OPT_TOPIC, OPT_LIMIT, OPT_STATE, OPT_ALL_STATES, OPT_ID, OPT_KEY, OPT_KEY_HEX,
+    OPT_ALL, OPT_YES, OPT_DRY_RUN, OPT_FORCE_ORDER, OPT_REASON, OPT_RETRYING
+};
+
+static const struct {
+    struct option option;
+    unsigned of; /* the commands that have it */
+} specs[] = {
+    { { "config", required_argument, NULL, 'c' }, EVERY },
+    { { "help", no_argument, NULL, 'h' }, EVERY },
+    { { "json", no_argument, NULL, OPT_JSON }, EVERY },
+    { { "topic", required_argument, NULL, OPT_TOPIC }, EVERY },
+    { { "limit", required_argument, NULL, OPT_LIMIT }, OPTIONS_DEAD },
+    { { "state", required_argument, NULL, OPT_STATE }, OPTIONS_DEAD },
+    { { "all-states", no_argument, NULL, OPT_ALL_STATES }, OPTIONS_DEAD },
+    { { "id", required_argument, NULL, OPT_ID }, ACTS },
+    { { "key", required_argument, NULL, OPT_KEY }, ACTS },
+    { { "key-hex", required_argument, NULL, OPT_KEY_HEX }, ACTS },
+    { { "all", no_argument, NULL, OPT_ALL }, ACTS },
+    { { "yes", no_argument, NULL, OPT_YES }, ACTS },
+    { { "dry-run", no_argument, NULL, OPT_DRY_RUN }, ACTS },
+    { { "force-order", no_argument, NULL, OPT_FORCE_ORDER }, OPTIONS_RETRY },
+    { { "reason", required_argument, NULL, OPT_REASON }, OPTIONS_DISCARD },
+    { { "retrying", no_argument, NULL, OPT_RETRYING }, OPTIONS_DISCARD },
+};
+#define N_SPECS (sizeof specs / sizeof specs[0])
+
+/* One option: -1 to go on, or the exit code. A flat switch. */
+static int take(struct options *o, int opt, const char *value)
+{
+    switch (opt) {
+    case 'c':
+        o->config = value;
+        return -1;
+    case 'X':
+        if (o->n_x == OPTIONS_MAX_X)
+            return options_fail(o, EXIT_USAGE, "too many -X options; use a file: %s", value);
+        o->x[o->n_x++] = value;
+        return -1;
+    case 'h':
+        fputs(o->help, stdout);
+        return EXIT_OK;
+    case OPT_JSON:
+        o->json = true;
+        return -1;
+    case OPT_TOPIC:
+        return set_topic(o, value);
+    case OPT_LIMIT:
+        return set_number(o, "limit", value, MAX_LIMIT, &o->limit);
+    case OPT_STATE:
+        return set_state(o, value);
+    case OPT_ALL_STATES:
+        o->choice.states = OPERATE_ALL_STATES;
+        return -1;
+    case OPT_ID:
+        return set_number(o, "id", value, INT64_MAX, &o->choice.id);
+    case OPT_KEY:
+        o->key = value;
+        return -1;
+    case OPT_KEY_HEX:
+        o->key_hex = value;
+        return -1;
+    case OPT_ALL:
+        o->all = true;
+        return -1;
+    case OPT_YES:
+        o->yes = true;
+        return -1;
+    case OPT_DRY_RUN:
+        o->dry_run = true;
+        return -1;
+    case OPT_FORCE_ORDER:
+        o->force_order = true;
+        return -1;
+    case OPT_REASON:
+        return set_reason(o, value);
+    case OPT_RETRYING:
+        o->with_retrying = true;
+        return -1;
+    }
+    fprintf(stderr, "Try '%s --help'.\n", o->program); /* getopt has named the mistake */
+    return EXIT_USAGE;
+}
+
+static int take_key(struct options *o)
+{
+    if (o->key != NULL && o->key_hex != NULL)
+        return options_fail(o, EXIT_USAGE, "--key and --key-hex: give one of them");
+    if ((o->key != NULL || o->key_hex != NULL) && o->choice.topic == NULL)
+        return options_fail(o, EXIT_USAGE, "--key: needs --topic, because a key belongs to one");
+    if (o->key_hex != NULL)
+        return set_key_hex(o);
+    if (o->key != NULL) {
+        o->choice.key = o->key;
+        o->choice.key_len = strlen(o->key);
+    }
+    return -1;
+}
+
+/* One way of naming the events, and no more. */
+static int check_named(const struct options *o)
+{
+    int n = (o->choice.event_id != NULL) + (o->choice.id != 0) + (o->choice.topic != NULL) + o->all;
+
+    if (n == 1)
+        return -1;
+    return options_fail(o, EXIT_USAGE, "%s one of EVENT_ID, --id N, --topic T [--key K] and --all",
+                        n == 0 ? "which events? Give" : "give only");
+}
+
+static int check_line(struct options *o)
+{
+    int code = take_key(o);
+
+    if (code < 0 && (o->of & ACTS))
+        code = check_named(o);
+    if (code >= 0)
+        return code;
+    if (o->of == OPTIONS_DISCARD && o->reason == NULL)
+        return options_fail(o, EXIT_USAGE, "--reason TEXT is missing; it is kept with the event");
+    return -1;
+}
+
+static void default_choice(struct options *o)
+{
+    if (o->of == OPTIONS_RETRY || o->with_retrying)
+        o->choice.states = OPERATE_DEAD | OPERATE_RETRYING;
+    else if (o->choice.states == 0)
+        o->choice.states = OPERATE_DEAD;
+    if (o->limit == 0)
+        o->limit = DEFAULT_LIMIT;
+    o->choice.upto = INT64_MAX;
+}
+
+int options_parse(struct options *o, int argc, char **argv)
+{
+    struct option options[N_SPECS + 1] = { { NULL, 0, NULL, 0 } };
+    size_t n = 0;
+    int code = -1;
+
+    o->program = argv[0];
+    for (size_t i = 0; i < N_SPECS; i++)
+        if (specs[i].of & o->of)
+            options[n++] = specs[i].option;
+    for (int opt; code < 0 && (opt = getopt_long(argc, argv, "c:X:h", options, NULL)) != -1;)
+        code = take(o, opt, optarg);
+    for (; code < 0 && optind < argc; optind++)
+        code = o->of & ACTS ? set_event_id(o, argv[optind])
+                            : options_fail(o, EXIT_USAGE, "%s: an argument that means nothing here",
+                                           argv[optind]);
+    if (code < 0)
+        code = check_line(o);
+    if (code < 0)
+        default_choice(o);
+    return code;
+}
+
+void options_deinit(struct options *o)
+{
+    free(o->key_bytes);
+    o->key_bytes = NULL;
+    settings_free(&o->settings);
+}
+
+/* -- what follows ----------------------------------------------------------------------------- */
+
+int options_connect(struct options *o, bool only_reads, struct operate **ret)
+{
+    extern char **environ;
+    char err[1024];
+
+    if (settings_load(&o->settings, o->config, environ, o->x, o->n_x, err, sizeof err) < 0 ||
+        settings_require(&o->settings, SETTINGS_NEED_DATABASE, err, sizeof err) < 0)
+        return options_fail(o, EXIT_CONFIGURATION, "%s", err);
+    log_setup(o->settings.log_level, o->settings.log_format);
+    const struct operate_options operate_options = {
+        .dsn = o->settings.dsn,
+        .statement_timeout_ms = o->settings.statement_timeout_ms,
+        .tcp_user_timeout_ms = o->settings.tcp_user_timeout_ms,
+        .skip_poison = o->settings.on_poison == ON_POISON_SKIP,
+        .only_reads = only_reads,
+    };
+    struct operate *op = operate_new(&operate_options);
+    if (op == NULL)
+        return options_fail(o, EXIT_INTERNAL, "out of memory");
+    int code = operate_connect(op);
+    if (code != EXIT_OK) {
+        options_fail_operate(o, op, code);
+        operate_free(op);
+        return code;
+    }
+    *ret = op;
+    return EXIT_OK;
+}
+
+int options_finish_output(const struct options *o)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return EXIT_OK;
+    return options_fail(o, EXIT_INTERNAL, "stdout cannot be written: %s", strerror(errno));
+}

@@ -1,0 +1,54 @@
+/* options.h - the command line of a sub-command, and the settings and the connection it asks for. */
+#ifndef RELAY_COMMANDS_OPTIONS_H
+#define RELAY_COMMANDS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "relay/settings.h"
+#include "relay/source/operate.h"
+
+#define OPTIONS_MAX_X 256
+
+/* Which command reads its line: decides which options there are. */
+enum options_of { OPTIONS_DEAD = 1, OPTIONS_RETRY = 2, OPTIONS_DISCARD = 4 };
+
+struct options {
+    enum options_of of;
+    const char *program; /* as error messages call it */
+    const char *help;
+    const char *config;
+    const char *x[OPTIONS_MAX_X];
+    size_t n_x;
+    bool json, all, yes, dry_run, force_order;
+    bool with_retrying; /* discard */
+    const char *reason;
+    int64_t limit;
+    unsigned char *key_bytes; /* of --key-hex; owned */
+    const char *key, *key_hex;
+    struct operate_choice choice;
+    struct settings settings;
+};
+
+/* Fills *o, whose of and help are set and whose rest is zero; the choice gets the states that the
+ * command deals in. Returns -1 to go on, or the exit code: the help was printed, or a mistake was
+ * named. Borrows from argv; options_deinit in any case. */
+int options_parse(struct options *o, int argc, char **argv);
+void options_deinit(struct options *o);
+
+/* Says what is wrong on stderr, on one line, and returns exit_code. */
+__attribute__((format(printf, 3, 4))) int options_fail(const struct options *o, int exit_code,
+                                                       const char *fmt, ...);
+
+/* Reads the settings and connects. EXIT_OK, and *ret is to be freed with operate_free; or another
+ * exit code, and it was said why. */
+int options_connect(struct options *o, bool only_reads, struct operate **ret);
+
+/* What operate_error has to say, for the person. Returns exit_code. */
+int options_fail_operate(const struct options *o, const struct operate *op, int exit_code);
+
+/* All was written to stdout? EXIT_OK, or it is said that not. */
+int options_finish_output(const struct options *o);
+
+#endif

@@ -1,0 +1,164 @@
+/* operate_sql.h - the statements of the commands that a person gives. Used by operate.c only.
+ *
+ * A key group is all rows of outbox.held with one topic and key that are not settled: retrying or
+ * blocked, and dead unless later rows pass the dead (on.poison = skip). Its first row alone may be
+ * due; the others wait for it.
+ *
+ * Who settles a row that others may wait for (the relay by a mark, a person by discard) looks for the
+ * next one in a statement of its own, after the row is locked and changed, and so with a snapshot that
+ * has all that was committed before; who puts a row behind another has locked that other first. The
+ * locks here are FOR UPDATE: the FOR NO KEY UPDATE of a plain UPDATE would let a FOR KEY SHARE by.
+ */
+#ifndef RELAY_SOURCE_OPERATE_SQL_H
+#define RELAY_SOURCE_OPERATE_SQL_H
+
+/* SET LOCAL, so that nothing depends on the session and a transaction pooler does no harm. The three
+ * numbers are milliseconds of statement and of lock, and the access mode stands first. Joins by hash
+ * or merge would read all of outbox.event for a handful of rows. */
+#define SQL_BEGIN                                                                                  \
+    "begin isolation level read committed %s; "                                                    \
+    "set local search_path = ''; set local jit = off; set local timezone = 'UTC'; "                \
+    "set local datestyle = 'ISO'; set local bytea_output = 'hex'; "                                \
+    "set local enable_hashjoin = off; set local enable_mergejoin = off; "                          \
+    "set local statement_timeout = %llu; set local lock_timeout = %llu"
+
+#define SQL_INSTALLED "select to_regclass('outbox.schema_version') is not null"
+
+#define SQL_NEWEST                                                                                 \
+    "select max(version), coalesce(max(version) filter (where breaking), 0) "                      \
+    "from outbox.schema_version"
+
+/* A row in sent counts as sent whatever held says. */
+#define SQL_NOT_SENT(h)                                                                            \
+    " and not exists (select from outbox.sent s where s.bucket = " h ".bucket and s.id = " h ".id)"
+
+#define SQL_SAME_KEY(a, b)                                                                         \
+    a ".topic = " b ".topic and sha256(" a ".key) = sha256(" b ".key) and " a ".key = " b ".key"
+
+/* What the person named: $1 states, $2 id, $3 event id, $4 topic, $5 key (NULL: any), ids above $6
+ * up to $7. The event id is looked up for each row that passed the rest: events have no index on it. */
+#define SQL_CHOSEN                                                                                 \
+    "h.state = any ($1::text[]) and ($2::bigint is null or h.id = $2) "                            \
+    "and ($4::text is null or h.topic = $4) "                                                      \
+    "and ($5::bytea is null or (sha256(h.key) = sha256($5) and h.key = $5)) "                      \
+    "and h.id > $6::bigint and h.id <= $7::bigint" SQL_NOT_SENT("h")                               \
+    " and ($3::uuid is null or exists (select from outbox.event c "                                \
+    "where c.bucket = h.bucket and c.id = h.id and c.event_id = $3))"
+
+/* LIMIT 1: one look at the index for each row, whatever the statistics say. */
+#define SQL_EVENT_OF(h)                                                                            \
+    " left join lateral (select c.event_id, c.type from outbox.event c "                           \
+    "where c.bucket = " h ".bucket and c.id = " h ".id limit 1) e on true "
+
+#define SQL_TIME(column) "to_char(" column ", 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
+
+/* The order of enum column in operate.c. */
+#define SQL_EVENT_COLUMNS(h)                                                                       \
+    h ".id, e.event_id, " h ".topic, " h ".key, e.type, " h ".state, " h ".attempts, "             \
+    SQL_TIME(h ".next_attempt_at") ", " SQL_TIME(h ".first_error_at") ", " h ".error_code, "       \
+    h ".error, " h ".maybe_delivered"
+
+/* $8 rows at most, $9 do rows pass the dead? Nobody waits for a row without a key, or that is not in
+ * a key group. */
+#define SQL_LIST                                                                                   \
+    "select " SQL_EVENT_COLUMNS("h") ", case when h.state in ('retrying', 'blocked') "             \
+    "or h.state = 'dead' and not $9::bool then (select count(*) from outbox.held w where "         \
+    SQL_SAME_KEY("w", "h") " and w.id > h.id and w.state in ('retrying', 'blocked')) else 0 end "  \
+    "from (select h.* from outbox.held h where " SQL_CHOSEN " order by h.id limit $8::bigint) h"   \
+    SQL_EVENT_OF("h") "order by h.id"
+
+#define SQL_TOTALS                                                                                 \
+    "select h.topic, h.state, count(*), max(h.id) from outbox.held h where " SQL_CHOSEN            \
+    " group by h.topic, h.state order by h.topic, h.state"
+
+/* Later rows of the chosen rows' keys that are out. Events have no index on topic and key: this reads
+ * the events behind the first chosen row once, whatever their number, hence with hash joins. $8: so
+ * many are described; the last column says how many there are. */
+#define SQL_HASH_JOINS "set local enable_hashjoin = on; set local statement_timeout = %llu"
+#define SQL_OVERTAKEN                                                                              \
+    "with target as materialized (select h.id, h.bucket, h.topic, h.key from outbox.held h "       \
+    "where h.key is not null and " SQL_CHOSEN "), "                                                \
+    "kin as materialized (select t.topic, t.key, min(t.id) as id from target t group by 1, 2), "   \
+    "later as materialized (select l.topic, l.key, l.id from kin k join outbox.event l "           \
+    "on l.topic = k.topic and l.key = k.key and l.id > k.id "                                      \
+    "where l.id > (select min(id) from kin) and exists (select from outbox.sent s "                \
+    "where s.bucket = l.bucket and s.id = l.id)), "                                                \
+    "found as (select t.id, t.bucket, t.topic, t.key, count(*) as n, "                             \
+    "array_to_string((array_agg(l.id order by l.id))[1:3], ', ') as first "                        \
+    "from target t join later l on l.topic = t.topic and l.key = t.key and l.id > t.id "           \
+    "group by 1, 2, 3, 4) "                                                                        \
+    "select f.id, e.event_id, f.topic, f.key, f.n, f.first, f.total from "                         \
+    "(select f.*, count(*) over () as total from found f order by f.id limit $8::bigint) f"        \
+    SQL_EVENT_OF("f") "order by f.id"
+
+/* The first row of the key group of g. */
+#define SQL_FRONT_OF(g, skip)                                                                      \
+    "(select f.id from outbox.held f where " SQL_SAME_KEY("f", g)                                  \
+    " and (f.state in ('retrying', 'blocked') or f.state = 'dead' and not " skip ")"               \
+    SQL_NOT_SENT("f") " order by f.id limit 1)"
+
+/* What has to be locked: the next $8 of the chosen rows, and the first row of each key group among
+ * them, because who settles that one asks which row is next. Two arrays, how many are chosen, and the
+ * highest of those. */
+#define SQL_FIND                                                                                   \
+    "with target as materialized (select h.id, h.topic, h.key from outbox.held h where "           \
+    SQL_CHOSEN " order by h.id limit $8::bigint), kin as materialized "                            \
+    "(select distinct t.topic, t.key from target t where t.key is not null) "                      \
+    "select (select coalesce(array_agg(t.id order by t.id), '{}') from target t), "                \
+    "(select coalesce(array_agg(x.id order by x.id), '{}') from kin k cross join lateral "         \
+    SQL_FRONT_OF("k", "$9::bool") " x), "                                                          \
+    "(select count(*) from target), (select max(id) from target)"
+
+/* In order of id, as everybody does who locks several. */
+#define SQL_LOCK                                                                                   \
+    "select h.id from outbox.held h where h.id = any ($1::bigint[] || $2::bigint[]) "              \
+    "order by h.id for update"
+
+/* $1 the rows, all locked, $2 do rows pass the dead? A row with an earlier one in its group, some of
+ * these included, waits for it; the others are due. One that is retrying behind another is left alone. */
+#define SQL_RETRY                                                                                  \
+    "with target as materialized (select h.id, h.state as was, h.key is not null "                 \
+    "and exists (select from outbox.held f where " SQL_SAME_KEY("f", "h") " and f.id < h.id "      \
+    "and (f.state in ('retrying', 'blocked') "                                                     \
+    "or f.state = 'dead' and (not $2::bool or f.id = any ($1::bigint[])))"                         \
+    SQL_NOT_SENT("f") ") as waits from outbox.held h where h.id = any ($1::bigint[]) "             \
+    "and h.state in ('retrying', 'dead')), "                                                       \
+    "done as (update outbox.held h set "                                                           \
+    "state = case when t.waits then case h.state when 'dead' then 'blocked' else h.state end "     \
+    "else 'retrying' end, "                                                                        \
+    "attempts = case when t.waits and h.state <> 'dead' then h.attempts else 0 end, "              \
+    "next_attempt_at = case when not t.waits then now() "                                          \
+    "when h.state <> 'dead' then h.next_attempt_at end "                                           \
+    "from target t where h.id = t.id returning h.*, t.was, t.waits) "                              \
+    "select " SQL_EVENT_COLUMNS("d") ", d.was, d.waits from done d" SQL_EVENT_OF("d")              \
+    "order by d.id"
+
+/* $1 the rows, all locked, $2 states, $3 the reason. What is returned of the error is the one before. */
+#define SQL_DISCARD                                                                                \
+    "with old as materialized (select h.* from outbox.held h where h.id = any ($1::bigint[]) "     \
+    "and h.state = any ($2::text[])), "                                                            \
+    "done as (update outbox.held h set state = 'discarded', next_attempt_at = null, "              \
+    "error_code = 'DISCARDED', error = $3 from old where h.id = old.id returning h.id) "           \
+    "select " SQL_EVENT_COLUMNS("o") ", o.state, false from old o join done d on d.id = o.id"      \
+    SQL_EVENT_OF("o") "order by o.id"
+
+/* $1 the rows just settled, $2 do rows pass the dead? The next of each of their groups is due now.
+ * One that is due already, or dead, is left as it is. */
+#define SQL_PROMOTE                                                                                \
+    "with kin as materialized (select distinct t.topic, t.key from outbox.held t "                 \
+    "where t.id = any ($1::bigint[]) and t.key is not null), "                                     \
+    "front as materialized (select f.id from kin k cross join lateral "                            \
+    SQL_FRONT_OF("k", "$2::bool") " f) "                                                           \
+    "update outbox.held h set next_attempt_at = now() from front f "                               \
+    "where h.id = f.id and h.state = 'blocked' and h.next_attempt_at is null returning h.id"
+
+/* What became of one event, for the person who named one that is not among the chosen. The first by
+ * number; the second looks in held, because events have no index on their event id. */
+#define SQL_STATE_OF_ID "select v.state from outbox.event_status v where v.id = $1::bigint"
+#define SQL_STATE_OF_EVENT_ID                                                                      \
+    "select case when exists (select from outbox.sent s where s.bucket = h.bucket "                \
+    "and s.id = h.id) then 'sent' else h.state end from outbox.held h where exists ("              \
+    "select from outbox.event c where c.bucket = h.bucket and c.id = h.id and c.event_id = $1::uuid) " \
+    "limit 1"
+
+#endif
