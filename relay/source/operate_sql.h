@@ -32,6 +32,15 @@
 #define SQL_NOT_SENT(h)                                                                            \
     " and not exists (select from outbox.sent s where s.bucket = " h ".bucket and s.id = " h ".id)"
 
+/* The janitor may have moved the event to event_kept meanwhile. */
+#define SQL_EVENT_IS(c, h)                                                                         \
+    c ".bucket = any (array[" h ".bucket, -1::smallint]) and " c ".id = " h ".id"
+
+/* The indexes on a key's rows are partial, one for each of these: the conditions must name the states
+ * as the indexes do. */
+#define SQL_LIVE(h) h ".key is not null and " h ".state in ('retrying', 'blocked')"
+#define SQL_DEAD(h) h ".state = 'dead'"
+
 #define SQL_SAME_KEY(a, b)                                                                         \
     a ".topic = " b ".topic and sha256(" a ".key) = sha256(" b ".key) and " a ".key = " b ".key"
 
@@ -43,12 +52,12 @@
     "and ($5::bytea is null or (sha256(h.key) = sha256($5) and h.key = $5)) "                      \
     "and h.id > $6::bigint and h.id <= $7::bigint" SQL_NOT_SENT("h")                               \
     " and ($3::uuid is null or exists (select from outbox.event c "                                \
-    "where c.bucket = h.bucket and c.id = h.id and c.event_id = $3))"
+    "where " SQL_EVENT_IS("c", "h") " and c.event_id = $3))"
 
 /* LIMIT 1: one look at the index for each row, whatever the statistics say. */
 #define SQL_EVENT_OF(h)                                                                            \
     " left join lateral (select c.event_id, c.type from outbox.event c "                           \
-    "where c.bucket = " h ".bucket and c.id = " h ".id limit 1) e on true "
+    "where " SQL_EVENT_IS("c", h) " limit 1) e on true "
 
 #define SQL_TIME(column) "to_char(" column ", 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
 
@@ -63,7 +72,7 @@
 #define SQL_LIST                                                                                   \
     "select " SQL_EVENT_COLUMNS("h") ", case when h.state in ('retrying', 'blocked') "             \
     "or h.state = 'dead' and not $9::bool then (select count(*) from outbox.held w where "         \
-    SQL_SAME_KEY("w", "h") " and w.id > h.id and w.state in ('retrying', 'blocked')) else 0 end "  \
+    SQL_SAME_KEY("w", "h") " and w.id > h.id and " SQL_LIVE("w") ") else 0 end "  \
     "from (select h.* from outbox.held h where " SQL_CHOSEN " order by h.id limit $8::bigint) h"   \
     SQL_EVENT_OF("h") "order by h.id"
 
@@ -92,10 +101,12 @@
     SQL_EVENT_OF("f") "order by f.id"
 
 /* The first row of the key group of g. */
+#define SQL_FIRST(g, kind)                                                                         \
+    "(select f.id from outbox.held f where " SQL_SAME_KEY("f", g) " and " kind SQL_NOT_SENT("f")   \
+    " order by f.id limit 1)"
 #define SQL_FRONT_OF(g, skip)                                                                      \
-    "(select f.id from outbox.held f where " SQL_SAME_KEY("f", g)                                  \
-    " and (f.state in ('retrying', 'blocked') or f.state = 'dead' and not " skip ")"               \
-    SQL_NOT_SENT("f") " order by f.id limit 1)"
+    "(select x.id from (" SQL_FIRST(g, SQL_LIVE("f")) " union all "                                \
+    SQL_FIRST(g, "not " skip " and " SQL_DEAD("f")) ") x order by x.id limit 1)"
 
 /* What has to be locked: the next $8 of the chosen rows, and the first row of each key group among
  * them, because who settles that one asks which row is next. Two arrays, how many are chosen, and the
@@ -118,10 +129,11 @@
  * these included, waits for it; the others are due. One that is retrying behind another is left alone. */
 #define SQL_RETRY                                                                                  \
     "with target as materialized (select h.id, h.state as was, h.key is not null "                 \
-    "and exists (select from outbox.held f where " SQL_SAME_KEY("f", "h") " and f.id < h.id "      \
-    "and (f.state in ('retrying', 'blocked') "                                                     \
-    "or f.state = 'dead' and (not $2::bool or f.id = any ($1::bigint[])))"                         \
-    SQL_NOT_SENT("f") ") as waits from outbox.held h where h.id = any ($1::bigint[]) "             \
+    "and (exists (select from outbox.held f where " SQL_SAME_KEY("f", "h") " and f.id < h.id and " \
+    SQL_LIVE("f") SQL_NOT_SENT("f") ") or exists (select from outbox.held f where "                \
+    SQL_SAME_KEY("f", "h") " and f.id < h.id and " SQL_DEAD("f")                                   \
+    " and (not $2::bool or f.id = any ($1::bigint[]))" SQL_NOT_SENT("f") ")) as waits "            \
+    "from outbox.held h where h.id = any ($1::bigint[]) "                                          \
     "and h.state in ('retrying', 'dead')), "                                                       \
     "done as (update outbox.held h set "                                                           \
     "state = case when t.waits then case h.state when 'dead' then 'blocked' else h.state end "     \
@@ -158,7 +170,7 @@
 #define SQL_STATE_OF_EVENT_ID                                                                      \
     "select case when exists (select from outbox.sent s where s.bucket = h.bucket "                \
     "and s.id = h.id) then 'sent' else h.state end from outbox.held h where exists ("              \
-    "select from outbox.event c where c.bucket = h.bucket and c.id = h.id and c.event_id = $1::uuid) " \
+    "select from outbox.event c where " SQL_EVENT_IS("c", "h") " and c.event_id = $1::uuid) "      \
     "limit 1"
 
 #endif
