@@ -192,7 +192,7 @@ static int look_for_overtakers(struct deed *d, struct operate *op)
     return -1;
 }
 
-/* Both must be true before anything is asked: somebody is there to be asked, and can see the question. */
+/* Somebody is there to be asked, and can see the question. */
 static bool has_person(void)
 {
     return isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
@@ -224,10 +224,11 @@ static int check_order(const struct deed *d)
 {
     if (d->n_overtaken == 0 || d->o->force_order || d->o->dry_run)
         return -1;
-    return options_fail(d->o, EXIT_REFUSED, "nothing was done: later events of the same key are sent "
-                        "already, so consumers would see %s out of order; --force-order sends %s all "
-                        "the same, discard gives %s up", d->n_overtaken == 1 ? "this event" : "these events",
-                        d->n_overtaken == 1 ? "it" : "them", d->n_overtaken == 1 ? "it" : "them");
+    bool one = d->n_overtaken == 1;
+    return options_fail(d->o, EXIT_REFUSED, "nothing was done: later events of the same key are "
+                        "sent already, so consumers would see %s out of order; --force-order sends "
+                        "%s all the same, discard gives %s up", one ? "this event" : "these events",
+                        one ? "it" : "them", one ? "it" : "them");
 }
 
 /* -- results ---------------------------------------------------------------------------------- */
@@ -260,7 +261,8 @@ static void print_object(struct deed *d)
         !object_put(object, "dry_run", json_boolean(d->o->dry_run)) ||
         !object_put_number(object, "n_matched", d->n_matched) ||
         !object_put_number(object, "n_changed", d->o->dry_run ? 0 : d->n_changed) ||
-        (d->act->of == OPTIONS_RETRY && !object_put_number(object, "n_due", d->o->dry_run ? 0 : d->n_due)) ||
+        (d->act->of == OPTIONS_RETRY &&
+         !object_put_number(object, "n_due", d->o->dry_run ? 0 : d->n_due)) ||
         (d->act->looks_for_overtakers &&
          (!object_put_number(object, "n_overtaken", d->n_overtaken) ||
           json_object_set(object, "overtaken", d->overtaken) < 0)) ||
@@ -271,8 +273,8 @@ static void print_object(struct deed *d)
 
 static int do_it(struct deed *d, struct operate *op)
 {
-    int code = d->o->dry_run ? operate_list(op, &d->o->choice,
-                                            d->events != NULL ? MAX_OBJECTS : MAX_LINES, on_event, d)
+    int64_t most = d->events != NULL ? MAX_OBJECTS : MAX_LINES;
+    int code = d->o->dry_run ? operate_list(op, &d->o->choice, most, false, on_event, d)
                              : d->act->change(op, d->o, on_event, d);
 
     /* A failure half way leaves what was done before: that is said, too. */

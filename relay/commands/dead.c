@@ -165,7 +165,7 @@ static void on_total(void *arg, const struct operate_total *t)
 
 static int list(struct options *o, struct operate *op, struct listing *l)
 {
-    int code = operate_list(op, &o->choice, o->limit, on_event, l);
+    int code = operate_list(op, &o->choice, o->limit, true, on_event, l);
 
     if (code == EXIT_OK && l->events == NULL && l->n_listed > 0) {
         if (!table_print(&l->table, stdout))

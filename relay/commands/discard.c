@@ -5,7 +5,8 @@
 #include "relay/commands/commands.h"
 
 static const char help[] =
-    "Usage: outbox-relay discard --reason TEXT [OPTION]... EVENT_ID | --id N | --topic T [--key K] | --all\n"
+    "Usage: outbox-relay discard --reason TEXT [OPTION]...\n"
+    "           EVENT_ID | --id N | --topic T [--key K] | --all\n"
     "Give dead events up: they are never sent, and the next event of each key is due. The reason is\n"
     "kept in outbox.held, in place of the last error, for as long as the event is.\n"
     "\n"

@@ -193,7 +193,7 @@ static int run_text(struct operate *o, const char *sql, PGresult **ret_res)
     return finish(o, PQsendQuery(o->pg, sql), ret_res);
 }
 
-#define MAX_PARAMS 9
+#define MAX_PARAMS 10
 
 struct params {
     const char *values[MAX_PARAMS];
@@ -450,14 +450,15 @@ static int look(struct operate *o, const char *sql, int n, const struct params *
 }
 
 int operate_list(struct operate *o, const struct operate_choice *choice, int64_t limit,
-                 operate_on_event *on_event, void *arg)
+                 bool with_waiting, operate_on_event *on_event, void *arg)
 {
     struct params p = { .limit = "" };
     PGresult *res = NULL;
 
     choose(&p, choice, "0", p.limit, o->opt.skip_poison);
     limit_to_text(limit, p.limit);
-    int code = look(o, SQL_LIST, 9, &p, &res);
+    p.values[9] = with_waiting ? "t" : "f";
+    int code = look(o, SQL_LIST, 10, &p, &res);
     if (code == EXIT_OK)
         code = each_event(o, res, false, on_event, arg);
     PQclear(res);
@@ -507,12 +508,12 @@ int operate_overtaken(struct operate *o, const struct operate_choice *choice, in
                       operate_on_overtaken *on_overtaken, void *arg)
 {
     uint64_t timeout_ms = o->opt.statement_timeout_ms * LONG_READ;
-    char slow[sizeof SQL_HASH_JOINS + 24];
+    char slow[sizeof SQL_LONG_READ + 24];
     struct params p = { .limit = "" };
     PGresult *res = NULL;
     int code = begin(o);
 
-    snprintf(slow, sizeof slow, SQL_HASH_JOINS, (unsigned long long)timeout_ms);
+    snprintf(slow, sizeof slow, SQL_LONG_READ, (unsigned long long)timeout_ms);
     if (code == EXIT_OK)
         code = run_text(o, slow, NULL);
     choose(&p, choice, "0", p.limit, false);

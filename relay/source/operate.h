@@ -91,9 +91,10 @@ int operate_connect(struct operate *o);
 /* Why the last call failed; good until the next. */
 const char *operate_error(const struct operate *o);
 
-/* The chosen rows in order of id, at most `limit`. */
+/* The chosen rows in order of id, at most `limit`. Counting who waits costs a walk over the later rows
+ * of each one's key: n_waiting is 0 unless it is asked for. */
 int operate_list(struct operate *o, const struct operate_choice *choice, int64_t limit,
-                 operate_on_event *on_event, void *arg);
+                 bool with_waiting, operate_on_event *on_event, void *arg);
 
 /* How many there are, by topic and state. */
 int operate_totals(struct operate *o, const struct operate_choice *choice,

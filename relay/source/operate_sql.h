@@ -67,11 +67,11 @@
     SQL_TIME(h ".next_attempt_at") ", " SQL_TIME(h ".first_error_at") ", " h ".error_code, "       \
     h ".error, " h ".maybe_delivered"
 
-/* $8 rows at most, $9 do rows pass the dead? Nobody waits for a row without a key, or that is not in
- * a key group. */
+/* $8 rows at most, $9 do rows pass the dead, $10 is it wanted how many wait? Nobody waits for a row
+ * without a key, or that is not in a key group. */
 #define SQL_LIST                                                                                   \
-    "select " SQL_EVENT_COLUMNS("h") ", case when h.state in ('retrying', 'blocked') "             \
-    "or h.state = 'dead' and not $9::bool then (select count(*) from outbox.held w where "         \
+    "select " SQL_EVENT_COLUMNS("h") ", case when $10::bool and (h.state in ('retrying', 'blocked') " \
+    "or h.state = 'dead' and not $9::bool) then (select count(*) from outbox.held w where "         \
     SQL_SAME_KEY("w", "h") " and w.id > h.id and " SQL_LIVE("w") ") else 0 end "  \
     "from (select h.* from outbox.held h where " SQL_CHOSEN " order by h.id limit $8::bigint) h"   \
     SQL_EVENT_OF("h") "order by h.id"
@@ -81,24 +81,37 @@
     " group by h.topic, h.state order by h.topic, h.state"
 
 /* Later rows of the chosen rows' keys that are out. Events have no index on topic and key: this reads
- * the events behind the first chosen row once, whatever their number, hence with hash joins. $8: so
- * many are described; the last column says how many there are. */
-#define SQL_HASH_JOINS "set local enable_hashjoin = on; set local statement_timeout = %llu"
+ * the events behind the first chosen row once, whatever their number, hence by hash joins, and by no
+ * others, because without statistics the planner would read them once for each key. All is counted in
+ * one pass, however many rows a key has: n is how many of `later` stand behind a chosen row, and of
+ * those of its key, numbered upwards, the first is number n_key - n + 1. $8: so many are described; the
+ * last column says how many there are. */
+#define SQL_LONG_READ                                                                              \
+    "set local enable_hashjoin = on; set local enable_nestloop = off; "                            \
+    "set local statement_timeout = %llu"
 #define SQL_OVERTAKEN                                                                              \
     "with target as materialized (select h.id, h.bucket, h.topic, h.key from outbox.held h "       \
     "where h.key is not null and " SQL_CHOSEN "), "                                                \
     "kin as materialized (select t.topic, t.key, min(t.id) as id from target t group by 1, 2), "   \
-    "later as materialized (select l.topic, l.key, l.id from kin k join outbox.event l "           \
+    "maybe as materialized (select l.topic, l.key, l.bucket, l.id from kin k join outbox.event l " \
     "on l.topic = k.topic and l.key = k.key and l.id > k.id "                                      \
-    "where l.id > (select min(id) from kin) and exists (select from outbox.sent s "                \
-    "where s.bucket = l.bucket and s.id = l.id)), "                                                \
-    "found as (select t.id, t.bucket, t.topic, t.key, count(*) as n, "                             \
-    "array_to_string((array_agg(l.id order by l.id))[1:3], ', ') as first "                        \
-    "from target t join later l on l.topic = t.topic and l.key = t.key and l.id > t.id "           \
-    "group by 1, 2, 3, 4) "                                                                        \
-    "select f.id, e.event_id, f.topic, f.key, f.n, f.first, f.total from "                         \
-    "(select f.*, count(*) over () as total from found f order by f.id limit $8::bigint) f"        \
-    SQL_EVENT_OF("f") "order by f.id"
+    "where l.id > (select min(id) from kin) offset 0), "                                           \
+    "later as materialized (select m.topic, m.key, m.id, "                                         \
+    "row_number() over (partition by m.topic, m.key order by m.id) as number from maybe m "        \
+    "where (select true from outbox.sent s where s.bucket = m.bucket and s.id = m.id limit 1)), "  \
+    "both_kinds as (select t.topic, t.key, t.id, t.bucket from target t "                               \
+    "union all select l.topic, l.key, l.id, null from later l), "                                  \
+    "counted as (select b.*, count(*) filter (where b.bucket is null) "                            \
+    "over (partition by b.topic, b.key order by b.id desc) as n, "                                 \
+    "count(*) filter (where b.bucket is null) over (partition by b.topic, b.key) as n_key "        \
+    "from both_kinds b), "                                                                              \
+    "found as materialized (select c.*, count(*) over () as total from counted c "                 \
+    "where c.bucket is not null and c.n > 0 order by c.id limit $8::bigint) "                      \
+    "select f.id, e.event_id, f.topic, f.key, f.n, x.first, f.total from found f "                 \
+    "join (select f.id, string_agg(l.id::text, ', ' order by l.id) as first "                      \
+    "from (select f.*, f.n_key - f.n + i as number from found f cross join generate_series(1, 3) i) f " \
+    "join later l on l.topic = f.topic and l.key = f.key and l.number = f.number group by f.id) x " \
+    "on x.id = f.id" SQL_EVENT_OF("f") "order by f.id"
 
 /* The first row of the key group of g. */
 #define SQL_FIRST(g, kind)                                                                         \
