@@ -101,9 +101,19 @@ static const char *wrong_column(const PGresult *res, int i)
     for (size_t f = 0; f < sizeof fixed / sizeof fixed[0]; f++)
         if (PQgetisnull(res, i, fixed[f].col) || PQgetlength(res, i, fixed[f].col) != fixed[f].len)
             return PQfname(res, fixed[f].col);
+    if (!PQgetisnull(res, i, COL_WAIT_MS) && PQgetlength(res, i, COL_WAIT_MS) != 8)
+        return PQfname(res, COL_WAIT_MS);
     if (PQgetisnull(res, i, COL_TOPIC) || PQgetisnull(res, i, COL_TYPE))
         return "topic or type";
     return NULL;
+}
+
+/* From PostgreSQL's epoch to Unix's. The last years of a timestamptz, and 'infinity', do not fit. */
+static int64_t unix_us(int64_t pg_us)
+{
+    int64_t us;
+
+    return __builtin_add_overflow(pg_us, PG_EPOCH_US, &us) ? INT64_MAX : us;
 }
 
 /* jsonb's binary form is its text behind a version byte. */
@@ -155,7 +165,7 @@ struct row *page_row(const PGresult *res, int i, struct pairs *scratch, const ch
     char *end = (char *)(headers + n_headers);
     *r = (struct row){
         .id = wire_i64(PQgetvalue(res, i, COL_ID)),
-        .created_at_us = wire_i64(PQgetvalue(res, i, COL_CREATED_AT)) + PG_EPOCH_US,
+        .created_at_us = unix_us(wire_i64(PQgetvalue(res, i, COL_CREATED_AT))),
         .wait_ms = PQgetisnull(res, i, COL_WAIT_MS) ? 0 : wire_i64(PQgetvalue(res, i, COL_WAIT_MS)),
         .schema_version = wire_i32(PQgetvalue(res, i, COL_SCHEMA_VERSION)),
         .bucket = wire_i16(PQgetvalue(res, i, COL_BUCKET)),
