@@ -184,6 +184,13 @@ static void remove_kafka(struct settings *s, size_t i)
     memmove(&s->kafka[i], &s->kafka[i + 1], (s->n_kafka - i) * sizeof s->kafka[0]);
 }
 
+static bool has_control(const char *s)
+{
+    while (*s != '\0' && !iscntrl((unsigned char)*s))
+        s++;
+    return *s != '\0';
+}
+
 static int set_kafka(const struct load *l, const char *name, const char *value)
 {
     struct settings *s = l->s;
@@ -191,6 +198,9 @@ static int set_kafka(const struct load *l, const char *name, const char *value)
     if (*name == '\0')
         return fail(l, SETTING_KAFKA " needs the name of a property of librdkafka, such as "
                     SETTING_KAFKA "bootstrap.servers");
+    /* names are shown as they are, by --print-config for example, which writes a settings file */
+    if (has_control(name))
+        return fail(l, SETTING_KAFKA "%s: no property has a control character in its name", name);
     for (const struct setting_owned *o = setting_owned; o->property != NULL; o++)
         if (strcmp(name, o->property) == 0)
             return fail(l, SETTING_KAFKA "%s cannot be set: %s", name, o->why);

@@ -327,6 +327,8 @@ static const struct {
       "bootstrap.servers: there is no such setting; did you mean kafka.bootstrap.servers?" },
     { "kafak.bootstrap.servers=x",
       "kafak.bootstrap.servers: there is no such setting; did you mean kafka.bootstrap.servers?" },
+    { "kafka.a\nbatch.rows=5",
+      "kafka.a?batch.rows: no property has a control character in its name" },
     { "xyzzy=5", "xyzzy: there is no such setting; --help lists them, and a property of librdkafka "
                  "is kafka.<property>" },
     { "inflight.rows=1999",
