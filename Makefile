@@ -3,6 +3,7 @@
 #   make            library and relay            make demo     the whole story on one machine
 #   make check      every test                   make install  DESTDIR= prefix=
 #   make bench      relay against a bare producer
+#   make fuzz       the decoders under libFuzzer, FUZZ_SECONDS= each (default 60)
 #
 # Everything that is built goes to $(O) (default .build). CFLAGS, CPPFLAGS, LDFLAGS and LDLIBS given
 # by the caller are used after ours.
@@ -37,6 +38,7 @@ KAFKA_LIBS = $(shell $(PKG_CONFIG) --libs rdkafka)
 JANSSON_CFLAGS = $(shell $(PKG_CONFIG) --cflags jansson)
 JANSSON_LIBS = $(shell $(PKG_CONFIG) --libs jansson)
 CHECK_LIBS = $(shell $(PKG_CONFIG) --libs check)
+JANSSON = $(shell $(PKG_CONFIG) --exists jansson && echo -DHAVE_JANSSON)
 
 LIB_SRC = $(wildcard lib/outbox/*.c)
 LIB_OBJ = $(LIB_SRC:%.c=$(O)/%.o)
@@ -49,15 +51,18 @@ TOOLS = $(patsubst tests/tools/%.c,$(O)/tools/%,$(wildcard tests/tools/*.c)) \
         $(patsubst tests/bench/%.c,$(O)/tools/%,$(wildcard tests/bench/*.c))
 TESTS = $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/unit/test_*.c tests/core/test_*.c tests/integration/test_*.c))
 
+FUZZERS = $(patsubst tests/fuzz/%.c,$(O)/fuzzers/%,$(wildcard tests/fuzz/fuzz_*.c))
+
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib relay tools tests check demo bench install uninstall clean distclean deps
+.PHONY: all lib relay tools tests fuzzers check demo bench fuzz install uninstall clean distclean deps
 
 all: lib relay
 lib: $(O)/liboutbox.a $(O)/$(SONAME)
 relay: $(O)/outbox-relay
 tools: $(TOOLS)
 tests: $(TESTS) tools
+fuzzers: $(FUZZERS)
 
 $(O)/lib/%.o: lib/%.c
 	@mkdir -p $(@D)
@@ -92,6 +97,13 @@ $(O)/tests/%: tests/%.c $(RIG_OBJ) $(RELAY_PARTS) $(O)/liboutbox.a
 	    $(LDFLAGS) -o $@ $< tests/rig/check_main.c $(filter-out $(O)/tests/rig/check_main.o,$(RIG_OBJ)) \
 	    $(RELAY_PARTS) $(O)/liboutbox.a $(CHECK_LIBS) $(PQ_LIBS) $(KAFKA_LIBS) \
 	    $(JANSSON_LIBS) -pthread $(LDLIBS)
+
+# Only with clang, and with the rest built for it: tests/fuzz/run knows how. jansson is a second
+# opinion, where it is installed.
+$(O)/fuzzers/%: tests/fuzz/%.c $(RELAY_PARTS) $(O)/liboutbox.a
+	@mkdir -p $(@D)
+	$(COMPILE) $(PQ_CFLAGS) $(JANSSON) -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(RELAY_PARTS) \
+	    $(O)/liboutbox.a $(PQ_LIBS) $(KAFKA_LIBS) $(if $(JANSSON),-ljansson) -pthread $(LDLIBS)
 
 # Tools use the library; those of the bench also parts of the relay.
 define tool_rule
@@ -140,6 +152,9 @@ demo: deps
 
 bench: deps
 	@tests/bench/bench
+
+fuzz: deps
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) tests/fuzz/run
 
 clean:
 	rm -rf $(O)
