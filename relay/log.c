@@ -94,6 +94,17 @@ static void put_time(FILE *out)
             ts.tv_nsec / 1000000);
 }
 
+/* The message alone, straight to stderr, which has no buffer. */
+static void no_memory(enum log_level level, const char *msg)
+{
+    bool json = format == LOG_FORMAT_JSON;
+
+    fputs(json ? "{\"log\":\"out of memory\"" : "log=\"out of memory\"", stderr);
+    put_pair(stderr, "level", levels[level].name);
+    put_pair(stderr, "msg", msg);
+    fputs(json ? "}\n" : "\n", stderr);
+}
+
 void log_write(enum log_level level, const char *component, const char *msg, ...)
 {
     char *line = NULL;
@@ -103,8 +114,10 @@ void log_write(enum log_level level, const char *component, const char *msg, ...
     if (level > threshold)
         return;
     FILE *out = open_memstream(&line, &len); /* one write per line, whoever else writes to stderr */
-    if (out == NULL)
+    if (out == NULL) {
+        no_memory(level, msg);
         return;
+    }
     if (journal)
         fprintf(out, "<%d>", levels[level].priority);
     put_time(out);
@@ -120,7 +133,9 @@ void log_write(enum log_level level, const char *component, const char *msg, ...
     }
     va_end(ap);
     fputs(format == LOG_FORMAT_JSON ? "}\n" : "\n", out);
-    if (fclose(out) == 0)
+    if (fclose(out) == 0 && line != NULL)
         (void)!fwrite(line, 1, len, stderr);
+    else
+        no_memory(level, msg);
     free(line);
 }
