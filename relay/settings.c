@@ -135,8 +135,11 @@ static int set_own(const struct load *l, const struct setting_spec *spec, const 
         return fail(l, "%s is set in line %u already; remove one of the two", spec->key,
                     origin->line);
     if ((spec->flags & SETTING_DSN) && l->origin.from == FROM_COMMAND_LINE) {
-        bool password = true;
-        free(mask_dsn(value, &password));
+        bool password = false;
+        char *masked = mask_dsn(value, &password);
+        if (masked == NULL)
+            return fail(l, "out of memory");
+        free(masked);
         if (password)
             return fail_secret(l, "", spec->key);
     }
@@ -269,7 +272,7 @@ static int load_lines(struct load *l, FILE *file)
         else if (*text != '\0' && *text != '#')
             rc = set_pair(l, text);
     }
-    if (rc == 0 && ferror(file)) {
+    if (rc == 0 && !feof(file)) { /* an error, or no memory for a line */
         fprintf(l->msg, "%s: cannot be read: %s", l->s->file, strerror(errno));
         rc = -1;
     }
