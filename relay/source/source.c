@@ -1,6 +1,7 @@
 /* source.c - the link, its two connections, and what is asked of them. See source.h. */
 #include "relay/source/source.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,15 +42,17 @@ void source_free(struct source *s)
 int source_check_dsn(const char *dsn, char *err, size_t err_size)
 {
     char *why = NULL;
-    PQconninfoOption *options = PQconninfoParse(dsn, &why);
 
+    errno = 0; /* libpq does not set it for what it cannot read */
+    PQconninfoOption *options = PQconninfoParse(dsn, &why);
     if (options != NULL) {
         PQconninfoFree(options);
         return 0;
     }
     /* libpq's own words repeat the part that it cannot read, which may be of the password */
-    snprintf(err, err_size, "libpq cannot read it: neither a URI (postgresql://user@host/db, %% written as "
-             "%%25) nor key=value pairs with known keys (a value with blanks in single quotes)");
+    snprintf(err, err_size, "%s", why == NULL || errno == ENOMEM ? "out of memory" :
+             "libpq cannot read it: neither a URI (postgresql://user@host/db, % written as "
+             "%25) nor key=value pairs with known keys (a value with blanks in single quotes)");
     PQfreemem(why);
     return -1;
 }
