@@ -230,7 +230,9 @@ typedef struct outbox_event {
  *   OUTBOX_EDB       any other refusal; sqlstate says which. Roll back. flags: TXN_ABORTED when the
  *                    server has aborted the transaction, RETRY_TXN when running it again is the
  *                    cure (serialization failure, deadlock, lock timeout). Without TXN_ABORTED the
- *                    transaction is open but does not hold the event.
+ *                    transaction is open but does not hold the event; except when sqlstate is empty
+ *                    and RETRY_TXN set: then libpq had no memory for the answer, and the event may be
+ *                    in it.
  * Blocks for one round trip, also on a non-blocking connection.
  */
 OUTBOX_API OUTBOX_MUST_USE int outbox_append(PGconn *conn, const outbox_event *event,

@@ -71,6 +71,11 @@ int outbox__conn_failed(PGconn *conn, const PGresult *result, const char *doing,
                                      "the connection was lost while %s: %s; the transaction did "
                                      "not commit, run it again on a new connection",
                                      doing, text);
+    if (sqlstate == NULL && PQresultStatus(result) == PGRES_FATAL_ERROR) { /* also of NULL */
+        verdict.flags = OUTBOX_ERRF_RETRY_TXN;
+        verdict.remedy = "libpq could not take the answer, so whether the statement ran is not "
+                         "known: roll back";
+    }
     if (PQtransactionStatus(conn) == PQTRANS_INERROR)
         verdict.flags |= OUTBOX_ERRF_TXN_ABORTED;
     else
