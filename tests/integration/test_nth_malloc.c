@@ -1,0 +1,572 @@
+/* test_nth_malloc.c - every n-th allocation fails: in the library on a real connection, and while the
+ * relay sets itself up and runs.
+ *
+ * This program brings its own malloc, calloc, realloc and strdup, which the dynamic linker puts before
+ * libc's: so libpq's allocations and those that libc makes for us fail as well as our own. Only what
+ * the test's thread allocates while `armed` counts, and of that only what this program, libpq and
+ * libc ask for: librdkafka gives up by abort() when it gets no memory, on purpose.
+ * A loop runs a piece of work with its first, second, ... allocation failing until the work makes
+ * fewer than that, once with this one failing and once with all from there on. Leaks are left to the
+ * sanitizer. Needs OUTBOX_TEST_DSN and OUTBOX_TEST_BROKERS.
+ */
+#include <check.h>
+#include <errno.h>
+#include <link.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "outbox.h"
+#include "relay/driver.h"
+#include "relay/settings.h"
+#include "tests/rig/rig.h"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#endif
+#ifdef SANITIZED
+#define REAL(name) __interceptor_##name
+#else
+#define REAL(name) __libc_##name
+#endif
+
+void *REAL(malloc)(size_t size);
+void *REAL(calloc)(size_t n, size_t size);
+void *REAL(realloc)(void *block, size_t size);
+
+/* -- the allocator ---------------------------------------------------------------------------- */
+
+enum mode { ONE_FAILS, ALL_FAIL_FROM_THERE_ON, N_MODES };
+
+static _Thread_local bool armed;
+static enum mode mode;
+static unsigned fail_at, n_calls, n_failed;
+static bool libpq_counts = true;
+
+enum { MAX_RANGES = 32 };
+static struct range {
+    uintptr_t from, to;
+} range[MAX_RANGES];
+static size_t n_ranges;
+
+/* The code of the program (which has no name), libpq and libc. */
+static int add_ranges(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    (void)size, (void)arg;
+    if (info->dlpi_name[0] != '\0' && strstr(info->dlpi_name, "/libc.so") == NULL &&
+        !(libpq_counts && strstr(info->dlpi_name, "/libpq.so") != NULL))
+        return 0;
+    for (int i = 0; i < info->dlpi_phnum && n_ranges < MAX_RANGES; i++) {
+        uintptr_t from = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+
+        if (info->dlpi_phdr[i].p_type == PT_LOAD && (info->dlpi_phdr[i].p_flags & PF_X))
+            range[n_ranges++] = (struct range){ from, from + info->dlpi_phdr[i].p_memsz };
+    }
+    return 0;
+}
+
+static bool fails(const void *caller)
+{
+    bool counts = false;
+
+    if (!armed)
+        return false;
+    for (size_t i = 0; i < n_ranges; i++)
+        counts |= (uintptr_t)caller >= range[i].from && (uintptr_t)caller < range[i].to;
+    if (!counts)
+        return false;
+    n_calls++;
+    if (n_calls != fail_at && (mode == ONE_FAILS || n_calls < fail_at))
+        return false;
+    n_failed++;
+    errno = ENOMEM;
+    return true;
+}
+
+void *malloc(size_t size)
+{
+    return fails(__builtin_return_address(0)) ? NULL : REAL(malloc)(size);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    return fails(__builtin_return_address(0)) ? NULL : REAL(calloc)(n, size);
+}
+
+void *realloc(void *block, size_t size)
+{
+    return fails(__builtin_return_address(0)) ? NULL : REAL(realloc)(block, size);
+}
+
+char *strdup(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = fails(__builtin_return_address(0)) ? NULL : REAL(malloc)(size);
+
+    return copy != NULL ? memcpy(copy, text, size) : NULL;
+}
+
+static void arm(enum mode how, unsigned n)
+{
+    if (n_ranges == 0) {
+        (void)dl_iterate_phdr(add_ranges, NULL);
+        (void)getpwuid(getuid()); /* libpq asks; glibc itself crashes when its first time fails */
+    }
+    mode = how;
+    fail_at = n;
+    n_calls = n_failed = 0;
+    armed = true;
+}
+
+/* Returns whether an allocation failed. */
+static bool disarm(void)
+{
+    armed = false;
+    return n_failed > 0;
+}
+
+/* -- the library -------------------------------------------------------------------------------- */
+
+enum { N_HEADERS = 60 };
+
+static PGconn *conn, *control;
+static outbox_event event;
+static outbox_error err;
+static outbox_header headers[N_HEADERS];
+
+static void setup_library(void)
+{
+    static char value[100];
+
+    memset(value, 'v', sizeof value - 1);
+    for (size_t i = 0; i < N_HEADERS; i++)
+        headers[i] = (outbox_header){ "a-header", value, sizeof value - 1 };
+    conn = rig_connect();
+    control = rig_connect();
+    rig_exec(control, "truncate outbox.event, outbox.sent");
+    event = (outbox_event)OUTBOX_EVENT_INIT;
+    event.topic = "nth.malloc";
+    event.type = "test";
+    event.payload = "payload";
+    event.payload_len = 7;
+}
+
+static void teardown_library(void)
+{
+    PQfinish(conn);
+    PQfinish(control);
+    conn = control = NULL;
+}
+
+/* More than fit into 2 KiB, so that the library itself allocates. */
+static void use_long_headers(void)
+{
+    event.headers = headers;
+    event.n_headers = N_HEADERS;
+}
+
+static int64_t stored(void)
+{
+    return rig_scalar_i64(control, "select count(*) from outbox.event");
+}
+
+static void append_again(void)
+{
+    int code = outbox_append(conn, &event, &err);
+
+    ck_assert_msg(code == OUTBOX_OK, "again: code %d: %s", code, err.message);
+}
+
+static unsigned n_ran; /* refused with OUTBOX_EDB, yet the event was there */
+
+static void reconnect(void)
+{
+    PQfinish(conn);
+    conn = rig_connect();
+}
+
+/* What the header of the library promises for each code; afterwards one event more is stored. */
+static void check_append(int code, unsigned n)
+{
+    int64_t before = stored();
+
+    if (code != OUTBOX_OK) {
+        ck_assert_int_eq(err.code, code);
+        ck_assert_msg(err.message[0] != '\0', "allocation %u: no message", n);
+    }
+    switch (code) {
+    case OUTBOX_OK:
+        break;
+    case OUTBOX_ENOMEM: /* untouched: go on in it */
+        ck_assert_int_eq(PQtransactionStatus(conn), PQTRANS_INTRANS);
+        append_again();
+        break;
+    case OUTBOX_EDB: /* libpq's own failure: the event may be in the transaction, so roll back */
+        ck_assert_str_eq(err.sqlstate, "");
+        ck_assert((err.flags & OUTBOX_ERRF_RETRY_TXN) != 0);
+        n_ran += PQtransactionStatus(conn) == PQTRANS_INTRANS &&
+                 rig_scalar_i64(conn, "select count(*) from outbox.event") > before;
+        ck_assert_msg(strstr(err.message, "roll back") != NULL, "allocation %u: %s", n, err.message);
+        ck_assert_int_eq((err.flags & OUTBOX_ERRF_TXN_ABORTED) != 0,
+                         PQtransactionStatus(conn) == PQTRANS_INERROR);
+        rig_exec(conn, "rollback");
+        ck_assert_int_eq(stored(), before);
+        rig_exec(conn, "begin");
+        append_again();
+        break;
+    case OUTBOX_ELINK:
+        ck_assert_uint_eq(err.flags, OUTBOX_ERRF_LINK_LOST);
+        reconnect();
+        ck_assert_int_eq(stored(), before);
+        rig_exec(conn, "begin");
+        append_again();
+        break;
+    default:
+        ck_abort_msg("allocation %u: code %d: %s", n, code, err.message);
+    }
+    rig_exec(conn, "commit");
+    ck_assert_int_eq(stored(), before + 1);
+}
+
+static unsigned append_loop(enum mode how)
+{
+    for (unsigned n = 1;; n++) {
+        err = (outbox_error)OUTBOX_ERROR_INIT;
+        reconnect();
+        rig_exec(conn, "begin");
+        arm(how, n);
+        int code = outbox_append(conn, &event, &err);
+        bool failed = disarm();
+        if (!failed) {
+            ck_assert_int_eq(code, OUTBOX_OK);
+            return n;
+        }
+        check_append(code, n);
+    }
+}
+
+START_TEST(append_survives_each_failing_allocation)
+{
+    unsigned n_short = append_loop((enum mode)_i);
+
+    use_long_headers();
+    ck_assert_uint_gt(append_loop((enum mode)_i), n_short);
+    ck_assert_uint_gt(n_ran, 0); /* or the rule for OUTBOX_EDB is no longer needed */
+}
+END_TEST
+
+/* Nothing is written here, so the transaction holds what it held before. */
+static void check_schema_loop(enum mode how, bool in_transaction)
+{
+    for (unsigned n = 1;; n++) {
+        err = (outbox_error)OUTBOX_ERROR_INIT;
+        reconnect();
+        if (in_transaction)
+            rig_exec(conn, "begin");
+        arm(how, n);
+        int code = outbox_check_schema(conn, &err);
+        bool failed = disarm();
+        if (!failed) {
+            ck_assert_int_eq(code, OUTBOX_OK);
+            ck_assert_uint_gt(n, 1);
+            return;
+        }
+        ck_assert_msg(code == OUTBOX_OK || code == OUTBOX_EDB || code == OUTBOX_ELINK,
+                      "allocation %u: code %d: %s", n, code, err.message);
+        if (code != OUTBOX_OK)
+            ck_assert_msg(err.code == code && err.message[0] != '\0', "allocation %u", n);
+        if (code == OUTBOX_ELINK)
+            reconnect();
+        else if (in_transaction)
+            rig_exec(conn, (err.flags & OUTBOX_ERRF_TXN_ABORTED) ? "rollback" : "commit");
+        ck_assert_msg(outbox_check_schema(conn, &err) == OUTBOX_OK, "again after %u: %s", n,
+                      err.message);
+    }
+}
+
+START_TEST(check_schema_survives_each_failing_allocation)
+{
+    check_schema_loop((enum mode)_i, false);
+    check_schema_loop((enum mode)_i, true);
+}
+END_TEST
+
+START_TEST(an_event_id_needs_no_memory)
+{
+    char id[37];
+
+    arm(ALL_FAIL_FROM_THERE_ON, 1);
+    int code = outbox_event_id_new(id);
+    ck_assert(!disarm());
+    ck_assert_int_eq(code, OUTBOX_OK);
+}
+END_TEST
+
+/* -- the relay's settings ------------------------------------------------------------------------- */
+
+static char settings_path[64];
+
+static void write_settings(void)
+{
+    static const char text[] = "# settings\ndsn = host=/nowhere password=secret\nbatch.rows = 7\n"
+                               "kafka.bootstrap.servers = 127.0.0.1:1\nkafka.linger.ms = 2\n"
+                               "kafka.linger.ms.x = 1234567890\nlease.owner = me\n";
+    FILE *file;
+
+    snprintf(settings_path, sizeof settings_path, "%s/relay.conf", rig_tmpdir());
+    ck_assert_uint_lt(strlen(settings_path), sizeof settings_path - 1);
+    file = fopen(settings_path, "w");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static int load(struct settings *s, char *text, size_t size)
+{
+    static char *const environment[] = { "OUTBOX_RELAY_POLL_MAX=7ms",
+                                         "OUTBOX_RELAY_KAFKA_LINGER_MS=3", "HOME=/", NULL };
+    static const char *const x[] = { "envelope=plain", "kafka.client.id=x", "dsn=host=/elsewhere" };
+
+    return settings_load(s, settings_path, environment, x, 3, text, size);
+}
+
+static void expect_settings(const struct settings *s, unsigned n)
+{
+    ck_assert_msg(strcmp(s->dsn, "host=/elsewhere") == 0, "allocation %u: dsn %s", n, s->dsn);
+    ck_assert_msg(s->batch_rows == 7 && s->poll_max_ms == 7 && s->envelope == ENVELOPE_PLAIN &&
+                      strcmp(s->lease_owner, "me") == 0 && s->n_kafka == 4,
+                  "allocation %u: settings were lost", n);
+}
+
+START_TEST(settings_are_whole_or_refused_in_words)
+{
+    static const struct settings none;
+    struct settings s;
+    bool failed = true;
+
+    write_settings();
+    for (unsigned n = 1; failed; n++) {
+        char text[500] = "";
+
+        arm((enum mode)_i, n);
+        int rc = load(&s, text, sizeof text);
+        failed = disarm();
+        if (rc == 0) {
+            expect_settings(&s, n);
+            settings_free(&s);
+            continue;
+        }
+        ck_assert_msg(failed, "not loaded: %s", text);
+        ck_assert_msg(memcmp(&s, &none, sizeof s) == 0, "allocation %u: something is left", n);
+        ck_assert_msg(strstr(text, "out of memory") != NULL ||
+                          strstr(text, "Cannot allocate memory") != NULL,
+                      "allocation %u: \"%s\"", n, text);
+    }
+}
+END_TEST
+
+START_TEST(missing_settings_are_named_or_memory_is)
+{
+    struct settings s;
+    char text[500];
+    bool failed = true;
+
+    ck_assert_int_eq(settings_load(&s, NULL, NULL, NULL, 0, text, sizeof text), 0);
+    for (unsigned n = 1; failed; n++) {
+        text[0] = '\0';
+        arm((enum mode)_i, n);
+        int rc = settings_require(&s, SETTINGS_NEED_DATABASE, text, sizeof text);
+        failed = disarm();
+        ck_assert_int_eq(rc, -1);
+        ck_assert_msg(strstr(text, failed ? "out of memory" : "dsn is not set") != NULL, "%s", text);
+    }
+    settings_free(&s);
+}
+END_TEST
+
+/* -- the relay's set-up and its run ---------------------------------------------------------------- */
+
+/* What goes to stderr meanwhile. */
+static FILE *log_file;
+static int saved_stderr;
+
+static void log_begin(void)
+{
+    fflush(stderr);
+    log_file = tmpfile();
+    ck_assert_ptr_nonnull(log_file);
+    saved_stderr = dup(STDERR_FILENO);
+    ck_assert_int_ge(dup2(fileno(log_file), STDERR_FILENO), 0);
+}
+
+/* Cut to what fits. */
+static const char *log_end(void)
+{
+    static char text[100000];
+    ssize_t len;
+
+    fflush(stderr);
+    ck_assert_int_ge(dup2(saved_stderr, STDERR_FILENO), 0);
+    close(saved_stderr);
+    len = pread(fileno(log_file), text, sizeof text - 1, 0);
+    text[len > 0 ? len : 0] = '\0';
+    fclose(log_file);
+    return text;
+}
+
+static void load_relay(struct settings *s, const char *dsn, const char *brokers)
+{
+    char text[500], dsn_x[600], brokers_x[200];
+    const char *const x[] = { dsn_x, brokers_x, "inflight.rows=100", "batch.rows=5",
+                              "retry.base=1ms", "retry.max=2ms", "lease.owner=nth" };
+
+    snprintf(dsn_x, sizeof dsn_x, "dsn=%s", dsn);
+    snprintf(brokers_x, sizeof brokers_x, "kafka.bootstrap.servers=%s", brokers);
+    ck_assert_msg(settings_load(s, NULL, NULL, x, sizeof x / sizeof x[0], text, sizeof text) == 0,
+                  "%s", text);
+}
+
+/* Set up, then no database: with --once that is the end. */
+START_TEST(set_up_ends_with_an_error_that_says_memory)
+{
+    struct settings s;
+    bool failed = true, refused = false;
+
+    load_relay(&s, "host=/nowhere", "127.0.0.1:1");
+    for (unsigned n = 1; failed; n++) {
+        log_begin();
+        arm((enum mode)_i, n);
+        int code = driver_run(&s, true);
+        failed = disarm();
+        const char *text = log_end();
+        ck_assert_msg(code == EXIT_INTERNAL || code == EXIT_CONFIGURATION ||
+                          code == EXIT_UNAVAILABLE,
+                      "allocation %u: exit code %d: %s", n, code, text);
+        if (code != EXIT_UNAVAILABLE) {
+            ck_assert_msg(strstr(text, "memory") != NULL,
+                          "allocation %u: exit code %d: %s", n, code, text);
+            refused = true;
+        }
+        ck_assert(failed || code == EXIT_UNAVAILABLE);
+    }
+    ck_assert(refused);
+    settings_free(&s);
+}
+END_TEST
+
+START_TEST(check_config_ends_with_an_error_that_says_memory)
+{
+    struct settings s;
+    bool failed = true;
+
+    load_relay(&s, "host=/nowhere", "127.0.0.1:1");
+    for (unsigned n = 1; failed; n++) {
+        log_begin();
+        arm((enum mode)_i, n);
+        int code = driver_check(&s);
+        failed = disarm();
+        const char *text = log_end();
+        ck_assert_msg(code == EXIT_OK || (failed && code == EXIT_INTERNAL) ||
+                          (failed && code == EXIT_CONFIGURATION),
+                      "allocation %u: exit code %d: %s", n, code, text);
+        if (code != EXIT_OK)
+            ck_assert_msg(strstr(text, "memory") != NULL,
+                          "allocation %u: exit code %d: %s", n, code, text);
+    }
+    settings_free(&s);
+}
+END_TEST
+
+enum { N_ROWS = 12 };
+
+static void append_rows(void)
+{
+    rig_exec(control, "truncate outbox.event, outbox.sent");
+    rig_exec(control, "insert into outbox.event (topic, key, type, payload, headers) "
+                      "select 'nth.' || i % 3, convert_to((i % 4)::text, 'UTF8'), 't', 'p', "
+                      "'[[\"a\", \"1\"]]' from generate_series(1, 12) i");
+}
+
+/* The n-th allocation fails somewhere on the way; a relay without the fault finishes what is left.
+ * Returns whether one failed. */
+static bool run_twice(const struct settings *s, unsigned n)
+{
+    append_rows();
+    log_begin();
+    arm(ONE_FAILS, n);
+    int code = driver_run(s, true);
+    bool failed = disarm();
+    int again = code == EXIT_OK ? EXIT_OK : driver_run(s, true);
+    const char *text = log_end();
+    ck_assert_msg(code == EXIT_OK || (failed && (code == EXIT_INTERNAL ||
+                                                 code == EXIT_CONFIGURATION ||
+                                                 code == EXIT_UNAVAILABLE)),
+                  "allocation %u: exit code %d: %s", n, code, text);
+    ck_assert_msg(again == EXIT_OK, "allocation %u: then exit code %d: %s", n, again, text);
+    ck_assert_msg(rig_scalar_i64(control, "select count(*) from outbox.sent") == N_ROWS,
+                  "allocation %u: %s", n, text);
+    return failed;
+}
+
+static void run_loop(unsigned step)
+{
+    struct settings s;
+    unsigned n = 1;
+
+    control = rig_connect();
+    load_relay(&s, rig_dsn(), rig_brokers());
+    while (run_twice(&s, n))
+        n += step;
+    ck_assert_uint_gt(n, 50);
+    settings_free(&s);
+    PQfinish(control);
+    control = NULL;
+}
+
+START_TEST(a_run_loses_no_row)
+{
+    libpq_counts = false;
+    n_ranges = 0; /* looked up again */
+    run_loop(1);
+    libpq_counts = true;
+    n_ranges = 0;
+}
+END_TEST
+
+/* Most of libpq's are those of a connection's set-up, so some of them stand for all. */
+START_TEST(a_run_loses_no_row_by_libpq)
+{
+    run_loop(6);
+}
+END_TEST
+
+Suite *suite_nth_malloc(void);
+
+Suite *suite_nth_malloc(void)
+{
+    Suite *suite = suite_create("nth_malloc");
+    TCase *library = tcase_create("library"), *settings = tcase_create("settings"),
+          *relay = tcase_create("relay");
+
+    tcase_add_checked_fixture(library, setup_library, teardown_library);
+    tcase_add_loop_test(library, append_survives_each_failing_allocation, 0, N_MODES);
+    tcase_add_loop_test(library, check_schema_survives_each_failing_allocation, 0, N_MODES);
+    tcase_add_test(library, an_event_id_needs_no_memory);
+    suite_add_tcase(suite, library);
+    tcase_add_loop_test(settings, settings_are_whole_or_refused_in_words, 0, N_MODES);
+    tcase_add_loop_test(settings, missing_settings_are_named_or_memory_is, 0, N_MODES);
+    suite_add_tcase(suite, settings);
+    tcase_set_timeout(relay, 300);
+    tcase_add_loop_test(relay, set_up_ends_with_an_error_that_says_memory, 0, N_MODES);
+    tcase_add_loop_test(relay, check_config_ends_with_an_error_that_says_memory, 0, N_MODES);
+    tcase_add_test(relay, a_run_loses_no_row);
+    tcase_add_test(relay, a_run_loses_no_row_by_libpq);
+    suite_add_tcase(suite, relay);
+    return suite;
+}
