@@ -16,6 +16,7 @@
 #include "relay/log.h"
 #include "relay/sink/envelope.h"
 
+/* What becomes of the later rows of a key when one of it is dead. */
 enum on_poison { ON_POISON_BLOCK, ON_POISON_SKIP };
 enum takeover_tail { TAKEOVER_TAIL_AUTO, TAKEOVER_TAIL_OFF };
 
@@ -23,8 +24,6 @@ enum setting_flags {
     SETTING_DSN = 1,      /* a libpq connection string: passwords in it are masked */
     SETTING_NOT_EMPTY = 2
 };
-
-/* What becomes of the later rows of a key when one of it is dead. */
 
 enum setting_from { FROM_DEFAULT, FROM_FILE, FROM_ENVIRONMENT, FROM_COMMAND_LINE };
 

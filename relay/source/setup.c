@@ -88,6 +88,10 @@ void setup_step(struct source *s, uint64_t now_ms, enum side side, const PGresul
         setup_failed(s, now_ms, res);
         return;
     }
+    if ((at == SETUP_SESSION || at == SETUP_VERSION) && PQntuples(res) != 1) {
+        source_link_lost(s, now_ms, "the server's answer is not one row");
+        return;
+    }
     if (at == SETUP_SESSION && check_server(s, side, res) < 0)
         return;
     if (at == SETUP_VERSION && check_schema(s, res) < 0)
