@@ -90,10 +90,12 @@ $(O)/outbox-relay: $(RELAY_OBJ)
 	    $(JANSSON_LIBS) -pthread $(LDLIBS)
 
 # A test file defines `Suite *suite_X(void)`; tests/rig/check_main.c runs it. It is linked with the
-# library and with every part of the relay except main.
+# library and with every part of the relay except main. A line FAKE(type, function, ...) in it puts
+# that function of a library out of the way of all callers: the test defines __wrap_function.
 $(O)/tests/%: tests/%.c $(RIG_OBJ) $(RELAY_PARTS) $(O)/liboutbox.a
 	@mkdir -p $(@D)
 	$(COMPILE) $(PQ_CFLAGS) $(KAFKA_CFLAGS) -DSUITE=suite_$(patsubst test_%,%,$(notdir $*)) \
+	    $(shell sed -n 's/^FAKE.[^,]*, *\([a-zA-Z0-9_]*\).*/-Wl,--wrap=\1/p' $<) \
 	    $(LDFLAGS) -o $@ $< tests/rig/check_main.c $(filter-out $(O)/tests/rig/check_main.o,$(RIG_OBJ)) \
 	    $(RELAY_PARTS) $(O)/liboutbox.a $(CHECK_LIBS) $(PQ_LIBS) $(KAFKA_LIBS) \
 	    $(JANSSON_LIBS) -pthread $(LDLIBS)

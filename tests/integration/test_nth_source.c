@@ -1,0 +1,337 @@
+/* test_nth_source.c - every n-th call of libpq fails, while a source does all that a source does.
+ *
+ * The flow: connect, take the lease, read to the end, mark, renew, resign. It goes on as the core
+ * would: after a lost link from the start, after a failed request with the same request. So it
+ * must come to its end whatever failed, with every row marked; each request has one answer, or the
+ * link is lost; and what was marked is not read again. The other calls are real, on a real
+ * PostgreSQL. Needs OUTBOX_TEST_DSN. Leaks are left to the sanitizer.
+ */
+#include <check.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libpq-fe.h>
+
+#include "relay/log.h"
+#include "relay/source/source.h"
+#include "tests/rig/rig.h"
+
+enum { N_ROWS = 7, MAX_ROWS = 3, DEADLINE_MS = 20000, N_VARIANTS = 3 };
+
+/* -- libpq ------------------------------------------------------------------------------------ */
+
+static bool armed;
+static int variant; /* of the ways in which a call fails */
+static unsigned fail_at, n_calls;
+static const char *failed; /* NULL: none yet */
+
+/* The others fail in one way only. */
+static bool has_variants(const char *function)
+{
+    return strcmp(function, "PQgetResult") == 0 || strcmp(function, "PQflush") == 0 ||
+           strcmp(function, "PQconnectStartParams") == 0;
+}
+
+static bool fails(const char *function)
+{
+    if (!armed || (variant > 0 && !has_variants(function)) || ++n_calls != fail_at)
+        return false;
+    failed = function;
+    return true;
+}
+
+/* The type and the function stand first: the Makefile reads them. */
+#define FAKE(type, function, parameters, arguments, failure)                                       \
+    type __real_##function parameters;                                                             \
+    type __wrap_##function parameters;                                                             \
+    type __wrap_##function parameters                                                              \
+    {                                                                                              \
+        return fails(#function) ? failure : __real_##function arguments;                           \
+    }
+
+static PGconn *bad_connection(void);
+static PGresult *bad_result(PGconn *conn);
+
+FAKE(PGconn *, PQconnectStartParams,
+     (const char *const *names, const char *const *values, int expand),
+     (names, values, expand), variant == 0 ? NULL : bad_connection())
+FAKE(PostgresPollingStatusType, PQconnectPoll, (PGconn *c), (c), PGRES_POLLING_FAILED)
+FAKE(ConnStatusType, PQstatus, (const PGconn *c), (c), CONNECTION_BAD)
+FAKE(int, PQsocket, (const PGconn *c), (c), -1)
+FAKE(int, PQsetnonblocking, (PGconn *c, int on), (c, on), -1)
+FAKE(int, PQflush, (PGconn *c), (c), variant == 0 ? 1 : -1)
+FAKE(int, PQconsumeInput, (PGconn *c), (c), 0)
+FAKE(PGresult *, PQgetResult, (PGconn *c), (c), variant == 0 ? NULL : bad_result(c))
+FAKE(int, PQsendQuery, (PGconn *c, const char *sql), (c, sql), 0)
+FAKE(int, PQsendQueryPrepared,
+     (PGconn *c, const char *name, int n, const char *const *values, const int *lengths,
+      const int *formats, int format),
+     (c, name, n, values, lengths, formats, format), 0)
+FAKE(PQconninfoOption *, PQconninfoParse, (const char *dsn, char **why), (dsn, why), NULL)
+FAKE(char *, PQresultErrorField, (const PGresult *res, int field), (res, field), NULL)
+FAKE(const char *, PQparameterStatus, (const PGconn *c, const char *name), (c, name), NULL)
+
+static PGconn *bad_connection(void)
+{
+    static const char *const names[] = { "no_such_option", NULL }, *const values[] = { "x", NULL };
+
+    return __real_PQconnectStartParams(names, values, 0);
+}
+
+/* In place of the server's answer, which is lost; variant 2: its last, so that no NULL comes after. */
+static PGresult *bad_result(PGconn *conn)
+{
+    PGresult *real;
+
+    do {
+        real = __real_PQgetResult(conn);
+        PQclear(real);
+    } while (variant == 2 && real != NULL);
+    return PQmakeEmptyPGresult(conn, PGRES_FATAL_ERROR);
+}
+
+/* -- the flow --------------------------------------------------------------------------------- */
+
+enum waiting { FOR_NOTHING, FOR_ACQUIRE, FOR_MARK, FOR_RENEW, FOR_RESIGN };
+
+static PGconn *db;
+static struct source *source;
+static struct flow {
+    bool reading;
+    enum waiting waiting; /* on the marking connection */
+    struct source_mark mark[N_ROWS]; /* read and not yet marked */
+    uint32_t n_marks;
+    bool marked[N_ROWS];
+    int64_t first_id;
+    uint64_t page;
+    unsigned n_up, n_down;
+    bool done;
+} flow;
+
+static uint64_t now(void)
+{
+    return (uint64_t)rig_now_ms();
+}
+
+static void ask(enum waiting what)
+{
+    flow.waiting = what;
+    if (what == FOR_ACQUIRE)
+        source_acquire(source, now());
+    else if (what == FOR_MARK)
+        source_mark(source, now(), flow.mark, flow.n_marks);
+    else if (what == FOR_RENEW)
+        source_renew(source, now(), flow.page + 1);
+    else if (what == FOR_RESIGN)
+        source_resign(source, now(), flow.page + 1);
+}
+
+static void read_on(void)
+{
+    flow.reading = true;
+    source_read(source, now(), MAX_ROWS, 1 << 20, flow.page);
+}
+
+static void on_row(struct row *row)
+{
+    int64_t i = row->id - flow.first_id;
+
+    ck_assert_int_ge(i, 0);
+    ck_assert_int_lt(i, N_ROWS);
+    ck_assert_msg(!flow.marked[i], "row %d was marked and is read again", (int)i);
+    ck_assert_uint_lt(flow.n_marks, N_ROWS);
+    for (uint32_t m = 0; m < flow.n_marks; m++)
+        ck_assert_msg(flow.mark[m].id != row->id, "row %d is read twice in one lead", (int)i);
+    flow.mark[flow.n_marks++] =
+        (struct source_mark){ .id = row->id, .offset = i, .partition = 0, .bucket = row->bucket };
+    free(row);
+}
+
+static void on_page(const struct source_event *e)
+{
+    ck_assert(flow.reading);
+    flow.reading = false;
+    for (uint32_t i = 0; i < e->n_rows; i++)
+        on_row(e->rows[i]);
+    flow.page += e->n_rows > 0;
+    if (e->full || e->catching_up)
+        read_on();
+    else
+        ask(flow.n_marks > 0 ? FOR_MARK : FOR_RENEW);
+}
+
+static void on_marked(void)
+{
+    ck_assert_int_eq(flow.waiting, FOR_MARK);
+    for (uint32_t m = 0; m < flow.n_marks; m++)
+        flow.marked[flow.mark[m].id - flow.first_id] = true;
+    flow.n_marks = 0;
+    ask(FOR_RENEW);
+}
+
+static void on_lease(bool ours)
+{
+    ck_assert(flow.waiting == FOR_ACQUIRE || flow.waiting == FOR_RENEW);
+    ck_assert(ours);
+    if (flow.waiting == FOR_RENEW) {
+        ask(FOR_RESIGN);
+        return;
+    }
+    flow.waiting = FOR_NOTHING;
+    flow.n_marks = 0; /* a new lead reads again what is not marked */
+    read_on();
+}
+
+/* Every request that was under way is off, and what was read counts for nothing. */
+static void on_down(void)
+{
+    flow.n_down++;
+    flow.reading = false;
+    flow.waiting = FOR_NOTHING;
+    flow.n_marks = 0;
+}
+
+static void on_event(const struct source_event *e)
+{
+    switch (e->type) {
+    case SOURCE_UP:
+        flow.n_up++;
+        ck_assert(!flow.reading && flow.waiting == FOR_NOTHING);
+        ask(FOR_ACQUIRE);
+        break;
+    case SOURCE_DOWN:
+        on_down();
+        break;
+    case SOURCE_PAGE:
+        on_page(e);
+        break;
+    case SOURCE_READ_FAILED:
+        ck_assert(flow.reading);
+        read_on();
+        break;
+    case SOURCE_MARKED:
+        on_marked();
+        break;
+    case SOURCE_MARK_FAILED:
+        ck_assert_int_eq(flow.waiting, FOR_MARK);
+        ask(FOR_MARK);
+        break;
+    case SOURCE_LEASE:
+        on_lease(e->ours);
+        break;
+    case SOURCE_LEASE_FAILED:
+        ck_assert(flow.waiting == FOR_ACQUIRE || flow.waiting == FOR_RENEW);
+        ask(flow.waiting);
+        break;
+    case SOURCE_RESIGNED:
+        ck_assert_int_eq(flow.waiting, FOR_RESIGN);
+        flow.done = true;
+        break;
+    case SOURCE_REFUSED:
+        ck_abort_msg("%s failed, and the database is refused", failed != NULL ? failed : "nothing");
+    }
+}
+
+static void run_flow(void)
+{
+    static struct source_config cfg = {
+        .owner = "nth",
+        .lease_ttl_ms = 60000,
+        .statement_timeout_ms = DEADLINE_MS / 4,
+        .retry_base_ms = 1,
+        .retry_max_ms = 2,
+    };
+    uint64_t end_ms = now() + DEADLINE_MS;
+    struct source_event e;
+    struct pollfd fds[2];
+    char why[300];
+
+    cfg.dsn = rig_dsn();
+    (void)source_check_dsn(cfg.dsn, why, sizeof why);
+    source = source_new(&cfg);
+    ck_assert_ptr_nonnull(source);
+    while (!flow.done) {
+        while (!flow.done && source_next(source, now(), &e))
+            on_event(&e);
+        uint64_t due = source_deadline(source), at = now();
+        ck_assert_msg(at < end_ms, "%s failed (variant %d), and the flow hangs",
+                      failed != NULL ? failed : "nothing", variant);
+        int wait_ms = due <= at ? 0 : due - at < 100 ? (int)(due - at) : 100;
+        if (!flow.done)
+            (void)poll(fds, (nfds_t)source_pollfds(source, fds), wait_ms);
+    }
+    source_free(source);
+}
+
+static void prepare(void)
+{
+    flow = (struct flow){
+        .first_id = rig_scalar_i64(
+            db, "with new as (insert into outbox.event (topic, key, type, payload, headers) "
+                "select 'nth', 'k', 't', 'p', '[[\"a\", \"1\"]]' from generate_series(1, 7) "
+                "returning id) select min(id) from new")
+    };
+}
+
+START_TEST(every_row_is_marked_whatever_fails)
+{
+    unsigned n, n_down = 0;
+
+    db = rig_connect();
+    /* hundreds of flows, and no crash of the server in any */
+    rig_exec(db, "do $$ begin execute format('alter database %I set synchronous_commit = off', "
+                 "current_database()); end $$; set synchronous_commit = off");
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
+    variant = _i;
+    failed = "";
+    for (n = 1; failed != NULL; n++) {
+        prepare();
+        failed = NULL;
+        fail_at = n;
+        n_calls = 0;
+        armed = true;
+        run_flow();
+        armed = false;
+        n_down += flow.n_down;
+        ck_assert_msg(rig_scalar_i64(db, "select count(*) from outbox.event e where not exists "
+                                         "(select from outbox.sent s where s.id = e.id)") == 0,
+                      "call %u (%s) failed, and not all rows are marked", n, failed);
+        ck_assert_msg(failed != NULL || (flow.n_up == 1 && flow.n_down == 0),
+                      "nothing failed, and the link was lost");
+    }
+    ck_assert_uint_gt(n, 50);
+    ck_assert_uint_gt(n_down, 10);
+    PQfinish(db);
+}
+END_TEST
+
+START_TEST(a_dsn_that_cannot_be_parsed_is_an_error_in_words)
+{
+    char why[300] = "";
+
+    failed = NULL;
+    fail_at = 1;
+    n_calls = 0;
+    armed = true;
+    ck_assert_int_eq(source_check_dsn("host=x", why, sizeof why), -1);
+    armed = false;
+    ck_assert_str_eq(failed, "PQconninfoParse");
+    ck_assert_str_eq(why, "out of memory");
+}
+END_TEST
+
+Suite *suite_nth_source(void);
+
+Suite *suite_nth_source(void)
+{
+    Suite *suite = suite_create("nth_source");
+    TCase *tcase = tcase_create("libpq");
+
+    tcase_set_timeout(tcase, 200);
+    tcase_add_loop_test(tcase, every_row_is_marked_whatever_fails, 0, N_VARIANTS);
+    tcase_add_test(tcase, a_dsn_that_cannot_be_parsed_is_an_error_in_words);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
