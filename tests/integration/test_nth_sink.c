@@ -3,7 +3,7 @@
  * The flow: make the sink; rows to two topics through the main lane, with and without key; rows
  * through the solo lane; a reset of the main lane with rows out; more rows; the end with a row out. It
  * goes on as the core would. Each row that was handed in comes back exactly once and its memory is
- * not touched after that; nothing hangs. The other calls are real, on a mock broker. Functions that
+ * not touched after that; none goes without its headers; nothing hangs. The other calls are real, on a mock broker. Functions that
  * cannot fail (rd_kafka_conf_new and _dup, rd_kafka_queue_get_main: they abort without memory) are
  * left alone. Needs OUTBOX_TEST_BROKERS. Leaks are left to the sanitizer.
  */
@@ -21,7 +21,7 @@
 #include "relay/sink/sink.h"
 #include "tests/rig/rig.h"
 
-enum { MAX_SLOTS = 64, DEADLINE_MS = 30000 };
+enum { MAX_SLOTS = 64, N_HEADERS = 2, DEADLINE_MS = 30000 };
 
 /* -- librdkafka --------------------------------------------------------------------------------- */
 
@@ -122,6 +122,7 @@ static size_t collect(rd_kafka_vu_t *to, va_list args)
             break;
         case RD_KAFKA_VTYPE_HEADERS:
             to[n].u.headers = va_arg(args, rd_kafka_headers_t *);
+            ck_assert_uint_eq(rd_kafka_header_cnt(to[n].u.headers), N_HEADERS); /* or none goes */
             break;
         case RD_KAFKA_VTYPE_OPAQUE:
             to[n].u.ptr = va_arg(args, void *);
@@ -227,9 +228,11 @@ static struct row *make_row(uint32_t topic, const char *key)
 /* Until it is taken or refused; a refusal is its report. */
 static void produce(enum lane lane, uint32_t topic, const char *key)
 {
-    static const struct header headers[] = { { "a", "1", 1 }, { "b", "", 0 } };
+    static const struct header headers[N_HEADERS] = { { "a", "1", 1 }, { "b", "", 0 } };
     uint32_t slot = n_slots++;
-    struct sink_record rec = { .slot = slot, .topic = topic, .headers = headers, .n_headers = 2 };
+    struct sink_record rec = {
+        .slot = slot, .topic = topic, .headers = headers, .n_headers = N_HEADERS
+    };
     struct sink_report refused;
 
     ck_assert_uint_lt(slot, MAX_SLOTS);
