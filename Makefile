@@ -2,7 +2,7 @@
 #
 #   make            library and relay            make demo     the whole story on one machine
 #   make check      every test                   make install  DESTDIR= prefix=
-#   make bench      relay against a bare producer
+#   make bench      relay against a bare producer   make soak   seeded faults for long, SOAK_KILLS=n
 #   make fuzz       the decoders under libFuzzer, FUZZ_SECONDS= each (default 60)
 #
 # Everything that is built goes to $(O) (default .build). CFLAGS, CPPFLAGS, LDFLAGS and LDLIBS given
@@ -55,7 +55,8 @@ FUZZERS = $(patsubst tests/fuzz/%.c,$(O)/fuzzers/%,$(wildcard tests/fuzz/fuzz_*.
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib relay tools tests fuzzers check demo bench fuzz install uninstall clean distclean deps
+.PHONY: all lib relay crash tools tests fuzzers check soak demo bench fuzz install uninstall clean \
+        distclean deps
 
 all: lib relay
 lib: $(O)/liboutbox.a $(O)/$(SONAME)
@@ -63,6 +64,10 @@ relay: $(O)/outbox-relay
 tools: $(TOOLS)
 tests: $(TESTS) tools
 fuzzers: $(FUZZERS)
+
+# A relay that dies where it is told to (relay/crash_point.h), for tests/faults/crash.sh.
+crash:
+	$(MAKE) O=$(O)/crash CPPFLAGS='$(CPPFLAGS) -DOUTBOX_CRASH_POINTS' relay
 
 $(O)/lib/%.o: lib/%.c
 	@mkdir -p $(@D)
@@ -148,6 +153,12 @@ deps:
 
 check: deps
 	@tests/check
+
+# The soak ends after so many kills, or after SOAK_SECONDS when that is set; SEED=n replays a schedule.
+soak: export SOAK_KILLS ?= 1000
+soak: export CHECK_TIMEOUT ?= 14400
+soak: deps
+	@tests/check faults/soak
 
 demo: deps
 	@tests/demo/demo

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "relay/crash_point.h"
 #include "relay/log.h"
 #include "relay/loop.h"
 #include "relay/sink/client.h"
@@ -233,7 +234,9 @@ static void on_delivery(struct sink *s, enum lane lane, const rd_kafka_message_t
                                 loop_now_ms());
     if (s->limits != NULL && m->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
         limits_doubt(s->limits, topic);
+    CRASH_POINT("sink.reported");
     report(s, &r);
+    CRASH_POINT("sink.report_used");
 }
 
 static void on_error(struct sink *s, enum lane lane, rd_kafka_event_t *ev)
@@ -415,7 +418,9 @@ enum sink_take sink_produce(struct sink *s, enum lane lane, const struct sink_re
     struct producer_topic *topic = topic_of(s, p, rec->topic, rec->row->topic);
     if (topic == NULL)
         return SINK_FULL;
+    CRASH_POINT("sink.before_produce");
     rd_kafka_resp_err_t err = produce(p, topic->handle, rec);
+    CRASH_POINT("sink.produced");
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         if (lane == LANE_MAIN && rec->row->key != NULL)
             producer_topic_sent(topic, rec->slot, rec->row, loop_now_ms());
@@ -484,13 +489,16 @@ int sink_reset(struct sink *s, enum lane lane)
     char why[512];
     uint64_t began = loop_now_ms();
 
+    CRASH_POINT("sink.before_reset");
     producer_stop(s, lane);
+    CRASH_POINT("sink.producer_stopped");
     if (lane == LANE_MAIN && producer_open(s, lane, why, sizeof why) < 0) {
         log_error("sink", "no producer can be made", "error", why);
         return -1;
     }
     log_info("sink", "the producer was replaced", "lane", lane == LANE_MAIN ? "main" : "solo",
              "took_ms", log_i64((int64_t)(loop_now_ms() - began)));
+    CRASH_POINT("sink.producer_replaced");
     return 0;
 }
 
@@ -498,6 +506,7 @@ void sink_free(struct sink *s)
 {
     if (s == NULL)
         return;
+    CRASH_POINT("sink.before_end");
     for (int lane = 0; lane < N_LANES; lane++)
         producer_stop(s, (enum lane)lane);
     partitioning_free(s->partitioning);

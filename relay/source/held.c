@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/crash_point.h"
 #include "relay/log.h"
 #include "relay/source/inside.h"
 #include "relay/source/page.h"
@@ -136,7 +137,9 @@ void source_hold(struct source *s, uint64_t now_ms, const struct source_hold *ho
         { "outbox_hold", 2 + HOLD_COLUMNS, values, lengths },
         settle(s, t, true, &p),
     };
+    CRASH_POINT("source.before_hold");
     source_request_transaction(s, now_ms, REQUEST_HOLD, statement, 2);
+    CRASH_POINT("source.hold_sent");
 }
 
 /* The first statement has locked the row of the lease if it was ours, so the second one's word holds. */

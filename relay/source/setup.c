@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/crash_point.h"
 #include "relay/exit_codes.h"
 #include "relay/log.h"
 #include "relay/source/held_sql.h"
@@ -108,6 +109,7 @@ void setup_step(struct source *s, uint64_t now_ms, enum side side, const PGresul
         log_info("source", "connected", "host", PQhost(s->conn[side].pg), "dbname",
                  PQdb(s->conn[side].pg), "server",
                  PQparameterStatus(s->conn[side].pg, "server_version"));
+        CRASH_POINT("source.connected");
         source_push(s, (struct source_event){ .type = SOURCE_UP });
     }
 }

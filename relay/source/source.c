@@ -255,6 +255,7 @@ static void on_page(struct source *s, uint64_t now_ms, const PGresult *res)
         source_link_lost(s, now_ms, "out of memory");
         return;
     }
+    CRASH_POINT("source.page_read");
     source_push(s, (struct source_event){
                       .type = SOURCE_PAGE,
                       .rows = s->rows,
@@ -319,8 +320,10 @@ void source_mark(struct source *s, uint64_t now_ms, const struct source_mark *ma
         source_push(s, (struct source_event){ .type = SOURCE_MARK_FAILED });
         return;
     }
+    CRASH_POINT("source.before_mark");
     s->mark_again = false;
     send_marks(s, now_ms);
+    CRASH_POINT("source.mark_sent");
 }
 
 /* -- leading -------------------------------------------------------------------------------- */
@@ -332,6 +335,7 @@ void source_acquire(struct source *s, uint64_t now_ms)
     const int lengths[] = { (int)strlen(s->cfg.owner), 8 };
 
     source_request(s, now_ms, REQUEST_ACQUIRE, "outbox_acquire", 2, values, lengths);
+    CRASH_POINT("source.acquire_sent");
 }
 
 void source_renew(struct source *s, uint64_t now_ms, uint64_t page)
@@ -342,8 +346,10 @@ void source_renew(struct source *s, uint64_t now_ms, uint64_t page)
                                    net64(c->pos, pos), c->snap.bytes };
     const int lengths[] = { 8, 8, 8, c->snap.len };
 
+    CRASH_POINT("source.before_renew");
     held_saving(s, c);
     source_request(s, now_ms, REQUEST_RENEW, "outbox_renew", 4, values, lengths);
+    CRASH_POINT("source.renew_sent");
 }
 
 void source_resign(struct source *s, uint64_t now_ms, uint64_t page)
@@ -353,7 +359,9 @@ void source_resign(struct source *s, uint64_t now_ms, uint64_t page)
     const char *const values[] = { net64(s->epoch, epoch), net64(c->pos, pos), c->snap.bytes };
     const int lengths[] = { 8, 8, c->snap.len };
 
+    CRASH_POINT("source.before_resign");
     source_request(s, now_ms, REQUEST_RESIGN, "outbox_resign", 3, values, lengths);
+    CRASH_POINT("source.resign_sent");
 }
 
 /* The columns of outbox_acquire: epoch, cursor_id, cursor_snapshot, floor_id, catch_up_to, then of
@@ -395,6 +403,7 @@ void source_leading(struct source *s)
 {
     log_info("source", "leading", "owner", s->cfg.owner, "epoch", log_i64(s->epoch), "cursor",
              log_i64(s->cursors.now.pos), "held_keys", log_i64(s->held.n_loaded));
+    CRASH_POINT("source.acquired");
     source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = true });
 }
 
@@ -466,9 +475,11 @@ static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
     case REQUEST_NONE:
         break;
     case REQUEST_MARK:
+        CRASH_POINT("source.mark_answered");
         held_on_marked(s, *res);
         break;
     case REQUEST_HOLD:
+        CRASH_POINT("source.hold_answered");
         held_on_hold(s, *res);
         break;
     case REQUEST_ACQUIRE:
@@ -482,9 +493,11 @@ static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
         held_on_load(s, now_ms, res);
         break;
     case REQUEST_RENEW:
+        CRASH_POINT("source.renewed");
         on_renewed(s, *res);
         break;
     case REQUEST_RESIGN:
+        CRASH_POINT("source.resigned");
         source_push(s, (struct source_event){ .type = SOURCE_RESIGNED });
         break;
     case REQUEST_SWEEP:
