@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "relay/core/retry.h"
+#include "relay/crash_point.h"
 #include "relay/exit_codes.h"
 #include "relay/log.h"
 #include "relay/source/inside.h"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # relay_pooler.sh - the relay refuses to work through PgBouncer; an append through it works.
 set -euo pipefail
-# shellcheck source=tests/integration/lib_relay.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_relay.sh"
+# shellcheck source=tests/rig/lib_relay.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
 
 if ! command -v pgbouncer >/dev/null; then
     echo "ok - relay_refuses_a_pooler # skip pgbouncer is not installed"

@@ -4,8 +4,8 @@
 # Needs OUTBOX_TEST_DSN, OUTBOX_TEST_KAFKA and OUTBOX_TEST_BROKER_DIR; restarts that broker.
 set -euo pipefail
 
-# shellcheck source=tests/integration/lib_relay.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_relay.sh"
+# shellcheck source=tests/rig/lib_relay.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
 brokers=$OUTBOX_TEST_KAFKA
 make_topic() { "$broker" topic "$OUTBOX_TEST_BROKER_DIR" "$@"; }
 marks_more_than() { (($(sql "$sent") > $1)); }

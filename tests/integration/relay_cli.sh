@@ -3,8 +3,8 @@
 # Needs OUTBOX_TEST_DSN and OUTBOX_TEST_BROKERS (a mock broker does).
 set -euo pipefail
 
-# shellcheck source=tests/integration/lib_relay.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_relay.sh"
+# shellcheck source=tests/rig/lib_relay.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
 
 drop_roles() { sql "drop owned by relay_cli_poor, relay_cli_relay, relay_cli_writer; drop role relay_cli_poor, relay_cli_relay, relay_cli_writer" 2>/dev/null || true; }
 trap 'drop_roles; cleanup' EXIT

@@ -3,8 +3,8 @@
 # Needs OUTBOX_TEST_DSN and OUTBOX_TEST_BROKERS (a mock broker does).
 set -euo pipefail
 
-# shellcheck source=tests/integration/lib_relay.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_relay.sh"
+# shellcheck source=tests/rig/lib_relay.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
 
 # --- all of it, once -----------------------------------------------------------------------------
 

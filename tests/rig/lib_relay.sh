@@ -1,12 +1,14 @@
 # shellcheck shell=bash
 # lib_relay.sh - what the relay's shell tests share: cases, one database, relays as processes, the judge.
-# Sourced. Sets `dir` (removed at exit) and ends every process that it started.
+# Sourced by tests/integration and, through lib_faults.sh, by tests/faults. Sets `dir` (removed at exit)
+# and ends every process that it started.
 #
 # A test sets dsn (what psql and the judge use), relay_dsn (what the relay uses) and brokers, then:
 #   reset [TOPIC]          empty tables; the case's topic prefix is $topic, a new one each time
 #   relay_start NAME ...   `outbox-relay run` with quick retries and these arguments; log $dir/NAME.log
 #   relay_end NAME SECONDS waits for its end; its exit status is in $status
-#   judge NAME KEY=VALUE.. the oracle's verdict on $topic* must be good and have these numbers
+#   judge NAME KEY=VALUE.. the oracle's verdict on $topic* must be good and have these numbers; they
+#                          are added up in n_rows and n_duplicates
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=tests/tools/lib.sh
@@ -27,17 +29,22 @@ topic=
 n_resets=0
 status=0
 bad=0
+n_kills=0
+n_rows=0
+n_duplicates=0
 
 cleanup() {
-    local pid
+    local pid home
     {
         for pid in "${relay_pid[@]}" $writer_pid $watch_pid "${proxy_pids[@]}"; do
             ! alive "$pid" || kill -KILL "$pid" || true
         done
         wait
     } 2>/dev/null # bash has a word for each that was killed
-    [[ ! -d $dir/broker ]] || "$broker" remove "$dir/broker"
-    [[ ! -d $dir/pg ]] || "$pg" remove "$dir/pg"
+    for home in "$dir"/*/; do # what a test starts in directories of its own
+        [[ ! -e $home/kind ]] || "$broker" remove "$home" || true
+        [[ ! -e $home/home ]] || "$pg" remove "$home" || true
+    done
     rm -rf "$dir"
 }
 trap cleanup EXIT
@@ -144,7 +151,9 @@ relay_end() {
 
 relay_kill() {
     relay_signal "$1" KILL
-    relay_end "$1" 10
+    wait "${relay_pid[$1]}" || true
+    unset "relay_pid[$1]"
+    n_kills=$((n_kills + 1))
 } 2>/dev/null
 
 # relay_once NAME ARGUMENT...: to its end; exit status in $status
@@ -164,12 +173,12 @@ memory() { awk -v f="$2:" '$1 == f { print $2 }' "/proc/${relay_pid[$1]}/status"
 
 # --- proxies ---------------------------------------------------------------------------------------
 
-# proxy_start NAME TARGET: its port is in $port
+# proxy_start NAME TARGET [PORT]: its port is in $port
 proxy_start() {
     local fd
     mkfifo "$dir/$1.in" "$dir/$1.out"
     exec {fd}<>"$dir/$1.out"
-    "$OUTBOX_TOOLS/proxy" 0 "$2" 0<>"$dir/$1.in" 1<>"$dir/$1.out" 2>"$dir/$1.log" &
+    "$OUTBOX_TOOLS/proxy" "${3:-0}" "$2" 0<>"$dir/$1.in" 1<>"$dir/$1.out" 2>"$dir/$1.log" &
     proxy_pids+=("$!")
     read -r -t 20 port <&"$fd"
     printf '%d\n' "$fd" >"$dir/$1.fd"
@@ -206,6 +215,15 @@ number() { sed -n "s/^$1=//p" "$dir/numbers"; }
 # The events that are marked, for judge --ledger: did these arrive and no others?
 marked="select event_id from outbox.event_status where sent_at is not null"
 
+# Nothing is there to add when it could not judge.
+add_up() {
+    local rows duplicates
+    rows=$(number committed)
+    duplicates=$(number duplicates)
+    n_rows=$((n_rows + ${rows:-0}))
+    n_duplicates=$((n_duplicates + ${duplicates:-0}))
+}
+
 # judge NAME [--option VALUE ...] [KEY=VALUE ...]
 judge() {
     local name=$1 args=() said=0 pair
@@ -216,6 +234,7 @@ judge() {
         shift
     done
     "$oracle" check --dsn "$dsn" --records "$dir/records" "${args[@]}" >"$dir/numbers" 2>"$dir/examples" || said=$?
+    add_up
     if ((said != 0)); then
         not_ok "$name" "verdict $said: $(tr '\n' ' ' <"$dir/numbers") $(head -n 5 "$dir/examples")"
         return 0

@@ -7,7 +7,11 @@
  *   refuse       reset new connections; those that are open stay
  *   stall        pass nothing on, in either direction; connections stay open and new ones are taken
  *   stall-down   hold the target's answers back only
- *   resume       undo refuse and stall; what was held is passed on
+ *   pieces N [MS] pass on at most N bytes in one go, and pause for MS milliseconds after each
+ *   lose TEXT    once: when TEXT has been passed on to the target, its next bytes on that connection
+ *                are thrown away and the connection is reset, so that the answer is lost; "lost" is
+ *                then written to stderr. TEXT has no blanks and must come in one read.
+ *   resume       undo all but cut; what was held is passed on
  * One thread around poll(2). What is held stays in 64 KiB per direction and then in the sockets, as
  * behind a router that has gone silent.
  */
@@ -24,6 +28,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MAX_LINKS = 200, BUFFER = 65536, LINE = 100, FIXED_FDS = 2 };
@@ -39,6 +44,7 @@ struct flow {
 };
 
 struct link {
+    bool lose; /* the next answer */
     int fd[N_DIRECTIONS]; /* fd[UP]: the client, read for UP; fd[DOWN]: the target */
     struct flow flow[N_DIRECTIONS];
 };
@@ -54,6 +60,9 @@ struct proxy {
     struct link link[MAX_LINKS];
     size_t n_links;
     bool refuse, stall[N_DIRECTIONS];
+    size_t piece; /* the most that is passed on in one go */
+    int pause_ms;
+    char lose[LINE]; /* "": nothing */
     char line[LINE];
     size_t n_line;
 };
@@ -145,10 +154,11 @@ static bool flow_fill(struct flow *f, int from)
     return n >= 0 || would_block();
 }
 
-static bool flow_drain(struct flow *f, int to)
+static bool flow_drain(struct flow *f, int to, size_t piece)
 {
     if (f->begin < f->end) {
-        ssize_t n = send(to, f->bytes + f->begin, f->end - f->begin, MSG_NOSIGNAL);
+        size_t size = f->end - f->begin < piece ? f->end - f->begin : piece;
+        ssize_t n = send(to, f->bytes + f->begin, size, MSG_NOSIGNAL);
         if (n < 0)
             return would_block();
         f->begin += (size_t)n;
@@ -160,13 +170,41 @@ static bool flow_drain(struct flow *f, int to)
     return true;
 }
 
+/* False: an answer has come that is to be lost. Looks at what was read and not yet passed on. */
+static bool lose_answer(struct proxy *p, struct link *l)
+{
+    const struct flow *up = &l->flow[UP], *down = &l->flow[DOWN];
+    size_t n = strlen(p->lose);
+
+    if (l->lose && down->begin < down->end) {
+        fputs("lost\n", stderr);
+        return false;
+    }
+    if (n > 0 && memmem(up->bytes + up->begin, up->end - up->begin, p->lose, n) != NULL) {
+        l->lose = true;
+        p->lose[0] = '\0';
+    }
+    return true;
+}
+
+static void pause_between(const struct proxy *p)
+{
+    struct timespec wait = { p->pause_ms / 1000, p->pause_ms % 1000 * 1000000 };
+
+    if (p->pause_ms > 0)
+        (void)nanosleep(&wait, NULL);
+}
+
 /* False: the link has ended. */
 static bool link_step(struct proxy *p, struct link *l)
 {
-    for (int d = 0; d < N_DIRECTIONS; d++)
-        if (!p->stall[d] &&
-            (!flow_fill(&l->flow[d], l->fd[d]) || !flow_drain(&l->flow[d], l->fd[!d])))
+    for (int d = 0; d < N_DIRECTIONS; d++) {
+        if (p->stall[d])
+            continue;
+        if (!flow_fill(&l->flow[d], l->fd[d]) || !lose_answer(p, l) ||
+            !flow_drain(&l->flow[d], l->fd[!d], p->piece))
             return false;
+    }
     return !l->flow[UP].shut || !l->flow[DOWN].shut;
 }
 
@@ -187,6 +225,9 @@ static short events_of(const struct proxy *p, const struct link *l, int d)
 
 static const char *obey(struct proxy *p, const char *command)
 {
+    size_t piece = 0;
+    int pause_ms = 0;
+
     if (strcmp(command, "cut") == 0) {
         while (p->n_links > 0)
             link_close(p, 0);
@@ -196,8 +237,16 @@ static const char *obey(struct proxy *p, const char *command)
         p->stall[UP] = p->stall[DOWN] = true;
     } else if (strcmp(command, "stall-down") == 0) {
         p->stall[DOWN] = true;
+    } else if (strncmp(command, "lose ", 5) == 0 && command[5] != '\0') {
+        strcpy(p->lose, command + 5); /* both are of the size LINE */
+    } else if (sscanf(command, "pieces %zu %d", &piece, &pause_ms) >= 1 && piece > 0) {
+        p->piece = piece;
+        p->pause_ms = pause_ms;
     } else if (strcmp(command, "resume") == 0) {
         p->refuse = p->stall[UP] = p->stall[DOWN] = false;
+        p->piece = BUFFER;
+        p->pause_ms = 0;
+        p->lose[0] = '\0';
     } else {
         return "unknown command";
     }
@@ -242,6 +291,7 @@ static void serve(struct proxy *p)
             }
         if (poll(fds, FIXED_FDS + N_DIRECTIONS * n_links, -1) < 0 && errno != EINTR)
             give_up("poll");
+        pause_between(p);
         for (size_t i = n_links; i-- > 0;) /* downwards: closing one moves the last into its place */
             if (!link_step(p, &p->link[i]))
                 link_close(p, i);
@@ -302,12 +352,12 @@ static void listen_on(struct proxy *p, in_port_t port)
 
 int main(int argc, char **argv)
 {
-    static struct proxy proxy;
+    static struct proxy proxy = { .piece = BUFFER };
     in_port_t port;
 
     if (argc != 3 || !parse_port(argv[1], &port) || !parse_target(&proxy, argv[2])) {
         fprintf(stderr, "usage: proxy PORT HOST:PORT | PATH\n"
-                        "commands on stdin: cut, refuse, stall, stall-down, resume\n");
+                        "commands on stdin: cut, refuse, stall, stall-down, pieces N [MS], lose TEXT, resume\n");
         return 64;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);

@@ -1,0 +1,128 @@
+# shellcheck shell=bash
+# lib_faults.sh - what the fault tests share: servers of their own, streams to disturb, what is counted.
+# Sourced; brings tests/rig/lib_relay.sh with it. A file looks like this:
+#
+#   own_database; own_mock                servers that may be broken; `mock COMMAND...` drives the broker
+#   stream_start NAME -X key=value ...    a writer, a relay NAME and the oracle's watch on a new topic
+#   fault COMMAND...                      runs the command and counts it as a fault
+#   moving                                more rows become marked than are now
+#   stream_judge NAME [KEY=VALUE ...]     the writer ends, all must arrive, be marked and be in order
+#   stop_clean NAME                       TERM, and the exit status must be 0
+#   finish                                prints the counts, which tests/check adds up, and exits
+
+# shellcheck source=tests/rig/lib_relay.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
+
+n_faults=0
+declare -A session_fd=()
+
+# --- servers -------------------------------------------------------------------------------------
+
+# own_database [name=value ...]: on a port of 127.0.0.1 as well
+own_database() {
+    "$pg" start "$dir/pg" listen=auto max_prepared_transactions=5 "$@" >/dev/null
+    "$pg" schema "$dir/pg"
+    dsn=$("$pg" conninfo "$dir/pg")
+    relay_dsn=$dsn
+}
+
+# tcp_address DIRECTORY: where a cluster listens, as a proxy wants it
+tcp_address() { printf '127.0.0.1:%s\n' "$(<"$1/port")"; }
+
+# own_proxy: before the database; $proxied_dsn goes through it
+own_proxy() {
+    proxy_start pgproxy "$(tcp_address "$dir/pg")"
+    # shellcheck disable=SC2034 # for the tests
+    proxied_dsn="host=127.0.0.1 port=$port user=outbox dbname=outbox"
+}
+
+# own_mock [option of mock_broker ...]
+own_mock() { brokers=$("$broker" start "$dir/broker" mock "$@"); }
+mock() { "$broker" cmd "$dir/broker" "$@"; }
+
+# --- sessions of the database that stay open --------------------------------------------------------
+
+# session_start NAME [CONNINFO]
+session_start() {
+    local fd
+    mkfifo "$dir/$1.session"
+    psql -XqAt -d "${2:-$dsn}" 0<>"$dir/$1.session" >"$dir/$1.out" 2>&1 &
+    proxy_pids+=("$!")
+    exec {fd}<>"$dir/$1.session"
+    session_fd[$1]=$fd
+}
+# session_send NAME SQL: does not wait for the answer
+session_send() { printf '%s\n' "$2" >&"${session_fd[$1]}"; }
+# session NAME SQL: waits for it
+session() {
+    local mark="done $RANDOM$RANDOM"
+    session_send "$1" "$2
+\\echo $mark"
+    wait_until 20 grep -qxF "$mark" "$dir/$1.out" || die "session $1: $2: $(tail -n 3 "$dir/$1.out")"
+}
+
+# --- streams -------------------------------------------------------------------------------------
+
+fault() {
+    n_faults=$((n_faults + 1))
+    "$@"
+}
+
+# The reader is at rest: nothing was read for a second, so the relay holds all that it may.
+# shellcheck disable=SC2034 # for the tests
+at_rest="select count(*) = 1 from pg_stat_activity where application_name = 'outbox-relay'
+         and query like '%outbox_read%' and state = 'idle' and now() - state_change > interval '1 s'"
+
+grows() { (($(sql "$sent") > $1)); }
+# moving [SECONDS]
+moving() { wait_until "${1:-20}" grows "$(sql "$sent")"; }
+# must_move NAME RELAY [SECONDS]
+must_move() { moving "${3:-20}" || not_ok "$1" "nothing is marked any more: $(tail -n 3 "$dir/$2.log")"; }
+
+stream_start() {
+    reset
+    watch_start
+    writer_start
+    relay_start "$@"
+    wait_until 20 grows 100 || not_ok "$1_starts" "$(tail -n 3 "$dir/$1.log")"
+}
+stream_judge() {
+    [[ -z $writer_pid ]] || writer_stop
+    judge "$1" --deadline 40 unmarked=0 gaps=0 "${@:2}"
+    watch_stop
+}
+stop_clean() {
+    relay_signal "$1" TERM
+    relay_end "$1" 20
+    [[ $status == 0 ]] || not_ok "$1_ends_clean" "exit status $status: $(tail -n 3 "$dir/$1.log")"
+}
+
+# For the time in which nothing may be left to chance: a pause of 0 to $1 milliseconds, by $RANDOM.
+chance_pause() {
+    local ms
+    printf -v ms '%04d' $((RANDOM % $1))
+    sleep "${ms%???}.${ms: -3}"
+}
+
+# kill_loop NAME N [ARGUMENT ...]: N lives of a relay that bears one name, each ended by SIGKILL: some
+# while it starts, most while it leads, and every tenth after it was seen to make progress.
+kill_loop() {
+    local name=$1 n count=$2
+    shift 2
+    for ((n = 1; n <= count; n++)); do
+        : >"$dir/$name.log"
+        relay_start "$name" -X "lease.owner=$name" "$@"
+        if ((n % 10 == 0)); then
+            moving || not_ok "${name}_life_$n" "it marks nothing: $(tail -n 3 "$dir/$name.log")"
+        elif ((n % 3 != 0)); then
+            wait_said "$name" msg=leading || not_ok "${name}_life_$n" 'it does not lead'
+        fi
+        chance_pause 120 # where it hits is left to chance
+        fault relay_kill "$name"
+    done
+}
+
+finish() {
+    printf '# counts faults=%d kills=%d rows=%d duplicates=%d\n' "$n_faults" "$n_kills" "$n_rows" "$n_duplicates"
+    exit "$bad"
+}
