@@ -46,18 +46,19 @@ mock() { "$broker" cmd "$dir/broker" "$@"; }
 session_start() {
     local fd
     mkfifo "$dir/$1.session"
-    psql -XqAt -d "${2:-$dsn}" 0<>"$dir/$1.session" >"$dir/$1.out" 2>&1 &
+    : >"$dir/$1.out"
+    psql -XqAt -d "${2:-$dsn}" 0<>"$dir/$1.session" >>"$dir/$1.out" 2>&1 &
     proxy_pids+=("$!")
     exec {fd}<>"$dir/$1.session"
     session_fd[$1]=$fd
 }
 # session_send NAME SQL: does not wait for the answer
-session_send() { printf '%s\n' "$2" >&"${session_fd[$1]}"; }
+session_send() { printf '%s;\n' "$2" >&"${session_fd[$1]}"; }
 # session NAME SQL: waits for it
 session() {
     local mark="done $RANDOM$RANDOM"
-    session_send "$1" "$2
-\\echo $mark"
+    session_send "$1" "$2"
+    printf '\\echo %s\n' "$mark" >&"${session_fd[$1]}"
     wait_until 20 grep -qxF "$mark" "$dir/$1.out" || die "session $1: $2: $(tail -n 3 "$dir/$1.out")"
 }
 

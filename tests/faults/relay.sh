@@ -29,9 +29,9 @@ stop_clean killed
 reset
 watch_start
 writer_start
-relay_start one
-wait_said one msg=leading || not_ok first_of_two_leads "$(tail -n 3 "$dir/one.log")"
-leader=one follower=two
+relay_start even
+wait_said even msg=leading || not_ok first_of_two_leads "$(tail -n 3 "$dir/even.log")"
+leader=even follower=odd
 for ((n = 1; n <= kills / 10; n++)); do
     : >"$dir/$follower.log"
     relay_start "$follower"

@@ -17,6 +17,7 @@ pg=$root/tests/tools/pg
 broker=$root/tests/tools/broker
 oracle=$OUTBOX_TOOLS/oracle
 dsn=$OUTBOX_TEST_DSN
+writer_dsn= # where writer_start writes; empty: $dsn
 relay_dsn=$OUTBOX_TEST_DSN
 brokers=$OUTBOX_TEST_BROKERS
 dir=$(mktemp -d "${TMPDIR:-/tmp}/outbox-relay.XXXXXX")
@@ -25,6 +26,7 @@ declare -A relay_pid=()
 writer_pid=
 watch_pid=
 proxy_pids=()
+mounts=()
 topic=
 n_resets=0
 status=0
@@ -45,6 +47,7 @@ cleanup() {
         [[ ! -e $home/kind ]] || "$broker" remove "$home" || true
         [[ ! -e $home/home ]] || "$pg" remove "$home" || true
     done
+    for home in "${mounts[@]}"; do umount "$home" || true; done
     rm -rf "$dir"
 }
 trap cleanup EXIT
@@ -95,15 +98,20 @@ updates="select coalesce(sum(n_tup_upd + n_tup_del), 0) from pg_stat_user_tables
          where schemaname = 'outbox' and (relname like 'event%' or relname like 'sent%')"
 
 # A writer in the background: transactions of one to fifty rows, some rolled back, until it is stopped.
+# Four go through each psql, which ends at the first error.
 write_on() {
-    local n=0 end
+    local n=0 end text
     while [[ ! -e $dir/writer_stop ]]; do
-        n=$((n + 1)) end=commit
-        ((n % 7 != 0)) || end=rollback
-        sql "begin; insert into outbox.event (topic, type, key, payload)
-             select '$topic' || case n % 3 when 0 then '-b' else '' end, 'test',
-                 case n % 5 when 4 then null else convert_to('k' || n % 11, 'UTF8') end, convert_to('$n.' || n, 'UTF8')
-             from generate_series(1, 1 + (random() * 49)::int) n; $end" 2>/dev/null || true
+        text=
+        for _ in 1 2 3 4; do
+            n=$((n + 1)) end=commit
+            ((n % 7 != 0)) || end=rollback
+            text+="begin; insert into outbox.event (topic, type, key, payload)
+                select '$topic' || case n % 3 when 0 then '-b' else '' end, 'test',
+                    case n % 5 when 4 then null else convert_to('k' || n % 11, 'UTF8') end, convert_to('$n.' || n, 'UTF8')
+                from generate_series(1, 1 + (random() * 49)::int) n; $end;"
+        done
+        psql -XqAt -v ON_ERROR_STOP=1 -d "${writer_dsn:-$dsn}" <<<"$text" >/dev/null 2>&1 || true
     done
 }
 writer_start() {
