@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# broker.sh - the broker fails: away, flapping, slow, refusing rows or topics, fatal to the producer. A mock
+# of three brokers plays it; kafka_broker.sh has the real one.
+set -euo pipefail
+
+# shellcheck source=tests/faults/lib_faults.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_faults.sh"
+
+own_database
+own_mock --brokers 3
+
+# --- away ----------------------------------------------------------------------------------------
+
+fault mock down
+reset
+append 500
+relay_start early
+wait_said early 'ALL_BROKERS_DOWN\|TRANSPORT' || not_ok absent_broker_is_logged
+equal nothing_is_marked_without_a_broker 0 "$(sql "$sent")"
+mock up
+watch_start
+judge broker_that_comes_later --deadline 30 committed=500 unmarked=0
+watch_stop
+stop_clean early
+
+stream_start outage
+fault mock down
+wait_said outage 'ALL_BROKERS_DOWN\|TRANSPORT' || true
+# Longer than any retry: the backlog is more than the relay may hold, and it has long been at rest.
+append 12000 "$topic-c"
+wait_sql 20 t "${at_rest/1 s/3 s}" || not_ok outage_comes_to_rest
+mock up
+must_move moves_after_the_outage outage
+stream_judge broker_down_in_mid_stream duplicates=0
+stop_clean outage
+
+stream_start flapping
+for n in {1..10}; do
+    fault mock down $((n % 3 + 1))
+    chance_pause 200
+    mock up $((n % 3 + 1))
+    chance_pause 100
+done
+must_move moves_after_the_flapping flapping
+for n in {1..5}; do
+    fault mock down
+    chance_pause 300
+    mock up
+    must_move "moves_after_flap_$n" flapping
+done
+for n in {1..12}; do
+    fault mock leader "$topic" $((n % 4)) $((n % 3 + 1))
+    chance_pause 100
+done
+must_move moves_after_leaders_moved flapping
+stream_judge brokers_flap_and_leaders_move
+stop_clean flapping
+
+# Slower than any of the producer's own deadlines: requests time out, and what they carried may be there.
+stream_start slow -X kafka.request.timeout.ms=400 -X kafka.socket.timeout.ms=1000
+fault mock rtt 1500
+chance_pause 3000 # for some requests to time out, more or less
+mock rtt 0
+must_move moves_after_the_slow_broker slow 40
+fault mock rtt 100
+must_move moves_on_a_slow_broker slow 40
+mock rtt 0
+stream_judge broker_slower_than_the_deadlines
+stop_clean slow
+
+# --- topics ----------------------------------------------------------------------------------------
+
+reset
+mock topic "$topic-gone" 2
+fault mock topic-error "$topic-gone" UNKNOWN_TOPIC_OR_PART
+append 300 "$topic-gone"
+append 300
+watch_start
+relay_start missing -X kafka.topic.metadata.propagation.max.ms=200
+holds other_topics_flow_beside_a_missing_one wait_sql 20 300 "$sent"
+append 300
+append 300 "$topic-gone"
+holds and_go_on_flowing wait_sql 20 600 "$sent"
+equal nothing_of_it_is_marked 0 "$(sql "select count(*) from outbox.event_status where topic = '$topic-gone' and sent_at is not null")"
+mock topic-error "$topic-gone" 0
+judge topic_created_later --deadline 30 committed=1200 unmarked=0
+watch_stop
+stop_clean missing
+
+# --- refusals --------------------------------------------------------------------------------------
+
+reset
+append 40
+fault sql "insert into outbox.event (topic, type, key, payload) values ('$topic', 'x', 'k5', convert_to(repeat('x', 5000), 'UTF8'))"
+append 40
+watch_start
+relay_start large -X kafka.message.max.bytes=2000
+# 13 keys: the large row, and the rows of its key behind it, stay
+rest=$(sql "select count(*) from outbox.event where key = 'k5' and id > 40")
+holds others_pass_a_row_that_is_too_large wait_sql 20 "$rest" "$unsent"
+equal rows_before_it_went 0 "$(sql "$unsent and e.id < 41")"
+append 40 "$topic" "convert_to('k' || n % 5, 'UTF8')"
+holds later_rows_of_other_keys_pass_too wait_sql 20 "$rest" "$unsent"
+holds refused_row_is_logged_with_its_id said large "did not accept.*id=41 .*code=MSG_SIZE_TOO_LARGE"
+holds relay_lives alive "${relay_pid[large]}"
+judge refused_row_keeps_its_key_only --deadline 10 --ledger "$marked" --allow-pending "arrived=$((121 - rest))"
+stop_clean large
+relay_start large -X kafka.message.max.bytes=20000
+judge refused_row_goes_when_it_may --deadline 20 committed=121 unmarked=0
+watch_stop
+stop_clean large
+
+# Whatever the schema lets in, the relay must carry or leave alone.
+reset
+append 20
+sql "insert into outbox.event (topic, type, key, payload, headers) values
+     ('$topic', 'x', null, null, null), ('$topic', 'x', '', '', '[]'),
+     ('$topic', 'x', decode(repeat('00ff', 500), 'hex'), decode(repeat('00', 1048576), 'hex'), null),
+     ('$topic', repeat('t', 200), 'k', 'p', '[[\"a\", \"1\"], [\"a\", \"1\"], [\"\u00fc\", \"\u0001\"]]')" 2>"$dir/hostile" ||
+    not_ok hostile_rows_are_let_in "$(<"$dir/hostile")"
+fault sql "insert into outbox.event (topic, type, key) select t, 'x', 'k'
+     from unnest(array['..', '-._', repeat('t', 249)]) t" 2>"$dir/hostile" ||
+    not_ok hostile_topics_are_let_in "$(<"$dir/hostile")"
+append 20
+relay_start hostile
+holds hostile_rows_do_not_hold_up_others wait_sql 30 0 "$unsent and e.topic = '$topic'"
+holds relay_outlives_hostile_rows alive "${relay_pid[hostile]}"
+watch_all
+judge hostile_rows_arrive_unaltered --ledger "select event_id from outbox.event where topic = '$topic'" --allow-pending
+stop_clean hostile
+
+# refused NAME CODES...: one stream, and for each line of codes three times these answers to Produce
+refused() {
+    local name=$1 codes
+    stream_start "$name" -X kafka.batch.num.messages=5 # several are on their way at any time
+    for codes in "${@:2}"; do
+        for _ in 1 2 3; do
+            # shellcheck disable=SC2086 # words
+            fault mock push-error 0 $codes
+            must_move "moves_after_${codes// /_}" "$name"
+        done
+    done
+    mock clear-errors 0
+    stream_judge "$name"
+    stop_clean "$name"
+}
+refused batch_is_refused MSG_SIZE_TOO_LARGE
+holds producer_was_replaced_after_the_refusal said batch_is_refused 'producer was replaced'
+refused producer_is_fatally_wrong OUT_OF_ORDER_SEQUENCE_NUMBER
+holds producer_was_replaced_after_the_fatal_error said producer_is_fatally_wrong 'producer was replaced'
+refused other_answers_of_the_broker 'INVALID_RECORD MSG_SIZE_TOO_LARGE POLICY_VIOLATION' TOPIC_AUTHORIZATION_FAILED \
+    'NOT_LEADER_FOR_PARTITION REQUEST_TIMED_OUT NOT_ENOUGH_REPLICAS' UNKNOWN_PRODUCER_ID INVALID_PRODUCER_EPOCH
+
+# --- memory --------------------------------------------------------------------------------------
+
+reset
+mock down
+append 200000 "$topic" "convert_to('k' || n % 1000, 'UTF8')" "decode(repeat(md5(n::text), 8), 'hex')"
+relay_start backlog
+wait_said backlog msg=leading || true
+wait_sql 30 t "$at_rest" || not_ok backlog_comes_to_rest
+kib=$(memory backlog VmHWM)
+printf '# %d KiB with 200000 rows waiting\n' "$kib"
+holds memory_is_bounded_with_200000_rows_waiting test "$kib" -lt $((64 * 1024))
+relay_kill backlog
+
+reset
+append 300 "$topic" null "decode(repeat(md5(n::text), 65536), 'hex')"
+relay_start huge -X kafka.message.max.bytes=3000000
+wait_said huge msg=leading || true
+wait_sql 30 t "$at_rest" || not_ok huge_comes_to_rest
+waiting=$(memory huge VmHWM)
+mock up
+holds rows_of_a_mebibyte_go_out wait_sent 60
+kib=$(memory huge VmHWM)
+printf '# %d KiB with 300 rows of 1 MiB waiting, %d KiB when they had gone\n' "$waiting" "$kib"
+holds memory_is_bounded_with_large_rows test "$kib" -lt $((96 * 1024))
+stop_clean huge
+
+finish
