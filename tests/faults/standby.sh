@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# standby.sh - failover to a promoted standby, with nothing lost and with a tail lost, and a move to a new
+# cluster by dump and restore.
+#
+# The declared behaviour when a failover loses a tail: the relay goes on from what the new primary knows,
+# says that the timeline has changed, and sends nothing that the new primary has not got. What was lost
+# there and had been sent stays in the topics; nothing else may be missing, wrongly marked or out of order.
+set -euo pipefail
+
+# shellcheck source=tests/faults/lib_faults.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_faults.sh"
+
+own_mock
+
+# cluster_pair NAME: $dir/NAME1 and a standby of it, $dir/NAME2; $both names the two for libpq
+cluster_pair() {
+    "$pg" start "$dir/${1}1" listen=auto >/dev/null
+    "$pg" schema "$dir/${1}1"
+    proxy_start "$1" "$(tcp_address "$dir/${1}1")"
+    "$pg" standby "$dir/${1}2" "host=127.0.0.1 port=$port user=outbox" listen=auto >/dev/null
+    dsn=$("$pg" conninfo "$dir/${1}1")
+    both="host=127.0.0.1,127.0.0.1 port=$(<"$dir/${1}1/port"),$(<"$dir/${1}2/port") user=outbox dbname=outbox"
+}
+# caught_up: all of the primary is on the standby
+caught_up="select count(*) = 1 and bool_and(replay_lsn >= pg_current_wal_lsn()) from pg_stat_replication"
+
+# --- nothing is lost: the standby is synchronous -----------------------------------------------------------
+
+cluster_pair sync
+sql "alter system set synchronous_standby_names = '*'"
+sql "select pg_reload_conf()" >/dev/null
+relay_dsn=$both
+# Alone, the standby is no place for a relay.
+relay_start misled -X "dsn=$("$pg" conninfo "$dir/sync2")"
+holds standby_is_refused wait_said misled 'cannot use PostgreSQL.*\(read-only\|read only\|standby\|recovery\)\|level=error.*\(read-only\|read only\|standby\|recovery\)'
+if alive "${relay_pid[misled]}"; then relay_kill misled; else relay_end misled 5; fi
+
+writer_dsn="$both target_session_attrs=read-write"
+stream_start failover
+fault "$pg" kill "$dir/sync1"
+"$pg" promote "$dir/sync2"
+dsn=$("$pg" conninfo "$dir/sync2")
+sql "alter system set synchronous_standby_names = ''"
+sql "select pg_reload_conf()" >/dev/null
+must_move moves_on_the_promoted_standby failover 40
+holds changed_timeline_is_logged wait_said failover 'another cluster or timeline' 5
+stream_judge failover_to_a_synchronous_standby
+stop_clean failover
+
+# --- a tail is lost ------------------------------------------------------------------------------------------
+
+# judge_but NAME KEY=VALUE ...: these numbers, which may be of faults, and no other fault but phantoms
+judge_but() {
+    local name=$1 fault_kind
+    shift
+    "$oracle" check --dsn "$dsn" --records "$dir/records" --deadline 40 >"$dir/numbers" 2>"$dir/examples" || true
+    add_up
+    for fault_kind in missing phantom altered reordered split false_marks unmarked; do
+        [[ " $* " == *" $fault_kind="* || $fault_kind == phantom ]] || set -- "$@" "$fault_kind=0"
+    done
+    for pair in "$@"; do
+        grep -qxF "$pair" "$dir/numbers" || { not_ok "$name" "wanted $pair: $(tr '\n' ' ' <"$dir/numbers") $(head -n 3 "$dir/examples")"; return 0; }
+    done
+    ok "$name"
+}
+
+writer_dsn=
+cluster_pair tail
+relay_dsn=$both
+reset
+watch_start
+append 500
+relay_start lossy
+wait_sent || not_ok all_goes_before_the_failover
+wait_sql 20 t "$caught_up" || not_ok standby_follows
+fault proxy tail stall
+append 300 # the standby never hears of these
+wait_sent || not_ok tail_is_sent_and_marked
+"$pg" kill "$dir/tail1"
+proxy tail cut
+"$pg" promote "$dir/tail2"
+dsn=$("$pg" conninfo "$dir/tail2")
+equal the_new_primary_lacks_the_tail 500 "$(sql "select count(*) from outbox.event")"
+append 700 # some get ids that the lost ones had
+holds relay_goes_on_without_the_tail wait_sent 40
+holds changed_timeline_is_logged_again wait_said lossy 'another cluster or timeline' 5
+judge_but failover_that_lost_a_tail committed=1200 phantom=300
+watch_stop
+stop_clean lossy
+
+# The same, while marks of the tail are on their way: Kafka confirmed rows that the new primary has not got,
+# and their ids are given to other rows there, before the relay is back or after.
+marks_under_way() {
+    local name=$1
+    cluster_pair "$name"
+    relay_dsn=$both
+    reset
+    watch_start
+    append 500
+    relay_start "$name"
+    wait_sent || not_ok "${name}_all_goes_before_the_failover"
+    wait_sql 20 t "$caught_up" || not_ok "${name}_standby_follows"
+    fault proxy "$name" stall
+    session_start "$name"
+    session "$name" "begin; lock table outbox.sent in exclusive mode"
+    append 300
+    wait_sql 20 t "select count(*) > 0 from pg_locks where not granted" || not_ok "${name}_marks_wait"
+    [[ $name == before ]] || relay_signal "$name" STOP
+    "$pg" kill "$dir/${name}1"
+    proxy "$name" cut
+    "$pg" promote "$dir/${name}2"
+    dsn=$("$pg" conninfo "$dir/${name}2")
+    [[ $name == after ]] || wait_sql 20 t "select epoch > 1 from outbox.relay" || not_ok "${name}_leads_again"
+    append 700
+    [[ $name == before ]] || relay_signal "$name" CONT
+    holds "goes_on_without_the_tail_when_ids_are_used_again_$name" wait_sent 40
+    judge_but "failover_with_marks_under_way_$name" committed=1200
+    equal "no_more_is_in_the_topic_than_the_lost_tail_$name" t "$(phantoms_up_to 300)"
+    watch_stop
+    stop_clean "$name"
+}
+phantoms_up_to() { if (($(number phantom) <= $1)); then echo t; else number phantom; fi; }
+marks_under_way before
+marks_under_way after
+
+# --- another cluster -------------------------------------------------------------------------------------------
+
+# Of young transaction ids: what comes from the old cluster is ahead of it.
+cluster_pair old
+"$pg" stop "$dir/old2" immediate
+relay_dsn=$dsn
+reset
+watch_start
+writer_start
+relay_start mover
+moving || not_ok moves_in_the_old_cluster
+writer_stop
+stop_clean mover
+append 500 # not sent when the dump is taken
+fault "$pg" start "$dir/new" >/dev/null
+pg_dumpall -d "$dsn" --roles-only | psql -Xq -d "$("$pg" conninfo "$dir/new")" >/dev/null 2>&1 # one of them is there
+pg_dump -d "$dsn" | psql -XqAt -v ON_ERROR_STOP=1 -d "$("$pg" conninfo "$dir/new")" >/dev/null 2>"$dir/restore.log" ||
+    not_ok restore "$(tail -n 3 "$dir/restore.log")"
+dsn=$("$pg" conninfo "$dir/new") relay_dsn=$("$pg" conninfo "$dir/new")
+relay_start mover
+holds changed_cluster_is_logged wait_said mover 'another cluster or timeline'
+append 500
+writer_start
+moving || not_ok moves_in_the_new_cluster
+stream_judge dump_and_restore_into_another_cluster duplicates=0
+stop_clean mover
+
+finish
