@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# soak.sh - faults in a random order that a seed decides, under a running writer, judged every so often.
+#
+#   SOAK_KILLS     ends after so many kills of a relay (50)      `make soak`: 1000
+#   SOAK_SECONDS   ends after so long instead
+#   SEED           replays a schedule; the seed is printed
+# Two relays: the victim is killed, stopped and frozen; the survivor meets all the rest and is frozen now
+# and then, so that both lead. The survivor must not grow: its memory and descriptors are looked at.
+set -euo pipefail
+
+# shellcheck source=tests/faults/lib_faults.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_faults.sh"
+seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
+kills=${SOAK_KILLS:-50}
+seconds=${SOAK_SECONDS:-0}
+events_per_round=80
+
+own_database
+own_mock --brokers 3
+own_proxy
+relay_dsn=$proxied_dsn
+printf '# seed %s\n' "$seed"
+RANDOM=$seed # from here on nothing but the schedule draws in this shell
+n_postgres=0
+n_broker=0
+began=$(now_ms)
+
+# pause_of MS: part of the schedule
+pause_of() {
+    local ms
+    printf -v ms '%04d' "$1"
+    sleep "${ms%???}.${ms: -3}"
+}
+victim_start() { relay_start victim -X lease.owner=victim; }
+database_again() {
+    "$pg" start "$dir/pg" >/dev/null
+    n_postgres=$((n_postgres + 1))
+}
+
+codes=(MSG_SIZE_TOO_LARGE OUT_OF_ORDER_SEQUENCE_NUMBER NOT_LEADER_FOR_PARTITION REQUEST_TIMED_OUT NOT_ENOUGH_REPLICAS
+    TOPIC_AUTHORIZATION_FAILED UNKNOWN_PRODUCER_ID INVALID_RECORD)
+
+# event KIND NUMBER: KIND is 0 to 99; NUMBER decides the rest
+event() {
+    local kind=$1 n=$2
+    if ((kind < 62)); then
+        : >"$dir/victim.log"
+        relay_kill victim
+        pause_of $((n % 3 == 0 ? n % 400 : 0))
+        victim_start
+        pause_of $((n % 150))
+    elif ((kind < 65)); then
+        relay_signal victim TERM
+        relay_end victim 30
+        [[ $status == 0 ]] || not_ok "term_at_event_$n_events" "exit status $status: $(tail -n 3 "$dir/victim.log")"
+        victim_start
+    elif ((kind < 68)); then
+        name=victim
+        ((n % 2)) || name=survivor
+        relay_signal "$name" STOP
+        pause_of $((900 + n % 600)) # about as long as the lease
+        relay_signal "$name" CONT
+    elif ((kind < 73)); then
+        proxy pgproxy cut
+    elif ((kind < 76)); then
+        sql "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'outbox-relay'" >/dev/null
+    elif ((kind < 79)); then
+        proxy pgproxy "lose outbox_$( ((n % 2)) && echo mark || echo renew)"
+    elif ((kind < 81)); then
+        proxy pgproxy stall
+        pause_of $((n % 500))
+        proxy pgproxy resume
+    elif ((kind < 83)); then
+        "$pg" stop "$dir/pg" immediate
+        database_again
+    elif ((kind < 84)); then
+        "$pg" kill "$dir/pg"
+        database_again
+    elif ((kind < 87)); then
+        mock down
+        pause_of $((n % 500))
+        mock up
+        n_broker=$((n_broker + 1))
+    elif ((kind < 90)); then
+        mock down $((n % 3 + 1))
+        pause_of $((n % 300))
+        mock up $((n % 3 + 1))
+        n_broker=$((n_broker + 1))
+    elif ((kind < 95)); then
+        mock push-error 0 "${codes[n % ${#codes[@]}]}"
+    elif ((kind < 97)); then
+        mock leader "$topic" $((n % 4)) $((n % 3 + 1)) 2>/dev/null || true # not there before its first row
+    elif ((kind < 98)); then
+        mock rtt 200
+        pause_of $((n % 500))
+        mock rtt 0
+    else
+        append 2000 "$topic-bulk" "convert_to('k' || n % 100, 'UTF8')" 2>/dev/null || true
+    fi
+}
+
+descriptors() { find "/proc/${relay_pid[survivor]}/fd" -mindepth 1 2>/dev/null | wc -l; }
+finished() {
+    if ((seconds > 0)); then
+        (($(now_ms) - began >= seconds * 1000))
+    else
+        ((n_kills >= kills))
+    fi
+}
+
+relay_start survivor
+first_fds=0 first_kb=0 round=0 n_events=0
+until finished; do
+    round=$((round + 1))
+    reset
+    sql "update outbox.relay set owner = 'survivor', lease_expires_at = now()" # who leads first is not the schedule's
+    watch_start
+    writer_start
+    victim_start
+    for ((n = 0; n < events_per_round; n++)); do
+        ! finished || break
+        n_events=$((n_events + 1))
+        kind=$((RANDOM % 100)) number=$RANDOM
+        fault event "$kind" "$number"
+        if ((n % 20 == 19)); then must_move "moves_after_event_$n_events" survivor 40; fi
+    done
+    mock clear-errors 0
+    proxy pgproxy resume
+    stream_judge "round_$round"
+    stop_clean victim
+    # Memory and descriptors have found their level after the first rounds.
+    if ((round <= 2)); then first_fds=$(descriptors) first_kb=$(memory survivor VmRSS); fi
+    ((bad == 0)) || break
+done
+fds=$(descriptors) kb=$(memory survivor VmRSS)
+printf '# survivor: %d descriptors, then %d; %d KiB, then %d\n' "$first_fds" "$fds" "$first_kb" "$kb"
+holds survivor_is_still_alive alive "${relay_pid[survivor]}"
+holds descriptors_stay test "$fds" -le $((first_fds + 8))
+holds memory_stays test "$kb" -le $((first_kb + first_kb / 4 + 4096))
+stop_clean survivor
+printf '# events %d, kills: relay %d, postgresql %d, broker %d; seed %s\n' "$n_events" "$n_kills" "$n_postgres" "$n_broker" "$seed"
+((bad == 0)) || printf '# replay with SEED=%s\n' "$seed"
+n_kills=$((n_kills + n_postgres + n_broker))
+finish
