@@ -304,9 +304,10 @@ bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot)
         }
         return true;
     }
-    if (r->key == 0 || !held_keys_has(&c->held, group_key(r->topic, r->key)))
-        return false;
     struct key_wait *wait = flow_wait_of(c, r);
+    bool behind = r->from == HELD_NOT && wait != NULL && wait->behind.n > 0;
+    if (r->key == 0 || (!behind && !held_keys_has(&c->held, group_key(r->topic, r->key))))
+        return false;
     bool resuming = wait != NULL && wait->resuming;
     if (r->from == HELD_KEY) {
         if (!resuming)
