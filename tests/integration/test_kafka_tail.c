@@ -88,28 +88,6 @@ START_TEST(tail_reads_200_topics_together)
 }
 END_TEST
 
-START_TEST(tail_makes_no_topic_and_no_group)
-{
-    bool had_offsets = records_topic_exists("__consumer_offsets");
-    int64_t began_ms = rig_now_ms();
-    struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, 1000, TAILS_MANY_BYTES);
-
-    records_topic("ktail-there", 1, NULL);
-    put_many("ktail-there", 1, 10, 20);
-    began_ms = rig_now_ms();
-    tails_read(t, "ktail-missing");
-    printf("a missing topic: %lld ms\n", (long long)(rig_now_ms() - began_ms));
-    ck_assert_int_eq(tail_read(t, "ktail-missing", TAILS_MS), 0); /* beside one that is there */
-    tails_read(t, "ktail-there");
-    ck_assert_int_eq(tails_wait(t, "ktail-missing"), TAIL_READY);
-    ck_assert(tails_has(t, "ktail-there", 9));
-    ck_assert(!tails_has(t, "ktail-missing", 9));
-    tail_free(t);
-    ck_assert(!records_topic_exists("ktail-missing"));
-    ck_assert_int_eq(records_topic_exists("__consumer_offsets"), had_offsets);
-}
-END_TEST
-
 START_TEST(tail_notices_an_invalid_topic_at_once)
 {
     struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, 1000, TAILS_MANY_BYTES);
@@ -188,6 +166,64 @@ START_TEST(tail_begins_where_the_log_does)
 }
 END_TEST
 
+/* -- on a broker of its own, new and ready to make any topic ---------------------------------- */
+
+static char auto_dir[4096];
+
+static void broker(const char *command, const char *kind, const char *setting)
+{
+    const char *const argv[] = { "tests/tools/broker", command, auto_dir, kind, setting, NULL };
+    struct rig_child child = rig_spawn(argv, NULL);
+
+    ck_assert_int_eq(rig_wait(&child, 60000), 0);
+}
+
+static void broker_start(void)
+{
+    char path[4200], bootstrap[128] = "";
+    const char *base = getenv("TMPDIR");
+
+    /* where the runner ends it, should this process die */
+    snprintf(auto_dir, sizeof auto_dir, "%s/broker-auto", base != NULL ? base : "/tmp");
+    broker("start", "kafka", "auto.create.topics.enable=true");
+    snprintf(path, sizeof path, "%s/bootstrap", auto_dir);
+    FILE *f = fopen(path, "r");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_ptr_nonnull(fgets(bootstrap, sizeof bootstrap, f));
+    fclose(f);
+    bootstrap[strcspn(bootstrap, "\n")] = '\0';
+    ck_assert_int_eq(setenv("OUTBOX_TEST_BROKERS", bootstrap, 1), 0);
+    ck_assert_int_eq(setenv("OUTBOX_TEST_BROKER_DIR", auto_dir, 1), 0);
+}
+
+static void broker_end(void)
+{
+    broker("remove", NULL, NULL);
+}
+
+START_TEST(tail_makes_no_topic_and_no_group)
+{
+    struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, 1000, TAILS_MANY_BYTES);
+
+    records_topic("ktail-there", 1, NULL);
+    put_many("ktail-there", 1, 10, 20);
+    int64_t began_ms = rig_now_ms();
+    tails_read(t, "ktail-missing");
+    printf("a missing topic: %lld ms\n", (long long)(rig_now_ms() - began_ms));
+    ck_assert_int_eq(tail_read(t, "ktail-missing", TAILS_MS), 0); /* beside one that is there */
+    tails_read(t, "ktail-there");
+    ck_assert_int_eq(tails_wait(t, "ktail-missing"), TAIL_READY);
+    ck_assert(tails_has(t, "ktail-there", 9));
+    ck_assert(!tails_has(t, "ktail-missing", 9));
+    tail_free(t);
+    /* A topic comes into being some time after it was asked for: one that is asked for now comes later
+     * than any that was asked for before. */
+    records_ask_for_topic("ktail-control");
+    ck_assert(!records_topic_exists("ktail-missing"));
+    ck_assert(!records_topic_exists("__consumer_offsets"));
+}
+END_TEST
+
 static void quiet(void)
 {
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
@@ -200,12 +236,16 @@ Suite *suite_kafka_tail(void)
     TCase *tc = tcase_create("kafka_tail");
 
     tcase_add_checked_fixture(tc, quiet, NULL);
-    tcase_add_test(tc, tail_makes_no_topic_and_no_group);
     tcase_add_test(tc, tail_is_read_in_milliseconds);
     tcase_add_test(tc, tail_reads_200_topics_together);
     tcase_add_test(tc, tail_notices_an_invalid_topic_at_once);
     tcase_add_test(tc, tail_ends_at_control_records);
     tcase_add_test(tc, tail_begins_where_the_log_does);
+    suite_add_tcase(s, tc);
+    tc = tcase_create("own_broker"); /* last: it changes the environment */
+    tcase_add_unchecked_fixture(tc, broker_start, broker_end);
+    tcase_add_checked_fixture(tc, quiet, NULL);
+    tcase_add_test(tc, tail_makes_no_topic_and_no_group);
     suite_add_tcase(s, tc);
     return s;
 }

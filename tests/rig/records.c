@@ -97,6 +97,30 @@ bool records_topic_exists(const char *name)
     return found;
 }
 
+static bool topic_exists(void *name)
+{
+    return records_topic_exists(name);
+}
+
+void records_ask_for_topic(const char *name)
+{
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    const struct rd_kafka_metadata *md;
+
+    set(conf, "bootstrap.servers", rig_brokers());
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    ck_assert_ptr_nonnull(rk);
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, name, NULL);
+    ck_assert_ptr_nonnull(topic);
+    check(rd_kafka_metadata(rk, 0, topic, &md, DEADLINE_MS));
+    rd_kafka_metadata_destroy(md);
+    if (!rig_wait_until(topic_exists, (void *)(uintptr_t)name, DEADLINE_MS))
+        ck_abort_msg("the broker does not make %s by itself", name);
+    rd_kafka_topic_destroy(topic);
+    rd_kafka_destroy(rk);
+}
+
 void records_id(uint64_t n, uint8_t ret_id[16])
 {
     memset(ret_id, 0x5a, 8);

@@ -29,6 +29,9 @@ void records_topics(const char *name, int n, int partitions);
 /** Does the cluster have it? Asked in a way that makes no topic. */
 bool records_topic_exists(const char *name);
 
+/** Asks about it in a way that makes it, where the broker makes topics by itself; waits until it is there. */
+void records_ask_for_topic(const char *name);
+
 /** The n-th event id, and its text. */
 void records_id(uint64_t n, uint8_t ret_id[16]);
 const char *records_id_text(uint64_t n, char ret_text[37]);
