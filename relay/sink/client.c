@@ -6,7 +6,8 @@
 
 #include "relay/log.h"
 
-int client_set(rd_kafka_conf_t *conf, const char *name, const char *value, char *err, size_t err_size)
+int client_set(rd_kafka_conf_t *conf, const char *name, const char *value, char *err,
+               size_t err_size)
 {
     char why[256];
 

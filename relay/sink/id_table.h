@@ -24,9 +24,9 @@ struct id_table {
 
 /* Room for n ids in all; keeps those that are there. 0, or -1 when that cannot be had. */
 int id_table_reserve(struct id_table *t, uint64_t n);
-/* Of an id that stands in a partition more than once the lowest offset is kept: there a consumer that
- * drops repeats took it. Of two partitions the lower one, so that the outcome does not depend on which
- * was read first. False: no room. */
+/* Of an id that stands in a partition more than once the lowest offset is kept: there a consumer
+ * that drops repeats took it. Of two partitions the lower one, so that the outcome does not depend
+ * on which was read first. False: no room. */
 bool id_table_add(struct id_table *t, const uint8_t id[16], int32_t partition, int64_t offset);
 /* NULL: not there. */
 const struct id_place *id_table_find(const struct id_table *t, const uint8_t id[16]);

@@ -137,7 +137,8 @@ void limits_ask(struct limits *l, rd_kafka_t *rk, rd_kafka_queue_t *queue, uint6
 
     if (l->waiting || l->n_wanted == 0)
         return;
-    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+    rd_kafka_AdminOptions_t *options =
+        rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
     if (options == NULL)
         return;
     size_t n = take_wanted(l, resource, MAX_TOPICS, now_ms);
@@ -189,8 +190,8 @@ static void set_limit(struct limit *limit, const rd_kafka_ConfigResource_t *r, u
     case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
         limit->max_bytes = 0;
         limit->due_ms = UINT64_MAX;
-        log_debug("sink", "the size limit of a topic may not be seen; the broker judges sizes", "topic",
-                  limit->name);
+        log_debug("sink", "the size limit of a topic may not be seen; the broker judges sizes",
+                  "topic", limit->name);
         break;
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
         limit->max_bytes = 0;
@@ -212,7 +213,8 @@ void limits_answer(struct limits *l, rd_kafka_event_t *ev, uint64_t now_ms)
     if (result != NULL && err == RD_KAFKA_RESP_ERR_NO_ERROR)
         resource = rd_kafka_DescribeConfigs_result_resources(result, &n);
     else
-        log_debug("sink", "the size limits of topics cannot be had", "code", rd_kafka_err2name(err));
+        log_debug("sink", "the size limits of topics cannot be had", "code",
+                  rd_kafka_err2name(err));
     for (size_t i = 0; i < n; i++) {
         struct limit *limit = limit_asked(l, rd_kafka_ConfigResource_name(resource[i]));
         if (limit != NULL)
@@ -221,7 +223,8 @@ void limits_answer(struct limits *l, rd_kafka_event_t *ev, uint64_t now_ms)
     for (uint32_t i = 0; i < l->n; i++) { /* those without an answer; what was known stays so */
         struct limit *limit = &l->limit[i];
         if (limit->asked)
-            limit->due_ms = err == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE ? UINT64_MAX : now_ms + RETRY_MS;
+            limit->due_ms =
+                err == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE ? UINT64_MAX : now_ms + RETRY_MS;
         limit->asked = false;
     }
     l->waiting = false;
@@ -240,7 +243,7 @@ void limits_forget_question(struct limits *l)
 /* -- the size of a record ------------------------------------------------------------------- */
 
 #define BATCH_HEADER_BYTES 61
-#define RECORD_FIXED_BYTES 3 /* attributes; the differences of time and offset to its batch's, both 0 */
+#define RECORD_FIXED_BYTES 3 /* attributes; time and offset as differences to the batch's: 0 */
 
 /* A length as a zigzag varint. */
 static size_t length_bytes(size_t length)

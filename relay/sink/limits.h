@@ -1,8 +1,8 @@
-/* limits.h - how large a record may be in each topic (max.message.bytes), and how large a record is.
+/* limits.h - how large a record may be in each topic (max.message.bytes), and how large it is.
  *
- * A topic's limit is asked for when a row of it is first seen, again every few minutes, and soon after
- * the limit was met. Until the answer is there, no limit is known and nothing is too large: the broker
- * judges. Where this client may not see the topic's configuration it stays that way.
+ * A topic's limit is asked for when a row of it is first seen, again every few minutes, and soon
+ * after the limit was met. Until the answer is there, no limit is known and nothing is too large:
+ * the broker judges. Where this client may not see the topic's configuration it stays that way.
  * Used by sink.c only, on its thread. Topics go by the core's number.
  */
 #ifndef RELAY_SINK_LIMITS_H

@@ -1,10 +1,10 @@
 /* tail.c - see tail.h.
  *
- * Who owns what: the loop's thread the list of topics; the reader a topic from the mailbox on until its
- * state is final (release), then the loop again.
+ * Who owns what: the loop's thread the list of topics; the reader a topic from the mailbox on until
+ * its state is final (release), then the loop again.
  *
- * The reader uses librdkafka's simple consumer: the other one always belongs to a group, and looking up
- * its coordinator alone makes a broker create the topic of consumer offsets.
+ * The reader uses librdkafka's simple consumer: the other one always belongs to a group, and
+ * looking up its coordinator alone makes a broker create the topic of consumer offsets.
  */
 #include "relay/sink/tail.h"
 
@@ -94,7 +94,8 @@ static bool is_not_ours(const char *name)
         "request.required.acks", "request.timeout.ms", "retries", "retry.backoff.ms",
         "retry.backoff.max.ms", "sticky.partitioning.linger.ms", "transaction.timeout.ms",
         "transactional.id",
-        "allow.auto.create.topics", /* a consumer's default is false; set, it would be remarked upon */
+        /* false is a consumer's default; old brokers cause a remark about it when it is set */
+        "allow.auto.create.topics",
         /* and these have no meaning without a group */
         "group.id", "group.instance.id", "group.protocol", "group.remote.assignor",
     };
@@ -105,7 +106,8 @@ static bool is_not_ours(const char *name)
     return false;
 }
 
-static int conf_fill(rd_kafka_conf_t *conf, const struct tail_config *cfg, char *err, size_t err_size)
+static int conf_fill(rd_kafka_conf_t *conf, const struct tail_config *cfg, char *err,
+                     size_t err_size)
 {
     static const struct sink_property defaults[] = {
         { "client.id", "outbox-relay" },
@@ -115,10 +117,10 @@ static int conf_fill(rd_kafka_conf_t *conf, const struct tail_config *cfg, char 
     static const struct sink_property fixed[] = {
         { "log.queue", "true" },
         { "statistics.interval.ms", "0" },
-        { "isolation.level", "read_uncommitted" }, /* the relay's own records are in no transaction */
+        { "isolation.level", "read_uncommitted" }, /* the relay's records are in no transaction */
         { "enable.auto.commit", "false" },
         { "enable.auto.offset.store", "false" },
-        { "auto.offset.reset", "error" }, /* the log was cut: a whole log is not to be read instead */
+        { "auto.offset.reset", "error" }, /* was the log cut, do not read all of it instead */
         { "enable.partition.eof", "true" },
         { "fetch.wait.max.ms", "10" }, /* an end is noticed by an empty answer */
         { "fetch.error.backoff.ms", "50" },
@@ -132,7 +134,7 @@ static int conf_fill(rd_kafka_conf_t *conf, const struct tail_config *cfg, char 
         if (!is_not_ours(cfg->properties[i].name) &&
             client_set_all(conf, &cfg->properties[i], 1, err, err_size) < 0)
             return -1;
-    /* Since 2.3.0: how long a full queue stops fetching; before, until the next answer. */
+    /* Since 2.2.0: how long a full queue stops fetching; before, until the next answer. */
     (void)rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "5", NULL, 0);
     return client_set_all(conf, fixed, sizeof fixed / sizeof fixed[0], err, err_size);
 }
@@ -216,7 +218,7 @@ static int64_t rest_start(const struct tail *t, const struct part *part)
     uint64_t seen = (uint64_t)(part->high - part->start);
     uint64_t rows = t->rows > seen ? t->rows - seen : 0;
     uint64_t bytes = t->max_bytes > part->bytes ? t->max_bytes - part->bytes : 0;
-    uint64_t each = part->n > 0 ? part->bytes / part->n : RECORD_BYTES; /* none: control records only */
+    uint64_t each = part->n > 0 ? part->bytes / part->n : RECORD_BYTES; /* 0: control records */
     int64_t low = part->low;
 
     if (rows > bytes / each)
@@ -270,7 +272,8 @@ static void on_record(struct tail *t, struct topic *topic, const rd_kafka_messag
         part->n++;
         part->bytes += m->len + m->key_len + RECORD_BYTES;
         if (rd_kafka_message_headers(m, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR &&
-            rd_kafka_header_get(headers, 0, t->id_header, &text, &len) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+            rd_kafka_header_get(headers, 0, t->id_header, &text, &len) ==
+                RD_KAFKA_RESP_ERR_NO_ERROR &&
             id_parse(text, len, id))
             (void)id_table_add(&topic->ids, id, m->partition, m->offset);
     }
@@ -384,8 +387,8 @@ static int time_left(uint64_t until_ms, uint64_t most_ms)
 
 /* Asks for the first or the next offset of all partitions of n topics in one request per broker: a
  * timestamp of -2 or -1 means just that to a broker. */
-static rd_kafka_resp_err_t ask_offsets(struct tail *t, struct topic *const *topic, size_t n, int64_t which,
-                                       int timeout_ms)
+static rd_kafka_resp_err_t ask_offsets(struct tail *t, struct topic *const *topic, size_t n,
+                                       int64_t which, int timeout_ms)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(64);
     int i = 0;
@@ -432,12 +435,14 @@ static void plan(struct tail *t, struct topic *const *topic, size_t n, uint64_t 
     struct topic *known[BATCH];
     const struct rd_kafka_metadata *md = NULL;
     size_t n_known = 0;
-    /* One request for all topics that have a handle. (Never without any: 2.0.2 would then let the broker
-     * create topics that it merely remembers.) */
-    rd_kafka_resp_err_t err = rd_kafka_metadata(t->rk, 0, NULL, &md, time_left(until_ms, REQUEST_MS));
+    /* One request for all topics that have a handle. (Never without any: 2.0.2 would then let the
+     * broker create topics that it merely remembers.) */
+    rd_kafka_resp_err_t err =
+        rd_kafka_metadata(t->rk, 0, NULL, &md, time_left(until_ms, REQUEST_MS));
 
     for (size_t k = 0; k < n; k++) {
-        const struct rd_kafka_metadata_topic *mt = md != NULL ? find_topic(md, topic[k]->name) : NULL;
+        const struct rd_kafka_metadata_topic *mt =
+            md != NULL ? find_topic(md, topic[k]->name) : NULL;
         if (mt == NULL)
             retry_later(topic[k], err);
         else if (know_partitions(topic[k], mt))
@@ -476,8 +481,8 @@ static void plan_due(struct tail *t, struct topic *active)
 /* -- the reader: its thread ------------------------------------------------------------------ */
 
 /* On to the next stage, where all partitions are read. Only between two batches of messages: what
- * librdkafka has handed out already may be of a partition that was stopped meanwhile, and must find it
- * so. What it has not, it drops. False: nothing is left to do. */
+ * librdkafka has handed out already may be of a partition that was stopped meanwhile, and must find
+ * it so. What it has not, it drops. False: nothing is left to do. */
 static bool advance(struct tail *t, struct topic *active)
 {
     bool any = false;
@@ -505,7 +510,7 @@ static void expire(struct topic *active, uint64_t now_ms)
     }
 }
 
-/* Hands back those that are done. The loop may at once ask for one again: no look at it after that. */
+/* Hands back those that are done; not looked at after that, for the loop may ask for one anew. */
 static struct topic *release(struct tail *t, struct topic *active)
 {
     struct topic *kept = NULL;
@@ -686,9 +691,10 @@ static void tell(struct topic *topic)
               atomic_load(&topic->state) == TAIL_READY
                   ? "the end of a topic was read"
                   : "the end of a topic could not be read; what is there already may be sent again",
-              "topic", topic->name, "error", topic->why[0] != '\0' ? topic->why : NULL, "partitions",
-              log_i64(topic->n_parts), "records", log_i64((int64_t)n), "ids",
-              log_i64((int64_t)topic->ids.n), "took_ms", log_i64((int64_t)topic->took_ms), (char *)0);
+              "topic", topic->name, "error", topic->why[0] != '\0' ? topic->why : NULL,
+              "partitions", log_i64(topic->n_parts), "records", log_i64((int64_t)n), "ids",
+              log_i64((int64_t)topic->ids.n), "took_ms", log_i64((int64_t)topic->took_ms),
+              (char *)0);
 }
 
 static bool is_final(const struct topic *topic)
@@ -778,11 +784,12 @@ enum tail_state tail_state(const struct tail *t, const char *name)
     return topic != NULL ? (enum tail_state)atomic_load(&topic->state) : TAIL_NONE;
 }
 
-bool tail_find(const struct tail *t, const char *name, const uint8_t event_id[16], int32_t *ret_partition,
-               int64_t *ret_offset)
+bool tail_find(const struct tail *t, const char *name, const uint8_t event_id[16],
+               int32_t *ret_partition, int64_t *ret_offset)
 {
     const struct topic *topic = find(t, name);
-    const struct id_place *p = topic != NULL && is_final(topic) ? id_table_find(&topic->ids, event_id) : NULL;
+    const struct id_place *p =
+        topic != NULL && is_final(topic) ? id_table_find(&topic->ids, event_id) : NULL;
 
     if (p == NULL)
         return false;

@@ -1,16 +1,16 @@
 /* tail.h - the ends of topics, read at a takeover: which events are there already?
  *
- * A relay that takes over finds rows without a mark that the one before it may have produced all the
- * same. It reads the last records of their topics, marks what it finds there by event id, and sends
- * only the rest. That saves duplicates and nothing else: what cannot be read in time is sent.
+ * A relay that takes over finds rows without a mark that the one before it may have produced all
+ * the same. It reads the last records of their topics, marks what it finds there by event id, and
+ * sends only the rest. That saves duplicates and nothing else: what cannot be read in time is sent.
  *
- * Reading runs on a thread of its own, so that the loop goes on renewing its lease. Everything here is
- * called on the loop's thread. The consumer has no group: it commits nothing and needs only the right to
- * read the topics; no topic comes into being by it.
+ * Reading runs on a thread of its own, so that the loop goes on renewing its lease. Everything here
+ * is called on the loop's thread. The consumer has no group: it commits nothing and needs only the
+ * right to read the topics; no topic comes into being by it.
  *
- * Looked at are the last `rows` records of each partition, fewer where they have more than max_bytes:
- * 64 of the newest, and then as many as these let expect, in one go. Memory: 40 bytes per record
- * looked at, and a few MiB of records on their way while reading.
+ * Looked at are the last `rows` records of each partition, fewer where they have more than
+ * max_bytes: 64 of the newest, and then as many as these let expect, in one go. Memory: 40 bytes
+ * per record looked at, and while reading up to about 25 MiB of records on their way.
  */
 #ifndef RELAY_SINK_TAIL_H
 #define RELAY_SINK_TAIL_H
@@ -50,11 +50,11 @@ int tail_fd(const struct tail *t);
 void tail_poll(struct tail *t);
 
 /* Starts to read; the state is READY or FAILED at the latest timeout_ms from now, give or take a
- * second. Topics asked for together are read together. One that was read before is read anew, one that
- * is being read is left alone. 0, or -1 when out of memory. */
+ * second. Topics asked for together are read together. One that was read before is read anew, one
+ * that is being read is left alone. 0, or -1 when out of memory. */
 int tail_read(struct tail *t, const char *topic, uint64_t timeout_ms);
 enum tail_state tail_state(const struct tail *t, const char *topic);
-/* False while the topic is being read. An event that is there more than once: where it came first. */
+/* False while the topic is being read. What is there more than once: where it came first. */
 bool tail_find(const struct tail *t, const char *topic, const uint8_t event_id[16],
                int32_t *ret_partition, int64_t *ret_offset);
 

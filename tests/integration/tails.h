@@ -24,8 +24,8 @@ static inline struct tail *tails_open(enum envelope_kind kind, uint32_t rows, ui
         { "group.id", "must-not-be-used" },
         { "partitioner", "murmur2" },
     };
-    const struct tail_config cfg = { properties, sizeof properties / sizeof properties[0], kind, rows,
-                                     max_bytes };
+    const struct tail_config cfg = { properties, sizeof properties / sizeof properties[0], kind,
+                                     rows, max_bytes };
     char err[256] = "";
     struct tail *t = tail_new(&cfg, err, sizeof err);
 
@@ -65,8 +65,8 @@ static inline bool tails_has(const struct tail *t, const char *topic, uint64_t n
     return tail_find(t, topic, id, &partition, &offset);
 }
 
-static inline void tails_expect(const struct tail *t, const char *topic, uint64_t n, int32_t partition,
-                                int64_t offset)
+static inline void tails_expect(const struct tail *t, const char *topic, uint64_t n,
+                                int32_t partition, int64_t offset)
 {
     int32_t p = -1;
     int64_t o = -1;
@@ -74,8 +74,8 @@ static inline void tails_expect(const struct tail *t, const char *topic, uint64_
 
     records_id(n, id);
     if (!tail_find(t, topic, id, &p, &o) || p != partition || o != offset)
-        ck_abort_msg("event %llu: partition %d offset %lld instead of %d, %lld", (unsigned long long)n, p,
-                     (long long)o, partition, (long long)offset);
+        ck_abort_msg("event %llu: partition %d offset %lld instead of %d, %lld",
+                     (unsigned long long)n, p, (long long)o, partition, (long long)offset);
 }
 
 #endif

@@ -1,5 +1,5 @@
-/* test_kafka_limits.c - does the broker count the size of a record as limits.c does, and does the sink
- * refuse before the broker must? On a real Kafka: the mock knows no limits.
+/* test_kafka_limits.c - does the broker count the size of a record as limits.c does, and does the
+ * sink refuse before the broker must? On a real Kafka: the mock knows no limits.
  */
 #include <check.h>
 #include <librdkafka/rdkafka.h>
@@ -39,7 +39,8 @@ static void on_fatal(void *arg, enum lane lane)
 
 static void open_with(const char *name, const char *value)
 {
-    const struct sink_property properties[] = { { "bootstrap.servers", rig_brokers() }, { name, value } };
+    const struct sink_property properties[] = { { "bootstrap.servers", rig_brokers() },
+                                                { name, value } };
     const struct sink_config cfg = {
         .properties = properties,
         .n_properties = name != NULL ? 2 : 1,
@@ -73,11 +74,14 @@ struct shape {
 static const struct shape shapes[] = {
     { .has_key = false },
     { .has_key = true, .key_len = 70 },
-    { .has_key = true, .key_len = 16, .n_headers = 4,
+    { .has_key = true,
+      .key_len = 16,
+      .n_headers = 4,
       .headers = { { "ce_id", "01234567-89ab-cdef-f0e1-d2c3b4a59687", 36 },
                    { "", "", 0 },
                    { "long", bytes, 300 },
-                   { "a-name-of-exactly-64-bytes-whose-length-takes-two-bytes-to-write-", "v", 1 } } },
+                   { "a-name-of-exactly-64-bytes-whose-length-takes-two-bytes-to-write", "v",
+                     1 } } },
 };
 
 static struct row row_of(const struct shape *shape, const char *topic, size_t payload_len)
@@ -187,8 +191,8 @@ START_TEST(size_is_what_the_broker_counts)
     ck_assert_int_eq(refused.outcome, OUTCOME_NOT_PERSISTED);
     ck_assert_int_eq(refused.blame, BLAME_ROW);
     ck_assert_str_eq(refused.code, "MSG_SIZE_TOO_LARGE");
-    ck_assert_msg(strstr(refused.text, "5001") != NULL && strstr(refused.text, "5000") != NULL, "%s",
-                  refused.text);
+    ck_assert_msg(strstr(refused.text, "5001") != NULL && strstr(refused.text, "5000") != NULL,
+                  "%s", refused.text);
     ck_assert_int_eq(produce(LANE_SOLO, 3, &fits, shape, &refused), SINK_TAKEN);
     wait_reports(before + 1);
     ck_assert_int_eq(last.outcome, OUTCOME_PERSISTED);
@@ -198,7 +202,8 @@ END_TEST
 
 START_TEST(large_row_costs_the_main_lane_nothing)
 {
-    struct row small = row_of(&shapes[0], "klimits-main", 100), large = row_of(&shapes[0], "klimits-main", MAX);
+    struct row small = row_of(&shapes[0], "klimits-main", 100),
+               large = row_of(&shapes[0], "klimits-main", MAX);
     struct sink_report refused;
 
     records_topic("klimits-main", 1, "max.message.bytes=5000");
@@ -232,7 +237,8 @@ static void set_limit(const char *topic, const char *value)
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
     ck_assert_ptr_nonnull(rk);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
-    rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
+    rd_kafka_ConfigResource_t *resource =
+        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
     rd_kafka_ConfigResource_set_config(resource, "max.message.bytes", value);
     rd_kafka_AlterConfigs(rk, &resource, 1, NULL, queue);
     rd_kafka_event_t *ev = rd_kafka_queue_poll(queue, DEADLINE_MS);
@@ -244,8 +250,8 @@ static void set_limit(const char *topic, const char *value)
     rd_kafka_destroy(rk);
 }
 
-/* Attempts of a row that was refused notice that the limit was raised, without the wait for the next
- * look; and a lower one is noticed by the refusals of the broker. */
+/* Attempts of a row that was refused notice that the limit was raised, without the wait for the
+ * next look; and a lower one is noticed by the refusals of the broker. */
 START_TEST(changed_limit_is_noticed)
 {
     struct row row = row_of(&shapes[0], "klimits-change", 8000);
@@ -307,7 +313,8 @@ Suite *suite_kafka_limits(void)
     TCase *tc = tcase_create("kafka_limits");
 
     tcase_add_checked_fixture(tc, quiet, NULL);
-    tcase_add_loop_test(tc, size_is_what_the_broker_counts, 0, (int)(sizeof shapes / sizeof shapes[0]));
+    tcase_add_loop_test(tc, size_is_what_the_broker_counts, 0,
+                        (int)(sizeof shapes / sizeof shapes[0]));
     tcase_add_test(tc, large_row_costs_the_main_lane_nothing);
     tcase_add_test(tc, changed_limit_is_noticed);
     tcase_add_test(tc, compressed_rows_are_left_to_the_broker);

@@ -1,5 +1,6 @@
-/* test_kafka_tail.c - the ends of topics on a real Kafka: what the mock does not have, and how long it
- * takes. The times are printed for whoever runs this file alone; the bounds allow for a busy machine.
+/* test_kafka_tail.c - the ends of topics on a real Kafka: what the mock does not have, and how long
+ * it takes. The times are printed for whoever runs this file alone; the bounds allow for a busy
+ * machine.
  */
 #include <check.h>
 #include <librdkafka/rdkafka.h>
@@ -27,8 +28,8 @@ static int64_t time_to_read(const char *topic, uint32_t rows)
     int64_t took_ms = rig_now_ms() - began_ms;
     began_ms = rig_now_ms();
     tail_free(t);
-    printf("4 partitions, %u rows each: %lld ms, freed in %lld ms\n", (unsigned)rows, (long long)took_ms,
-           (long long)(rig_now_ms() - began_ms));
+    printf("4 partitions, %u rows each: %lld ms, freed in %lld ms\n", (unsigned)rows,
+           (long long)took_ms, (long long)(rig_now_ms() - began_ms));
     return took_ms;
 }
 
@@ -216,8 +217,8 @@ START_TEST(tail_makes_no_topic_and_no_group)
     ck_assert(tails_has(t, "ktail-there", 9));
     ck_assert(!tails_has(t, "ktail-missing", 9));
     tail_free(t);
-    /* A topic comes into being some time after it was asked for: one that is asked for now comes later
-     * than any that was asked for before. */
+    /* A topic comes into being some time after it was asked for: one that is asked for now comes
+     * later than any that was asked for before. */
     records_ask_for_topic("ktail-control");
     ck_assert(!records_topic_exists("ktail-missing"));
     ck_assert(!records_topic_exists("__consumer_offsets"));

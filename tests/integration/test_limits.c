@@ -1,5 +1,5 @@
-/* test_limits.c - the sink where no limit can be known: a broker that cannot tell (the mock), and none.
- * What a limit does is shown on a real Kafka, in test_kafka_limits.c.
+/* test_limits.c - the sink where no limit can be known: a broker that cannot tell (the mock), and
+ * none. What a limit does is shown on a real Kafka, in test_kafka_limits.c.
  */
 #include <check.h>
 #include <poll.h>
@@ -51,7 +51,10 @@ static struct sink *open_at(const char *brokers)
 
 static enum sink_take produce(struct sink *s, uint32_t slot)
 {
-    struct row row = { .topic = TOPIC("limits"), .type = "t", .payload = bytes, .payload_len = BYTES,
+    struct row row = { .topic = TOPIC("limits"),
+                       .type = "t",
+                       .payload = bytes,
+                       .payload_len = BYTES,
                        .block_bytes = sizeof row + BYTES };
     struct sink_record rec = { .slot = slot, .row = &row };
     struct sink_report refused;

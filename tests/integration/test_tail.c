@@ -1,4 +1,4 @@
-/* test_tail.c - the ends of topics on librdkafka's mock cluster. Event n of a test has the n-th id. */
+/* test_tail.c - the ends of topics on librdkafka's mock cluster. Event n has the n-th id. */
 #include <check.h>
 #include <fcntl.h>
 #include <librdkafka/rdkafka.h>
@@ -74,7 +74,8 @@ START_TEST(tail_tells_where_an_event_came_first)
     for (uint64_t n = 0; n < 200; n++)
         records_put(r, TOPIC("tail-repeat"), 0, "ce_id", n % 150, 20);
     records_close(r);
-    tails_read(t, TOPIC("tail-repeat")); /* the repeats are in the sample, most of the first ones below */
+    /* the repeats are in the sample, most of the first ones below */
+    tails_read(t, TOPIC("tail-repeat"));
     for (uint64_t n = 0; n < 150; n++)
         tails_expect(t, TOPIC("tail-repeat"), n, 0, (int64_t)n);
     tail_free(t);
@@ -234,7 +235,8 @@ START_TEST(tail_is_given_up_in_the_middle)
 }
 END_TEST
 
-/* Whatever librdkafka has to say comes through the log, and of the properties it has nothing to say. */
+/* Whatever librdkafka has to say comes through the log, and of the properties it has nothing to
+ * say. */
 START_TEST(tail_writes_nothing_to_stderr)
 {
     char path[4096];
@@ -251,7 +253,8 @@ START_TEST(tail_writes_nothing_to_stderr)
     tail_free(t);
     t = open_nowhere();
     ck_assert_int_eq(tail_read(t, "orders", 200), 0);
-    while (tail_state(t, "orders") == TAIL_READING) /* not tail_poll: all that comes is librdkafka's own */
+    /* without tail_poll: all that could come is librdkafka's own */
+    while (tail_state(t, "orders") == TAIL_READING)
         (void)poll(NULL, 0, 2);
     tail_free(t);
     ck_assert_int_ge(dup2(before, STDERR_FILENO), 0);

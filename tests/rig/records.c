@@ -91,7 +91,8 @@ bool records_topic_exists(const char *name)
 
     check(rd_kafka_metadata(rk, 1, NULL, &md, DEADLINE_MS));
     for (int i = 0; i < md->topic_cnt; i++)
-        found = found || (strcmp(md->topics[i].topic, name) == 0 && md->topics[i].partition_cnt > 0);
+        found =
+            found || (strcmp(md->topics[i].topic, name) == 0 && md->topics[i].partition_cnt > 0);
     rd_kafka_metadata_destroy(md);
     rd_kafka_destroy(rk);
     return found;
@@ -193,8 +194,8 @@ void records_put_text(struct records *r, const char *topic, int32_t partition, c
     rd_kafka_headers_destroy(headers);
 }
 
-void records_put(struct records *r, const char *topic, int32_t partition, const char *name, uint64_t n,
-                 size_t bytes)
+void records_put(struct records *r, const char *topic, int32_t partition, const char *name,
+                 uint64_t n, size_t bytes)
 {
     char text[37];
 

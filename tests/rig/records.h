@@ -1,7 +1,8 @@
 /* records.h - topics and records for tests that read topics by other means than the relay.
  *
  * As rig.h: every helper fails the running test. Topics are made with tests/tools/broker, in the
- * broker that the runner started (OUTBOX_TEST_BROKER_DIR); the test runs in the tree's top directory.
+ * broker that the runner started (OUTBOX_TEST_BROKER_DIR); the test runs in the tree's top
+ * directory.
  */
 #ifndef TESTS_RIG_RECORDS_H
 #define TESTS_RIG_RECORDS_H
@@ -10,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** A topic's name in tests that run in the build with sanitizers as well, against the same broker. */
+/** A topic's name in tests that the build with sanitizers runs as well, against the same broker. */
 #if defined(__SANITIZE_ADDRESS__)
 #define TOPIC(name) "asan-" name
 #elif defined(__has_feature)
@@ -29,7 +30,7 @@ void records_topics(const char *name, int n, int partitions);
 /** Does the cluster have it? Asked in a way that makes no topic. */
 bool records_topic_exists(const char *name);
 
-/** Asks about it in a way that makes it, where the broker makes topics by itself; waits until it is there. */
+/** Asks about it so that a broker that makes topics by itself makes it; waits until it is there. */
 void records_ask_for_topic(const char *name);
 
 /** The n-th event id, and its text. */
@@ -40,9 +41,10 @@ const char *records_id_text(uint64_t n, char ret_text[37]);
 struct records *records_open(const char *transactional_id);
 /** Everything is in the log, in the order of the calls per partition, when it returns. */
 void records_close(struct records *r);
-/** One record of `bytes` bytes (0: a tombstone), with header `name` holding the text of the n-th id. */
-void records_put(struct records *r, const char *topic, int32_t partition, const char *name, uint64_t n,
-                 size_t bytes);
+/** One record of `bytes` bytes (0: a tombstone), with header `name` holding the text of the n-th
+ * id. */
+void records_put(struct records *r, const char *topic, int32_t partition, const char *name,
+                 uint64_t n, size_t bytes);
 /** The same with any header value; value NULL: no header at all. */
 void records_put_text(struct records *r, const char *topic, int32_t partition, const char *name,
                       const char *value, size_t bytes);
