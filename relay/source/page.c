@@ -108,7 +108,7 @@ static const char *wrong_column(const PGresult *res, int i)
     return NULL;
 }
 
-/* From PostgreSQL's epoch to Unix's. The last years of a timestamptz, and 'infinity', do not fit. */
+/* From PostgreSQL's epoch to Unix's. The last years of a timestamptz and 'infinity' do not fit. */
 static int64_t unix_us(int64_t pg_us)
 {
     int64_t us;

@@ -1,5 +1,5 @@
-/* fuzz_envelope.c - any row into the headers of a record: each attribute once, the row's own headers
- * in order and unchanged, the time that was meant.
+/* fuzz_envelope.c - any row into the headers of a record: each attribute once, the row's own
+ * headers in order and unchanged, the time that was meant.
  *
  * Input: id and created_at as 8 bytes each, schema_version as 8, flags, then fields with 0xff
  * between them: type, content type, and names and values of headers.

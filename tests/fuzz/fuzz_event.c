@@ -2,8 +2,9 @@
  * decoder and envelope as it went in; what is refused says so in one line that shows no content.
  *
  * Input: presence (2 bytes, a bit for each field), schema_version and available_at (8 bytes each),
- * growth of the payload, then fields with 0xff between them: topic, key, type, content type, payload,
- * event id, correlation id, causation id, traceparent, tracestate, then names and values of headers.
+ * growth of the payload, then fields with 0xff between them: topic, key, type, content type,
+ * payload, event id, correlation id, causation id, traceparent, tracestate, then names and values
+ * of headers.
  */
 #include "lib/outbox/event.h"
 #include "lib/outbox/text.h"
@@ -101,7 +102,7 @@ static void unmake(struct made *m)
     }
 }
 
-/* -- refused -------------------------------------------------------------------------------------- */
+/* -- refused ----------------------------------------------------------------------------------- */
 
 /* Fields whose beginning a message may quote. */
 static bool may_be_quoted(const struct made *m, const char *text)
@@ -128,7 +129,7 @@ static void check_refused(const struct made *m, int code, const outbox_error *er
         REQUIRE(strstr(err->message, MARKER) == NULL);
 }
 
-/* -- accepted ------------------------------------------------------------------------------------- */
+/* -- accepted ---------------------------------------------------------------------------------- */
 
 static void same_text(const struct outbox__row *row, int col, const char *text)
 {
@@ -146,7 +147,8 @@ static void same_header(const struct header *h, const char *name, const void *va
 }
 
 /* The headers column, decoded as the relay does it. */
-static size_t check_headers(const outbox_event *e, const struct outbox__row *row, struct pairs *pairs)
+static size_t check_headers(const outbox_event *e, const struct outbox__row *row,
+                            struct pairs *pairs)
 {
     const char *const names[N_CARRIED] = { "correlationid", "causationid", "traceparent",
                                            "tracestate" };
@@ -232,6 +234,11 @@ static void check_id(const outbox_event *e, const struct outbox__row *row)
     }
 }
 
+static bool is_ascii(const char *text)
+{
+    return text == NULL || outbox__non_ascii_find(text, strlen(text)) == OUTBOX__TEXT_OK;
+}
+
 static void check_accepted(const outbox_event *e, const struct outbox__row *row)
 {
     static struct pairs pairs;
@@ -245,10 +252,7 @@ static void check_accepted(const outbox_event *e, const struct outbox__row *row)
     REQUIRE(e->key_len + e->payload_len <= OUTBOX_MAX_EVENT_BYTES);
     REQUIRE(e->schema_version >= 1 && row->lengths[OUTBOX__SCHEMA_VERSION] == 4);
     REQUIRE((row->values[OUTBOX__AVAILABLE_AT] == NULL) == (e->available_at_us == 0));
-    REQUIRE((row->non_ascii == NULL) ==
-            (outbox__non_ascii_find(e->type, strlen(e->type)) == OUTBOX__TEXT_OK &&
-             (e->content_type == NULL ||
-              outbox__non_ascii_find(e->content_type, strlen(e->content_type)) == OUTBOX__TEXT_OK)));
+    REQUIRE((row->non_ascii == NULL) == (is_ascii(e->type) && is_ascii(e->content_type)));
     check_id(e, row);
     check_envelope(e, row, &pairs, check_headers(e, row, &pairs));
 }

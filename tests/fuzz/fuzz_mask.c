@@ -1,5 +1,5 @@
-/* fuzz_mask.c - connection strings with a secret in them: where libpq sees a password, the masked text
- * does not show it, and a password that is there is said to be there.
+/* fuzz_mask.c - connection strings with a secret in them: where libpq sees a password, the masked
+ * text does not show it, and a password that is there is said to be there.
  *
  * Input: the connection string; the byte 01 stands for the secret.
  */

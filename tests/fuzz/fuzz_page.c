@@ -11,14 +11,15 @@
 #include "relay/source/page.h"
 #include "tests/fuzz/fuzz.h"
 
-enum { ID = 1, BUCKET, EVENT_ID, CREATED_AT, SCHEMA_VERSION, TOPIC, KEY, TYPE, CONTENT_TYPE, PAYLOAD,
-       HEADERS, WAIT_MS, N_COLUMNS = 14, MAX_ROWS = 4 };
+enum { ID = 1, BUCKET, EVENT_ID, CREATED_AT, SCHEMA_VERSION, TOPIC, KEY, TYPE, CONTENT_TYPE,
+       PAYLOAD, HEADERS, WAIT_MS, N_COLUMNS = 14, MAX_ROWS = 4 };
 
 static PGresult *result_of(struct input *in)
 {
     static char *const names[N_COLUMNS] = { "snap", "id", "bucket", "event_id", "created_at",
                                             "schema_version", "topic", "key", "type",
-                                            "content_type", "payload", "headers", "wait_ms", "cut" };
+                                            "content_type", "payload", "headers", "wait_ms",
+                                            "cut" };
     PGresAttDesc attrs[N_COLUMNS] = { { .name = NULL } };
     PGresult *res = must(PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK));
 

@@ -1,5 +1,5 @@
-/* fuzz_pairs.c - the headers column: what is decoded can be written again and is then decoded to the
- * same; and the decoder takes what jansson takes, where that is at hand (HAVE_JANSSON).
+/* fuzz_pairs.c - the headers column: what is decoded can be written again and is then decoded to
+ * the same; and the decoder takes what jansson takes, where that is at hand (HAVE_JANSSON).
  */
 #include "relay/source/pairs.h"
 #include "tests/fuzz/fuzz.h"
@@ -19,7 +19,7 @@ static bool same_string(const json_t *s, const char *bytes, size_t len)
     return json_string_length(s) == len && memcmp(json_string_value(s), bytes, len) == 0;
 }
 
-/* Bytes that are not UTF-8 cannot be in a jsonb; jansson refuses them and our decoder does not look. */
+/* Bytes that are not UTF-8 are in no jsonb; jansson refuses them, our decoder does not look. */
 static void compare(const char *json, size_t len, const struct pairs *ours, bool taken, size_t n)
 {
     json_t *root, *pair;

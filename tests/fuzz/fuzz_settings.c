@@ -1,5 +1,6 @@
-/* fuzz_settings.c - settings from a file, a variable and -X: what is taken can be printed and loaded
- * again and is then the same; no secret is printed, and none was taken from the command line.
+/* fuzz_settings.c - settings from a file, a variable and -X: what is taken can be printed and
+ * loaded again and is then the same; no secret is printed, and none was taken from the command
+ * line.
  *
  * Input: the file, the variable (behind OUTBOX_RELAY_) and the argument of -X, 0xff between them;
  * the last two may be missing. The byte 01 stands for a secret.
@@ -100,7 +101,8 @@ static void check_printed(const char *text, size_t len)
     struct settings again;
     char err[1024] = "", *text2, *values, *values2;
     size_t len2 = 0;
-    int rc = settings_load(&again, file_of(&fd, "again", text, len), NULL, NULL, 0, err, sizeof err);
+    const char *path = file_of(&fd, "again", text, len);
+    int rc = settings_load(&again, path, NULL, NULL, 0, err, sizeof err);
     if (rc < 0)
         fprintf(stderr, "%s, of:\n%s\n", err, text);
     REQUIRE(rc == 0);

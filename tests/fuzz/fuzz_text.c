@@ -1,4 +1,6 @@
-/* fuzz_text.c - the library's text functions, UUID text and the meaning of an SQLSTATE, on any bytes. */
+/* fuzz_text.c - the library's text functions, UUID text and the meaning of an SQLSTATE, on any
+ * bytes.
+ */
 #include "lib/outbox/error.h"
 #include "lib/outbox/text.h"
 #include "lib/outbox/uuid.h"

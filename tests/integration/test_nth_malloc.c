@@ -1,13 +1,13 @@
-/* test_nth_malloc.c - every n-th allocation fails: in the library on a real connection, and while the
- * relay sets itself up and runs.
+/* test_nth_malloc.c - every n-th allocation fails: in the library on a real connection, and while
+ * the relay sets itself up and runs.
  *
- * This program brings its own malloc, calloc, realloc and strdup, which the dynamic linker puts before
- * libc's: so libpq's allocations and those that libc makes for us fail as well as our own. Only what
- * the test's thread allocates while `armed` counts, and of that only what this program, libpq and
- * libc ask for: librdkafka gives up by abort() when it gets no memory, on purpose.
- * A loop runs a piece of work with its first, second, ... allocation failing until the work makes
- * fewer than that, once with this one failing and once with all from there on. Leaks are left to the
- * sanitizer. Needs OUTBOX_TEST_DSN and OUTBOX_TEST_BROKERS.
+ * This program brings its own malloc, calloc, realloc and strdup, which the dynamic linker puts
+ * before libc's: so libpq's allocations and those that libc makes for us fail as well as our own.
+ * Only what the test's thread allocates while `armed` counts, and of that only what this program,
+ * libpq and libc ask for: librdkafka gives up by abort() when it gets no memory, on purpose. A
+ * loop runs a piece of work with its first, second, ... allocation failing until the work makes
+ * fewer than that, once with this one failing and once with all from there on. Leaks are left to
+ * the sanitizer. Needs OUTBOX_TEST_DSN and OUTBOX_TEST_BROKERS.
  */
 #include <check.h>
 #include <errno.h>
@@ -131,7 +131,7 @@ static bool disarm(void)
     return n_failed > 0;
 }
 
-/* -- the library -------------------------------------------------------------------------------- */
+/* -- the library ------------------------------------------------------------------------------- */
 
 enum { N_HEADERS = 60 };
 
@@ -212,7 +212,8 @@ static void check_append(int code, unsigned n)
         ck_assert((err.flags & OUTBOX_ERRF_RETRY_TXN) != 0);
         n_ran += PQtransactionStatus(conn) == PQTRANS_INTRANS &&
                  rig_scalar_i64(conn, "select count(*) from outbox.event") > before;
-        ck_assert_msg(strstr(err.message, "roll back") != NULL, "allocation %u: %s", n, err.message);
+        ck_assert_msg(strstr(err.message, "roll back") != NULL, "allocation %u: %s", n,
+                      err.message);
         ck_assert_int_eq((err.flags & OUTBOX_ERRF_TXN_ABORTED) != 0,
                          PQtransactionStatus(conn) == PQTRANS_INERROR);
         rig_exec(conn, "rollback");
@@ -308,7 +309,7 @@ START_TEST(an_event_id_needs_no_memory)
 }
 END_TEST
 
-/* -- the relay's settings ------------------------------------------------------------------------- */
+/* -- the relay's settings ---------------------------------------------------------------------- */
 
 static char settings_path[64];
 
@@ -384,13 +385,14 @@ START_TEST(missing_settings_are_named_or_memory_is)
         int rc = settings_require(&s, SETTINGS_NEED_DATABASE, text, sizeof text);
         failed = disarm();
         ck_assert_int_eq(rc, -1);
-        ck_assert_msg(strstr(text, failed ? "out of memory" : "dsn is not set") != NULL, "%s", text);
+        ck_assert_msg(strstr(text, failed ? "out of memory" : "dsn is not set") != NULL, "%s",
+                      text);
     }
     settings_free(&s);
 }
 END_TEST
 
-/* -- the relay's set-up and its run ---------------------------------------------------------------- */
+/* -- the relay's set-up and its run ------------------------------------------------------------ */
 
 /* What goes to stderr meanwhile. */
 static FILE *log_file;

@@ -1,11 +1,12 @@
 /* test_nth_sink.c - every n-th call of librdkafka fails, while a sink does all that a sink does.
  *
  * The flow: make the sink; rows to two topics through the main lane, with and without key; rows
- * through the solo lane; a reset of the main lane with rows out; more rows; the end with a row out. It
- * goes on as the core would. Each row that was handed in comes back exactly once and its memory is
- * not touched after that; none goes without its headers; nothing hangs. The other calls are real, on a mock broker. Functions that
- * cannot fail (rd_kafka_conf_new and _dup, rd_kafka_queue_get_main: they abort without memory) are
- * left alone. Needs OUTBOX_TEST_BROKERS. Leaks are left to the sanitizer.
+ * through the solo lane; a reset of the main lane with rows out; more rows; the end with a row
+ * out. It goes on as the core would. Each row that was handed in comes back exactly once and its
+ * memory is not touched after that; none goes without its headers; nothing hangs. The other calls
+ * are real, on a mock broker. Functions that cannot fail (rd_kafka_conf_new and _dup,
+ * rd_kafka_queue_get_main: they abort without memory) are left alone. Needs OUTBOX_TEST_BROKERS.
+ * Leaks are left to the sanitizer.
  */
 #include <check.h>
 #include <errno.h>
@@ -23,9 +24,9 @@
 
 enum { MAX_SLOTS = 64, N_HEADERS = 2, DEADLINE_MS = 30000 };
 
-/* -- librdkafka --------------------------------------------------------------------------------- */
+/* -- librdkafka -------------------------------------------------------------------------------- */
 
-/* What a refusal by rd_kafka_producev may say: of the row, of the topic, of neither, of the queue. */
+/* What a refusal by rd_kafka_producev may say: of the queue, row, topic, or none. */
 static const rd_kafka_resp_err_t refusals[] = {
     RD_KAFKA_RESP_ERR__QUEUE_FULL,    RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
     RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
@@ -163,7 +164,7 @@ FAKE(rd_kafka_resp_err_t, rd_kafka_producev, (rd_kafka_t * rk, ...))
     return code;
 }
 
-/* -- the flow ------------------------------------------------------------------------------------- */
+/* -- the flow ---------------------------------------------------------------------------------- */
 
 static struct sink *sink;
 static struct row *row[MAX_SLOTS]; /* out */

@@ -80,7 +80,7 @@ static PGconn *bad_connection(void)
     return __real_PQconnectStartParams(names, values, 0);
 }
 
-/* In place of the server's answer, which is lost; variant 2: its last, so that no NULL comes after. */
+/* In place of the server's answer, which is lost; variant 2: it was the last, only NULL follows. */
 static PGresult *bad_result(PGconn *conn)
 {
     PGresult *real;
@@ -312,7 +312,8 @@ START_TEST(every_row_is_marked_whatever_fails)
                                          "(select from outbox.sent s where s.id = e.id)") == 0,
                       "call %u (%s) failed, and not all rows are marked", n, failed);
         ck_assert_msg(failed == NULL || !ends_the_link(failed) || flow.n_down == 1,
-                      "call %u (%s) failed, and the link was lost %u times", n, failed, flow.n_down);
+                      "call %u (%s) failed, and the link was lost %u times", n, failed,
+                      flow.n_down);
         ck_assert_msg(failed != NULL || (flow.n_up == 1 && flow.n_down == 0),
                       "nothing failed, and the link was lost");
     }
