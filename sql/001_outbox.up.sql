@@ -230,11 +230,12 @@ CREATE TABLE outbox.held (
 -- A Kafka key may be longer than the 2,704 bytes that an index entry may hold, so its digest stands
 -- in: where topic = $1 and sha256(key) = sha256($2).
 -- The relay steps from group to group and to the first row of each, however many rows a group has: hence
--- one index for each kind of row that it looks for.
-CREATE INDEX held_key_idx ON outbox.held (topic, sha256(key), id)
+-- one index for each kind of row that it looks for. It asks for them ORDER BY id + 0, which the primary
+-- key cannot serve: the planner would take that one when most rows are of one group, or seem to be.
+CREATE INDEX held_key_idx ON outbox.held (topic, sha256(key), (id + 0))
     WHERE key IS NOT NULL AND state IN ('retrying', 'blocked');
-CREATE INDEX held_dead_idx ON outbox.held (topic, sha256(key), id) WHERE state = 'dead';
-CREATE INDEX held_paused_idx ON outbox.held (topic, id) WHERE state = 'paused';
+CREATE INDEX held_dead_idx ON outbox.held (topic, sha256(key), (id + 0)) WHERE state = 'dead';
+CREATE INDEX held_paused_idx ON outbox.held (topic, (id + 0)) WHERE state = 'paused';
 CREATE INDEX held_next_attempt_idx ON outbox.held (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 
 COMMENT ON TABLE outbox.held IS

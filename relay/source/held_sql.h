@@ -18,17 +18,10 @@
 #define SQL_LIVE(h) h ".key is not null and " h ".state in ('retrying', 'blocked')"
 #define SQL_OF_GROUP(h, g) h ".topic = " g ".topic and sha256(" h ".key) = " g ".digest"
 
-/* The same for `order by ... limit`, in order of id. Written as a range, so that the order is one which only
- * the group's index gives: for `= ... order by id` the primary key would do as well, and the planner takes it
- * when it believes that most rows are of the group, and then reads all those that are not. */
-#define SQL_IN_GROUP(h, g)                                                                         \
-    "(" h ".topic, sha256(" h ".key)) >= (" g ".topic, " g ".digest) "                             \
-    "and (" h ".topic, sha256(" h ".key)) <= (" g ".topic, " g ".digest)"
-#define SQL_IN_GROUP_BEFORE(h, g, id)                                                              \
-    "(" h ".topic, sha256(" h ".key)) >= (" g ".topic, " g ".digest) "                             \
-    "and (" h ".topic, sha256(" h ".key), " h ".id) < (" g ".topic, " g ".digest, " id ")"
-#define SQL_BY_GROUP(h) " order by " h ".topic, sha256(" h ".key), " h ".id "
-#define SQL_BY_GROUP_BACK(h) " order by " h ".topic desc, sha256(" h ".key) desc, " h ".id desc "
+/* In order of id: the group's indexes end with id + 0, and only they have this order. For `order by id` the
+ * primary key would do as well, and the planner takes it when it believes that most rows are of the group,
+ * and then reads all those in front that are not. */
+#define SQL_BY_ID(h) " order by " h ".id + 0 "
 
 /* The janitor may have moved a held event to event_kept since we read its bucket. */
 #define SQL_BUCKET_OF(u) "any (array[" u ".bucket, -1::smallint])"
@@ -39,8 +32,13 @@
     "(select " columns " from outbox.event e where e.id >= " id_is " and e.id <= " id_is           \
     " and e.bucket = " bucket_is " order by e.id limit 1)"
 
+/* Is there a row? Where it is not a condition of its own (in `or`, in `case`) the planner may turn `exists`
+ * into a hash of the whole table; this stays one probe. */
+#define SQL_ANY(from_where) "coalesce((select true " from_where " limit 1), false)"
+
 /* In outbox.sent already: whatever held says, it is sent. */
-#define SQL_IS_SENT(e) "exists (select from outbox.sent s where s.bucket = " e ".bucket and s.id = " e ".id)"
+#define SQL_IS_SENT(e)                                                                             \
+    SQL_ANY("from outbox.sent s where s.bucket = " e ".bucket and s.id = " e ".id")
 
 /* -- writing -------------------------------------------------------------------------------- */
 
@@ -72,12 +70,12 @@
     "where s.state = 'blocked' and s.key is not null and not s.behind), "                          \
     "front as materialized (select a.id from ask a "                                               \
     "left join lateral (select h.id from outbox.held h where "                               \
-    SQL_IN_GROUP_BEFORE("h", "a", "a.id") " and " SQL_LIVE("h")                                    \
-    " and h.id not in (select n.id from new n)" SQL_BY_GROUP_BACK("h")                             \
+    SQL_OF_GROUP("h", "a") " and h.id + 0 < a.id and " SQL_LIVE("h")                                    \
+    " and h.id not in (select n.id from new n)" SQL_BY_ID("h") "desc "                             \
     "limit 1 for share skip locked) l on true "                                                    \
     "left join lateral (select h.id from outbox.held h where not $2 and l.id is null "             \
-    "and " SQL_IN_GROUP_BEFORE("h", "a", "a.id") " and h.state = 'dead' "                          \
-    "and h.id not in (select n.id from new n)" SQL_BY_GROUP_BACK("h")                              \
+    "and " SQL_OF_GROUP("h", "a") " and h.id + 0 < a.id and h.state = 'dead' "                          \
+    "and h.id not in (select n.id from new n)" SQL_BY_ID("h") "desc "                              \
     "limit 1 for share skip locked) d on true "                                                    \
     "where l.id is not null or d.id is not null), "                                                \
     "put as (insert into outbox.held as h (id, bucket, topic, key, state, attempts, next_attempt_at, "\
@@ -137,9 +135,9 @@
     "head as materialized (select t.id as of_id, t.wanted, l.id, l.state, l.next_attempt_at, "     \
     "d.id as dead_id from touched t "                                                              \
     "left join lateral (select h.id, h.state, h.next_attempt_at from outbox.held h where "         \
-    SQL_IN_GROUP("h", "t") " and " SQL_LIVE("h") SQL_BY_GROUP("h") "limit 1) l on true "              \
+    SQL_OF_GROUP("h", "t") " and " SQL_LIVE("h") SQL_BY_ID("h") "limit 1) l on true "              \
     "left join lateral (select h.id from outbox.held h where not $4 and "                          \
-    SQL_IN_GROUP("h", "t") " and h.state = 'dead'" SQL_BY_GROUP("h") "limit 1) d on true), "             \
+    SQL_OF_GROUP("h", "t") " and h.state = 'dead'" SQL_BY_ID("h") "limit 1) d on true), "             \
     "next as materialized (select h.id from outbox.held h where h.id = any (array("                \
     "select f.id from head f where f.state = 'blocked' and f.next_attempt_at is null "             \
     "and (f.dead_id is null or f.dead_id > f.id))) "                                               \
@@ -184,13 +182,12 @@
     "select h.id, h.topic, h.key, h.next_attempt_at, h.state = 'scheduled' or h.key is null as single "\
     "from outbox.held h left join lateral (select f.id, f.state, f.next_attempt_at "               \
     "from outbox.held f where h.state <> 'scheduled' "                                             \
-    "and (f.topic, sha256(f.key)) >= (h.topic, sha256(h.key)) "                                    \
-    "and (f.topic, sha256(f.key)) <= (h.topic, sha256(h.key)) "                                    \
-    "and " SQL_LIVE("f") SQL_BY_GROUP("f") "limit 1) f on true "                                   \
+    "and f.topic = h.topic and sha256(f.key) = sha256(h.key) "                                     \
+    "and " SQL_LIVE("f") SQL_BY_ID("f") "limit 1) f on true "                                   \
     "where h.next_attempt_at <= now() and " SQL_TIMED                                              \
-    " and (f.id is null or ((f.state = 'blocked' or f.next_attempt_at <= now()) and ($1 or not exists ("\
-    "select from outbox.held d where d.topic = h.topic and sha256(d.key) = sha256(h.key) "         \
-    "and d.state = 'dead' and d.id < f.id)))) order by h.next_attempt_at limit $2"
+    " and (f.id is null or ((f.state = 'blocked' or f.next_attempt_at <= now()) and ($1 or not " \
+    SQL_ANY("from outbox.held d where d.topic = h.topic and sha256(d.key) = sha256(h.key) "        \
+            "and d.state = 'dead' and d.id + 0 < f.id") "))) order by h.next_attempt_at limit $2"
 
 /* Of each group the rows before its first dead one, up to the first whose time has not come. */
 #define SQL_DUE_ROWS                                                                               \
@@ -198,13 +195,13 @@
     "sha256(d.key) as digest, d.single from (" SQL_DUE ") d "                                      \
     "group by d.topic, sha256(d.key), d.single, case when d.single then d.id end order by 1, 2 offset 0) g "\
     "left join lateral (select h.id from outbox.held h where not $1 and not g.single and "         \
-    SQL_IN_GROUP("h", "g") " and h.state = 'dead'" SQL_BY_GROUP("h") "limit 1) d on true "         \
+    SQL_OF_GROUP("h", "g") " and h.state = 'dead'" SQL_BY_ID("h") "limit 1) d on true "         \
     "cross join lateral (select " SQL_HELD_COLUMNS " from outbox.held h "                          \
     "where g.single and h.id = g.id union all select " SQL_HELD_COLUMNS " from ("                  \
     "select h.*, sum(case when h.state = 'retrying' and h.next_attempt_at > now() then 1 else 0 end) "\
     "over (rows unbounded preceding) as stops from (select * from outbox.held h where not g.single and "\
-    SQL_IN_GROUP_BEFORE("h", "g", "coalesce(d.id, 9223372036854775807)")                           \
-    " and " SQL_LIVE("h") SQL_BY_GROUP("h") "limit $2) h) h where h.stops = 0) m limit $2"
+    SQL_OF_GROUP("h", "g") " and h.id + 0 < coalesce(d.id, 9223372036854775807)"                   \
+    " and " SQL_LIVE("h") SQL_BY_ID("h") "limit $2) h) h where h.stops = 0) m limit $2"
 
 /* $1 skip dead rows, $2 rows at most, $3 bytes at most. */
 #define SQL_READ_DUE                                                                               \
@@ -216,8 +213,8 @@
 /* $1 topic, $2 rows at most, $3 bytes at most. */
 #define SQL_READ_TOPIC                                                                             \
     SQL_HELD_PAGE("null::bigint", "select " SQL_HELD_COLUMNS " from outbox.held h "                \
-                                  "where h.topic >= $1 and h.topic <= $1 and h.state = 'paused' "  \
-                                  "order by h.topic, h.id limit $2")
+                                  "where h.topic = $1 and h.state = 'paused'" SQL_BY_ID("h")       \
+                                  "limit $2")
 
 /* -- at a takeover -------------------------------------------------------------------------- */
 
@@ -242,10 +239,10 @@
 #define SQL_GROUPS(where_, from_topic, from_digest, columns)                                       \
     "(select " columns ", 1 + octet_length(h.key) / 4096 as n from outbox.held h where " where_                                 \
     " and (h.topic, sha256(h.key)) > (" from_topic ", " from_digest ") "                           \
-    "order by h.topic, sha256(h.key), h.id limit 1) "                                              \
+    "order by h.topic, sha256(h.key), h.id + 0 limit 1) "                                              \
     "union all select x.* from g cross join lateral (select " columns ", g.n + 1 + octet_length(h.key) / 4096 "                 \
     "from outbox.held h where " where_ " and (h.topic, sha256(h.key)) > (g.topic, g.digest) "      \
-    "order by h.topic, sha256(h.key), h.id limit 1) x where g.n < "
+    "order by h.topic, sha256(h.key), h.id + 0 limit 1) x where g.n < "
 
 #define SQL_LOAD_KEYS(where_, unless)                                                              \
     "with recursive " SQL_RENEW_IF_OURS ", g as ("                                                 \
@@ -258,8 +255,7 @@
 /* Those with live rows were named before; without a key they only carry the place on. */
 #define SQL_LOAD_DEAD                                                                              \
     SQL_LOAD_KEYS("h.state = 'dead' and h.key is not null",                                        \
-                  "exists (select from outbox.held l where " SQL_OF_GROUP("l", "g")                \
-                  " and " SQL_LIVE("l") ")")
+                  SQL_ANY("from outbox.held l where " SQL_OF_GROUP("l", "g") " and " SQL_LIVE("l")))
 
 /* $4 is not used. */
 #define SQL_LOAD_TOPICS                                                                            \
@@ -303,7 +299,7 @@
     "$4) select g.topic, g.digest, case when b.which = 1 then g.id when b.which = 2 then d.id end, "\
     "case when b.which = 1 then g.bucket when b.which = 2 then d.bucket end from g "               \
     "left join lateral (select h.id, h.bucket from outbox.held h where not $1 and "                \
-    SQL_IN_GROUP("h", "g") " and h.state = 'dead'" SQL_BY_GROUP("h") "limit 1) d on true "         \
+    SQL_OF_GROUP("h", "g") " and h.state = 'dead'" SQL_BY_ID("h") "limit 1) d on true "         \
     "cross join lateral (select case when " SQL_IS_SENT("d") " then 2 when " SQL_IS_SENT("g")      \
     " or (g.state = 'blocked' and g.next_attempt_at is null and (d.id is null or d.id > g.id)) "   \
     "then 1 end as which) b"

@@ -473,13 +473,13 @@ test_status_views() {
     q "insert into outbox.event (topic, key, type, available_at) values
          ('a', 'pending', 'ty', null), ('a', 'later', 'ty', now() + '1 day'), ('a', 'sent', 'ty', null), ('a', 'sent+held', 'ty', null),
          ('b', 'retrying', 'ty', null), ('b', 'blocked', 'ty', null), ('b', 'paused', 'ty', null), ('b', 'scheduled', 'ty', now() + '1 day'),
-         ('b', 'dead', 'ty', null), ('c', 'dead', 'ty', null);
+         ('b', 'dead', 'ty', null), ('c', 'dead', 'ty', null), ('c', 'discarded', 'ty', null);
        insert into outbox.held (id, bucket, topic, key, state, attempts, error)
          select id, bucket, topic, key, case convert_from(key, 'UTF8') when 'sent+held' then 'retrying' else convert_from(key, 'UTF8') end, 4, 'why'
          from outbox.event where convert_from(key, 'UTF8') not in ('pending', 'later', 'sent');
        insert into outbox.sent (bucket, id, kafka_partition, kafka_offset) select bucket, id, 5, 77 from outbox.event where key in ('sent', 'sent+held')"
     gives "event_status_shows_each_state" \
-        "pending:pending later:scheduled sent:sent sent+held:sent retrying:retrying blocked:blocked paused:paused scheduled:scheduled dead:dead dead:dead" \
+        "pending:pending later:scheduled sent:sent sent+held:sent retrying:retrying blocked:blocked paused:paused scheduled:scheduled dead:dead dead:dead discarded:discarded" \
         "select string_agg(convert_from(key, 'UTF8') || ':' || state, ' ' order by id) from outbox.event_status"
     gives "event_status_shows_where_it_went" "5|77|t" "select kafka_partition, kafka_offset, sent_at is not null from outbox.event_status where key = 'sent'"
     gives "event_status_shows_why" "4|why" "select attempts, error from outbox.event_status where key = 'blocked'"
@@ -546,8 +546,9 @@ test_blocker() {
 
 test_down() {
     local before
-    q "insert into outbox.event (topic, type) select 't', 'ty' from generate_series(1, 6);
+    q "insert into outbox.event (topic, type) select 't', 'ty' from generate_series(1, 7);
        insert into outbox.sent (bucket, id) select bucket, id from outbox.event order by id limit 1;
+       insert into outbox.held (id, bucket, topic, state) select id, bucket, topic, 'discarded' from outbox.event order by id desc limit 1;
        insert into outbox.held (id, bucket, topic, state) select id, bucket, topic, 'retrying' from outbox.event order by id offset 3 limit 1;
        insert into outbox.held (id, bucket, topic, state) select id, bucket, topic, 'dead' from outbox.event order by id offset 4 limit 2"
     before=$(fingerprint)

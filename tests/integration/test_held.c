@@ -125,7 +125,11 @@ static struct source *new_source(bool skip)
         .retry_max_ms = 100,
     };
 
-    cfg.dsn = rig_dsn();
+    static char dsn[1000];
+
+    /* with the rights of a relay */
+    snprintf(dsn, sizeof dsn, "%s options='-c role=outbox_relay'", rig_dsn());
+    cfg.dsn = dsn;
     cfg.skip_poison = skip;
     struct source *s = source_new(&cfg);
     ck_assert_ptr_nonnull(s);
@@ -677,10 +681,10 @@ END_TEST
 START_TEST(takeover_waits_for_a_hold_and_then_knows_of_it)
 {
     open_source();
-    append_and_read("t/a t/b");
+    append_and_read("t/a t/c t/b");
     hold("1r");
     rig_exec(a, "begin; update outbox.held set attempts = 9 where id = 1");
-    send_hold("1r 2r");
+    send_hold("1r 3r");
     turn_until_waiting(SOURCE_HELD);
     struct source *zombie = src;
     src = new_source(false);
@@ -702,8 +706,13 @@ START_TEST(takeover_waits_for_a_hold_and_then_knows_of_it)
     wait_for(SOURCE_HELD);
     source_free(src);
     src = heir;
-    read_all();
-    ck_assert_uint_eq(n_page, 0); /* row 2 is held, though the lease was asked for before */
+    /* row 3 is held, though the lease was asked for before; page by page, for a first page that is the
+     * last leaves out what is held in any case */
+    for (int i = 0; i < 2; i++) {
+        source_read(src, now(), 1, MANY_BYTES, next_page++);
+        wait_for(SOURCE_PAGE);
+        ck_assert_str_eq(page_text(), i == 0 ? "2" : "");
+    }
 }
 END_TEST
 
@@ -1105,6 +1114,36 @@ START_TEST(large_group_is_read_by_its_index)
 }
 END_TEST
 
+/* Every third key has nothing but live rows, every third nothing but a dead one; all have one topic. */
+START_TEST(many_groups_are_read_by_their_indexes)
+{
+    open_source();
+    rig_execf(db, "insert into outbox.event (topic, type, key) select 't', 'x', n::text::bytea"
+                  " from generate_series(1, %d) n;"
+                  "insert into outbox.held (id, bucket, topic, key, state, next_attempt_at)"
+                  " select id, bucket, topic, key, case when id %% 3 < 2 then 'retrying' else 'dead' end,"
+                  " case when id %% 3 < 2 then now() end from outbox.event",
+              N_GROUP);
+    if (_i == 0)
+        rig_exec(db, "analyze outbox.event; analyze outbox.held");
+    prepare_all();
+    expect_cheap("outbox_read_due (false, 10, 1000000)", 600);
+    expect_cheap("outbox_read_due (true, 10, 1000000)", 600);
+    expect_cheap("outbox_heal (false, '', '', 100)", 3000);
+    expect_cheap("outbox_load_live (1, 1000, '', '', 100)", 1500);
+    expect_cheap("outbox_load_dead (1, 1000, '', '', 100)", 2500);
+    int bucket = (int)rig_scalar_i64(db, "select bucket from outbox.event where id = 1");
+    char execute[300];
+    snprintf(execute, sizeof execute, "outbox_settle (null, '{1,2}', '{%d,%d}', false, '{t,t}')",
+             bucket, bucket);
+    expect_cheap(execute, 200);
+    snprintf(execute, sizeof execute, "outbox_hold (1, false, '{1,2}', '{%d,%d}', '{blocked,blocked}',"
+                                      " '{0,0}', '{0,0}', '{f,f}', '{null,null}', '{null,null}')",
+             bucket, bucket);
+    expect_cheap(execute, 300);
+}
+END_TEST
+
 START_TEST(sweep_looks_at_its_piece_only)
 {
     open_source();
@@ -1115,7 +1154,7 @@ START_TEST(sweep_looks_at_its_piece_only)
     if (_i == 0)
         rig_exec(db, "analyze outbox.event; analyze outbox.sent");
     prepare_all();
-    expect_cheap("outbox_sweep (1, 100000, 5000)", 5000 * 6);
+    expect_cheap("outbox_sweep (1, 100000, 5000)", 5000 * 8); /* a probe of sent and of held each */
     expect_cheap("outbox_sweep (1, 200000, 5000)", 200);
 }
 END_TEST
@@ -1185,6 +1224,7 @@ Suite *suite_held(void)
 
     tc = add_case(s, "cost", 120);
     tcase_add_loop_test(tc, large_group_is_read_by_its_index, 0, 2);
+    tcase_add_loop_test(tc, many_groups_are_read_by_their_indexes, 0, 2);
     tcase_add_loop_test(tc, sweep_looks_at_its_piece_only, 0, 2);
     return s;
 }
