@@ -9,6 +9,8 @@
 # by the caller are used after ours.
 
 O ?= .build
+# One spelling, or changed headers would go unnoticed.
+override O := $(abspath $(O))
 prefix ?= /usr/local
 exec_prefix ?= $(prefix)
 bindir ?= $(exec_prefix)/bin

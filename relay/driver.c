@@ -153,7 +153,7 @@ static void on_page(struct driver *d, const struct source_event *e)
 {
     struct takeover_page p = { e->rows, e->n_rows, e->full, e->catching_up };
 
-    if (!takeover_wait(&d->takeover, &p))
+    if (!takeover_wait(&d->takeover, d->now_ms, &p))
         use_page(d, &p);
 }
 
@@ -189,6 +189,7 @@ static void on_held_keys(struct driver *d, const struct source_event *e)
             core_held_key(&d->core, topic, key_hash(k->topic, k->key, k->key_len));
         }
     }
+    core_held_piece(&d->core, d->now_ms);
 }
 
 /* The source speaks of ids, the core of slots: both of the request under way. */
@@ -573,7 +574,7 @@ static bool turn(struct driver *d)
     d->now_ms = loop_now_ms();
     sink_poll(d->sink);
     takeover_poll(&d->takeover);
-    if (takeover_ready(&d->takeover, &page))
+    if (takeover_ready(&d->takeover, d->now_ms, &page))
         use_page(d, &page);
     while (d->exit_code < 0 && source_next(d->source, d->now_ms, &e))
         on_source_event(d, &e);
@@ -608,6 +609,8 @@ static void wait(struct driver *d, bool idle)
     n += takeover_pollfds(&d->takeover, &fds[n]);
     if (core_due < due)
         due = core_due;
+    if (takeover_deadline(&d->takeover) < due)
+        due = takeover_deadline(&d->takeover);
     loop_wait(fds, n, idle ? due : 0);
 }
 

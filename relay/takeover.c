@@ -86,7 +86,7 @@ static bool ask(struct takeover *t, const struct takeover_page *page)
     return any;
 }
 
-bool takeover_wait(struct takeover *t, const struct takeover_page *page)
+bool takeover_wait(struct takeover *t, uint64_t now_ms, const struct takeover_page *page)
 {
     struct row **rows;
 
@@ -98,14 +98,16 @@ bool takeover_wait(struct takeover *t, const struct takeover_page *page)
     memcpy(rows, page->rows, page->n_rows * sizeof *rows);
     t->page = *page;
     t->page.rows = rows;
+    t->until_ms = now_ms + TAKEOVER_TAIL_MS + 2000; /* the reader should have ended by itself */
     t->waiting = true;
     return true;
 }
 
-bool takeover_ready(struct takeover *t, struct takeover_page *ret_page)
+bool takeover_ready(struct takeover *t, uint64_t now_ms, struct takeover_page *ret_page)
 {
-    if (!t->waiting || is_being_read(t))
+    if (!t->waiting || (is_being_read(t) && now_ms < t->until_ms))
         return false;
+    t->failed |= now_ms >= t->until_ms;
     t->waiting = false; /* the rows go; the array stays until the next page */
     *ret_page = t->page;
     return true;
@@ -144,6 +146,11 @@ void takeover_poll(struct takeover *t)
 {
     if (t->tail != NULL)
         tail_poll(t->tail);
+}
+
+uint64_t takeover_deadline(const struct takeover *t)
+{
+    return t->waiting ? t->until_ms : UINT64_MAX;
 }
 
 size_t takeover_pollfds(const struct takeover *t, struct pollfd *fd)

@@ -2,8 +2,8 @@
  *
  * It may have produced as many rows without marking them as it may have had in flight. They are among
  * the first unmarked ones. So at the beginning of a lead the pages that are read wait until the ends of
- * their topics have been read as well (sink/tail.h), for TAKEOVER_TAIL_MS at most. What is not found in
- * time is sent: at worst a duplicate.
+ * their topics have been read as well (sink/tail.h), for TAKEOVER_TAIL_MS and a little more at most.
+ * What is not found in time is sent: at worst a duplicate.
  */
 #ifndef RELAY_TAKEOVER_H
 #define RELAY_TAKEOVER_H
@@ -31,6 +31,7 @@ struct takeover {
     uint32_t n_left;       /* rows still to be looked for */
     struct takeover_page page;
     bool failed;           /* the end of some topic could not be read */
+    uint64_t until_ms;     /* the page waits no longer, whatever the tail says */
     bool waiting;          /* page waits for the tails of its topics */
     uint64_t n_found;      /* since the start of the process */
 };
@@ -42,9 +43,11 @@ void takeover_deinit(struct takeover *t);
 void takeover_begin(struct takeover *t);
 void takeover_end(struct takeover *t);
 /* True: the page was taken and waits; false: it can be used at once, and is still the caller's. */
-bool takeover_wait(struct takeover *t, const struct takeover_page *page);
+bool takeover_wait(struct takeover *t, uint64_t now_ms, const struct takeover_page *page);
 /* The page that waited, when it can be used. Its rows are the caller's then, the array is not. */
-bool takeover_ready(struct takeover *t, struct takeover_page *ret_page);
+bool takeover_ready(struct takeover *t, uint64_t now_ms, struct takeover_page *ret_page);
+/* When to ask although nothing happened; UINT64_MAX: never. */
+uint64_t takeover_deadline(const struct takeover *t);
 /* Is the row in its topic already? Asked once for each row of a page. */
 bool takeover_found(struct takeover *t, const struct row *row, int32_t *ret_partition,
                     int64_t *ret_offset);

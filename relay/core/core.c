@@ -116,6 +116,11 @@ void core_lease(struct core *c, uint64_t now_ms, bool ours)
     }
 }
 
+void core_held_piece(struct core *c, uint64_t now_ms)
+{
+    lead_heard(&c->lead, now_ms);
+}
+
 void core_lease_failed(struct core *c, uint64_t now_ms)
 {
     lead_unanswered(&c->lead, now_ms);

@@ -153,6 +153,8 @@ void core_link(struct core *c, uint64_t now_ms, bool up);
  * which hold others back, each topic that has paused ones. */
 void core_held_key(struct core *c, uint32_t topic, uint64_t key);
 void core_held_topic(struct core *c, uint64_t now_ms, uint32_t topic);
+/* They come in pieces; with each the database has renewed the lease. */
+void core_held_piece(struct core *c, uint64_t now_ms);
 void core_lease(struct core *c, uint64_t now_ms, bool ours);
 void core_lease_failed(struct core *c, uint64_t now_ms);
 void core_resigned(struct core *c, uint64_t now_ms);

@@ -305,7 +305,8 @@ bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot)
         return true;
     }
     struct key_wait *wait = flow_wait_of(c, r);
-    bool behind = r->from == HELD_NOT && wait != NULL && wait->behind.n > 0;
+    bool behind = r->from == HELD_NOT && wait != NULL && wait->behind.n > 0 &&
+                  row_at(c, wait->behind.head)->seq < r->seq;
     if (r->key == 0 || (!behind && !held_keys_has(&c->held, group_key(r->topic, r->key))))
         return false;
     bool resuming = wait != NULL && wait->resuming;

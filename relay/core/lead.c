@@ -15,7 +15,13 @@ void lead_init(struct lead *l, uint64_t ttl_ms)
 void lead_asked(struct lead *l, uint64_t now_ms)
 {
     l->asking = true;
-    l->asked_ms = now_ms;
+    l->asked_ms = l->heard_ms = now_ms;
+}
+
+void lead_heard(struct lead *l, uint64_t now_ms)
+{
+    l->asked_ms = l->heard_ms;
+    l->heard_ms = now_ms;
 }
 
 void lead_answered(struct lead *l, uint64_t now_ms, bool ours)

@@ -13,7 +13,8 @@ struct lead {
     uint64_t ttl_ms;
     uint64_t until_ms;   /* leading: when our own belief ends */
     uint64_t next_ms;    /* when to ask next */
-    uint64_t asked_ms;   /* when the request under way was sent */
+    uint64_t asked_ms;   /* when the request under way was sent, or the step of it that counts */
+    uint64_t heard_ms;   /* when the last step of it was answered, and the next one sent */
     bool leading;
     bool asking;
 };
@@ -21,6 +22,8 @@ struct lead {
 void lead_init(struct lead *l, uint64_t ttl_ms);
 /* A request to acquire or renew goes out now. */
 void lead_asked(struct lead *l, uint64_t now_ms);
+/* A request of several steps, each of which renews the lease: one more was answered. */
+void lead_heard(struct lead *l, uint64_t now_ms);
 /* Its answer: the lease is ours (again), or another relay has it. */
 void lead_answered(struct lead *l, uint64_t now_ms, bool ours);
 /* The request has no answer (link lost, statement failed). What we have stays ours until it ends. */
