@@ -398,7 +398,8 @@ static void check_drain(struct core *c, uint64_t now_ms)
 {
     if (c->phase != CORE_DRAIN)
         return;
-    if (c->window.n == 0 && (!c->link_up || !c->lead.leading)) {
+    /* a lease that was asked for may be ours already: then it is given back */
+    if (c->window.n == 0 && (!c->link_up || (!c->lead.leading && !c->lead.asking))) {
         c->phase = CORE_DONE;
         return;
     }

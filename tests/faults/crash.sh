@@ -26,6 +26,13 @@ pass_of() {
     esac
 }
 
+# Without keys: the judge knows no order among them.
+schedule_one_more() {
+    sql "insert into outbox.event (topic, type, payload, available_at)
+         values ('$topic', 'test', 'later', now() + interval '50 ms')"
+    gone "${relay_pid[crash]}"
+}
+
 # live_to POINT PASS SIGNAL: one life, until it ends; $status as relay_end leaves it
 live_to() {
     : >"$dir/crash.log"
@@ -38,6 +45,9 @@ live_to() {
     *reset* | *producer*) # when a producer is replaced
         wait_said crash msg=leading || true
         mock push-error 0 OUT_OF_ORDER_SEQUENCE_NUMBER
+        ;;
+    *hold*) # when a row is put into outbox.held, such as a scheduled one
+        wait_until 20 schedule_one_more || true
         ;;
     esac
     fault relay_end crash 20 2>/dev/null # bash has a word for each that was killed
