@@ -97,7 +97,10 @@ static bool route(struct core *c, uint64_t now_ms, uint32_t slot, enum lane *ret
     }
     struct key_wait *wait = flow_wait_of(c, r);
     if (key_waits(wait) && must_queue(c, wait, slot)) {
-        park(c, &wait->parked, slot);
+        if (t->failures > 0) /* its place is in outbox.held, where the later ones go */
+            hold_shut_out(c, now_ms, slot);
+        else
+            park(c, &wait->parked, slot);
         return false;
     }
     /* A pilot of a topic that has failed before goes alone, so that probing a broken topic never

@@ -246,7 +246,7 @@ static void pause_new(struct core *c, uint32_t slot)
     hold_row(c, slot, HOLD_PAUSED, 0);
 }
 
-static void shut_out(struct core *c, uint64_t now_ms, uint32_t slot)
+void hold_shut_out(struct core *c, uint64_t now_ms, uint32_t slot)
 {
     struct window_row *r = row_at(c, slot);
     const struct key_wait *wait = flow_wait_of(c, r);
@@ -286,7 +286,7 @@ bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot)
     struct topic *t = topic_of(c, r);
 
     if (is_shut(t, slot)) {
-        shut_out(c, now_ms, slot);
+        hold_shut_out(c, now_ms, slot);
         return true;
     }
     if (r->from == HELD_TOPIC && !t->returning) {

@@ -15,6 +15,8 @@ void hold_row(struct core *c, uint32_t slot, enum hold_state as, uint64_t delay_
 /* Must this ready row wait because of what is in outbox.held, or because its topic has failed? Then it
  * is put where it waits. */
 bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot);
+/* The topic of this ready row takes nothing: the row goes to outbox.held, or stays there. */
+void hold_shut_out(struct core *c, uint64_t now_ms, uint32_t slot);
 /* A row from outbox.held is in the window: what it means for its key and its topic. */
 void hold_came_back(struct core *c, uint32_t slot);
 /* Nothing more to do for the row. */
