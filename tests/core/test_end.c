@@ -268,6 +268,7 @@ Suite *suite_end(void)
 {
     Suite *suite = suite_create("end");
     TCase *tc = new_case(suite, "the end");
+
     tcase_add_test(tc, stop_waits_for_reports_marks_and_resigns);
     tcase_add_test(tc, stop_keeps_the_lease_while_it_waits);
     tcase_add_test(tc, stop_purges_when_its_time_is_over);

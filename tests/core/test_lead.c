@@ -107,8 +107,8 @@ START_TEST(cursor_stays_before_a_page_whose_read_was_lost_with_the_link)
     marked(true); /* the READ of page 2 is under way */
     expect("mark A-1\nread 4\nrelease A-1\n");
     link_is(false);
-    stop();
     link_is(true);
+    stop();
     expect("resign before page 2\n");
 }
 END_TEST

@@ -337,6 +337,16 @@ static inline void page(const char *names)
     ck_assert(answer_read(names, false, false));
 }
 
+/* If a READ is under way it brings nothing, and if the lease is asked for it stays ours. */
+static inline void nothing_new(void)
+{
+    if (t.core.reading == READING_OUTBOX)
+        page("");
+    if (t.core.lead.asking)
+        lease(true);
+    leave_out("renew");
+}
+
 /* Rows that answer READ_DUE or READ_TOPIC; the end of the page is to follow. False: not taken. */
 static inline bool back(const char *names, enum held_as from, uint16_t attempts)
 {
@@ -355,19 +365,19 @@ static inline bool back(const char *names, enum held_as from, uint16_t attempts)
     return taken;
 }
 
-/* Nothing else will be due before an hour has passed. */
-static inline void due_end(void)
+static inline void due_end(uint64_t next_due_ms)
 {
     ck_assert_int_eq(t.core.reading, READING_DUE);
-    core_due_end(&t.core, t.now, false, 3600000);
+    core_due_end(&t.core, t.now, false, next_due_ms);
     run();
 }
 
+/* Answers READ_DUE; nothing else is due for a long time. */
 static inline void due(const char *names, enum held_as from, uint16_t attempts)
 {
     ck_assert_int_eq(t.core.reading, READING_DUE);
     ck_assert(back(names, from, attempts));
-    due_end();
+    due_end(UINT64_MAX);
 }
 
 static inline void topic_end(bool full)
