@@ -1,0 +1,426 @@
+/* test_topics.c - topics that take nothing, as small stories about the core: how that is found out,
+ * the way of their rows into outbox.held, the probe, and the way back. */
+#include "tests/core/trace.h"
+
+/* -- the first row -------------------------------------------------------------------------- */
+
+START_TEST(first_row_of_a_topic_goes_alone_and_opens_it)
+{
+    lead();
+    page("Ax1 Ay1 Bx1 Az1");
+    expect("produce Ax1 main\nproduce Bx1 main\n");
+    persisted("Ax1");
+    expect("produce Ay1 main\nproduce Az1 main\n");
+}
+END_TEST
+
+START_TEST(refused_first_row_does_not_close_its_topic)
+{
+    lead();
+    page("Ax1 Ay1");
+    refused("Ax1");
+    expect("produce Ax1 main\nproduce Ax1 solo\n");
+    refused("Ax1");
+    expect("hold Ax1 retrying\nproduce Ay1 main\n");
+}
+END_TEST
+
+/* -- failing -------------------------------------------------------------------------------- */
+
+START_TEST(missing_topic_is_paused_and_others_flow)
+{
+    lead_with_open_topic();
+    page("Mx1 My1 A-1 M-1");
+    expect("produce Mx1 main\nproduce A-1 main\n");
+    topic_failed("Mx1");
+    expect("hold Mx1 paused, My1 paused, M-1 paused\n"); /* whatever their keys are */
+    ck_assert_uint_eq(row_of("Mx1")->attempts, 0);
+    pass(1);
+    page("Mx2 A-2");
+    held(true);
+    expect_but_reads("produce A-2 main\nrelease Mx1\nrelease My1\nrelease M-1\nhold Mx2 paused\n");
+}
+END_TEST
+
+START_TEST(open_topic_that_fails_stops_the_main_lane)
+{
+    rows_out("Ax1 Ax2", "produce Ax1 main\nproduce Ax2 main\n");
+    topic_failed("Ax1");
+    expect("reset main\n");
+    topic_failed("Ax2"); /* the same failure */
+    lane_ready(LANE_MAIN, true);
+    expect("hold Ax1 paused, Ax2 paused\n");
+    ck_assert_uint_eq(t.core.topics.topic[topic_of("A")].failures, 1);
+}
+END_TEST
+
+/* Ay1 was on its way when A failed, and came through. That opens nothing, and nothing passes Ax1. */
+START_TEST(row_that_came_through_a_failing_topic_is_marked)
+{
+    rows_out("Ax1 Ay1", "produce Ax1 main\nproduce Ay1 main\n");
+    topic_failed("Ax1");
+    persisted("Ay1");
+    lane_ready(LANE_MAIN, true);
+    expect("reset main\nhold Ax1 paused\n");
+    pass(5);
+    page("Ax2");
+    held(true);
+    expect_but_reads("release Ax1\nmark Ay1\n");
+    marked(true);
+    expect_but_reads("release Ay1\nhold Ax2 paused\n");
+}
+END_TEST
+
+START_TEST(topic_that_fails_in_the_solo_lane_calls_its_rows_back_from_the_main_lane)
+{
+    rows_out("Ax1 Ay1", "produce Ax1 main\nproduce Ay1 main\n");
+    refused("Ax1");
+    purged("Ay1");
+    lane_ready(LANE_MAIN, true);
+    expect("reset main\nproduce Ax1 solo\nproduce Ay1 main\n");
+    topic_failed("Ax1");
+    pass(100); /* resets are paced */
+    expect_but_reads("reset main\n");
+}
+END_TEST
+
+/* -- the probe ------------------------------------------------------------------------------ */
+
+/* Mx1, My1 and M-1 are in outbox.held as paused; A is open; nothing is in the window. */
+static void topic_is_paused(void)
+{
+    lead_with_open_topic();
+    page("Mx1 My1 M-1");
+    topic_failed("Mx1");
+    held(true);
+    pass(1);
+    expect("produce Mx1 main\nhold Mx1 paused, My1 paused, M-1 paused\n"
+           "release Mx1\nrelease My1\nrelease M-1\nread 4\n");
+}
+
+/* The first of them is back, and out as the probe. */
+static void probe_is_out(void)
+{
+    topic_is_paused();
+    page("");
+    pass(99);
+    expect("fetch topic M 1\n");
+    paused_rows("Mx1", true);
+    expect_but_reads("produce Mx1 solo\n");
+}
+
+START_TEST(paused_topic_is_probed_by_its_first_held_row_in_the_solo_lane)
+{
+    topic_is_paused();
+    page("");
+    pass(48); /* half of the pause, at least */
+    expect_but_reads("");
+    nothing_new();
+    pass(51);
+    expect("fetch topic M 1\n");
+    paused_rows("Mx1", true);
+    expect_but_reads("produce Mx1 solo\n");
+}
+END_TEST
+
+START_TEST(probe_that_fails_stays_in_held_and_the_next_pause_is_longer)
+{
+    probe_is_out();
+    topic_failed("Mx1");
+    expect_but_reads("release Mx1\n"); /* of it nothing new is to be written */
+    nothing_new();
+    pass(99);
+    expect_but_reads("");
+    nothing_new();
+    pass(101);
+    expect("fetch topic M 1\n");
+}
+END_TEST
+
+START_TEST(probe_that_may_have_been_written_is_remembered_in_held)
+{
+    probe_is_out();
+    report("Mx1", OUTCOME_MAYBE, BLAME_TOPIC);
+    expect_but_reads("hold Mx1 paused\n");
+    ck_assert(row_of("Mx1")->maybe);
+    held(true);
+    expect_but_reads("release Mx1\n");
+}
+END_TEST
+
+START_TEST(probe_that_is_refused_for_itself_is_followed_by_the_next_row)
+{
+    probe_is_out();
+    refused("Mx1");
+    expect_but_reads("hold Mx1 retrying\n");
+    held(true);
+    nothing_new();
+    expect_but_reads("release Mx1\nfetch topic M 1\n");
+    paused_rows("My1", true);
+    expect_but_reads("produce My1 solo\n");
+}
+END_TEST
+
+START_TEST(new_rows_wait_in_held_while_a_probe_is_out)
+{
+    probe_is_out();
+    pass(20);
+    page("Mz1 A-1");
+    expect_but_reads("produce A-1 main\nhold Mz1 paused\n");
+}
+END_TEST
+
+START_TEST(topic_of_which_nothing_is_held_any_more_is_probed_by_a_new_row)
+{
+    topic_is_paused();
+    page("");
+    pass(99);
+    expect("fetch topic M 1\n");
+    paused_rows("", false); /* a person has discarded them */
+    pass(20);
+    page("Mx2 Mx3");
+    expect_but_reads("produce Mx2 solo\nhold Mx3 paused\n"); /* who knows when it is answered */
+    persisted("Mx2");
+    held(true);
+    nothing_new();
+    expect_but_reads("release Mx3\nfetch topic M 4\n");
+    paused_rows("Mx3", false);
+    expect_but_reads("produce Mx3 main\n");
+}
+END_TEST
+
+/* -- the way back --------------------------------------------------------------------------- */
+
+/* The probe is marked, and the topic open. */
+static void topic_is_open(void)
+{
+    probe_is_out();
+    persisted("Mx1");
+    pass(5);
+    nothing_new();
+    expect_but_reads("mark Mx1\n");
+    marked(true);
+    nothing_new();
+    expect_but_reads("release Mx1\nfetch topic M 4\n"); /* when nothing of it is in the window */
+}
+
+START_TEST(open_topic_gets_its_held_rows_back_by_pages_in_order)
+{
+    topic_is_open();
+    paused_rows("My1 M-1", true);
+    expect_but_reads("produce My1 main\nproduce M-1 main\n");
+    persisted("My1");
+    pass(5);
+    nothing_new();
+    expect_but_reads("mark My1\n");
+    marked(true);
+    nothing_new();
+    expect_but_reads("release My1\n"); /* M-1 is still out */
+    persisted("M-1");
+    pass(5);
+    nothing_new();
+    marked(true);
+    nothing_new();
+    expect_but_reads("mark M-1\nrelease M-1\nfetch topic M 4\n");
+}
+END_TEST
+
+START_TEST(new_rows_wait_behind_what_is_held_of_an_open_topic)
+{
+    topic_is_open();
+    paused_rows("My1", true);
+    pass(20);
+    page("Mz1 A-1");
+    expect_but_reads("produce My1 main\nproduce A-1 main\n");
+    persisted("My1");
+    pass(5);
+    nothing_new();
+    marked(true);
+    nothing_new();
+    expect_but_reads("mark My1\nrelease My1\nfetch topic M 4\n");
+    paused_rows("M-1", false); /* the last one */
+    pass(20);
+    page("Mz2");
+    expect_but_reads("produce M-1 main\n");
+    persisted("M-1");
+    pass(5);
+    nothing_new();
+    expect_but_reads("mark M-1\n");
+    marked(true);
+    expect_but_reads("release M-1\nproduce Mz1 main\nproduce Mz2 main\n");
+    ck_assert_uint_eq(t.core.topics.n_held, 0);
+}
+END_TEST
+
+START_TEST(rows_behind_a_topic_that_are_too_many_go_to_held)
+{
+    topic_is_open();
+    paused_rows("My1", true);
+    pass(20);
+    page("Mz1 Mz2 Mz3 Mz4");
+    expect_but_reads("produce My1 main\n");
+    pass(20);
+    page("Mz5");
+    expect_but_reads("hold Mz1 paused, Mz2 paused, Mz3 paused, Mz4 paused, Mz5 paused\n");
+}
+END_TEST
+
+START_TEST(rows_behind_a_topic_that_fails_again_go_to_held)
+{
+    topic_is_open();
+    paused_rows("My1 M-1", false);
+    pass(20);
+    page("Mz1");
+    expect_but_reads("produce My1 main\nproduce M-1 main\n");
+    topic_failed("My1");
+    topic_failed("M-1");
+    lane_ready(LANE_MAIN, true);
+    expect_but_reads("reset main\nrelease My1\nrelease M-1\nhold Mz1 paused\n");
+}
+END_TEST
+
+START_TEST(failed_read_of_a_topic_is_repeated_after_a_while)
+{
+    topic_is_open();
+    read_failed();
+    pass(49);
+    expect("");
+    pass(51);
+    expect("fetch topic M 4\n");
+}
+END_TEST
+
+START_TEST(nothing_of_a_topic_is_read_back_while_rows_of_it_go_there)
+{
+    topic_is_paused();
+    page("Mz1");
+    expect("hold Mz1 paused\n");
+    pass(100);
+    nothing_new();
+    pass(20);
+    expect_but_reads("");
+    nothing_new();
+    held(true);
+    expect_but_reads("release Mz1\nfetch topic M 1\n");
+}
+END_TEST
+
+/* What an earlier relay has left. */
+START_TEST(topic_that_is_held_at_the_beginning_is_probed_at_once)
+{
+    begin();
+    link_is(true);
+    core_held_topic(&t.core, t.now, topic_of("M"));
+    lease(true);
+    page("M-9 A-1");
+    expect_but_reads("acquire\nproduce A-1 main\nhold M-9 paused\n");
+    held(true);
+    nothing_new();
+    expect_but_reads("release M-9\nfetch topic M 1\n");
+    paused_rows("M-1", true);
+    expect_but_reads("produce M-1 solo\n");
+}
+END_TEST
+
+START_TEST(topics_that_were_held_are_forgotten_with_the_lead)
+{
+    topic_is_paused();
+    link_is(false);
+    link_is(true);
+    pass(1000);
+    expect("acquire\n");
+    lease(true); /* a person has discarded them meanwhile */
+    page("Mx2");
+    expect_but_reads("produce Mx2 solo\n"); /* as a probe: the topic had failed */
+}
+END_TEST
+
+/* -- by key and by topic -------------------------------------------------------------------- */
+
+/* Mk1 was refused for itself, and is due when its topic takes nothing. */
+START_TEST(row_that_is_due_while_its_topic_is_paused_is_postponed_without_an_attempt)
+{
+    topic_is_paused();
+    due_by_hand();
+    page("");
+    core_swept(&t.core, t.now, true); /* something is due */
+    run();
+    expect("fetch due 4\n");
+    due("Mk1 Mk2", HELD_KEY, 2);
+    expect_but_reads("release Mk2\nhold Mk1 retrying\n");
+    ck_assert_uint_eq(row_of("Mk1")->attempts, 2);
+    ck_assert_uint_ge(row_of("Mk1")->delay_ms, 100);
+}
+END_TEST
+
+START_TEST(scheduled_row_that_is_due_while_its_topic_is_paused_waits_with_the_others)
+{
+    topic_is_paused();
+    due_by_hand();
+    page("");
+    core_swept(&t.core, t.now, true);
+    run();
+    due("Mk1", HELD_TIME, 0);
+    expect_but_reads("fetch due 4\nhold Mk1 paused\n");
+}
+END_TEST
+
+/* The probe was refused for itself: its key is held, when the topic opens. */
+START_TEST(row_that_is_back_with_its_topic_waits_behind_its_key)
+{
+    probe_is_out();
+    refused("Mx1");
+    held(true);
+    nothing_new();
+    paused_rows("My1", true);
+    persisted("My1");
+    pass(5);
+    nothing_new();
+    expect_but_reads("hold Mx1 retrying\nrelease Mx1\nfetch topic M 1\nproduce My1 solo\n"
+                     "mark My1\n");
+    marked(true);
+    nothing_new();
+    expect_but_reads("release My1\nfetch topic M 4\n");
+    paused_rows("Mx2 M-1", false);
+    expect_but_reads("produce M-1 main\nhold Mx2 blocked\n");
+}
+END_TEST
+
+/* -- the suite ------------------------------------------------------------------------------ */
+
+Suite *suite_topics(void);
+
+Suite *suite_topics(void)
+{
+    Suite *suite = suite_create("topics");
+    TCase *tc = new_case(suite, "the first row");
+
+    tcase_add_test(tc, first_row_of_a_topic_goes_alone_and_opens_it);
+    tcase_add_test(tc, refused_first_row_does_not_close_its_topic);
+    tc = new_case(suite, "failing");
+    tcase_add_test(tc, missing_topic_is_paused_and_others_flow);
+    tcase_add_test(tc, open_topic_that_fails_stops_the_main_lane);
+    tcase_add_test(tc, row_that_came_through_a_failing_topic_is_marked);
+    tcase_add_test(tc, topic_that_fails_in_the_solo_lane_calls_its_rows_back_from_the_main_lane);
+    tc = new_case(suite, "the probe");
+    tcase_add_test(tc, paused_topic_is_probed_by_its_first_held_row_in_the_solo_lane);
+    tcase_add_test(tc, probe_that_fails_stays_in_held_and_the_next_pause_is_longer);
+    tcase_add_test(tc, probe_that_may_have_been_written_is_remembered_in_held);
+    tcase_add_test(tc, probe_that_is_refused_for_itself_is_followed_by_the_next_row);
+    tcase_add_test(tc, new_rows_wait_in_held_while_a_probe_is_out);
+    tcase_add_test(tc, topic_of_which_nothing_is_held_any_more_is_probed_by_a_new_row);
+    tc = new_case(suite, "the way back");
+    tcase_add_test(tc, open_topic_gets_its_held_rows_back_by_pages_in_order);
+    tcase_add_test(tc, new_rows_wait_behind_what_is_held_of_an_open_topic);
+    tcase_add_test(tc, rows_behind_a_topic_that_are_too_many_go_to_held);
+    tcase_add_test(tc, rows_behind_a_topic_that_fails_again_go_to_held);
+    tcase_add_test(tc, failed_read_of_a_topic_is_repeated_after_a_while);
+    tcase_add_test(tc, nothing_of_a_topic_is_read_back_while_rows_of_it_go_there);
+    tcase_add_test(tc, topic_that_is_held_at_the_beginning_is_probed_at_once);
+    tcase_add_test(tc, topics_that_were_held_are_forgotten_with_the_lead);
+    tc = new_case(suite, "by key and by topic");
+    tcase_add_test(tc, row_that_is_due_while_its_topic_is_paused_is_postponed_without_an_attempt);
+    tcase_add_test(tc, scheduled_row_that_is_due_while_its_topic_is_paused_waits_with_the_others);
+    tcase_add_test(tc, row_that_is_back_with_its_topic_waits_behind_its_key);
+    return suite;
+}
