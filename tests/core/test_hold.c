@@ -607,7 +607,7 @@ START_TEST(cursor_passes_rows_that_are_back)
     stop();
     lane_fatal(LANE_SOLO);
     purged("Ax1");
-    expect_but_reads("reset solo\nrelease Ax1\nresign before page 3\n"); /* 2 was that of Ax2 */
+    expect_but_reads("reset solo\nrelease Ax1\nresign before page 4\n"); /* none is open */
 }
 END_TEST
 

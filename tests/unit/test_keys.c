@@ -42,6 +42,25 @@ START_TEST(keys_remove_leaves_no_trace)
 }
 END_TEST
 
+START_TEST(keys_begin_with_nobody_waiting)
+{
+    const struct key_wait *wait;
+
+    keys_add(&k, 7)->resuming = true;
+    keys_find(&k, 7)->n_back = 2;
+    keys_remove(&k, keys_find(&k, 7));
+    wait = keys_add(&k, 7); /* the same place again */
+    ck_assert(!wait->resuming);
+    ck_assert_uint_eq(wait->n_back, 0);
+    ck_assert_uint_eq(wait->parked.n, 0);
+    ck_assert_uint_eq(wait->parked.head, NO_SLOT);
+    ck_assert_uint_eq(wait->parked.tail, NO_SLOT);
+    ck_assert_uint_eq(wait->behind.n, 0);
+    ck_assert_uint_eq(wait->behind.head, NO_SLOT);
+    ck_assert_uint_eq(wait->behind.tail, NO_SLOT);
+}
+END_TEST
+
 START_TEST(keys_clear_forgets_all)
 {
     for (uint64_t key = 1; key <= 100; key++)
@@ -130,6 +149,12 @@ START_TEST(topics_get_dense_numbers_and_keep_them)
     ck_assert_uint_eq(t.n, 1000);
     ck_assert_int_eq(t.topic[999].state, TOPIC_NEW);
     ck_assert_uint_eq(t.topic[999].pilot, NO_SLOT);
+    ck_assert(!t.topic[999].held && !t.topic[999].more && !t.topic[999].returning);
+    ck_assert_uint_eq(t.topic[999].n_back + t.topic[999].n_holding, 0);
+    ck_assert_uint_eq(t.topic[999].parked.head, NO_SLOT);
+    ck_assert_uint_eq(t.topic[999].behind.head, NO_SLOT);
+    ck_assert_uint_eq(t.topic[999].behind.tail, NO_SLOT);
+    ck_assert_uint_eq(t.n_held + t.n_paused, 0);
     topics_deinit(&t);
     topics_deinit(&t);
 }
@@ -252,6 +277,7 @@ Suite *suite_keys(void)
     tcase_add_checked_fixture(tc, begin, end);
     tcase_add_test(tc, keys_add_finds_the_entry_that_is_there);
     tcase_add_test(tc, keys_remove_leaves_no_trace);
+    tcase_add_test(tc, keys_begin_with_nobody_waiting);
     tcase_add_test(tc, keys_clear_forgets_all);
     tcase_add_test(tc, keys_survive_any_order_of_removal_when_they_collide);
     tcase_add_test(tc, keys_take_as_many_as_promised);

@@ -106,6 +106,10 @@ START_TEST(defaults_are_those_of_the_table)
     ck_assert_uint_eq(s.mark_delay_ms, 20);
     ck_assert_uint_eq(s.retry_base_ms, 100);
     ck_assert_uint_eq(s.retry_max_ms, 30000);
+    ck_assert_uint_eq(s.retry_attempts, 10);
+    ck_assert_int_eq(s.on_poison, ON_POISON_BLOCK);
+    ck_assert_uint_eq(s.stall_timeout_ms, 30000);
+    ck_assert_int_eq(s.takeover_tail, TAKEOVER_TAIL_AUTO);
     ck_assert_uint_eq(s.lease_ttl_ms, 10000);
     ck_assert_str_eq(s.lease_owner, "");
     ck_assert_uint_eq(s.drain_timeout_ms, 20000);
@@ -271,6 +275,7 @@ END_TEST
 
 #define A_DURATION "must be a whole number with a unit (ms, s, m or h), from "
 #define A_SIZE "must be a whole number with a unit (B, KiB, MiB or GiB), from 1KiB to 64GiB"
+#define ATTEMPTS "must be a whole number, from 0 to 10000"
 #define A_COUNT "must be a whole number, from 1 to 100000"
 
 static const struct {
@@ -306,6 +311,13 @@ static const struct {
     { "batch.rows=1s", "batch.rows = 1s: " A_COUNT },
     { "batch.rows=0x10", "batch.rows = 0x10: " A_COUNT },
     { "batch.rows=a\nb\033[1m", "batch.rows = a?b?[1m: " A_COUNT },
+    { "retry.attempts=10001", "retry.attempts = 10001: " ATTEMPTS },
+    { "retry.attempts=-1", "retry.attempts = -1: " ATTEMPTS },
+    { "retry.attempts=2s", "retry.attempts = 2s: " ATTEMPTS },
+    { "on.poison=stop", "on.poison = stop: must be one of block, skip" },
+    { "stall.timeout=25h", "stall.timeout = 25h: " A_DURATION "0s to 24h" },
+    { "stall.timeout=0", "stall.timeout = 0: " A_DURATION "0s to 24h; the unit is missing" },
+    { "takeover.tail=on", "takeover.tail = on: must be one of auto, off" },
     { "source=", "source = : must be text, not empty" },
     { "source = ", "source = : must be text, not empty" },
     { "envelope=cloudevent",
@@ -359,6 +371,12 @@ START_TEST(limits_themselves_are_taken)
                        "retry.base = 30s\nlease.ttl = 1s\n",
                        NULL, NULL));
     expect_loaded(load("batch.rows = 1\ninflight.rows = 2\n", NULL, NULL));
+    expect_loaded(load("retry.attempts = 0\nstall.timeout = 0s\n", NULL, NULL));
+    ck_assert_uint_eq(s.retry_attempts, 0);
+    ck_assert_uint_eq(s.stall_timeout_ms, 0);
+    expect_loaded(load("retry.attempts = 10000\nstall.timeout = 24h\n", NULL, NULL));
+    ck_assert_uint_eq(s.retry_attempts, 10000);
+    ck_assert_uint_eq(s.stall_timeout_ms, 86400000);
 }
 END_TEST
 
@@ -561,7 +579,8 @@ END_TEST
 static const char all_set[] =
     "dsn = host=x dbname='a b'\nsource = /s\nenvelope = debezium\nbatch.rows = 17\n"
     "inflight.rows = 1234\ninflight.bytes = 1500B\npoll.min = 2ms\npoll.max = 1500ms\n"
-    "mark.delay = 0ms\nretry.base = 7s\nretry.max = 90s\nlease.ttl = 3600s\non.poison = skip\n"
+    "mark.delay = 0ms\nretry.base = 7s\nretry.max = 90s\nretry.attempts = 0\n"
+    "on.poison = skip\nstall.timeout = 0ms\ntakeover.tail = off\nlease.ttl = 3600s\n"
     "lease.owner = pod-0\ndrain.timeout = 3h\nstatement.timeout = 101ms\n"
     "tcp.user.timeout = 61s\nlog.level = warn\nlog.format = json\nkafka.b = 2\nkafka.a = 1\n";
 
@@ -574,6 +593,10 @@ START_TEST(what_is_printed_is_a_file_of_the_same_settings)
     ck_assert_uint_eq(s.poll_max_ms, 1500);
     ck_assert_uint_eq(s.inflight_bytes, 1500);
     ck_assert_uint_eq(s.lease_ttl_ms, 3600000);
+    ck_assert_uint_eq(s.retry_attempts, 0);
+    ck_assert_int_eq(s.on_poison, ON_POISON_SKIP);
+    ck_assert_uint_eq(s.stall_timeout_ms, 0);
+    ck_assert_int_eq(s.takeover_tail, TAKEOVER_TAIL_OFF);
     ck_assert_int_eq(s.log_level, LOG_LEVEL_WARN);
     ck_assert_str_eq(s.dsn, "host=x dbname='a b'");
     ck_assert_str_eq(s.kafka[0].name, "b");

@@ -22,7 +22,7 @@ static void end(void)
 
 static uint32_t admit(void)
 {
-    uint32_t slot = window_admit(&w, 0, 0, 10);
+    uint32_t slot = window_admit(&w, 0, 0, 10, true);
 
     ck_assert_uint_ne(slot, NO_SLOT);
     return slot;
@@ -52,7 +52,8 @@ START_TEST(window_gives_each_slot_once_until_it_is_full)
         ck_assert(!given[slot]);
         given[slot] = true;
     }
-    ck_assert_uint_eq(window_admit(&w, 0, 0, 1), NO_SLOT);
+    ck_assert_uint_eq(window_admit(&w, 0, 0, 1, true), NO_SLOT);
+    ck_assert_uint_eq(window_admit(&w, 0, 0, 1, false), NO_SLOT);
     ck_assert_uint_eq(w.n, CAP);
     ck_assert_uint_eq(w.bytes, 10 * CAP);
     window_release(&w, 3);
@@ -234,6 +235,59 @@ START_TEST(pages_never_wrap_behind_a_row_that_waits)
 }
 END_TEST
 
+/* A row that comes from outbox.held: in order with the others, and no page waits for it. */
+START_TEST(row_without_a_page_keeps_no_page_open)
+{
+    uint32_t paged = admit(), back = window_admit(&w, 3, 7, 20, false);
+
+    ck_assert_uint_eq(w.row[back].page, NO_PAGE);
+    ck_assert_uint_gt(w.row[back].seq, w.row[paged].seq);
+    ck_assert_uint_eq(w.row[back].topic, 3);
+    ck_assert_uint_eq(w.row[back].key, 7);
+    ck_assert_uint_eq(w.n, 2);
+    ck_assert_uint_eq(w.bytes, 30);
+    window_release(&w, paged);
+    ck_assert_uint_eq(window_page_oldest(&w), 1);
+    ck_assert_uint_eq(window_page_begin(&w), 1);
+    window_release(&w, back);
+    ck_assert_uint_eq(w.n, 0);
+    ck_assert_uint_eq(w.bytes, 0);
+    ck_assert_uint_eq(w.page_open[0], 0);
+    ck_assert_uint_eq(w.page_open[1], 0);
+}
+END_TEST
+
+START_TEST(row_without_a_page_needs_none_to_have_begun)
+{
+    struct window fresh;
+
+    ck_assert_int_eq(window_init(&fresh, CAP), 0);
+    uint32_t slot = window_admit(&fresh, 0, 0, 1, false);
+    ck_assert_uint_ne(slot, NO_SLOT);
+    window_release(&fresh, slot);
+    ck_assert_uint_eq(window_page_oldest(&fresh), 0);
+    window_deinit(&fresh);
+}
+END_TEST
+
+START_TEST(slot_that_is_given_again_remembers_nothing)
+{
+    uint32_t slot = admit();
+
+    w.row[slot].attempts = 3;
+    w.row[slot].delay_ms = 5;
+    w.row[slot].from = 1;
+    w.row[slot].maybe = w.row[slot].suspect = true;
+    window_release(&w, slot);
+    ck_assert_uint_eq(admit(), slot);
+    ck_assert_uint_eq(w.row[slot].attempts, 0);
+    ck_assert_uint_eq(w.row[slot].delay_ms, 0);
+    ck_assert_uint_eq(w.row[slot].from, 0);
+    ck_assert(!w.row[slot].maybe && !w.row[slot].suspect);
+    ck_assert_uint_eq(w.row[slot].state, ROW_READY);
+}
+END_TEST
+
 Suite *suite_window(void);
 
 Suite *suite_window(void)
@@ -253,6 +307,9 @@ Suite *suite_window(void)
     tcase_add_test(tc, page_is_oldest_until_its_last_row_is_released);
     tcase_add_test(tc, page_that_was_passed_while_empty_is_oldest_again_with_its_first_row);
     tcase_add_test(tc, pages_never_wrap_behind_a_row_that_waits);
+    tcase_add_test(tc, row_without_a_page_keeps_no_page_open);
+    tcase_add_test(tc, row_without_a_page_needs_none_to_have_begun);
+    tcase_add_test(tc, slot_that_is_given_again_remembers_nothing);
     suite_add_tcase(suite, tc);
     return suite;
 }
