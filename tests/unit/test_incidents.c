@@ -1,0 +1,260 @@
+/* test_incidents.c - what is said of rows and topics that fail, how often, and the reasons kept.
+ *
+ * Standard error goes to a file while a test runs; said() counts its lines with a text.
+ */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "relay/incidents.h"
+#include "relay/log.h"
+
+static struct incidents in;
+static struct reason reason;
+static FILE *lines;
+static int stderr_fd;
+static char text[65536];
+
+static void begin(void)
+{
+    in = (struct incidents){ .topic = NULL };
+    reason = (struct reason){ NULL, NULL };
+    (void)unsetenv("JOURNAL_STREAM");
+    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
+    lines = tmpfile();
+    ck_assert_ptr_nonnull(lines);
+    stderr_fd = dup(STDERR_FILENO);
+    ck_assert_int_ge(stderr_fd, 0);
+    ck_assert_int_ge(dup2(fileno(lines), STDERR_FILENO), 0);
+}
+
+static void end(void)
+{
+    (void)dup2(stderr_fd, STDERR_FILENO);
+    (void)close(stderr_fd);
+    (void)fclose(lines);
+    reason_clear(&reason);
+    incidents_deinit(&in);
+}
+
+static unsigned said(const char *what)
+{
+    unsigned n = 0;
+    ssize_t len = pread(fileno(lines), text, sizeof text - 1, 0);
+
+    ck_assert_int_ge(len, 0);
+    ck_assert_int_lt(len, (ssize_t)sizeof text - 1);
+    text[len] = '\0';
+    for (const char *at = text; (at = strstr(at, what)) != NULL; at += strcspn(at, "\n"))
+        n++;
+    return n;
+}
+
+static const struct row a_row = { .id = 42, .topic = "orders" };
+
+static void fails(uint64_t now_ms, uint32_t topic, enum blame blame, const char *code)
+{
+    const struct sink_report report = {
+        .outcome = OUTCOME_NOT_PERSISTED, .blame = blame, .code = code, .text = "in words"
+    };
+
+    incidents_failed(&in, now_ms, &a_row, topic, 3, &report, &reason);
+}
+
+/* -- rows ----------------------------------------------------------------------------------- */
+
+START_TEST(refused_row_is_told_and_its_reason_kept)
+{
+    fails(5000, 0, BLAME_ROW, "MSG_SIZE_TOO_LARGE");
+    ck_assert_str_eq(reason.code, "MSG_SIZE_TOO_LARGE");
+    ck_assert_str_eq(reason.text, "in words");
+    ck_assert_ptr_null(incidents_of_topic(&in, 0));
+    ck_assert_uint_eq(said("level=warn msg=\"kafka did not accept a row; it stays unsent and goes "
+                           "again\" component=relay id=42 topic=orders code=MSG_SIZE_TOO_LARGE "
+                           "error=\"in words\" attempts=3\n"),
+                      1);
+    fails(5000, 0, BLAME_ROW, "INVALID_RECORD"); /* the newest reason is the one that counts */
+    ck_assert_str_eq(reason.code, "INVALID_RECORD");
+}
+END_TEST
+
+START_TEST(failure_of_a_topic_is_its_reason_and_not_that_of_the_row)
+{
+    fails(5000, 20, BLAME_TOPIC, "TOPIC_AUTHORIZATION_FAILED");
+    ck_assert_ptr_null(reason.code);
+    ck_assert_ptr_nonnull(incidents_of_topic(&in, 20));
+    ck_assert_str_eq(incidents_of_topic(&in, 20)->code, "TOPIC_AUTHORIZATION_FAILED");
+    ck_assert_str_eq(incidents_of_topic(&in, 20)->text, "in words");
+    ck_assert_ptr_null(incidents_of_topic(&in, 19));
+    ck_assert_ptr_null(incidents_of_topic(&in, 21));
+    ck_assert_ptr_null(incidents_of_topic(&in, 1000000));
+    ck_assert_uint_eq(said("did not accept a row"), 1);
+    fails(5000, 300, BLAME_TOPIC, "X"); /* more topics, and the others are kept */
+    ck_assert_str_eq(incidents_of_topic(&in, 20)->code, "TOPIC_AUTHORIZATION_FAILED");
+    ck_assert_str_eq(incidents_of_topic(&in, 300)->code, "X");
+}
+END_TEST
+
+START_TEST(row_that_failed_for_no_fault_of_its_own_is_not_told)
+{
+    fails(5000, 0, BLAME_NONE, "_PURGE_QUEUE");
+    ck_assert_uint_eq(said("level="), 0);
+    ck_assert_ptr_null(reason.code);
+    ck_assert_ptr_null(incidents_of_topic(&in, 0));
+}
+END_TEST
+
+START_TEST(dead_row_is_told_with_its_reason_and_a_remedy)
+{
+    fails(5000, 0, BLAME_ROW, "INVALID_RECORD");
+    incidents_dead(&in, 5000, &a_row, 11, &reason);
+    ck_assert_uint_eq(said("level=error msg=\"a row is dead: kafka refused it too often\" "
+                           "component=relay id=42 topic=orders attempts=11 code=INVALID_RECORD "
+                           "error=\"in words\" remedy="),
+                      1);
+    ck_assert_uint_eq(said("outbox-relay dead lists it"), 1);
+}
+END_TEST
+
+START_TEST(dead_row_without_a_reason_is_told)
+{
+    const struct reason none = { NULL, NULL };
+
+    incidents_dead(&in, 5000, &a_row, 11, &none);
+    ck_assert_uint_eq(said("a row is dead"), 1);
+    ck_assert_uint_eq(said("code="), 0);
+}
+END_TEST
+
+/* Ten a second, of both kinds together, and one line that says how many were left out. */
+START_TEST(lines_about_rows_are_few)
+{
+    for (int i = 0; i < 6; i++)
+        fails(5000, 0, BLAME_ROW, "A");
+    for (int i = 0; i < 6; i++)
+        incidents_dead(&in, 5500, &a_row, 11, &reason);
+    for (int i = 0; i < 100; i++)
+        fails(5999, 0, BLAME_TOPIC, "B");
+    ck_assert_uint_eq(said("level="), 10);
+    ck_assert_uint_eq(said("a row is dead"), 4);
+    ck_assert_uint_eq(said("more lines"), 0);
+    ck_assert_str_eq(incidents_of_topic(&in, 0)->code, "B"); /* kept all the same */
+    fails(6000, 0, BLAME_ROW, "C");
+    ck_assert_uint_eq(said("msg=\"more lines of the same kind\" component=relay suppressed=102\n"), 1);
+    ck_assert_uint_eq(said("code=C"), 1);
+    fails(7000, 0, BLAME_ROW, "D"); /* nothing was left out since */
+    ck_assert_uint_eq(said("more lines"), 1);
+    ck_assert_uint_eq(said("code=D"), 1);
+}
+END_TEST
+
+/* -- topics --------------------------------------------------------------------------------- */
+
+static struct topics topics;
+
+static void topics_begin(void)
+{
+    begin();
+    topics_init(&topics);
+    ck_assert_uint_eq(topics_intern(&topics, "orders"), 0);
+    ck_assert_uint_eq(topics_intern(&topics, "bills"), 1);
+}
+
+static void topics_end(void)
+{
+    topics_deinit(&topics);
+    end();
+}
+
+/* As the core says it. */
+static void topic_is(uint32_t n, uint32_t failures, bool held)
+{
+    topics.topic[n].failures = failures;
+    topics.topic[n].held = held;
+    topics.n_changes++;
+    incidents_topics(&in, &topics);
+}
+
+START_TEST(topic_is_told_once_when_paused_and_once_when_it_works_again)
+{
+    fails(5000, 1, BLAME_TOPIC, "UNKNOWN_TOPIC_OR_PART");
+    topic_is(1, 1, true);
+    topic_is(1, 2, true); /* still */
+    incidents_topics(&in, &topics);
+    ck_assert_uint_eq(said("msg=\"a topic is paused: its rows wait in outbox.held\" component=relay "
+                           "topic=bills code=UNKNOWN_TOPIC_OR_PART error=\"in words\"\n"),
+                      1);
+    ck_assert_uint_eq(said("a topic is paused"), 1);
+    topic_is(1, 0, true);
+    topic_is(1, 0, true);
+    ck_assert_uint_eq(said("level=info msg=\"a topic takes rows again\" component=relay topic=bills "
+                           "held=\"its held rows come first\"\n"),
+                      1);
+    ck_assert_ptr_nonnull(incidents_of_topic(&in, 1)); /* rows may still go there for that reason */
+    topic_is(1, 0, false);
+    topic_is(1, 0, false);
+    ck_assert_uint_eq(said("msg=\"no row of the topic is paused any more\" component=relay "
+                           "topic=bills\n"),
+                      1);
+    ck_assert_uint_eq(said("level="), 4);
+    ck_assert_ptr_null(incidents_of_topic(&in, 1));
+    topic_is(1, 1, false); /* the next time it is told again, and the old reason is not */
+    ck_assert_uint_eq(said("topic=bills code=\"no progress\"\n"), 1);
+}
+END_TEST
+
+START_TEST(topic_without_held_rows_takes_rows_again)
+{
+    topic_is(0, 1, false);
+    topic_is(0, 0, false);
+    ck_assert_uint_eq(said("a topic takes rows again\" component=relay topic=orders\n"), 1);
+    ck_assert_uint_eq(said("no row of the topic"), 0);
+}
+END_TEST
+
+START_TEST(topics_are_looked_at_only_after_a_change)
+{
+    topics.topic[0].failures = 1;
+    incidents_topics(&in, &topics);
+    ck_assert_uint_eq(said("level="), 0);
+    topics.n_changes++;
+    incidents_topics(&in, &topics);
+    ck_assert_uint_eq(said("level="), 1);
+}
+END_TEST
+
+START_TEST(incidents_deinit_accepts_one_that_was_never_used)
+{
+    incidents_deinit(&in);
+    incidents_deinit(&in);
+    fails(1, 3, BLAME_TOPIC, "X");
+    incidents_deinit(&in);
+    ck_assert_ptr_null(incidents_of_topic(&in, 3));
+}
+END_TEST
+
+Suite *suite_incidents(void);
+
+Suite *suite_incidents(void)
+{
+    Suite *suite = suite_create("incidents");
+    TCase *rows = tcase_create("rows"), *tc = tcase_create("topics");
+
+    tcase_add_checked_fixture(rows, begin, end);
+    tcase_add_test(rows, refused_row_is_told_and_its_reason_kept);
+    tcase_add_test(rows, failure_of_a_topic_is_its_reason_and_not_that_of_the_row);
+    tcase_add_test(rows, row_that_failed_for_no_fault_of_its_own_is_not_told);
+    tcase_add_test(rows, dead_row_is_told_with_its_reason_and_a_remedy);
+    tcase_add_test(rows, dead_row_without_a_reason_is_told);
+    tcase_add_test(rows, lines_about_rows_are_few);
+    tcase_add_test(rows, incidents_deinit_accepts_one_that_was_never_used);
+    suite_add_tcase(suite, rows);
+    tcase_add_checked_fixture(tc, topics_begin, topics_end);
+    tcase_add_test(tc, topic_is_told_once_when_paused_and_once_when_it_works_again);
+    tcase_add_test(tc, topic_without_held_rows_takes_rows_again);
+    tcase_add_test(tc, topics_are_looked_at_only_after_a_change);
+    suite_add_tcase(suite, tc);
+    return suite;
+}

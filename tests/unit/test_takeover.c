@@ -1,0 +1,420 @@
+/* test_takeover.c - which pages wait for the ends of their topics, and which rows are found there.
+ *
+ * relay/takeover.c is compiled once more here, under other names, with a tail that does what the test
+ * says in place of the real one.
+ */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define tail_new fake_tail_new
+#define tail_free fake_tail_free
+#define tail_fd fake_tail_fd
+#define tail_poll fake_tail_poll
+#define tail_read fake_tail_read
+#define tail_state fake_tail_state
+#define tail_find fake_tail_find
+#define takeover_init tested_init
+#define takeover_deinit tested_deinit
+#define takeover_begin tested_begin
+#define takeover_end tested_end
+#define takeover_wait tested_wait
+#define takeover_ready tested_ready
+#define takeover_found tested_found
+#define takeover_used tested_used
+#define takeover_poll tested_poll
+#define takeover_pollfds tested_pollfds
+#include "relay/takeover.c"
+
+/* -- the tail ------------------------------------------------------------------------------- */
+
+enum { N_TOPICS = 3, ROWS = 5 };
+
+struct tail {
+    enum tail_state state[N_TOPICS]; /* of topics "0", "1" .. */
+    unsigned n_asked[N_TOPICS];
+    uint8_t there[8]; /* first bytes of event ids, 0: none */
+    unsigned n_polls;
+};
+
+static struct tail *tail;         /* the newest */
+static unsigned n_made, n_freed;
+static bool none_to_be_made, no_memory;
+
+struct tail *tail_new(const struct tail_config *cfg, char *err, size_t err_size)
+{
+    ck_assert_uint_eq(cfg->rows, ROWS);
+    if (none_to_be_made) {
+        (void)snprintf(err, err_size, "not possible");
+        return NULL;
+    }
+    tail = calloc(1, sizeof *tail);
+    ck_assert_ptr_nonnull(tail);
+    n_made++;
+    return tail;
+}
+
+void tail_free(struct tail *t)
+{
+    n_freed += t != NULL;
+    if (t == tail)
+        tail = NULL;
+    free(t);
+}
+
+int tail_fd(const struct tail *t)
+{
+    ck_assert_ptr_eq(t, tail);
+    return 77;
+}
+
+void tail_poll(struct tail *t)
+{
+    t->n_polls++;
+}
+
+int tail_read(struct tail *t, const char *topic, uint64_t timeout_ms)
+{
+    ck_assert_uint_eq(timeout_ms, TAKEOVER_TAIL_MS);
+    t->n_asked[topic[0] - '0']++;
+    if (no_memory)
+        return -1;
+    t->state[topic[0] - '0'] = TAIL_READING;
+    return 0;
+}
+
+enum tail_state tail_state(const struct tail *t, const char *topic)
+{
+    return t->state[topic[0] - '0'];
+}
+
+bool tail_find(const struct tail *t, const char *topic, const uint8_t event_id[16],
+               int32_t *ret_partition, int64_t *ret_offset)
+{
+    if (t->state[topic[0] - '0'] == TAIL_READING || event_id[0] == 0 ||
+        memchr(t->there, event_id[0], sizeof t->there) == NULL)
+        return false;
+    *ret_partition = 2;
+    *ret_offset = 1000 + event_id[0];
+    return true;
+}
+
+/* -- the rig -------------------------------------------------------------------------------- */
+
+static struct takeover t;
+static struct row *rows[ROWS + 1];
+
+static void begin_as(bool enabled)
+{
+    const struct tail_config cfg = { .rows = ROWS };
+
+    tail = NULL;
+    n_made = n_freed = 0;
+    none_to_be_made = no_memory = false;
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
+    takeover_init(&t, &cfg, enabled);
+    takeover_begin(&t);
+}
+
+static void begin(void)
+{
+    begin_as(true);
+}
+
+static void end(void)
+{
+    takeover_deinit(&t);
+}
+
+static struct row *new_row(const char *topic, uint8_t id)
+{
+    struct row *row = calloc(1, sizeof *row);
+
+    ck_assert_ptr_nonnull(row);
+    row->topic = topic;
+    row->event_id[0] = id;
+    return row;
+}
+
+/* A page of one row for each letter: its topic. The ids are 1, 2 .. */
+static struct takeover_page page_of(const char *topics, bool full)
+{
+    static const char *const name[] = { "0", "1", "2" };
+    uint32_t n = (uint32_t)strlen(topics);
+
+    ck_assert_uint_le(n, sizeof rows / sizeof rows[0]);
+    for (uint32_t i = 0; i < n; i++)
+        rows[i] = new_row(name[topics[i] - '0'], (uint8_t)(i + 1));
+    return (struct takeover_page){ rows, n, full, false };
+}
+
+/* What the driver does with a page: how many of its rows are found? They are freed. */
+static unsigned use(const struct takeover_page *p)
+{
+    unsigned n = 0;
+    int32_t partition;
+    int64_t offset;
+
+    for (uint32_t i = 0; i < p->n_rows; i++) {
+        partition = -1;
+        offset = -1;
+        if (takeover_found(&t, p->rows[i], &partition, &offset)) {
+            ck_assert_int_eq(partition, 2);
+            ck_assert_int_eq(offset, 1000 + p->rows[i]->event_id[0]);
+            n++;
+        } else {
+            ck_assert_int_eq(partition, -1);
+        }
+        free(p->rows[i]);
+    }
+    takeover_used(&t, p->full, p->catching_up);
+    return n;
+}
+
+/* -- waiting -------------------------------------------------------------------------------- */
+
+START_TEST(first_page_waits_for_the_ends_of_its_topics)
+{
+    struct takeover_page p = page_of("0101", true), ready = { .rows = NULL };
+
+    ck_assert(takeover_wait(&t, &p));
+    memset(rows, 0, sizeof rows); /* the array is the caller's, and gone */
+    ck_assert_uint_eq(tail->n_asked[0], 1);
+    ck_assert_uint_eq(tail->n_asked[1], 1);
+    ck_assert_uint_eq(tail->n_asked[2], 0);
+    ck_assert(!takeover_ready(&t, &ready));
+    tail->state[0] = TAIL_READY;
+    ck_assert(!takeover_ready(&t, &ready));
+    tail->state[1] = TAIL_READY;
+    ck_assert(takeover_ready(&t, &ready));
+    ck_assert_uint_eq(ready.n_rows, 4);
+    ck_assert(ready.full && !ready.catching_up);
+    ck_assert_uint_eq(ready.rows[3]->event_id[0], 4);
+    struct takeover_page again;
+    ck_assert(!takeover_ready(&t, &again)); /* once */
+    tail->there[0] = 2;
+    tail->there[1] = 4;
+    ck_assert_uint_eq(use(&ready), 2);
+    ck_assert_uint_eq(t.n_found, 2);
+}
+END_TEST
+
+START_TEST(page_of_topics_that_were_read_does_not_wait)
+{
+    struct takeover_page p = page_of("0", true);
+
+    ck_assert(takeover_wait(&t, &p));
+    tail->state[0] = TAIL_READY;
+    ck_assert(takeover_ready(&t, &p));
+    ck_assert_uint_eq(use(&p), 0);
+    p = page_of("00", true);
+    ck_assert(!takeover_wait(&t, &p));
+    ck_assert_uint_eq(tail->n_asked[0], 1);
+    tail->there[0] = 2;
+    ck_assert_uint_eq(use(&p), 1);
+    p = page_of("01", true);
+    ck_assert(takeover_wait(&t, &p)); /* for the other one */
+    ck_assert_uint_eq(tail->n_asked[0], 1);
+    ck_assert_uint_eq(tail->n_asked[1], 1);
+}
+END_TEST
+
+START_TEST(page_without_rows_does_not_wait)
+{
+    struct takeover_page p = page_of("", true);
+
+    ck_assert(!takeover_wait(&t, &p));
+}
+END_TEST
+
+START_TEST(end_that_could_not_be_read_is_not_waited_for)
+{
+    struct takeover_page p = page_of("01", true);
+
+    ck_assert(takeover_wait(&t, &p));
+    tail->state[0] = TAIL_FAILED;
+    tail->state[1] = TAIL_READY;
+    ck_assert(takeover_ready(&t, &p));
+    tail->there[0] = 1; /* what was found of it counts */
+    ck_assert_uint_eq(use(&p), 1);
+    p = page_of("0", true);
+    ck_assert(!takeover_wait(&t, &p));
+    ck_assert_uint_eq(use(&p), 1);
+}
+END_TEST
+
+START_TEST(without_memory_no_page_waits)
+{
+    struct takeover_page p = page_of("0", true);
+
+    no_memory = true;
+    ck_assert(!takeover_wait(&t, &p));
+    ck_assert_uint_eq(use(&p), 0);
+}
+END_TEST
+
+START_TEST(page_that_waits_is_forgotten_with_the_lead)
+{
+    struct takeover_page p = page_of("00", true);
+
+    ck_assert(takeover_wait(&t, &p)); /* its rows are freed: under the sanitizers that is seen */
+    takeover_end(&t);
+    tail->state[0] = TAIL_READY;
+    ck_assert(!takeover_ready(&t, &p));
+    p = page_of("0", true);
+    ck_assert(!takeover_wait(&t, &p)); /* it does not lead */
+    ck_assert_uint_eq(use(&p), 0);
+}
+END_TEST
+
+/* -- how far -------------------------------------------------------------------------------- */
+
+START_TEST(as_many_rows_are_looked_for_as_may_have_been_out)
+{
+    struct takeover_page p = page_of("0000", true);
+
+    ck_assert(takeover_wait(&t, &p));
+    tail->state[0] = TAIL_READY;
+    ck_assert(takeover_ready(&t, &p));
+    memcpy(tail->there, (const uint8_t[]){ 1, 2, 3, 4 }, 4);
+    ck_assert_uint_eq(use(&p), 4);
+    p = page_of("0000", true);
+    ck_assert(!takeover_wait(&t, &p));
+    ck_assert_uint_eq(use(&p), 1); /* the fifth; the sixth could not have been */
+    ck_assert_ptr_null(tail);
+    ck_assert_uint_eq(n_freed, 1);
+    p = page_of("1", true);
+    ck_assert(!takeover_wait(&t, &p));
+    ck_assert_uint_eq(use(&p), 0);
+    ck_assert_uint_eq(t.n_found, 5);
+}
+END_TEST
+
+START_TEST(looking_ends_when_the_reader_has_caught_up)
+{
+    struct takeover_page p = page_of("0", false);
+
+    p.catching_up = true;
+    ck_assert(takeover_wait(&t, &p));
+    tail->state[0] = TAIL_READY;
+    ck_assert(takeover_ready(&t, &p));
+    ck_assert(p.catching_up);
+    (void)use(&p);
+    ck_assert_ptr_nonnull(tail); /* rows that the other reader had seen may still come */
+    p = page_of("", false);
+    ck_assert(!takeover_wait(&t, &p));
+    (void)use(&p);
+    ck_assert_ptr_null(tail);
+    ck_assert_uint_eq(n_freed, 1);
+}
+END_TEST
+
+/* Its end would block while no broker answers: it is kept until the next lead. */
+START_TEST(tail_that_failed_is_kept_until_the_next_lead)
+{
+    struct takeover_page p = page_of("0", false);
+
+    ck_assert(takeover_wait(&t, &p));
+    tail->state[0] = TAIL_FAILED;
+    ck_assert(takeover_ready(&t, &p));
+    (void)use(&p);
+    ck_assert_uint_eq(n_freed, 0);
+    p = page_of("0", true);
+    ck_assert(!takeover_wait(&t, &p));
+    tail->there[0] = 1;
+    ck_assert_uint_eq(use(&p), 0); /* looking has ended all the same */
+    takeover_begin(&t);
+    ck_assert_uint_eq(n_freed, 1);
+    ck_assert_uint_eq(n_made, 2);
+}
+END_TEST
+
+START_TEST(each_lead_looks_anew)
+{
+    struct takeover_page p = page_of("0", true);
+
+    ck_assert(takeover_wait(&t, &p));
+    tail->state[0] = TAIL_READY;
+    ck_assert(takeover_ready(&t, &p));
+    (void)use(&p);
+    takeover_end(&t);
+    takeover_begin(&t);
+    ck_assert_uint_eq(n_made, 2);
+    ck_assert_uint_eq(n_freed, 1);
+    p = page_of("0", true);
+    ck_assert(takeover_wait(&t, &p)); /* what another relay has sent since */
+    ck_assert_uint_eq(tail->n_asked[0], 1);
+}
+END_TEST
+
+/* -- without -------------------------------------------------------------------------------- */
+
+START_TEST(switched_off_nothing_is_looked_for)
+{
+    takeover_deinit(&t);
+    begin_as(false);
+    struct takeover_page p = page_of("0", true);
+    struct pollfd fd;
+
+    ck_assert_uint_eq(n_made, 0);
+    ck_assert(!takeover_wait(&t, &p));
+    ck_assert_uint_eq(use(&p), 0);
+    ck_assert_uint_eq(takeover_pollfds(&t, &fd), 0);
+    takeover_poll(&t);
+}
+END_TEST
+
+START_TEST(where_no_tail_can_be_had_rows_are_sent)
+{
+    takeover_end(&t);
+    none_to_be_made = true;
+    takeover_begin(&t);
+    struct takeover_page p = page_of("0", true);
+    ck_assert(!takeover_wait(&t, &p));
+    ck_assert_uint_eq(use(&p), 0);
+    ck_assert_uint_eq(n_freed, 1); /* the one before */
+}
+END_TEST
+
+START_TEST(loop_polls_for_the_tail_while_there_is_one)
+{
+    struct pollfd fd = { .fd = -1 };
+    struct takeover_page p = page_of("", false);
+
+    ck_assert_uint_eq(takeover_pollfds(&t, &fd), 1);
+    ck_assert_int_eq(fd.fd, 77);
+    ck_assert_int_eq(fd.events, POLLIN);
+    takeover_poll(&t);
+    ck_assert_uint_eq(tail->n_polls, 1);
+    (void)use(&p); /* nothing was left to look for */
+    ck_assert_uint_eq(takeover_pollfds(&t, &fd), 0);
+    takeover_poll(&t);
+}
+END_TEST
+
+Suite *suite_takeover(void);
+
+Suite *suite_takeover(void)
+{
+    Suite *suite = suite_create("takeover");
+    TCase *tc = tcase_create("takeover");
+
+    tcase_add_checked_fixture(tc, begin, end);
+    tcase_add_test(tc, first_page_waits_for_the_ends_of_its_topics);
+    tcase_add_test(tc, page_of_topics_that_were_read_does_not_wait);
+    tcase_add_test(tc, page_without_rows_does_not_wait);
+    tcase_add_test(tc, end_that_could_not_be_read_is_not_waited_for);
+    tcase_add_test(tc, without_memory_no_page_waits);
+    tcase_add_test(tc, page_that_waits_is_forgotten_with_the_lead);
+    tcase_add_test(tc, as_many_rows_are_looked_for_as_may_have_been_out);
+    tcase_add_test(tc, looking_ends_when_the_reader_has_caught_up);
+    tcase_add_test(tc, tail_that_failed_is_kept_until_the_next_lead);
+    tcase_add_test(tc, each_lead_looks_anew);
+    tcase_add_test(tc, switched_off_nothing_is_looked_for);
+    tcase_add_test(tc, where_no_tail_can_be_had_rows_are_sent);
+    tcase_add_test(tc, loop_polls_for_the_tail_while_there_is_one);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
