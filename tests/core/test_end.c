@@ -217,6 +217,30 @@ START_TEST(once_sends_what_is_due)
 }
 END_TEST
 
+START_TEST(once_sends_what_is_held_of_a_topic_that_works)
+{
+    struct core_config cfg = default_config();
+
+    cfg.once = true;
+    begin_with(&cfg);
+    link_is(true);
+    core_held_topic(&t.core, t.now, topic_of("M"));
+    lease(true);
+    page("");
+    expect("acquire\nread 4\nfetch topic M 1\n");
+    paused_rows("Mx1", true);
+    persisted("Mx1");
+    expect("produce Mx1 solo\nmark Mx1\n");
+    marked(true);
+    expect("release Mx1\nfetch topic M 4\n");
+    paused_rows("Mx2", false);
+    persisted("Mx2");
+    marked(true);
+    expect("produce Mx2 main\nmark Mx2\nrelease Mx2\nresign before page 1\n");
+    ck_assert(!t.core.unclean);
+}
+END_TEST
+
 START_TEST(once_is_unclean_when_the_broker_does_not_answer)
 {
     lead_once();
@@ -267,7 +291,7 @@ Suite *suite_end(void);
 Suite *suite_end(void)
 {
     Suite *suite = suite_create("end");
-    TCase *tc = new_case(suite, "the end");
+    TCase *tc = new_case(suite, "stopping");
 
     tcase_add_test(tc, stop_waits_for_reports_marks_and_resigns);
     tcase_add_test(tc, stop_keeps_the_lease_while_it_waits);
@@ -276,12 +300,14 @@ Suite *suite_end(void)
     tcase_add_test(tc, stop_with_nothing_in_hand_and_no_lease_is_done_at_once);
     tcase_add_test(tc, stop_does_not_wait_for_ever_for_the_resignation);
     tcase_add_test(tc, stop_while_the_lease_is_asked_for_gives_it_back);
+    tc = new_case(suite, "once");
     tcase_add_test(tc, once_ends_when_all_is_marked);
     tcase_add_test(tc, once_reads_on_while_it_is_catching_up);
     tcase_add_test(tc, once_is_unclean_when_a_refused_row_is_held);
     tcase_add_test(tc, once_is_unclean_when_a_topic_is_paused);
     tcase_add_test(tc, once_is_unclean_when_a_key_is_held_and_not_due);
     tcase_add_test(tc, once_sends_what_is_due);
+    tcase_add_test(tc, once_sends_what_is_held_of_a_topic_that_works);
     tcase_add_test(tc, once_is_unclean_when_the_broker_does_not_answer);
     tcase_add_test(tc, once_is_unclean_when_it_never_gets_the_lease);
     tcase_add_test(tc, once_does_not_wait_for_scheduled_rows);

@@ -128,6 +128,24 @@ START_TEST(pilot_that_the_sink_refuses_lets_the_next_row_find_out)
 }
 END_TEST
 
+START_TEST(later_rows_wait_until_one_that_the_sink_refused_is_dead)
+{
+    struct core_config cfg = default_config();
+
+    cfg.skip_poison = true;
+    cfg.retry_attempts = 0;
+    lead_with(&cfg);
+    open_topic();
+    page("Ax1");
+    refused_here("Ax1");
+    pass(1);
+    page("Ax2");
+    expect_but_reads("produce Ax1 main\nhold Ax1 dead\n");
+    held(true);
+    expect_but_reads("release Ax1\nproduce Ax2 main\n");
+}
+END_TEST
+
 /* -- lanes ---------------------------------------------------------------------------------- */
 
 START_TEST(fatal_lane_is_reset_and_its_rows_go_again_in_order)
@@ -252,6 +270,26 @@ START_TEST(topic_that_does_not_move_while_a_broker_answers_is_paused)
 }
 END_TEST
 
+START_TEST(first_row_of_a_topic_that_does_not_move_is_called_back)
+{
+    stall();
+    persisted("Ax1");
+    pass(5);
+    marked(true);
+    nothing_new();
+    pass(20);
+    page("Nx1");
+    t.trace[0] = '\0';
+    (void)wait_for("ask kafka\n", 2 * STALL_MS);
+    kafka_answered(true);
+    leave_out("renew");
+    expect_but_reads("ask kafka\nreset main\n");
+    purged("Nx1");
+    lane_ready(LANE_MAIN, true);
+    expect_but_reads("hold Nx1 paused\n");
+}
+END_TEST
+
 START_TEST(nothing_is_paused_when_no_broker_answers)
 {
     stall();
@@ -298,16 +336,19 @@ Suite *suite_flow(void);
 Suite *suite_flow(void)
 {
     Suite *suite = suite_create("flow");
-    TCase *tc = new_case(suite, "trouble in Kafka");
+    TCase *tc = new_case(suite, "refused batches");
 
     tcase_add_test(tc, refused_batch_goes_again_one_by_one_and_only_the_culprit_waits);
     tcase_add_test(tc, suspects_of_one_key_go_one_after_the_other);
     tcase_add_test(tc, row_behind_a_suspect_of_its_key_waits_for_it);
     tcase_add_test(tc, row_that_may_be_in_the_log_goes_again_and_is_not_marked);
+    tc = new_case(suite, "refused before they are sent");
     tcase_add_test(tc, row_that_the_sink_refuses_goes_to_held_without_a_reset);
     tcase_add_test(tc, later_rows_of_its_key_do_not_pass_a_row_that_the_sink_refused);
     tcase_add_test(tc, row_that_the_sink_refuses_behind_one_of_its_key_waits_until_that_one_is_home);
     tcase_add_test(tc, pilot_that_the_sink_refuses_lets_the_next_row_find_out);
+    tcase_add_test(tc, later_rows_wait_until_one_that_the_sink_refused_is_dead);
+    tc = new_case(suite, "lanes");
     tcase_add_test(tc, fatal_lane_is_reset_and_its_rows_go_again_in_order);
     tcase_add_test(tc, nothing_is_produced_while_a_lane_stops);
     tcase_add_test(tc, reset_that_fails_is_tried_again_with_backoff);
@@ -315,6 +356,7 @@ Suite *suite_flow(void)
     tc = new_case(suite, "rows that are out too long");
     tcase_add_test(tc, row_that_is_out_too_long_makes_the_core_ask_for_any_broker);
     tcase_add_test(tc, topic_that_does_not_move_while_a_broker_answers_is_paused);
+    tcase_add_test(tc, first_row_of_a_topic_that_does_not_move_is_called_back);
     tcase_add_test(tc, nothing_is_paused_when_no_broker_answers);
     tcase_add_test(tc, no_broker_is_asked_for_while_rows_move);
     tcase_add_test(tc, stall_timeout_0_is_never);

@@ -148,6 +148,18 @@ START_TEST(send_that_may_have_been_written_is_remembered_in_held)
     report("Ax1", OUTCOME_MAYBE, BLAME_ROW);
     expect("hold Ax1 retrying\n");
     ck_assert(row_of("Ax1")->maybe);
+    held(true);
+    nothing_new();
+    pass(100);
+    expect_but_reads("release Ax1\nfetch due 4\n");
+    name_slot(core_held_row(&t.core, topic_of("A"), key_of("Ax1"), ROW_BYTES,
+                            (struct core_held_info){ HELD_KEY, 1, true }),
+              "Ax1");
+    due_end(UINT64_MAX);
+    refused("Ax1");
+    expect_but_reads("produce Ax1 solo\nhold Ax1 retrying\n");
+    ck_assert(row_of("Ax1")->maybe); /* once and for all */
+    ck_assert_uint_eq(row_of("Ax1")->attempts, 2);
 }
 END_TEST
 
@@ -231,7 +243,50 @@ START_TEST(freed_key_lets_new_rows_go)
 }
 END_TEST
 
-/* Ax2, promoted, is refused when it comes back: Ax3, back with it, stays where it is. */
+START_TEST(new_rows_wait_until_the_last_row_that_is_back_is_done)
+{
+    key_is_held();
+    page("");
+    pass(100);
+    due("Ax1 Ax2", HELD_KEY, 1);
+    pass(1);
+    page("Ax4");
+    persisted("Ax1");
+    pass(5);
+    nothing_new();
+    expect_but_reads("fetch due 4\nproduce Ax1 solo\nproduce Ax2 main\nmark Ax1\n");
+    marked(true);
+    expect_but_reads("release Ax1\n");
+}
+END_TEST
+
+/* Ax1 was dead and has been passed by Ax4. A person has it tried again, and both are refused. */
+START_TEST(row_that_a_person_retries_goes_before_what_had_passed_it)
+{
+    rows_out("Ax4", "produce Ax4 main\n");
+    due_by_hand();
+    pass(20);
+    page("");
+    core_swept(&t.core, t.now, true); /* something is due */
+    run();
+    due("Ax1", HELD_KEY, 0);
+    expect_but_reads("fetch due 4\nproduce Ax1 main\n");
+    refused("Ax4");
+    refused("Ax1");
+    lane_ready(LANE_MAIN, true);
+    expect_but_reads("reset main\nproduce Ax1 solo\n");
+    persisted("Ax1");
+    pass(5);
+    nothing_new();
+    expect_but_reads("mark Ax1\n");
+    freed("Ax1");
+    marked(true);
+    nothing_new();
+    expect_but_reads("release Ax1\nfetch due 4\nproduce Ax4 main\n"); /* a suspect no more */
+}
+END_TEST
+
+/* Ax2 and Ax3, back with it, stay where they are. */
 START_TEST(row_that_is_refused_again_leaves_those_behind_it_in_held)
 {
     key_is_held();
@@ -555,16 +610,16 @@ START_TEST(next_rows_are_read_back_when_those_that_are_back_are_done)
     key_is_held();
     page("");
     pass(100);
-    ck_assert(back("Ax1", HELD_KEY, 1));
+    ck_assert(back("Az1", HELD_TIME, 0));
     core_due_end(&t.core, t.now, true, 0); /* there are more */
     run();
-    expect_but_reads("fetch due 4\nproduce Ax1 solo\n");
-    persisted("Ax1");
+    expect_but_reads("fetch due 4\nproduce Az1 main\n");
+    persisted("Az1");
     pass(5);
-    expect_but_reads("mark Ax1\n");
-    page("");
+    nothing_new();
+    expect_but_reads("mark Az1\n");
     marked(true);
-    expect_but_reads("release Ax1\nfetch due 4\n");
+    expect_but_reads("release Az1\nfetch due 4\n");
 }
 END_TEST
 
@@ -591,6 +646,25 @@ START_TEST(rows_read_back_are_not_taken_after_the_link_was_lost)
     link_is(false);
     ck_assert(!back("Ax1", HELD_KEY, 1));
     expect("");
+}
+END_TEST
+
+START_TEST(rows_behind_a_key_are_given_up_with_the_lead)
+{
+    key_is_held();
+    page("");
+    pass(100);
+    due("Ax1", HELD_KEY, 1);
+    pass(1);
+    page("Ax4");
+    expect_but_reads("fetch due 4\nproduce Ax1 solo\n");
+    link_is(false);
+    expect_but_reads("release Ax4\n");
+    persisted("Ax1");
+    link_is(true);
+    expect("mark Ax1\n");
+    marked(true);
+    expect("release Ax1\n");
 }
 END_TEST
 
@@ -686,6 +760,8 @@ Suite *suite_hold(void)
     tcase_add_test(tc, later_rows_of_a_dead_one_are_blocked);
     tcase_add_test(tc, held_key_comes_back_in_order_and_new_rows_wait_behind_it);
     tcase_add_test(tc, freed_key_lets_new_rows_go);
+    tcase_add_test(tc, new_rows_wait_until_the_last_row_that_is_back_is_done);
+    tcase_add_test(tc, row_that_a_person_retries_goes_before_what_had_passed_it);
     tcase_add_test(tc, row_that_is_refused_again_leaves_those_behind_it_in_held);
     tcase_add_test(tc, rows_behind_a_key_that_are_too_many_go_to_held);
     tcase_add_test(tc, bytes_behind_a_key_that_are_too_many_go_to_held);
@@ -709,6 +785,7 @@ Suite *suite_hold(void)
     tcase_add_test(tc, next_rows_are_read_back_when_those_that_are_back_are_done);
     tcase_add_test(tc, failed_read_of_what_is_due_is_repeated_after_a_while);
     tcase_add_test(tc, rows_read_back_are_not_taken_after_the_link_was_lost);
+    tcase_add_test(tc, rows_behind_a_key_are_given_up_with_the_lead);
     tcase_add_test(tc, cursor_passes_rows_that_are_back);
     tc = new_case(suite, "writing");
     tcase_add_test(tc, hold_that_fails_is_tried_again_with_backoff);

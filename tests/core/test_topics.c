@@ -90,6 +90,7 @@ END_TEST
 static void topic_is_paused(void)
 {
     lead_with_open_topic();
+    due_by_hand(); /* nothing becomes due by a pause */
     page("Mx1 My1 M-1");
     topic_failed("Mx1");
     held(true);
@@ -180,10 +181,13 @@ START_TEST(topic_of_which_nothing_is_held_any_more_is_probed_by_a_new_row)
     pass(20);
     page("Mx2 Mx3");
     expect_but_reads("produce Mx2 solo\nhold Mx3 paused\n"); /* who knows when it is answered */
-    persisted("Mx2");
     held(true);
+    pass(20);
     nothing_new();
-    expect_but_reads("release Mx3\nfetch topic M 4\n");
+    expect_but_reads("release Mx3\n"); /* one probe is enough */
+    persisted("Mx2");
+    nothing_new();
+    expect_but_reads("fetch topic M 4\n");
     paused_rows("Mx3", false);
     expect_but_reads("produce Mx3 main\n");
 }
@@ -276,6 +280,11 @@ START_TEST(rows_behind_a_topic_that_fails_again_go_to_held)
     topic_failed("M-1");
     lane_ready(LANE_MAIN, true);
     expect_but_reads("reset main\nrelease My1\nrelease M-1\nhold Mz1 paused\n");
+    held(true);
+    nothing_new();
+    pass(100); /* the pauses have begun anew */
+    nothing_new();
+    expect_but_reads("release Mz1\nfetch topic M 1\n");
 }
 END_TEST
 
@@ -300,8 +309,111 @@ START_TEST(nothing_of_a_topic_is_read_back_while_rows_of_it_go_there)
     pass(20);
     expect_but_reads("");
     nothing_new();
+    held(false); /* nor while they wait for the next attempt */
+    expect_but_reads("");
+    pass(100);
+    nothing_new();
+    expect_but_reads("hold Mz1 paused\n");
     held(true);
+    nothing_new();
     expect_but_reads("release Mz1\nfetch topic M 1\n");
+}
+END_TEST
+
+START_TEST(nothing_is_written_to_held_while_a_topic_is_read)
+{
+    topic_is_paused();
+    page("Az1");
+    refused("Az1");
+    lane_ready(LANE_MAIN, true);
+    pass(99);
+    nothing_new();
+    expect_but_reads("produce Az1 main\nreset main\nproduce Az1 solo\nfetch topic M 1\n");
+    refused("Az1");
+    expect("");
+    paused_rows("Mx1", true);
+    expect_but_reads("hold Az1 retrying\nproduce Mx1 solo\n");
+}
+END_TEST
+
+/* M fails while My1 and M-1 are out again; its pause is over before their lane is whole. */
+START_TEST(rows_of_a_topic_that_failed_are_not_sent_although_its_pause_is_over)
+{
+    topic_is_open();
+    paused_rows("My1 M-1", false);
+    topic_failed("My1");
+    expect_but_reads("produce My1 main\nproduce M-1 main\nreset main\n");
+    pass(100);
+    nothing_new();
+    expect_but_reads("");
+    purged("M-1");
+    lane_ready(LANE_MAIN, true);
+    nothing_new();
+    expect_but_reads("release My1\nrelease M-1\nfetch topic M 1\n"); /* in order, one alone */
+}
+END_TEST
+
+/* Ax1 was out alone when A failed, and is not home when A works again: the first of its key. */
+START_TEST(row_that_was_out_alone_goes_before_what_is_held_of_its_topic)
+{
+    rows_out("Ax1 Ay1", "produce Ax1 main\nproduce Ay1 main\n");
+    refused("Ax1");
+    purged("Ay1");
+    lane_ready(LANE_MAIN, true);
+    pass(100);
+    topic_failed("Ay1");
+    lane_ready(LANE_MAIN, true);
+    held(true);
+    nothing_new();
+    pass(100);
+    nothing_new();
+    expect_but_reads("reset main\nproduce Ax1 solo\nproduce Ay1 main\nreset main\n"
+                     "hold Ay1 paused\nrelease Ay1\nfetch topic A 1\n");
+    paused_rows("Ay1", true);
+    persisted("Ay1");
+    expect_but_reads("produce Ay1 solo\n");
+    purged("Ax1");
+    pass(400);
+    nothing_new();
+    lane_ready(LANE_SOLO, true);
+    nothing_new();
+    expect_but_reads("reset solo\nmark Ay1\nproduce Ax1 solo\n");
+}
+END_TEST
+
+START_TEST(rows_behind_a_topic_are_given_up_with_the_lead)
+{
+    topic_is_open();
+    paused_rows("My1", true);
+    pass(20);
+    page("Mz1");
+    expect_but_reads("produce My1 main\n");
+    link_is(false);
+    expect_but_reads("release Mz1\n");
+}
+END_TEST
+
+START_TEST(rows_on_their_way_to_held_are_given_up_with_the_link)
+{
+    lead_with_open_topic();
+    page("Mx1 My1");
+    topic_failed("Mx1");
+    expect("produce Mx1 main\nhold Mx1 paused, My1 paused\n");
+    link_is(false);
+    expect("release Mx1\nrelease My1\n");
+}
+END_TEST
+
+START_TEST(rows_on_their_way_to_held_are_given_up_when_that_is_fenced)
+{
+    lead_with_open_topic();
+    page("Mx1 My1");
+    topic_failed("Mx1");
+    expect("produce Mx1 main\nhold Mx1 paused, My1 paused\n");
+    core_lease(&t.core, t.now, false);
+    core_held(&t.core, t.now, false);
+    run();
+    expect("release Mx1\nrelease My1\n");
 }
 END_TEST
 
@@ -331,7 +443,7 @@ START_TEST(topics_that_were_held_are_forgotten_with_the_lead)
     expect("acquire\n");
     lease(true); /* a person has discarded them meanwhile */
     page("Mx2");
-    expect_but_reads("produce Mx2 solo\n"); /* as a probe: the topic had failed */
+    expect_but_reads("produce Mx2 solo\nfetch due 4\n"); /* as a probe: the topic had failed */
 }
 END_TEST
 
@@ -341,7 +453,6 @@ END_TEST
 START_TEST(row_that_is_due_while_its_topic_is_paused_is_postponed_without_an_attempt)
 {
     topic_is_paused();
-    due_by_hand();
     page("");
     core_swept(&t.core, t.now, true); /* something is due */
     run();
@@ -349,14 +460,28 @@ START_TEST(row_that_is_due_while_its_topic_is_paused_is_postponed_without_an_att
     due("Mk1 Mk2", HELD_KEY, 2);
     expect_but_reads("release Mk2\nhold Mk1 retrying\n");
     ck_assert_uint_eq(row_of("Mk1")->attempts, 2);
-    ck_assert_uint_ge(row_of("Mk1")->delay_ms, 100);
+    ck_assert_uint_eq(row_of("Mk1")->delay_ms, 100);
+}
+END_TEST
+
+START_TEST(row_is_postponed_until_its_topic_may_work_again)
+{
+    probe_is_out();
+    topic_failed("Mx1");
+    nothing_new();
+    core_swept(&t.core, t.now, true); /* something is due */
+    run();
+    due("Mk1", HELD_KEY, 2);
+    expect_but_reads("release Mx1\nfetch due 4\nhold Mk1 retrying\n");
+    uint64_t pause = t.core.topics.topic[topic_of("M")].due_ms - t.now;
+    ck_assert_uint_gt(pause, 100);
+    ck_assert_uint_eq(row_of("Mk1")->delay_ms, pause);
 }
 END_TEST
 
 START_TEST(scheduled_row_that_is_due_while_its_topic_is_paused_waits_with_the_others)
 {
     topic_is_paused();
-    due_by_hand();
     page("");
     core_swept(&t.core, t.now, true);
     run();
@@ -416,10 +541,17 @@ Suite *suite_topics(void)
     tcase_add_test(tc, rows_behind_a_topic_that_fails_again_go_to_held);
     tcase_add_test(tc, failed_read_of_a_topic_is_repeated_after_a_while);
     tcase_add_test(tc, nothing_of_a_topic_is_read_back_while_rows_of_it_go_there);
+    tcase_add_test(tc, nothing_is_written_to_held_while_a_topic_is_read);
+    tcase_add_test(tc, rows_of_a_topic_that_failed_are_not_sent_although_its_pause_is_over);
+    tcase_add_test(tc, row_that_was_out_alone_goes_before_what_is_held_of_its_topic);
+    tcase_add_test(tc, rows_behind_a_topic_are_given_up_with_the_lead);
+    tcase_add_test(tc, rows_on_their_way_to_held_are_given_up_with_the_link);
+    tcase_add_test(tc, rows_on_their_way_to_held_are_given_up_when_that_is_fenced);
     tcase_add_test(tc, topic_that_is_held_at_the_beginning_is_probed_at_once);
     tcase_add_test(tc, topics_that_were_held_are_forgotten_with_the_lead);
     tc = new_case(suite, "by key and by topic");
     tcase_add_test(tc, row_that_is_due_while_its_topic_is_paused_is_postponed_without_an_attempt);
+    tcase_add_test(tc, row_is_postponed_until_its_topic_may_work_again);
     tcase_add_test(tc, scheduled_row_that_is_due_while_its_topic_is_paused_waits_with_the_others);
     tcase_add_test(tc, row_that_is_back_with_its_topic_waits_behind_its_key);
     return suite;
