@@ -544,4 +544,40 @@ static inline void rows_out(const char *names, const char *trace)
     expect_but_reads(trace);
 }
 
+/* Ax1 is out alone, after a refusal of its batch. Nothing else is in the window. */
+static inline void suspect_out(const struct core_config *cfg)
+{
+    lead_with(cfg);
+    open_topic();
+    due_by_hand();
+    page("Ax1");
+    refused("Ax1");
+    lane_ready(LANE_MAIN, true);
+    pass(20); /* now the next READ is under way, and nothing more comes of time for a while */
+    expect_but_reads("produce Ax1 main\nreset main\nproduce Ax1 solo\n");
+}
+
+static inline void default_suspect_out(void)
+{
+    struct core_config cfg = default_config();
+
+    suspect_out(&cfg);
+}
+
+/* The same, Ax2 and Ax3 were behind it, and all three are in outbox.held. */
+static inline void key_is_held(void)
+{
+    default_suspect_out();
+    page("Ax2 Ax3");
+    refused("Ax1");
+    expect("hold Ax1 retrying\n");
+    held(true);
+    expect("release Ax1\nhold Ax2 blocked, Ax3 blocked\n");
+    held(true);
+    expect_but_reads("release Ax2\nrelease Ax3\nfetch due 4\n"); /* Ax1 may have gone meanwhile */
+    due_end(60);
+    pass(20);
+    expect("read 4\n");
+}
+
 #endif
