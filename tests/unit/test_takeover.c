@@ -25,12 +25,13 @@
 #define takeover_found tested_found
 #define takeover_used tested_used
 #define takeover_poll tested_poll
+#define takeover_deadline tested_deadline
 #define takeover_pollfds tested_pollfds
 #include "relay/takeover.c"
 
 /* -- the tail ------------------------------------------------------------------------------- */
 
-enum { N_TOPICS = 3, ROWS = 5 };
+enum { N_TOPICS = 3, ROWS = 5, NOW = 1000 };
 
 struct tail {
     enum tail_state state[N_TOPICS]; /* of topics "0", "1" .. */
@@ -179,21 +180,21 @@ START_TEST(first_page_waits_for_the_ends_of_its_topics)
 {
     struct takeover_page p = page_of("0101", true), ready = { .rows = NULL };
 
-    ck_assert(takeover_wait(&t, &p));
+    ck_assert(takeover_wait(&t, NOW, &p));
     memset(rows, 0, sizeof rows); /* the array is the caller's, and gone */
     ck_assert_uint_eq(tail->n_asked[0], 1);
     ck_assert_uint_eq(tail->n_asked[1], 1);
     ck_assert_uint_eq(tail->n_asked[2], 0);
-    ck_assert(!takeover_ready(&t, &ready));
+    ck_assert(!takeover_ready(&t, NOW, &ready));
     tail->state[0] = TAIL_READY;
-    ck_assert(!takeover_ready(&t, &ready));
+    ck_assert(!takeover_ready(&t, NOW, &ready));
     tail->state[1] = TAIL_READY;
-    ck_assert(takeover_ready(&t, &ready));
+    ck_assert(takeover_ready(&t, NOW, &ready));
     ck_assert_uint_eq(ready.n_rows, 4);
     ck_assert(ready.full && !ready.catching_up);
     ck_assert_uint_eq(ready.rows[3]->event_id[0], 4);
     struct takeover_page again;
-    ck_assert(!takeover_ready(&t, &again)); /* once */
+    ck_assert(!takeover_ready(&t, NOW, &again)); /* once */
     tail->there[0] = 2;
     tail->there[1] = 4;
     ck_assert_uint_eq(use(&ready), 2);
@@ -201,21 +202,37 @@ START_TEST(first_page_waits_for_the_ends_of_its_topics)
 }
 END_TEST
 
+START_TEST(page_waits_no_longer_than_it_may)
+{
+    struct takeover_page p = page_of("0", true), ready;
+    uint64_t end = NOW + TAKEOVER_TAIL_MS + 2000;
+
+    ck_assert_uint_eq(takeover_deadline(&t), UINT64_MAX);
+    ck_assert(takeover_wait(&t, NOW, &p));
+    ck_assert_uint_eq(takeover_deadline(&t), end);
+    ck_assert(!takeover_ready(&t, end - 1, &ready));
+    ck_assert(takeover_ready(&t, end, &ready)); /* the tail is still being read */
+    ck_assert_uint_eq(takeover_deadline(&t), UINT64_MAX);
+    (void)use(&ready);
+    ck_assert_uint_eq(n_freed, 0); /* to end its reader could block the loop */
+}
+END_TEST
+
 START_TEST(page_of_topics_that_were_read_does_not_wait)
 {
     struct takeover_page p = page_of("0", true);
 
-    ck_assert(takeover_wait(&t, &p));
+    ck_assert(takeover_wait(&t, NOW, &p));
     tail->state[0] = TAIL_READY;
-    ck_assert(takeover_ready(&t, &p));
+    ck_assert(takeover_ready(&t, NOW, &p));
     ck_assert_uint_eq(use(&p), 0);
     p = page_of("00", true);
-    ck_assert(!takeover_wait(&t, &p));
+    ck_assert(!takeover_wait(&t, NOW, &p));
     ck_assert_uint_eq(tail->n_asked[0], 1);
     tail->there[0] = 2;
     ck_assert_uint_eq(use(&p), 1);
     p = page_of("01", true);
-    ck_assert(takeover_wait(&t, &p)); /* for the other one */
+    ck_assert(takeover_wait(&t, NOW, &p)); /* for the other one */
     ck_assert_uint_eq(tail->n_asked[0], 1);
     ck_assert_uint_eq(tail->n_asked[1], 1);
 }
@@ -225,7 +242,7 @@ START_TEST(page_without_rows_does_not_wait)
 {
     struct takeover_page p = page_of("", true);
 
-    ck_assert(!takeover_wait(&t, &p));
+    ck_assert(!takeover_wait(&t, NOW, &p));
 }
 END_TEST
 
@@ -233,14 +250,14 @@ START_TEST(end_that_could_not_be_read_is_not_waited_for)
 {
     struct takeover_page p = page_of("01", true);
 
-    ck_assert(takeover_wait(&t, &p));
+    ck_assert(takeover_wait(&t, NOW, &p));
     tail->state[0] = TAIL_FAILED;
     tail->state[1] = TAIL_READY;
-    ck_assert(takeover_ready(&t, &p));
+    ck_assert(takeover_ready(&t, NOW, &p));
     tail->there[0] = 1; /* what was found of it counts */
     ck_assert_uint_eq(use(&p), 1);
     p = page_of("0", true);
-    ck_assert(!takeover_wait(&t, &p));
+    ck_assert(!takeover_wait(&t, NOW, &p));
     ck_assert_uint_eq(use(&p), 1);
 }
 END_TEST
@@ -250,7 +267,7 @@ START_TEST(without_memory_no_page_waits)
     struct takeover_page p = page_of("0", true);
 
     no_memory = true;
-    ck_assert(!takeover_wait(&t, &p));
+    ck_assert(!takeover_wait(&t, NOW, &p));
     ck_assert_uint_eq(use(&p), 0);
 }
 END_TEST
@@ -259,12 +276,12 @@ START_TEST(page_that_waits_is_forgotten_with_the_lead)
 {
     struct takeover_page p = page_of("00", true);
 
-    ck_assert(takeover_wait(&t, &p)); /* its rows are freed: under the sanitizers that is seen */
+    ck_assert(takeover_wait(&t, NOW, &p)); /* its rows are freed: under the sanitizers that is seen */
     takeover_end(&t);
     tail->state[0] = TAIL_READY;
-    ck_assert(!takeover_ready(&t, &p));
+    ck_assert(!takeover_ready(&t, NOW, &p));
     p = page_of("0", true);
-    ck_assert(!takeover_wait(&t, &p)); /* it does not lead */
+    ck_assert(!takeover_wait(&t, NOW, &p)); /* it does not lead */
     ck_assert_uint_eq(use(&p), 0);
 }
 END_TEST
@@ -275,18 +292,18 @@ START_TEST(as_many_rows_are_looked_for_as_may_have_been_out)
 {
     struct takeover_page p = page_of("0000", true);
 
-    ck_assert(takeover_wait(&t, &p));
+    ck_assert(takeover_wait(&t, NOW, &p));
     tail->state[0] = TAIL_READY;
-    ck_assert(takeover_ready(&t, &p));
+    ck_assert(takeover_ready(&t, NOW, &p));
     memcpy(tail->there, (const uint8_t[]){ 1, 2, 3, 4 }, 4);
     ck_assert_uint_eq(use(&p), 4);
     p = page_of("0000", true);
-    ck_assert(!takeover_wait(&t, &p));
+    ck_assert(!takeover_wait(&t, NOW, &p));
     ck_assert_uint_eq(use(&p), 1); /* the fifth; the sixth could not have been */
     ck_assert_ptr_null(tail);
     ck_assert_uint_eq(n_freed, 1);
     p = page_of("1", true);
-    ck_assert(!takeover_wait(&t, &p));
+    ck_assert(!takeover_wait(&t, NOW, &p));
     ck_assert_uint_eq(use(&p), 0);
     ck_assert_uint_eq(t.n_found, 5);
 }
@@ -297,14 +314,14 @@ START_TEST(looking_ends_when_the_reader_has_caught_up)
     struct takeover_page p = page_of("0", false);
 
     p.catching_up = true;
-    ck_assert(takeover_wait(&t, &p));
+    ck_assert(takeover_wait(&t, NOW, &p));
     tail->state[0] = TAIL_READY;
-    ck_assert(takeover_ready(&t, &p));
+    ck_assert(takeover_ready(&t, NOW, &p));
     ck_assert(p.catching_up);
     (void)use(&p);
     ck_assert_ptr_nonnull(tail); /* rows that the other reader had seen may still come */
     p = page_of("", false);
-    ck_assert(!takeover_wait(&t, &p));
+    ck_assert(!takeover_wait(&t, NOW, &p));
     (void)use(&p);
     ck_assert_ptr_null(tail);
     ck_assert_uint_eq(n_freed, 1);
@@ -316,13 +333,13 @@ START_TEST(tail_that_failed_is_kept_until_the_next_lead)
 {
     struct takeover_page p = page_of("0", false);
 
-    ck_assert(takeover_wait(&t, &p));
+    ck_assert(takeover_wait(&t, NOW, &p));
     tail->state[0] = TAIL_FAILED;
-    ck_assert(takeover_ready(&t, &p));
+    ck_assert(takeover_ready(&t, NOW, &p));
     (void)use(&p);
     ck_assert_uint_eq(n_freed, 0);
     p = page_of("0", true);
-    ck_assert(!takeover_wait(&t, &p));
+    ck_assert(!takeover_wait(&t, NOW, &p));
     tail->there[0] = 1;
     ck_assert_uint_eq(use(&p), 0); /* looking has ended all the same */
     takeover_begin(&t);
@@ -335,16 +352,16 @@ START_TEST(each_lead_looks_anew)
 {
     struct takeover_page p = page_of("0", true);
 
-    ck_assert(takeover_wait(&t, &p));
+    ck_assert(takeover_wait(&t, NOW, &p));
     tail->state[0] = TAIL_READY;
-    ck_assert(takeover_ready(&t, &p));
+    ck_assert(takeover_ready(&t, NOW, &p));
     (void)use(&p);
     takeover_end(&t);
     takeover_begin(&t);
     ck_assert_uint_eq(n_made, 2);
     ck_assert_uint_eq(n_freed, 1);
     p = page_of("0", true);
-    ck_assert(takeover_wait(&t, &p)); /* what another relay has sent since */
+    ck_assert(takeover_wait(&t, NOW, &p)); /* what another relay has sent since */
     ck_assert_uint_eq(tail->n_asked[0], 1);
 }
 END_TEST
@@ -359,7 +376,7 @@ START_TEST(switched_off_nothing_is_looked_for)
     struct pollfd fd;
 
     ck_assert_uint_eq(n_made, 0);
-    ck_assert(!takeover_wait(&t, &p));
+    ck_assert(!takeover_wait(&t, NOW, &p));
     ck_assert_uint_eq(use(&p), 0);
     ck_assert_uint_eq(takeover_pollfds(&t, &fd), 0);
     takeover_poll(&t);
@@ -372,7 +389,7 @@ START_TEST(where_no_tail_can_be_had_rows_are_sent)
     none_to_be_made = true;
     takeover_begin(&t);
     struct takeover_page p = page_of("0", true);
-    ck_assert(!takeover_wait(&t, &p));
+    ck_assert(!takeover_wait(&t, NOW, &p));
     ck_assert_uint_eq(use(&p), 0);
     ck_assert_uint_eq(n_freed, 1); /* the one before */
 }
@@ -403,6 +420,7 @@ Suite *suite_takeover(void)
 
     tcase_add_checked_fixture(tc, begin, end);
     tcase_add_test(tc, first_page_waits_for_the_ends_of_its_topics);
+    tcase_add_test(tc, page_waits_no_longer_than_it_may);
     tcase_add_test(tc, page_of_topics_that_were_read_does_not_wait);
     tcase_add_test(tc, page_without_rows_does_not_wait);
     tcase_add_test(tc, end_that_could_not_be_read_is_not_waited_for);
