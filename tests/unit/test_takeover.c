@@ -210,8 +210,8 @@ START_TEST(page_waits_no_longer_than_it_may)
     ck_assert_uint_eq(takeover_deadline(&t), UINT64_MAX);
     ck_assert(takeover_wait(&t, NOW, &p));
     ck_assert_uint_eq(takeover_deadline(&t), end);
-    ck_assert(!takeover_ready(&t, end - 1, &ready));
-    ck_assert(takeover_ready(&t, end, &ready)); /* the tail is still being read */
+    ck_assert(!takeover_ready(&t, NOW, end - 1, &ready));
+    ck_assert(takeover_ready(&t, NOW, end, &ready)); /* the tail is still being read */
     ck_assert_uint_eq(takeover_deadline(&t), UINT64_MAX);
     (void)use(&ready);
     ck_assert_uint_eq(n_freed, 0); /* to end its reader could block the loop */
@@ -280,8 +280,9 @@ START_TEST(page_that_waits_is_forgotten_with_the_lead)
     takeover_end(&t);
     tail->state[0] = TAIL_READY;
     ck_assert(!takeover_ready(&t, NOW, &p));
-    p = page_of("0", true);
+    p = page_of("01", true);
     ck_assert(!takeover_wait(&t, NOW, &p)); /* it does not lead */
+    tail->there[0] = 1;
     ck_assert_uint_eq(use(&p), 0);
 }
 END_TEST
@@ -338,13 +339,19 @@ START_TEST(tail_that_failed_is_kept_until_the_next_lead)
     ck_assert(takeover_ready(&t, NOW, &p));
     (void)use(&p);
     ck_assert_uint_eq(n_freed, 0);
-    p = page_of("0", true);
-    ck_assert(!takeover_wait(&t, NOW, &p));
+    p = page_of("01", true);
+    ck_assert(!takeover_wait(&t, NOW, &p)); /* looking has ended all the same */
     tail->there[0] = 1;
-    ck_assert_uint_eq(use(&p), 0); /* looking has ended all the same */
+    ck_assert_uint_eq(use(&p), 0);
     takeover_begin(&t);
     ck_assert_uint_eq(n_freed, 1);
     ck_assert_uint_eq(n_made, 2);
+    p = page_of("0", false);
+    ck_assert(takeover_wait(&t, NOW, &p));
+    tail->state[0] = TAIL_READY;
+    ck_assert(takeover_ready(&t, NOW, &p));
+    (void)use(&p);
+    ck_assert_uint_eq(n_freed, 2); /* the new one did not fail */
 }
 END_TEST
 
