@@ -1,5 +1,5 @@
-/* test_flow.c - what the core does about Kafka's answers, as small stories: batches that are refused,
- * rows that may have been written, lanes that break, rows that are out too long. */
+/* test_flow.c - what the core does about Kafka's answers, as small stories: batches that are
+ * refused, rows that may have been written, lanes that break, rows that are out too long. */
 #include "tests/core/trace.h"
 
 /* -- refused batches ------------------------------------------------------------------------ */
@@ -102,11 +102,11 @@ START_TEST(later_rows_of_its_key_do_not_pass_a_row_that_the_sink_refused)
 }
 END_TEST
 
-START_TEST(row_that_the_sink_refuses_behind_one_of_its_key_waits_until_that_one_is_home)
+START_TEST(row_that_the_sink_refuses_behind_one_of_its_key_waits_for_that_one)
 {
     rows_out("Ax1 Ax2", "produce Ax1 main\nproduce Ax2 main\n");
     refused_here("Ax2");
-    expect("reset main\n"); /* Ax1 may come home unwritten, and would be behind Ax2 in outbox.held */
+    expect("reset main\n"); /* Ax1 may come home unwritten, and goes before Ax2 */
     purged("Ax1");
     lane_ready(LANE_MAIN, true);
     expect("produce Ax1 solo\n");
@@ -345,7 +345,7 @@ Suite *suite_flow(void)
     tc = new_case(suite, "refused before they are sent");
     tcase_add_test(tc, row_that_the_sink_refuses_goes_to_held_without_a_reset);
     tcase_add_test(tc, later_rows_of_its_key_do_not_pass_a_row_that_the_sink_refused);
-    tcase_add_test(tc, row_that_the_sink_refuses_behind_one_of_its_key_waits_until_that_one_is_home);
+    tcase_add_test(tc, row_that_the_sink_refuses_behind_one_of_its_key_waits_for_that_one);
     tcase_add_test(tc, pilot_that_the_sink_refuses_lets_the_next_row_find_out);
     tcase_add_test(tc, later_rows_wait_until_one_that_the_sink_refused_is_dead);
     tc = new_case(suite, "lanes");

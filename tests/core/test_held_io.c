@@ -1,5 +1,5 @@
-/* test_held_io.c - when the core reads outbox.held, and when it writes there, as small stories; and the
- * rows whose time comes while they are there. */
+/* test_held_io.c - when the core reads outbox.held, and when it writes there, as small stories; and
+ * the rows whose time comes while they are there. */
 #include "tests/core/trace.h"
 
 /* -- scheduled ------------------------------------------------------------------------------ */
@@ -249,7 +249,7 @@ START_TEST(followers_wait_for_a_hold_that_failed)
     expect("hold Ax1 retrying\n");
     held(false);
     pass(100);
-    expect_but_reads("hold Ax2 blocked, Ax1 retrying\n"); /* in one statement: all of it or nothing */
+    expect_but_reads("hold Ax2 blocked, Ax1 retrying\n"); /* in one statement: all or nothing */
 }
 END_TEST
 

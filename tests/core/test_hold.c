@@ -1,6 +1,6 @@
-/* test_hold.c - rows that are refused for themselves, and the later ones of their keys: their way into
- * outbox.held and back, as small stories. The way by topic is in test_topics.c; when outbox.held is read
- * and written in test_held_io.c. */
+/* test_hold.c - rows that are refused for themselves, and the later ones of their keys: their way
+ * into outbox.held and back, as small stories. The way by topic is in test_topics.c; when
+ * outbox.held is read and written in test_held_io.c. */
 #include "tests/core/trace.h"
 
 /* -- attempts ------------------------------------------------------------------------------- */
@@ -268,7 +268,8 @@ START_TEST(row_that_is_refused_again_leaves_those_behind_it_in_held)
 }
 END_TEST
 
-/* Ax1 is back, and the mark of it under way; more new rows are behind it than may wait in the window. */
+/* Ax1 is back, and the mark of it under way; more new rows are behind it than may wait in the
+ * window. */
 static void spilled_during_a_mark(void)
 {
     key_is_held();

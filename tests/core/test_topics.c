@@ -54,7 +54,7 @@ START_TEST(open_topic_that_fails_stops_the_main_lane)
 }
 END_TEST
 
-/* Ay1 was on its way when A failed, and came through. That opens nothing, and nothing passes Ax1. */
+/* Ay1 was on its way when A failed, and came through. That opens nothing; nothing passes Ax1. */
 START_TEST(row_that_came_through_a_failing_topic_is_marked)
 {
     rows_out("Ax1 Ay1", "produce Ax1 main\nproduce Ay1 main\n");

@@ -4,9 +4,9 @@
  * no key. After every event the core is asked until it has nothing left to do, and all of its
  * invariants are checked. expect() compares what it did since the last expect().
  *
- * What is due in outbox.held is looked for at least once a second. A story that is not about that does
- * not see it: such a read finds nothing, at once. After due_by_hand() it is in the trace, and the story
- * answers it.
+ * What is due in outbox.held is looked for at least once a second. A story that is not about that
+ * does not see it: such a read finds nothing, at once. After due_by_hand() it is in the trace, and
+ * the story answers it.
  *
  * Included by the test files of this directory; each has its own copy of everything.
  */
@@ -520,7 +520,7 @@ static inline void lead(void)
     lead_with(&cfg);
 }
 
-/* One row went through topic A since the lead began, which is open now; nothing is in the window. */
+/* One row went through topic A since the lead began: it is open; nothing is in the window. */
 static inline void open_topic(void)
 {
     page("A-0");

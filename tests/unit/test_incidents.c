@@ -142,7 +142,9 @@ START_TEST(lines_about_rows_are_few)
     ck_assert_uint_eq(said("more lines"), 0);
     ck_assert_str_eq(incidents_of_topic(&in, 0)->code, "B"); /* kept all the same */
     fails(6000, 0, BLAME_ROW, "C");
-    ck_assert_uint_eq(said("msg=\"more lines of the same kind\" component=relay suppressed=102\n"), 1);
+    ck_assert_uint_eq(said("msg=\"more lines of the same kind\" component=relay "
+                           "suppressed=102\n"),
+                      1);
     ck_assert_uint_eq(said("code=C"), 1);
     fails(7000, 0, BLAME_ROW, "D"); /* nothing was left out since */
     ck_assert_uint_eq(said("more lines"), 1);
@@ -183,14 +185,14 @@ START_TEST(topic_is_told_once_when_paused_and_once_when_it_works_again)
     topic_is(1, 1, true);
     topic_is(1, 2, true); /* still */
     incidents_topics(&in, &topics);
-    ck_assert_uint_eq(said("msg=\"a topic is paused: its rows wait in outbox.held\" component=relay "
-                           "topic=bills code=UNKNOWN_TOPIC_OR_PART error=\"in words\"\n"),
+    ck_assert_uint_eq(said("msg=\"a topic is paused: its rows wait in outbox.held\" "
+                           "component=relay topic=bills code=UNKNOWN_TOPIC_OR_PART error=\"in words\"\n"),
                       1);
     ck_assert_uint_eq(said("a topic is paused"), 1);
     topic_is(1, 0, true);
     topic_is(1, 0, true);
-    ck_assert_uint_eq(said("level=info msg=\"a topic takes rows again\" component=relay topic=bills "
-                           "held=\"its held rows come first\"\n"),
+    ck_assert_uint_eq(said("level=info msg=\"a topic takes rows again\" component=relay "
+                           "topic=bills held=\"its held rows come first\"\n"),
                       1);
     ck_assert_ptr_nonnull(incidents_of_topic(&in, 1)); /* rows may still go there for that reason */
     topic_is(1, 0, false);

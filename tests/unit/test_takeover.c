@@ -1,7 +1,7 @@
 /* test_takeover.c - which pages wait for the ends of their topics, and which rows are found there.
  *
- * relay/takeover.c is compiled once more here, under other names, with a tail that does what the test
- * says in place of the real one.
+ * relay/takeover.c is compiled once more here, under other names, with a tail that does what the
+ * test says in place of the real one.
  */
 #include <check.h>
 #include <stdio.h>
