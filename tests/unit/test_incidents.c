@@ -186,7 +186,8 @@ START_TEST(topic_is_told_once_when_paused_and_once_when_it_works_again)
     topic_is(1, 2, true); /* still */
     incidents_topics(&in, &topics);
     ck_assert_uint_eq(said("msg=\"a topic is paused: its rows wait in outbox.held\" "
-                           "component=relay topic=bills code=UNKNOWN_TOPIC_OR_PART error=\"in words\"\n"),
+                           "component=relay topic=bills code=UNKNOWN_TOPIC_OR_PART "
+                           "error=\"in words\"\n"),
                       1);
     ck_assert_uint_eq(said("a topic is paused"), 1);
     topic_is(1, 0, true);
