@@ -93,6 +93,7 @@ static void step_up(struct core *c, uint64_t now_ms)
     c->poll_ms = c->cfg.poll_min_ms;
     c->next_poll_ms = c->due_ms = now_ms;
     c->new_ground_seq = 0;
+    c->n_left = 0;
     c->sweep_ms = now_ms + c->cfg.sweep_ms;
     c->stall_ms = now_ms;
     c->progress_ms = now_ms;
@@ -375,7 +376,7 @@ void core_stop(struct core *c, uint64_t now_ms)
 static void check_once(struct core *c, uint64_t now_ms)
 {
     bool held = c->held.n > 0 || c->held.all || c->topics.n_held > 0 || c->topics.n_paused > 0 ||
-                c->n_unkeyed_held > 0;
+                c->n_left > 0;
     uint32_t topic;
 
     if (c->phase == CORE_FOLLOW && now_ms - c->follow_ms > c->cfg.lease_ttl_ms + 1000) {
@@ -558,13 +559,18 @@ static uint64_t outbox_due_ms(const struct core *c)
     return max_u64(c->next_poll_ms, c->read_pause.until_ms);
 }
 
+static bool is_before_new_ground(const struct core *c, const struct row_list *l)
+{
+    return l->n > 0 && c->window.row[l->head].seq + 1 < c->new_ground_seq;
+}
+
 /* What comes back from outbox.held needs less room: rows may wait behind it. But an earlier reader may
  * have left rows that go before those that it has put there; they come with the pages up to where it
- * stood, and find their places when they are routed. */
+ * stood, and have to find their places first. */
 static bool may_read_back(const struct core *c)
 {
-    if (c->new_ground_seq == 0 ||
-        (c->ready.n > 0 && c->window.row[c->ready.head].seq + 1 < c->new_ground_seq))
+    if (c->new_ground_seq == 0 || is_before_new_ground(c, &c->ready) ||
+        is_before_new_ground(c, &c->hold))
         return false;
     return may_read(c) && c->n_holding == 0 && c->window.n < c->window.cap &&
            (c->window.n == 0 || c->window.bytes < c->cfg.inflight_bytes);

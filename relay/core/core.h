@@ -119,7 +119,7 @@ struct core {
     uint64_t sweep_ms;
     uint64_t stall_ms;             /* when to look for rows that are out too long */
     uint32_t n_due;                /* rows in the window that were due in outbox.held */
-    uint32_t n_unkeyed_held;       /* rows without a key put there as retrying or dead in this lead */
+    uint32_t n_left;               /* rows put there as retrying or dead in this lead, and not back */
     uint32_t n_behind;             /* rows behind keys and topics, and their bytes */
     uint64_t behind_bytes;
     uint64_t newest_page;

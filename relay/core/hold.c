@@ -370,6 +370,8 @@ void hold_came_back(struct core *c, uint32_t slot)
         wait->n_back++;
         wait->resuming = true;
     }
+    if (r->from == HELD_KEY && r->attempts > 0 && c->n_left > 0)
+        c->n_left--; /* one of them, unless a row of an earlier lead came back between */
     if (r->attempts > 0 && !flow_is_behind_its_key(c, r)) /* nothing of it is out in the main lane */
         flow_suspect(c, slot);
 }
@@ -421,7 +423,7 @@ void hold_written(struct core *c, uint64_t now_ms, uint32_t slot)
     }
     if (due < c->due_ms)
         c->due_ms = due;
-    c->n_unkeyed_held += r->key == 0 && (r->hold == HOLD_RETRYING || r->hold == HOLD_DEAD);
+    c->n_left += r->hold == HOLD_RETRYING || r->hold == HOLD_DEAD;
     hold_done(c, slot);
 }
 

@@ -94,7 +94,8 @@ static PGresult *bad_result(PGconn *conn)
 
 /* -- the flow --------------------------------------------------------------------------------- */
 
-enum waiting { FOR_NOTHING, FOR_ACQUIRE, FOR_MARK, FOR_RENEW, FOR_RESIGN };
+enum waiting { FOR_NOTHING, FOR_ACQUIRE, FOR_MARK, FOR_HOLD, FOR_SWEEP, FOR_RENEW, FOR_RESIGN };
+enum { HELD_ROW = N_ROWS - 1 }; /* it takes the way through outbox.held */
 
 static PGconn *db;
 static struct source *source;
@@ -103,6 +104,7 @@ static struct flow {
     enum waiting waiting; /* on the marking connection */
     struct source_mark mark[N_ROWS]; /* read and not yet marked */
     uint32_t n_marks;
+    struct row *held; /* read, and to be held */
     bool marked[N_ROWS];
     int64_t first_id;
     uint64_t page;
@@ -122,6 +124,12 @@ static void ask(enum waiting what)
         source_acquire(source, now());
     else if (what == FOR_MARK)
         source_mark(source, now(), flow.mark, flow.n_marks);
+    else if (what == FOR_HOLD)
+        source_hold(source, now(),
+                    &(struct source_hold){ .row = flow.held, .state = HOLD_RETRYING, .attempts = 1,
+                                           .error_code = "NTH", .error = "n-th call" }, 1);
+    else if (what == FOR_SWEEP)
+        source_sweep(source, now());
     else if (what == FOR_RENEW)
         source_renew(source, now(), flow.page + 1);
     else if (what == FOR_RESIGN)
@@ -142,11 +150,51 @@ static void on_row(struct row *row)
     ck_assert_int_lt(i, N_ROWS);
     ck_assert_msg(!flow.marked[i], "row %d was marked and is read again", (int)i);
     ck_assert_uint_lt(flow.n_marks, N_ROWS);
+    if (i == HELD_ROW && row->held_as == HELD_NOT) {
+        ck_assert_ptr_null(flow.held);
+        flow.held = row;
+        return;
+    }
     for (uint32_t m = 0; m < flow.n_marks; m++)
         ck_assert_msg(flow.mark[m].id != row->id, "row %d is read twice in one lead", (int)i);
-    flow.mark[flow.n_marks++] =
-        (struct source_mark){ .id = row->id, .offset = i, .partition = 0, .bucket = row->bucket };
+    flow.mark[flow.n_marks++] = (struct source_mark){
+        .id = row->id, .offset = i, .partition = 0, .bucket = row->bucket,
+        .held = row->held_as != HELD_NOT
+    };
     free(row);
+}
+
+static void read_due(void)
+{
+    flow.reading = true;
+    source_read_due(source, now(), MAX_ROWS, 1 << 20);
+}
+
+/* What was due, if it was not marked before, by a mark whose answer was lost. */
+static void on_due_page(const struct source_event *e)
+{
+    ck_assert(flow.reading);
+    flow.reading = false;
+    ck_assert_uint_le(e->n_rows, 1);
+    for (uint32_t i = 0; i < e->n_rows; i++) {
+        ck_assert_uint_eq(e->rows[i]->held_as, HELD_KEY);
+        ck_assert_uint_eq(e->rows[i]->attempts, 1);
+        on_row(e->rows[i]);
+    }
+    if (flow.n_marks > 0) {
+        ask(FOR_MARK);
+        return;
+    }
+    flow.reading = true;
+    source_read_topic(source, now(), "nth", MAX_ROWS, 1 << 20);
+}
+
+static void on_topic_page(const struct source_event *e)
+{
+    ck_assert(flow.reading);
+    flow.reading = false;
+    ck_assert_uint_eq(e->n_rows, 0); /* nothing is paused */
+    ask(FOR_SWEEP);
 }
 
 static void on_page(const struct source_event *e)
@@ -158,8 +206,24 @@ static void on_page(const struct source_event *e)
     flow.page += e->n_rows > 0;
     if (e->full || e->catching_up)
         read_on();
+    else if (flow.held != NULL)
+        ask(FOR_HOLD);
+    else if (flow.n_marks > 0)
+        ask(FOR_MARK);
     else
-        ask(flow.n_marks > 0 ? FOR_MARK : FOR_RENEW);
+        read_due();
+}
+
+static void on_held(void)
+{
+    ck_assert_int_eq(flow.waiting, FOR_HOLD);
+    flow.waiting = FOR_NOTHING;
+    free(flow.held);
+    flow.held = NULL;
+    if (flow.n_marks > 0)
+        ask(FOR_MARK);
+    else
+        read_due();
 }
 
 static void on_marked(void)
@@ -168,7 +232,8 @@ static void on_marked(void)
     for (uint32_t m = 0; m < flow.n_marks; m++)
         flow.marked[flow.mark[m].id - flow.first_id] = true;
     flow.n_marks = 0;
-    ask(FOR_RENEW);
+    flow.waiting = FOR_NOTHING;
+    read_due();
 }
 
 static void on_lease(bool ours)
@@ -191,6 +256,8 @@ static void on_down(void)
     flow.reading = false;
     flow.waiting = FOR_NOTHING;
     flow.n_marks = 0;
+    free(flow.held);
+    flow.held = NULL;
 }
 
 static void on_event(const struct source_event *e)
@@ -207,9 +274,33 @@ static void on_event(const struct source_event *e)
     case SOURCE_PAGE:
         on_page(e);
         break;
-    case SOURCE_READ_FAILED:
+    case SOURCE_DUE_PAGE:
+        on_due_page(e);
+        break;
+    case SOURCE_TOPIC_PAGE:
+        on_topic_page(e);
+        break;
+    case SOURCE_READ_FAILED: /* of whatever kind: from the beginning, which finds nothing twice */
         ck_assert(flow.reading);
         read_on();
+        break;
+    case SOURCE_HELD:
+        on_held();
+        break;
+    case SOURCE_HOLD_FAILED:
+        ck_assert_int_eq(flow.waiting, FOR_HOLD);
+        ask(FOR_HOLD);
+        break;
+    case SOURCE_HELD_KEYS:
+        ck_assert_int_eq(flow.waiting, FOR_ACQUIRE);
+        break;
+    case SOURCE_SWEPT:
+        ck_assert_uint_eq(e->n_found, 0);
+        ask(FOR_RENEW);
+        break;
+    case SOURCE_SWEEP_FAILED:
+        ck_assert_int_eq(flow.waiting, FOR_SWEEP);
+        ask(FOR_SWEEP);
         break;
     case SOURCE_MARKED:
         on_marked();
@@ -239,7 +330,7 @@ static void run_flow(void)
     static struct source_config cfg = {
         .owner = "nth",
         .lease_ttl_ms = 60000,
-        .statement_timeout_ms = DEADLINE_MS / 4,
+        .statement_timeout_ms = 500, /* an answer that is lost is waited for so long */
         .retry_base_ms = 1,
         .retry_max_ms = 2,
     };
@@ -300,6 +391,7 @@ START_TEST(every_row_is_marked_whatever_fails)
     variant = _i;
     failed = "";
     for (n = 1; failed != NULL; n++) {
+        if (getenv("NTH_SAY")) fprintf(stderr, "%u %s\n", n, failed);
         prepare();
         failed = NULL;
         fail_at = n;

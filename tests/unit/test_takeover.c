@@ -210,8 +210,8 @@ START_TEST(page_waits_no_longer_than_it_may)
     ck_assert_uint_eq(takeover_deadline(&t), UINT64_MAX);
     ck_assert(takeover_wait(&t, NOW, &p));
     ck_assert_uint_eq(takeover_deadline(&t), end);
-    ck_assert(!takeover_ready(&t, NOW, end - 1, &ready));
-    ck_assert(takeover_ready(&t, NOW, end, &ready)); /* the tail is still being read */
+    ck_assert(!takeover_ready(&t, end - 1, &ready));
+    ck_assert(takeover_ready(&t, end, &ready)); /* the tail is still being read */
     ck_assert_uint_eq(takeover_deadline(&t), UINT64_MAX);
     (void)use(&ready);
     ck_assert_uint_eq(n_freed, 0); /* to end its reader could block the loop */
@@ -276,7 +276,8 @@ START_TEST(page_that_waits_is_forgotten_with_the_lead)
 {
     struct takeover_page p = page_of("00", true);
 
-    ck_assert(takeover_wait(&t, NOW, &p)); /* its rows are freed: under the sanitizers that is seen */
+    /* its rows are freed: under the sanitizers that is seen */
+    ck_assert(takeover_wait(&t, NOW, &p));
     takeover_end(&t);
     tail->state[0] = TAIL_READY;
     ck_assert(!takeover_ready(&t, NOW, &p));
