@@ -120,14 +120,19 @@ static int answered(struct conn *c, PGresult **ret_result)
 
 static int step_busy(struct conn *c, PGresult **ret_result)
 {
+    int n_nothing = 0;
+
     if (flush(c) < 0 || PQconsumeInput(c->pg) == 0)
         return -1;
     while (PQstatus(c->pg) == CONNECTION_OK && !PQisBusy(c->pg)) {
         PGresult *res = PQgetResult(c->pg);
         if (res == NULL && !c->pipeline)
             return answered(c, ret_result);
+        if (res == NULL && ++n_nothing > 1)
+            return -1; /* the end of the transaction was not told: it would never come */
         if (res == NULL)
             continue; /* between two statements of the transaction */
+        n_nothing = 0;
         if (PQresultStatus(res) == PGRES_PIPELINE_SYNC) {
             PQclear(res);
             c->pipeline = false;
