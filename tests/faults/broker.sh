@@ -118,9 +118,11 @@ sql "insert into outbox.event (topic, type, key, payload, headers) values
      ('$topic', 'x', decode(repeat('00ff', 500), 'hex'), decode(repeat('00', 1048576), 'hex'), null),
      ('$topic', repeat('t', 200), 'k', 'p', '[[\"a\", \"1\"], [\"a\", \"1\"], [\"\u00fc\", \"\u0001\"]]')" 2>"$dir/hostile" ||
     not_ok hostile_rows_are_let_in "$(<"$dir/hostile")"
-fault sql "insert into outbox.event (topic, type, key) select t, 'x', 'k'
-     from unnest(array['..', '-._', repeat('t', 249)]) t" 2>"$dir/hostile" ||
-    not_ok hostile_topics_are_let_in "$(<"$dir/hostile")"
+for name in 'not a topic' .. a/b ''; do
+    ! sql "insert into outbox.event (topic, type, key) values ('$name', 'x', 'k')" 2>/dev/null ||
+        not_ok "topic_that_no_broker_takes_is_refused_at_once_$name"
+done
+fault sql "insert into outbox.event (topic, type, key) select t, 'x', 'k' from unnest(array['-._', 'a..b', repeat('t', 249)]) t"
 append 20
 relay_start hostile
 holds hostile_rows_do_not_hold_up_others wait_sql 30 0 "$unsent and e.topic = '$topic'"
