@@ -120,6 +120,17 @@ holds and_does_not_lead is "select owner like '%/${relay_pid[one]}/%' from outbo
 stop_clean two
 stop_clean one
 
+# Taken away from a leader that is well: it learns of it at its next renewal, and stops.
+stream_start robbed
+fault sql "update outbox.relay set owner = 'somebody', epoch = epoch + 1, lease_expires_at = now() + '2 s'"
+holds lost_lease_is_noticed wait_said robbed 'msg="no longer leading"' 2
+n=$(sql "$sent")
+wait_sql 10 t "select lease_expires_at < now() + '500 ms' from outbox.relay" || not_ok lease_runs_out
+holds nothing_new_is_sent_meanwhile test "$(sql "$sent")" -le $((n + 200))
+must_move moves_when_the_lease_is_free robbed 10
+stream_judge lease_taken_from_a_running_leader
+stop_clean robbed
+
 # --- told to stop where there is nothing to drain ------------------------------------------------------
 
 # ends_on_term NAME STATUS: within a second or two, whatever it was waiting for
