@@ -35,8 +35,10 @@ schedule_one_more() {
 
 # live_to POINT PASS SIGNAL: one life, until it ends; $status as relay_end leaves it
 live_to() {
+    local args=()
+    [[ $1 != *reset* && $1 != *producer* ]] || args=("${one_at_a_time[@]}")
     : >"$dir/crash.log"
-    OUTBOX_CRASH_AT=$1:$2 OUTBOX_CRASH_SIGNAL=$3 relay_start crash -X lease.owner=crash
+    OUTBOX_CRASH_AT=$1:$2 OUTBOX_CRASH_SIGNAL=$3 relay_start crash -X lease.owner=crash "${args[@]}"
     case $1 in
     *resign* | sink.before_end) # on its way out
         wait_said crash msg=leading || true

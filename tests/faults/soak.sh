@@ -31,7 +31,7 @@ pause_of() {
     printf -v ms '%04d' "$1"
     sleep "${ms%???}.${ms: -3}"
 }
-victim_start() { relay_start victim -X lease.owner=victim; }
+victim_start() { relay_start victim -X lease.owner=victim "${one_at_a_time[@]}"; }
 database_again() {
     "$pg" start "$dir/pg" >/dev/null
     n_postgres=$((n_postgres + 1))
@@ -108,7 +108,7 @@ finished() {
     fi
 }
 
-relay_start survivor
+relay_start survivor "${one_at_a_time[@]}"
 first_fds=0 first_kb=0 round=0 n_events=0
 until finished; do
     round=$((round + 1))
