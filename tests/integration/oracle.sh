@@ -32,7 +32,7 @@ id_of() { printf '00000000-0000-7000-8000-%012d\n' "$1"; }
 
 # Six events: key a three times, key b, no key, and a tombstone for key c. All are marked.
 reset() {
-    sql "truncate outbox.event, outbox.sent restart identity" >/dev/null
+    sql "truncate outbox.event, outbox.sent, outbox.held restart identity" >/dev/null
     sql "insert into outbox.event (event_id, topic, key, type, payload)
          select ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, 'orders', key, 't',
              payload
@@ -167,6 +167,54 @@ reset
 sql "delete from outbox.sent where id = 2"
 expect unmarked_event_is_found 1 "unmarked=1 marks=5"
 expect unmarked_event_may_be_allowed 0 "unmarked=1" --allow-pending
+
+# Excused on request: dead, discarded, and what is blocked behind a dead one of its key; nothing else.
+# held STATE N...
+held() {
+    local state=$1
+    shift
+    sql "insert into outbox.held (id, bucket, topic, key, state) select id, bucket, topic, key, '$state'
+         from outbox.event where id in ($(printf '%d, ' "$@")0)"
+}
+# never_sent N...: all but these were
+never_sent() {
+    reset
+    sql "delete from outbox.sent where id in ($(printf '%d, ' "$@")0)"
+    sed -i "$(printf '%dd;' "$@")" "$dir/records"
+}
+never_sent 1 3 5
+held dead 1
+held blocked 3 5
+expect dead_and_blocked_are_missing_unless_allowed 1 "missing=3 unmarked=3 excused=0"
+expect dead_and_blocked_may_be_allowed 0 "missing=0 unmarked=0 excused=3 arrived=3" --allow-held
+expect allowed_ones_are_not_waited_for 0 "excused=3" --allow-held --deadline 20
+sql "update outbox.held set state = 'discarded' where id = 1"
+expect blocked_behind_nothing_is_missing 1 "missing=2 unmarked=2 excused=1" --allow-held
+sql "update outbox.held set state = 'blocked' where id = 1; update outbox.held set state = 'dead' where id = 5"
+expect blocked_before_the_dead_is_missing 1 "missing=2 unmarked=2 excused=1" --allow-held
+never_sent 2 3
+held dead 2
+held blocked 3
+expect blocked_behind_the_dead_of_another_key_is_missing 1 "missing=1 unmarked=1 excused=1" --allow-held
+for state in retrying paused scheduled; do
+    never_sent 1
+    held $state 1
+    expect "${state}_is_missing" 1 "missing=1 unmarked=1 excused=0" --allow-held
+done
+reset
+held dead 1
+expect sent_counts_as_sent_whatever_held_says 0 "excused=0 arrived=6" --allow-held
+sql "delete from outbox.sent where id = 1"
+expect excused_event_that_came_is_counted 0 "excused=1 excused_arrived=1 arrived=6" --allow-held
+
+# A scheduled event comes after later ones of its key, and may come after later scheduled ones.
+reset
+edit 'NR == 1 { $3 = 2 } NR == 3 { $3 = 0 } { print }'
+sql "update outbox.sent set kafka_offset = 2 - kafka_offset where id in (1, 3);
+     update outbox.event set available_at = created_at + interval '1 s' where id = 1"
+expect scheduled_event_has_no_place_in_the_order 0 "reordered=0"
+sql "update outbox.event set available_at = created_at where id = 1"
+expect event_that_was_available_at_once_has 1 "reordered=1"
 
 reset
 printf 'orders\t1\t0\t0\t-\t-\tgap:17\t-\n' >>"$dir/records"

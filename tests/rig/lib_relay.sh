@@ -238,7 +238,7 @@ judge() {
     shift
     while [[ ${1-} == --* ]]; do
         args+=("$1")
-        [[ $1 == --allow-pending ]] || { args+=("$2"); shift; }
+        [[ $1 == --allow-* ]] || { args+=("$2"); shift; }
         shift
     done
     "$oracle" check --dsn "$dsn" --records "$dir/records" "${args[@]}" >"$dir/numbers" 2>"$dir/examples" || said=$?

@@ -2,6 +2,7 @@
  *
  *   oracle watch --brokers B --out FILE [--topics A,B* | all] [--to-end]
  *   oracle check --dsn D --records FILE [--ledger QUERY] [--deadline SECONDS] [--allow-pending]
+ *                [--allow-held]
  *
  * watch reads every partition of the topics from the beginning, also of topics that appear later,
  * and writes one line per record, flushed after each batch. TERM or INT: it reads to the end that
@@ -17,9 +18,12 @@
  * check loads that file into temporary tables of the database, beside outbox.event and outbox.sent,
  * and judges there: each number is one query of the tables `numbers` and `faults` below. With
  * --ledger, committed means the event ids that this query returns (the application's own table).
- * Writers must have ended; with --deadline it waits until all has arrived and is marked. Tests use
- * one writer per key, so that the order of ids is the order of commits. Prints key=value lines,
- * examples on stderr. Exit status: 0 good, 1 bad, 2 could not judge, 64 usage.
+ * Writers must have ended; with --deadline it waits until all has arrived and is marked. With
+ * --allow-held an event is excused from both if outbox.held says that it is dead or discarded, or
+ * blocked behind a dead one of its key; `excused` counts these, `excused_arrived` those of them that
+ * came all the same. Tests use one writer per key, so that the order of ids is the order of commits;
+ * an event with an available_at after its creation has no place in that order. Prints key=value
+ * lines, examples on stderr. Exit status: 0 good, 1 bad, 2 could not judge, 64 usage.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -441,6 +445,7 @@ struct check {
     PGconn *conn;
     const char *ledger; /* a query, or NULL */
     bool allow_pending;
+    bool allow_held;
     int records_fd;
     char *chunk;
     size_t n_chunk;    /* bytes of an incomplete last line */
@@ -448,18 +453,28 @@ struct check {
 };
 
 /* The temporary tables: record, a line of the file; truth, what outbox.event and outbox.sent say of
- * an event; committed, the ids that must arrive; arrival, one line for each event id that came. */
+ * an event; committed, the ids that must arrive; arrival, one line for each event id that came. The
+ * temporary view excused is of events that need not arrive. */
 static const char SQL_SETUP[] =
     "set jit = off; set work_mem = '256MB'; set client_min_messages = warning;"
     "create temp table record (topic text, part int, off bigint, ts bigint, key text,"
     " event_id uuid, payload text, headers text)";
+static const char SQL_EXCUSED[] =
+    "create temp view excused as select e.event_id, h.id"
+    " from outbox.held h join outbox.event e on e.id = h.id"
+    " where not exists (select from outbox.sent s where s.id = h.id)"
+    "  and (h.state in ('dead', 'discarded') or h.state = 'blocked' and exists"
+    "   (select from outbox.held d where d.state = 'dead' and d.topic = h.topic"
+    "     and sha256(d.key) = sha256(h.key) and d.id < h.id))";
+static const char SQL_NONE_EXCUSED[] =
+    "create temp view excused as select e.event_id, e.id from outbox.event e where false";
 static const char SQL_TRUTH[] =
     "analyze record;"
     "create temp table truth as"
     " select e.id, e.event_id, e.topic, encode(e.key, 'hex') as key,"
     "  coalesce(length(e.payload) || ':' || left(encode(sha256(e.payload), 'hex'), 32), 'null')"
     "   as payload,"
-    "  s.id is not null as marked"
+    "  s.id is not null as marked, coalesce(e.available_at > e.created_at, false) as scheduled"
     " from outbox.event e left join outbox.sent s on s.id = e.id;"
     "create temp table arrival as"
     " select event_id, count(*) as copies, min(part) as part, min(off) as off"
@@ -471,10 +486,12 @@ static const char SQL_COMMITTED_BY_TABLE[] =
     "create temp table committed as select event_id from outbox.event";
 static const char SQL_WAITING_FOR[] =
     "select count(*) from committed c"
-    " where not exists (select from record r where r.event_id = c.event_id)";
+    " where not exists (select from record r where r.event_id = c.event_id)"
+    "  and not exists (select from excused x where x.event_id = c.event_id)";
 static const char SQL_UNMARKED_NOW[] =
     "select count(*) from outbox.event e"
-    " where not exists (select from outbox.sent s where s.id = e.id)";
+    " where not exists (select from outbox.sent s where s.id = e.id)"
+    "  and not exists (select from excused x where x.id = e.id)";
 
 /* Plain numbers, in the order in which they are printed. */
 static const struct number {
@@ -486,6 +503,8 @@ static const struct number {
     { "duplicates",
       "select coalesce(sum(copies - 1), 0) from arrival join committed using (event_id)" },
     { "marks", "select count(*) from outbox.sent" },
+    { "excused", "select count(*) from excused" },
+    { "excused_arrived", "select count(*) from excused join arrival using (event_id)" },
     { "gaps", "select coalesce(sum(substr(payload, 5)::bigint), 0) from record"
               " where payload like 'gap:%'" },
 };
@@ -499,7 +518,8 @@ static const struct fault {
     { "missing", false,
       "select format('committed, never arrived: %s id %s', c.event_id, t.id)"
       " from committed c left join truth t using (event_id)"
-      " where not exists (select from arrival a where a.event_id = c.event_id)" },
+      " where not exists (select from arrival a where a.event_id = c.event_id)"
+      "  and not exists (select from excused x where x.event_id = c.event_id)" },
     { "phantom", false,
       "select format('arrived, not committed: %s[%s] offset %s event %s', topic, part, off,"
       "  coalesce(event_id::text, 'without id'))"
@@ -518,7 +538,8 @@ static const struct fault {
       "  topic, key, id, off, earlier)"
       " from (select t.id, t.topic, t.key, a.off, max(t.id) over (partition by t.topic, t.key,"
       "   a.part order by a.off rows between unbounded preceding and 1 preceding) as earlier"
-      "  from truth t join arrival a using (event_id) where t.key is not null) x"
+      "  from truth t join arrival a using (event_id)"
+      "  where t.key is not null and not t.scheduled) x"
       " where id < earlier" },
     { "split", false,
       "select format('%s key %s is in partition %s and in %s', topic, key, min(part), max(part))"
@@ -534,7 +555,9 @@ static const struct fault {
       " where t.id is null or case when s.kafka_offset >= 0"
       "  then r.event_id is distinct from t.event_id"
       "  else not exists (select from arrival a where a.event_id = t.event_id) end" },
-    { "unmarked", true, "select format('not marked: id %s', id) from truth where not marked" },
+    { "unmarked", true,
+      "select format('not marked: id %s', t.id) from truth t where not t.marked"
+      "  and not exists (select from excused x where x.id = t.id)" },
 };
 
 static PGresult *query(struct check *check, const char *sql)
@@ -627,7 +650,7 @@ static bool all_arrived(struct check *check, int64_t n_committed)
     int64_t n_before = check->n_records;
 
     load_records(check);
-    if (check->n_records < n_committed)
+    if (check->n_records < n_committed && !check->allow_held)
         return false;
     if (check->n_records > n_before)
         run(check, "analyze record");
@@ -699,6 +722,7 @@ static int run_check(struct check *check, const char *dsn, const char *path, int
         give_up("%s", PQerrorMessage(check->conn));
     check->chunk = checked(malloc(CHUNK));
     run(check, SQL_SETUP);
+    run(check, check->allow_held ? SQL_EXCUSED : SQL_NONE_EXCUSED);
     if (deadline_s > 0)
         wait_for_arrival(check, deadline_s);
     good = judge(check);
@@ -714,14 +738,14 @@ static int usage(void)
 {
     fputs("usage: oracle watch --brokers B --out FILE [--topics A,B* | all] [--to-end]\n"
           "       oracle check --dsn D --records FILE [--ledger QUERY] [--deadline SECONDS]\n"
-          "                    [--allow-pending]\n",
+          "                    [--allow-pending] [--allow-held]\n",
           stderr);
     return EXIT_USAGE;
 }
 
 struct arguments {
     const char *brokers, *out, *topics, *dsn, *records, *ledger, *deadline;
-    bool to_end, allow_pending;
+    bool to_end, allow_pending, allow_held;
 };
 
 static bool parse_arguments(int argc, char **argv, struct arguments *args)
@@ -731,7 +755,8 @@ static bool parse_arguments(int argc, char **argv, struct arguments *args)
         { "topics", required_argument, NULL, 't' },  { "to-end", no_argument, NULL, 'e' },
         { "dsn", required_argument, NULL, 'd' },     { "records", required_argument, NULL, 'r' },
         { "ledger", required_argument, NULL, 'l' },  { "deadline", required_argument, NULL, 'w' },
-        { "allow-pending", no_argument, NULL, 'p' }, { 0 },
+        { "allow-pending", no_argument, NULL, 'p' }, { "allow-held", no_argument, NULL, 'h' },
+        { 0 },
     };
     int opt;
 
@@ -746,6 +771,7 @@ static bool parse_arguments(int argc, char **argv, struct arguments *args)
         case 'l': args->ledger = optarg; break;
         case 'w': args->deadline = optarg; break;
         case 'p': args->allow_pending = true; break;
+        case 'h': args->allow_held = true; break;
         default: return false;
         }
     }
@@ -764,6 +790,7 @@ int main(int argc, char **argv)
     if (strcmp(argv[optind], "check") == 0 && args.dsn != NULL && args.records != NULL) {
         check.ledger = args.ledger;
         check.allow_pending = args.allow_pending;
+        check.allow_held = args.allow_held;
         return run_check(&check, args.dsn, args.records, atoi(args.deadline));
     }
     return usage();
