@@ -170,6 +170,25 @@ static const char *cmd_push_error(struct mock *mock, const char *const *words, s
     return NULL;
 }
 
+/* For requests to one broker, and so about the partitions that it leads. */
+static const char *cmd_push_error_at(struct mock *mock, const char *const *words, size_t n_words)
+{
+    rd_kafka_resp_err_t code;
+    int broker;
+    int api_key;
+
+    if (!parse_int(words[1], 1, mock->n_brokers, &broker) || !parse_int(words[2], 0, 100, &api_key))
+        return "bad broker or API key";
+    for (size_t i = 3; i < n_words; i++) {
+        if (!parse_code(words[i], &code))
+            return "unknown error code";
+        if (rd_kafka_mock_broker_push_request_error_rtts(mock->cluster, broker, (int16_t)api_key, 1,
+                                                         code, 0) != RD_KAFKA_RESP_ERR_NO_ERROR)
+            return "no such broker";
+    }
+    return NULL;
+}
+
 static const char *cmd_clear_errors(struct mock *mock, const char *const *words, size_t n_words)
 {
     int api_key;
@@ -187,9 +206,12 @@ static const char *cmd_leader(struct mock *mock, const char *const *words, size_
     int broker;
 
     (void)n_words;
-    if (!parse_int(words[2], 0, 1000, &partition) ||
-        !parse_int(words[3], 1, mock->n_brokers, &broker))
-        return "bad partition or broker";
+    if (!parse_int(words[2], 0, 1000, &partition))
+        return "bad partition";
+    if (strcmp(words[3], "none") == 0)
+        broker = -1;
+    else if (!parse_int(words[3], 1, mock->n_brokers, &broker))
+        return "bad broker";
     return rd_kafka_mock_partition_set_leader(mock->cluster, words[1], partition, broker)
                ? "no such partition"
                : NULL;
@@ -208,8 +230,9 @@ static const struct command {
     { "topic", 1, 2, cmd_topic, "topic NAME [PARTITIONS]" },
     { "topic-error", 2, 2, cmd_topic_error, "topic-error TOPIC CODE" },
     { "push-error", 2, MAX_WORDS - 2, cmd_push_error, "push-error APIKEY CODE..." },
+    { "push-error-at", 3, MAX_WORDS - 2, cmd_push_error_at, "push-error-at BROKER APIKEY CODE..." },
     { "clear-errors", 1, 1, cmd_clear_errors, "clear-errors APIKEY" },
-    { "leader", 3, 3, cmd_leader, "leader TOPIC PARTITION BROKER" },
+    { "leader", 3, 3, cmd_leader, "leader TOPIC PARTITION BROKER|none" },
 };
 
 static const char *obey(struct mock *mock, char *line)

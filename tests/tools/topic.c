@@ -1,8 +1,11 @@
-/* topic.c - create, delete and grow topics through librdkafka's admin API, without a JVM.
+/* topic.c - create, delete, grow and change topics through librdkafka's admin API, without a JVM.
  *
  *   topic BOOTSTRAP NAME PARTITIONS [config=value ...]     create, wait until every partition leads
  *   topic BOOTSTRAP delete NAME                            delete, wait until it is gone
  *   topic BOOTSTRAP partitions NAME PARTITIONS             grow
+ *   topic BOOTSTRAP config NAME config=value ...           these settings and no others
+ *   topic BOOTSTRAP deny NAME | allow NAME                 nobody may write | all may; needs a broker
+ *                                                          with an authorizer, and takes a moment there
  * Exits 0 when the cluster's metadata shows the result.
  */
 #include <errno.h>
@@ -59,6 +62,47 @@ static bool topic_results_ok(const rd_kafka_topic_result_t **results, size_t n_r
     return ok;
 }
 
+static bool config_results_ok(rd_kafka_event_t *event)
+{
+    size_t n;
+    const rd_kafka_ConfigResource_t **resources = rd_kafka_AlterConfigs_result_resources(
+        rd_kafka_event_AlterConfigs_result(event), &n);
+    bool ok = n > 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!is_ok(rd_kafka_ConfigResource_error(resources[i]),
+                   rd_kafka_ConfigResource_name(resources[i]),
+                   rd_kafka_ConfigResource_error_string(resources[i])))
+            ok = false;
+    }
+    return ok;
+}
+
+static bool error_is_ok(const rd_kafka_error_t *error)
+{
+    return error == NULL || is_ok(rd_kafka_error_code(error), "ACL", rd_kafka_error_string(error));
+}
+
+static bool acl_results_ok(rd_kafka_event_t *event)
+{
+    const rd_kafka_CreateAcls_result_t *created = rd_kafka_event_CreateAcls_result(event);
+    const rd_kafka_DeleteAcls_result_t *deleted = rd_kafka_event_DeleteAcls_result(event);
+    size_t n = 0;
+    bool ok = true;
+
+    if (created != NULL) {
+        const rd_kafka_acl_result_t **results = rd_kafka_CreateAcls_result_acls(created, &n);
+        for (size_t i = 0; i < n; i++)
+            ok = error_is_ok(rd_kafka_acl_result_error(results[i])) && ok;
+    } else {
+        const rd_kafka_DeleteAcls_result_response_t **responses =
+            rd_kafka_DeleteAcls_result_responses(deleted, &n);
+        for (size_t i = 0; i < n; i++)
+            ok = error_is_ok(rd_kafka_DeleteAcls_result_response_error(responses[i])) && ok;
+    }
+    return ok && n > 0;
+}
+
 /* Waits for the one event of an admin request and judges it. */
 static bool request_ok(rd_kafka_queue_t *queue)
 {
@@ -72,7 +116,12 @@ static bool request_ok(rd_kafka_queue_t *queue)
         return false;
     }
     ok = is_ok(rd_kafka_event_error(event), "request", rd_kafka_event_error_string(event));
-    if (ok) {
+    if (ok && rd_kafka_event_type(event) == RD_KAFKA_EVENT_ALTERCONFIGS_RESULT) {
+        ok = config_results_ok(event);
+    } else if (ok && (rd_kafka_event_type(event) == RD_KAFKA_EVENT_CREATEACLS_RESULT ||
+                      rd_kafka_event_type(event) == RD_KAFKA_EVENT_DELETEACLS_RESULT)) {
+        ok = acl_results_ok(event);
+    } else if (ok) {
         if (rd_kafka_event_CreateTopics_result(event) != NULL)
             results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event),
                                                           &n_results);
@@ -191,6 +240,74 @@ static bool grow(rd_kafka_t *rk, rd_kafka_queue_t *queue, const char *name, int 
     return ok;
 }
 
+static bool set_config(rd_kafka_t *rk, rd_kafka_queue_t *queue, const char *name, char **configs,
+                       size_t n_configs)
+{
+    rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
+    bool ok = resource != NULL;
+
+    for (size_t i = 0; ok && i < n_configs; i++) {
+        char *value = strchr(configs[i], '=');
+        ok = value != NULL;
+        if (ok) {
+            *value++ = '\0';
+            ok = rd_kafka_ConfigResource_set_config(resource, configs[i], value) ==
+                 RD_KAFKA_RESP_ERR_NO_ERROR;
+        }
+    }
+    if (ok) {
+        rd_kafka_AlterConfigs(rk, &resource, 1, NULL, queue);
+        ok = request_ok(queue);
+    }
+    if (resource != NULL)
+        rd_kafka_ConfigResource_destroy(resource);
+    return ok;
+}
+
+/* Who is refused one operation by name needs the others by name as well. */
+static bool deny_writing(rd_kafka_t *rk, rd_kafka_queue_t *queue, const char *name)
+{
+    char why[256] = "";
+    rd_kafka_AclBinding_t *acl[] = {
+        rd_kafka_AclBinding_new(RD_KAFKA_RESOURCE_TOPIC, name, RD_KAFKA_RESOURCE_PATTERN_LITERAL,
+                                "User:*", "*", RD_KAFKA_ACL_OPERATION_WRITE,
+                                RD_KAFKA_ACL_PERMISSION_TYPE_DENY, why, sizeof why),
+        rd_kafka_AclBinding_new(RD_KAFKA_RESOURCE_TOPIC, name, RD_KAFKA_RESOURCE_PATTERN_LITERAL,
+                                "User:*", "*", RD_KAFKA_ACL_OPERATION_ALL,
+                                RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, why, sizeof why),
+    };
+    bool ok = acl[0] != NULL && acl[1] != NULL;
+
+    if (ok) {
+        rd_kafka_CreateAcls(rk, acl, 2, NULL, queue);
+        ok = request_ok(queue);
+    } else {
+        fprintf(stderr, "topic: %s: %s\n", name, why);
+    }
+    for (int i = 0; i < 2; i++)
+        if (acl[i] != NULL)
+            rd_kafka_AclBinding_destroy(acl[i]);
+    return ok;
+}
+
+static bool allow_writing(rd_kafka_t *rk, rd_kafka_queue_t *queue, const char *name)
+{
+    char why[256];
+    rd_kafka_AclBindingFilter_t *all = rd_kafka_AclBindingFilter_new(
+        RD_KAFKA_RESOURCE_TOPIC, name, RD_KAFKA_RESOURCE_PATTERN_LITERAL, NULL, NULL,
+        RD_KAFKA_ACL_OPERATION_ANY, RD_KAFKA_ACL_PERMISSION_TYPE_ANY, why, sizeof why);
+    bool ok;
+
+    if (all == NULL) {
+        fprintf(stderr, "topic: %s: %s\n", name, why);
+        return false;
+    }
+    rd_kafka_DeleteAcls(rk, &all, 1, NULL, queue);
+    ok = request_ok(queue);
+    rd_kafka_AclBinding_destroy(all);
+    return ok;
+}
+
 static int parse_partitions(const char *text)
 {
     char *end;
@@ -210,6 +327,12 @@ static int run(rd_kafka_t *rk, rd_kafka_queue_t *queue, int argc, char **argv)
         ok = delete_topic(rk, queue, argv[3]);
     else if (argc == 5 && strcmp(argv[2], "partitions") == 0 && parse_partitions(argv[4]) > 0)
         ok = grow(rk, queue, argv[3], parse_partitions(argv[4]));
+    else if (argc == 4 && strcmp(argv[2], "deny") == 0)
+        ok = deny_writing(rk, queue, argv[3]);
+    else if (argc == 4 && strcmp(argv[2], "allow") == 0)
+        ok = allow_writing(rk, queue, argv[3]);
+    else if (argc >= 5 && strcmp(argv[2], "config") == 0)
+        ok = set_config(rk, queue, argv[3], argv + 4, (size_t)argc - 4);
     else if (argc >= 4 && parse_partitions(argv[3]) > 0)
         ok = create(rk, queue, argv[2], parse_partitions(argv[3]), argv + 4, (size_t)argc - 4);
     else
@@ -225,7 +348,9 @@ int main(int argc, char **argv)
 
     if (argc < 4) {
         fprintf(stderr, "usage: topic BOOTSTRAP NAME PARTITIONS [config=value ...]\n"
-                        "       topic BOOTSTRAP delete NAME | partitions NAME PARTITIONS\n");
+                        "       topic BOOTSTRAP delete|deny|allow NAME\n"
+                        "       topic BOOTSTRAP partitions NAME PARTITIONS\n"
+                        "       topic BOOTSTRAP config NAME config=value ...\n");
         return 64;
     }
     rk = client_new(argv[1]);
