@@ -88,6 +88,9 @@ longest_silence() {
          over (order by s.sent_at) as gap from outbox.sent s join outbox.event e using (bucket, id) where e.topic = '$1') x"
 }
 
+# said_often NAME PATTERN N
+said_often() { (($(times_said "$1" "$2") >= $3)); }
+
 run_cases() {
     local name began
     if (($# == 0)); then
