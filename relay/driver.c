@@ -21,7 +21,8 @@
 #define ACTIONS_PER_TURN 256
 /* Between two steps of the sweep, each over a few thousand events. */
 #define SWEEP_MS 10000
-/* How long some broker has to answer when rows are out too long. The loop waits for it. */
+/* How long some broker has to answer when rows are out too long, and no longer than a quarter of the
+ * lease: the loop waits for it, and must not be late to renew. */
 #define ASK_KAFKA_MS 500
 
 struct slot {
@@ -374,7 +375,8 @@ static void do_reset(struct driver *d, enum lane lane)
 
 static void do_ask_kafka(struct driver *d)
 {
-    bool any = sink_reachable(d->sink, ASK_KAFKA_MS);
+    uint64_t most_ms = d->core.cfg.lease_ttl_ms / 4;
+    bool any = sink_reachable(d->sink, most_ms < ASK_KAFKA_MS ? (int)most_ms : ASK_KAFKA_MS);
 
     d->now_ms = loop_now_ms();
     log_warn("relay", any ? "rows are on their way for longer than stall.timeout: their topics are paused"
@@ -582,6 +584,8 @@ static bool turn(struct driver *d)
         if (!core_next(&d->core, d->now_ms, &a))
             return true;
         do_action(d, &a);
+        if (a.what == CORE_ASK_KAFKA)
+            break; /* it took its time; now the sockets */
     }
     return false;
 }

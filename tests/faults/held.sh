@@ -280,6 +280,7 @@ case_no_broker_at_all() {
     holds memory_is_flat_without_a_broker test "$(memory alone VmRSS)" -le $((before + 4096))
     mock up
     must_move goes_on_with_the_brokers alone
+    equal lead_is_kept_without_a_broker 1 "$(times_said alone msg=leading)"
     held_judge no_broker_at_all excused=0
     equal nothing_was_held_without_a_broker 0 "$(sql "select count(*) from held_log")"
     stop_clean alone
