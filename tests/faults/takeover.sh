@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# takeover.sh - what a killed relay had sent and not marked: its heir finds it at the ends of the topics and
+# marks it (takeover.tail=auto), or sends it once more (off). Prints the repeats of both.
+#
+# TAKEOVER_KILLS: kills in each loop (40).
+set -euo pipefail
+
+# shellcheck source=tests/faults/lib_faults.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_faults.sh"
+kills=${TAKEOVER_KILLS:-40}
+window=1000 # rows in flight, at most
+
+own_database
+own_mock --brokers 3
+
+# few_repeats REPEATS KILLS: fewer than one row per ten kills
+few_repeats() { (($1 * 10 < $2)); }
+
+# --- confirmed and not marked, exactly ---------------------------------------------------------------
+
+# died_unmarked NAME TAIL: all 500 rows are in their topic when the relay dies, and none is marked
+died_unmarked() {
+    reset
+    watch_start
+    append 400
+    append 100 "$topic-b" null
+    OUTBOX_RELAY=$OUTBOX_CRASH_RELAY OUTBOX_CRASH_AT=source.before_mark:1 OUTBOX_CRASH_SIGNAL=9 \
+        relay_start "$1" -X lease.owner="$1" -X takeover.tail="$2" -X mark.delay=2s
+    relay_end "$1" 20 2>/dev/null
+    n_kills=$((n_kills + 1))
+    equal "dies_before_its_first_mark_$2" "137 0" "$status $(sql "$sent")"
+    fault relay_start "$1" -X lease.owner="$1" -X takeover.tail="$2"
+    judge "$1" --deadline 30 unmarked=0 "duplicates=$3"
+    watch_stop
+    stop_clean "$1"
+    holds "heir_says_how_many_it_found_$2" said "$1" "msg=stopped.* rows_found=$((500 - $3)) "
+}
+died_unmarked heir_finds_all_that_was_sent auto 0
+died_unmarked heir_sends_again_what_it_does_not_look_for off 500
+
+# --- by chance -----------------------------------------------------------------------------------------
+
+# killed NAME TAIL
+killed() {
+    reset
+    watch_start
+    writer_start
+    kill_loop "$1" "$kills" -X takeover.tail="$2" -X inflight.rows=$window -X batch.rows=$((window / 2)) -X mark.delay=100ms
+    relay_start "$1" -X "lease.owner=$1" -X takeover.tail="$2"
+    stream_judge "$1"
+    printf '# takeover.tail=%s: %d kills, %d rows, %d repeats\n' "$2" "$kills" "$(number committed)" "$(number duplicates)"
+    stop_clean "$1"
+}
+killed killed_with_the_tail auto
+repeats=$(number duplicates)
+holds fewer_than_one_repeat_in_ten_kills few_repeats "$repeats" "$kills"
+killed killed_without_the_tail off
+holds repeats_are_what_was_in_flight_at_most test "$(number duplicates)" -le $((kills * window))
+holds and_there_are_some test "$(number duplicates)" -gt 0 # else the loops show nothing
+
+# The heir is another relay, which waits; then it is its turn.
+reset
+watch_start
+writer_start
+relay_start even -X mark.delay=100ms
+wait_said even msg=leading || not_ok first_of_two_leads "$(tail -n 3 "$dir/even.log")"
+leader=even follower=odd
+for ((n = 1; n <= kills / 8; n++)); do
+    : >"$dir/$follower.log"
+    relay_start "$follower" -X mark.delay=100ms
+    wait_said "$follower" 'another relay leads' || not_ok "standby_$n" "$(tail -n 3 "$dir/$follower.log")"
+    must_move "moves_before_takeover_$n" "$leader"
+    fault relay_kill "$leader"
+    wait_said "$follower" msg=leading 8 || not_ok "takeover_$n" "$(tail -n 3 "$dir/$follower.log")"
+    must_move "moves_after_takeover_$n" "$follower"
+    name=$leader leader=$follower follower=$name
+done
+stream_judge killed_with_a_standby_and_the_tail
+printf '# a standby takes over: %d kills, %d repeats\n' $((kills / 8)) "$(number duplicates)"
+holds fewer_than_one_repeat_with_the_standby_too few_repeats $((repeats + $(number duplicates))) $((kills + kills / 8))
+stop_clean "$leader"
+
+# Where the ends cannot be read it sends: never a loss.
+reset
+append 200
+fault mock down
+relay_start blind -X lease.owner=blind
+wait_said blind 'end of a topic could not be read' 20 || not_ok blind_takeover_is_logged
+mock up
+watch_start
+judge unreadable_ends_lose_nothing --deadline 30 committed=200 unmarked=0
+watch_stop
+stop_clean blind
+
+finish
