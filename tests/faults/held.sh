@@ -3,6 +3,8 @@
 # them, and how they go on. The mock plays the broker; kafka_held.sh has the real one.
 #
 #   held.sh [CASE ...]
+#   HELD_KILLS   kills of a relay in the seeded case (60)
+#   SEED         replays its schedule; the seed is printed
 set -euo pipefail
 
 # shellcheck source=tests/faults/lib_held.sh
@@ -339,6 +341,116 @@ case_producer_breaks_while_rows_are_held() {
     command_of discard --all --yes --reason 'a test'
     held_judge producer_broke_while_rows_were_held excused=1
     stop_clean fatal
+}
+
+# --- all of it, by chance --------------------------------------------------------------------------------
+
+# Two relays, of which one or the other takes larger rows for a while; topics that break and heal; people
+# who retry and discard; kills. A row is poison, or scheduled, now and then.
+chaos_topics() { printf '%s\n' "$topic"-{0..3}; }
+write_chaos() {
+    local n=0 text
+    while [[ ! -e $dir/writer_stop ]]; do
+        text=
+        for _ in 1 2 3 4; do
+            n=$((n + 1))
+            text+="begin; insert into outbox.event (topic, type, key, payload, available_at)
+                select '$topic-$((n % 4))', 'test', case when random() < 0.2 then null else convert_to('k' || (random() * 10)::int, 'UTF8') end,
+                    case when random() < 0.004 then $large_payload else convert_to('$n.' || n, 'UTF8') end,
+                    case when random() < 0.01 then now() + random() * interval '1 s' end
+                from generate_series(1, 1 + (random() * 30)::int) n; $( ((n % 7)) && echo commit || echo rollback);"
+        done
+        psql -XqAt -v ON_ERROR_STOP=1 -d "$dsn" <<<"$text" >/dev/null 2>&1 || true
+        sleep 0.05 # its pace
+    done
+}
+# chaos_start NAME NUMBER: of four, one takes large rows
+chaos_start() {
+    local limit=("${small[@]}")
+    (($2 % 4 != 0)) || limit=()
+    relay_start "$1" "${limit[@]}" -X "lease.owner=$1" -X retry.attempts=3 -X stall.timeout=400ms -X drain.timeout=500ms \
+        -X kafka.topic.metadata.refresh.interval.ms=100 -X kafka.topic.metadata.propagation.max.ms=200
+}
+# leaders TOPIC none | some: of its partitions
+leaders() {
+    local p
+    for p in 0 1 2 3; do mock leader "$1" $p "$([[ $2 == none ]] && echo none || echo $((p % 3 + 1)))"; done
+}
+chaos_codes=(MSG_SIZE_TOO_LARGE OUT_OF_ORDER_SEQUENCE_NUMBER TOPIC_AUTHORIZATION_FAILED INVALID_RECORD NOT_ENOUGH_REPLICAS UNKNOWN_TOPIC_OR_PART)
+# chaos KIND NUMBER
+chaos() {
+    local kind=$1 n=$2 name id
+    name=$( ((n % 2)) && echo one || echo two)
+    if ((kind < 60)); then
+        : >"$dir/$name.log"
+        relay_kill "$name"
+        chaos_start "$name" "$n"
+    elif ((kind < 68)); then
+        leaders "$topic-$((n % 4))" none
+    elif ((kind < 78)); then
+        leaders "$topic-$((n % 4))" some
+    elif ((kind < 83)); then
+        mock push-error-at $((n % 3 + 1)) 0 "${chaos_codes[n % 6]}" "${chaos_codes[n % 5]}"
+    elif ((kind < 86)); then
+        mock topic-error "$topic-$((n % 4))" $( ((n % 3)) && echo 0 || echo UNKNOWN_TOPIC_OR_PART)
+    elif ((kind < 92)); then
+        command_of retry --all --yes
+        ((code < 2)) || not_ok "retry_by_chance" "exit status $code: $said"
+    elif ((kind < 97)); then
+        id=$(sql "select id from outbox.held where state in ('dead', 'retrying') order by id offset $((n % 3)) limit 1")
+        [[ -z $id ]] || command_of discard --id "$id" --retrying --reason 'by chance'
+        ((code < 2)) || not_ok "discard_by_chance" "exit status $code: $said"
+    else
+        relay_signal "$name" STOP
+        chaos_pause $((900 + n % 400)) # about as long as the lease
+        relay_signal "$name" CONT
+    fi
+}
+chaos_pause() {
+    local ms
+    printf -v ms '%04d' "$1"
+    sleep "${ms%???}.${ms: -3}"
+}
+# Behind a poison row that is given up the next one may come.
+all_given_up() {
+    command_of discard --all --yes --reason 'the end'
+    is "$(n_held "state <> 'discarded'")" 0
+}
+case_seeded() {
+    local seed=${SEED:-$((RANDOM * 32768 + RANDOM))} kills=${HELD_KILLS:-60} n=0 kind number was=$n_kills name
+    printf '# seed %s\n' "$seed"
+    RANDOM=$seed # from here on nothing but the schedule draws in this shell
+    reset
+    for name in $(chaos_topics); do mock topic "$name" 4; done
+    watch_start
+    rm -f "$dir/writer_stop"
+    write_chaos &
+    writer_pid=$!
+    chaos_start one 1
+    chaos_start two 1
+    while ((n_kills - was < kills)); do
+        n=$((n + 1)) kind=$((RANDOM % 100)) number=$RANDOM
+        fault chaos "$kind" "$number"
+        chaos_pause $((number % 3 == 0 ? number % 500 : number % 60))
+    done
+    for name in $(chaos_topics); do
+        leaders "$name" some
+        mock topic-error "$name" 0
+    done
+    for name in one two; do
+        relay_kill $name
+        chaos_start $name 1
+    done
+    held_judge every_row_went_or_is_held_for_a_person
+    printf '# %s rows, %s repeats; of them noted in held: %s\n' "$(number committed)" "$(number duplicates)" \
+        "$(sql "select string_agg(state || ' ' || n, ', ') from (select state, count(distinct id) as n from held_log where state is not null group by 1) x")"
+    printf '# left: %s\n' "$(sql "select string_agg(state || ' ' || n, ', ') from (select state, count(*) as n from outbox.held group by 1) x")"
+    watch_start
+    wait_until 60 all_given_up || not_ok discard_at_the_end "$said $(sql "select string_agg(distinct state, ' ') from outbox.held")"
+    held_judge what_was_blocked_goes_at_last "excused=$(sql "$(n_held "state = 'discarded'")")"
+    ((bad == 0)) || printf '# replay with SEED=%s\n' "$seed"
+    stop_clean one
+    stop_clean two
 }
 
 run_cases "$@"
