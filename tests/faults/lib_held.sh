@@ -92,15 +92,14 @@ longest_silence() {
 said_often() { (($(times_said "$1" "$2") >= $3)); }
 
 run_cases() {
-    local name began
+    local this_case began
     if (($# == 0)); then
         # shellcheck disable=SC2046 # words
         set -- $(grep -oE '^case_[a-z_0-9]+' "$0" | cut -c 6-)
     fi
-    for name in "$@"; do
+    for this_case in "$@"; do
         began=$(now_ms)
-        : >"$dir/relay.log"
-        "case_$name"
-        printf '# %s: %d ms\n' "$name" $(($(now_ms) - began))
+        "case_$this_case"
+        printf '# %s: %d ms\n' "$this_case" $(($(now_ms) - began))
     done
 }

@@ -2,12 +2,12 @@
 # takeover.sh - what a killed relay had sent and not marked: its heir finds it at the ends of the topics and
 # marks it (takeover.tail=auto), or sends it once more (off). Prints the repeats of both.
 #
-# TAKEOVER_KILLS: kills in each loop (40).
+# TAKEOVER_KILLS: kills in each loop (30).
 set -euo pipefail
 
 # shellcheck source=tests/faults/lib_faults.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_faults.sh"
-kills=${TAKEOVER_KILLS:-40}
+kills=${TAKEOVER_KILLS:-30}
 window=1000 # rows in flight, at most
 
 own_database
@@ -65,7 +65,7 @@ writer_start
 relay_start even -X mark.delay=100ms
 wait_said even msg=leading || not_ok first_of_two_leads "$(tail -n 3 "$dir/even.log")"
 leader=even follower=odd
-for ((n = 1; n <= kills / 8; n++)); do
+for ((n = 1; n <= kills / 6; n++)); do
     : >"$dir/$follower.log"
     relay_start "$follower" -X mark.delay=100ms
     wait_said "$follower" 'another relay leads' || not_ok "standby_$n" "$(tail -n 3 "$dir/$follower.log")"
@@ -76,8 +76,8 @@ for ((n = 1; n <= kills / 8; n++)); do
     name=$leader leader=$follower follower=$name
 done
 stream_judge killed_with_a_standby_and_the_tail
-printf '# a standby takes over: %d kills, %d repeats\n' $((kills / 8)) "$(number duplicates)"
-holds fewer_than_one_repeat_with_the_standby_too few_repeats $((repeats + $(number duplicates))) $((kills + kills / 8))
+printf '# a standby takes over: %d kills, %d repeats\n' $((kills / 6)) "$(number duplicates)"
+holds fewer_than_one_repeat_with_the_standby_too few_repeats $((repeats + $(number duplicates))) $((kills + kills / 6))
 stop_clean "$leader"
 
 # Where the ends cannot be read it sends: never a loss.
