@@ -63,6 +63,7 @@ case_poison_is_discarded() {
     append 300 "$topic" "'\\x6b'"
     relay_start discard "${small[@]}" "${quick[@]}"
     wait_sql 20 300 "$(n_held "state = 'blocked'")" || not_ok rows_behind_it_are_blocked
+    wait_sql 20 1 "$(n_held "state = 'dead'")" || not_ok it_is_dead
     fault commanded discard_gives_it_up 0 '^1 event discarded$' discard --id 4 --reason 'larger than anyone reads'
     held_judge blocked_rows_arrive_after_a_discard excused=1 excused_arrived=0 arrived=303
     equal reason_is_kept 'discarded DISCARDED larger than anyone reads' \
@@ -129,10 +130,11 @@ case_long_key_drains_under_a_writer() {
     append 5000 "$topic" "'\\x6b'"
     relay_start long "${small[@]}" "${quick[@]}"
     holds five_thousand_are_blocked wait_sql 30 5000 "$(n_held "state = 'blocked'")"
+    wait_sql 20 1 "$(n_held "state = 'dead'")" || not_ok first_of_the_long_key_is_dead
     rm -f "$dir/writer_stop"
     while [[ ! -e $dir/writer_stop ]]; do append 20 "$topic" "'\\x6b'"; done &
     writer_pid=$!
-    fault command_of discard --id 1 --reason 'a test'
+    fault commanded first_of_the_long_key_is_discarded 0 '^1 event discarded$' discard --id 1 --reason 'a test'
     holds backlog_of_a_key_ends_under_a_writer wait_sql 40 0 "$(n_held "state <> 'discarded'")"
     # The key is on the direct way again: what comes is not held any more, all at once or soon.
     n=$(sql "select count(*) from held_log")
@@ -338,7 +340,7 @@ case_producer_breaks_while_rows_are_held() {
     equal held_is_as_it_was "$before" "$(sql "select string_agg(id || state, ' ' order by id) from outbox.held")"
     mock topic-error "$topic-no" 0
     sql "update outbox.held set next_attempt_at = now() where state = 'scheduled'" # its hour has come
-    command_of discard --all --yes --reason 'a test'
+    commanded dead_row_is_discarded 0 '^1 event discarded$' discard --all --yes --reason 'a test'
     held_judge producer_broke_while_rows_were_held excused=1
     stop_clean fatal
 }
