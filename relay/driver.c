@@ -21,8 +21,8 @@
 #define ACTIONS_PER_TURN 256
 /* Between two steps of the sweep, each over a few thousand events. */
 #define SWEEP_MS 10000
-/* How long some broker has to answer when rows are out too long, and no longer than a quarter of the
- * lease: the loop waits for it, and must not be late to renew. */
+/* How long some broker has to answer when rows are out too long; no longer than a quarter of the
+ * lease, since the loop waits for it and must not be late to renew. */
 #define ASK_KAFKA_MS 500
 
 struct slot {

@@ -20,10 +20,10 @@
  * --ledger, committed means the event ids that this query returns (the application's own table).
  * Writers must have ended; with --deadline it waits until all has arrived and is marked. With
  * --allow-held an event is excused from both if outbox.held says that it is dead or discarded, or
- * blocked behind a dead one of its key; `excused` counts these, `excused_arrived` those of them that
- * came all the same. Tests use one writer per key, so that the order of ids is the order of commits;
- * an event with an available_at after its creation has no place in that order. Prints key=value
- * lines, examples on stderr. Exit status: 0 good, 1 bad, 2 could not judge, 64 usage.
+ * blocked behind a dead one of its key; `excused` counts these, `excused_arrived` those that came all
+ * the same. Tests use one writer per key, so that the order of ids is the order of commits; an event
+ * with an available_at after its creation has no place in that order. Prints key=value lines,
+ * examples on stderr. Exit status: 0 good, 1 bad, 2 could not judge, 64 usage.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -4,8 +4,8 @@
  *   topic BOOTSTRAP delete NAME                            delete, wait until it is gone
  *   topic BOOTSTRAP partitions NAME PARTITIONS             grow
  *   topic BOOTSTRAP config NAME config=value ...           these settings and no others
- *   topic BOOTSTRAP deny NAME | allow NAME                 nobody may write | all may; needs a broker
- *                                                          with an authorizer, and takes a moment there
+ *   topic BOOTSTRAP deny NAME | allow NAME                 nobody may write | all may; needs an
+ *                                                          authorizer, and takes a moment there
  * Exits 0 when the cluster's metadata shows the result.
  */
 #include <errno.h>
@@ -243,7 +243,8 @@ static bool grow(rd_kafka_t *rk, rd_kafka_queue_t *queue, const char *name, int 
 static bool set_config(rd_kafka_t *rk, rd_kafka_queue_t *queue, const char *name, char **configs,
                        size_t n_configs)
 {
-    rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
+    rd_kafka_ConfigResource_t *resource =
+        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
     bool ok = resource != NULL;
 
     for (size_t i = 0; ok && i < n_configs; i++) {
