@@ -4,6 +4,7 @@
 #   make check      every test                   make install  DESTDIR= prefix=
 #   make bench      relay against a bare producer   make soak   seeded faults for long, SOAK_KILLS=n
 #   make fuzz       the decoders under libFuzzer, FUZZ_SECONDS= each (default 60)
+#   make mutants    the tests are tested: what each promise rests on is broken, and must be noticed
 #
 # Everything that is built goes to $(O) (default .build). CFLAGS, CPPFLAGS, LDFLAGS and LDLIBS given
 # by the caller are used after ours.
@@ -57,7 +58,7 @@ FUZZERS = $(patsubst tests/fuzz/%.c,$(O)/fuzzers/%,$(wildcard tests/fuzz/fuzz_*.
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib relay crash tools tests fuzzers check soak demo bench fuzz install uninstall clean \
+.PHONY: all lib relay crash tools tests fuzzers check mutants soak demo bench fuzz install uninstall clean \
         distclean deps
 
 all: lib relay
@@ -79,7 +80,7 @@ $(O)/relay/%.o: relay/%.c
 	@mkdir -p $(@D)
 	$(COMPILE) $(PQ_CFLAGS) $(KAFKA_CFLAGS) $(JANSSON_CFLAGS) -c -o $@ $<
 
-$(O)/tests/rig/%.o: tests/rig/%.c
+$(O)/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
 	$(COMPILE) $(PQ_CFLAGS) $(KAFKA_CFLAGS) -c -o $@ $<
 
@@ -99,10 +100,9 @@ $(O)/outbox-relay: $(RELAY_OBJ)
 # A test file defines `Suite *suite_X(void)`; tests/rig/check_main.c runs it. It is linked with the
 # library and with every part of the relay except main. A line FAKE(type, function, ...) in it puts
 # that function of a library out of the way of all callers: the test defines __wrap_function.
-$(O)/tests/%: tests/%.c $(RIG_OBJ) $(RELAY_PARTS) $(O)/liboutbox.a
-	@mkdir -p $(@D)
-	$(COMPILE) $(PQ_CFLAGS) $(KAFKA_CFLAGS) -DSUITE=suite_$(patsubst test_%,%,$(notdir $*)) \
-	    $(shell sed -n 's/^FAKE.[^,]*, *\([a-zA-Z0-9_]*\).*/-Wl,--wrap=\1/p' $<) \
+$(O)/tests/%: $(O)/tests/%.o $(RIG_OBJ) $(RELAY_PARTS) $(O)/liboutbox.a
+	$(COMPILE) -MF $@.main.d -DSUITE=suite_$(patsubst test_%,%,$(notdir $*)) \
+	    $(shell sed -n 's/^FAKE.[^,]*, *\([a-zA-Z0-9_]*\).*/-Wl,--wrap=\1/p' tests/$*.c) \
 	    $(LDFLAGS) -o $@ $< tests/rig/check_main.c $(filter-out $(O)/tests/rig/check_main.o,$(RIG_OBJ)) \
 	    $(RELAY_PARTS) $(O)/liboutbox.a $(CHECK_LIBS) $(PQ_LIBS) $(KAFKA_LIBS) \
 	    $(JANSSON_LIBS) -pthread $(LDLIBS)
@@ -155,6 +155,9 @@ deps:
 
 check: deps
 	@tests/check
+
+mutants: deps
+	@tests/mutants/run
 
 # The soak ends after so many kills, or after SOAK_SECONDS when that is set; SEED=n replays a schedule.
 soak: export SOAK_KILLS ?= 1000

@@ -1217,7 +1217,7 @@ Suite *suite_read(void)
 {
     Suite *s = suite_create("read");
 
-    /* late_mutants.sh runs this case alone */
+    /* tests/mutants run this case alone */
     TCase *tc = add_case(s, "late_halves", 60);
     tcase_add_test(tc, row_of_a_transaction_in_the_xip_list_is_read_after_its_commit);
     tcase_add_test(tc, row_of_a_transaction_at_or_above_xmax_is_read_after_its_commit);

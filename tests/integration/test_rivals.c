@@ -1,0 +1,183 @@
+/* test_rivals.c - two relays at one lease, and a person at a row in front of another.
+ *
+ * Needs OUTBOX_TEST_DSN: a superuser's conninfo of a database of its own with the schema applied.
+ */
+#include <check.h>
+#include <poll.h>
+#include <stdlib.h>
+
+#include "relay/log.h"
+#include "relay/source/source.h"
+#include "tests/rig/rig.h"
+
+enum { DEADLINE_MS = 20000, TTL_MS = 60000 };
+
+static PGconn *db, *person;
+static struct source *one, *two;
+
+static struct source *open_source(const char *owner)
+{
+    const struct source_config cfg = {
+        .dsn = rig_dsn(),
+        .owner = owner,
+        .lease_ttl_ms = TTL_MS,
+        .statement_timeout_ms = DEADLINE_MS,
+        .retry_base_ms = 10,
+        .retry_max_ms = 100,
+    };
+    struct source *s = source_new(&cfg);
+
+    ck_assert_ptr_nonnull(s);
+    return s;
+}
+
+static uint64_t now(void)
+{
+    return (uint64_t)rig_now_ms();
+}
+
+/* The next event of this type; what else is told on the way is of no interest here. */
+static struct source_event wait_for(struct source *s, enum source_event_type type)
+{
+    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    struct source_event e;
+
+    for (;;) {
+        struct pollfd fds[2];
+        while (source_next(s, now(), &e))
+            if (e.type == type)
+                return e;
+        ck_assert_msg(rig_now_ms() < end_ms, "no event %d in %d ms", (int)type, DEADLINE_MS);
+        (void)poll(fds, (nfds_t)source_pollfds(s, fds), 20);
+    }
+}
+
+static bool gets_the_lease(struct source *s)
+{
+    source_acquire(s, now());
+    return wait_for(s, SOURCE_LEASE).ours;
+}
+
+static bool keeps_the_lease(struct source *s)
+{
+    source_renew(s, now(), 0);
+    return wait_for(s, SOURCE_LEASE).ours;
+}
+
+static const char *owner(void)
+{
+    return rig_scalar(db, "select coalesce(owner, 'nobody') from outbox.relay");
+}
+
+static void begin(void)
+{
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
+    db = rig_connect();
+    person = rig_connect();
+    rig_exec(db, "truncate outbox.event, outbox.sent, outbox.held restart identity;"
+                 "update outbox.relay set epoch = 0, owner = null, lease_expires_at = null,"
+                 " cursor_id = 0, cursor_snapshot = pg_current_snapshot(), floor_id = 0");
+    one = open_source("one");
+    two = open_source("two");
+    (void)wait_for(one, SOURCE_UP);
+    (void)wait_for(two, SOURCE_UP);
+}
+
+static void end(void)
+{
+    source_free(one);
+    source_free(two);
+    PQfinish(db);
+    PQfinish(person);
+}
+
+START_TEST(lease_is_of_one_until_it_ends)
+{
+    ck_assert(gets_the_lease(one));
+    ck_assert(!gets_the_lease(two));
+    ck_assert_str_eq(owner(), "one");
+    ck_assert(keeps_the_lease(one));
+    ck_assert(!gets_the_lease(two));
+    rig_exec(db, "update outbox.relay set lease_expires_at = clock_timestamp() - interval '1 ms'");
+    ck_assert(gets_the_lease(two));
+    ck_assert(!keeps_the_lease(one));
+    ck_assert(!gets_the_lease(one));
+    ck_assert_str_eq(owner(), "two");
+}
+END_TEST
+
+START_TEST(lease_that_is_given_back_is_free_at_once)
+{
+    ck_assert(gets_the_lease(one));
+    source_resign(one, now(), 0);
+    (void)wait_for(one, SOURCE_RESIGNED);
+    ck_assert_str_eq(owner(), "nobody");
+    ck_assert(gets_the_lease(two));
+    source_resign(one, now(), 0); /* of an epoch that is over: nobody else's lease ends with it */
+    (void)wait_for(one, SOURCE_RESIGNED);
+    ck_assert_str_eq(owner(), "two");
+    ck_assert(keeps_the_lease(two));
+}
+END_TEST
+
+START_TEST(each_lease_has_an_epoch_of_its_own)
+{
+    ck_assert(gets_the_lease(one));
+    ck_assert_int_eq(rig_scalar_i64(db, "select epoch from outbox.relay"), 1);
+    ck_assert(gets_the_lease(one)); /* after a crash the name is the same */
+    ck_assert_int_eq(rig_scalar_i64(db, "select epoch from outbox.relay"), 2);
+    ck_assert(keeps_the_lease(one));
+    ck_assert_int_eq(rig_scalar_i64(db, "select epoch from outbox.relay"), 2);
+}
+END_TEST
+
+static void hold(const struct row *row, enum hold_state state)
+{
+    const struct source_hold h = { .row = row, .state = state, .attempts = 1, .delay_ms = TTL_MS };
+
+    source_hold(one, now(), &h, 1);
+    (void)wait_for(one, SOURCE_HELD);
+}
+
+/* A person takes the row in front away and has looked for those behind it; then one is put there;
+ * then the person commits. Nobody else would wake it. */
+START_TEST(row_behind_one_that_is_being_taken_away_is_due)
+{
+    ck_assert(gets_the_lease(one));
+    rig_exec(db, "insert into outbox.event (topic, type, key)"
+                 " values ('t', 'x', 'a'), ('t', 'x', 'a')");
+    source_read(one, now(), 10, 1 << 20, 0);
+    struct source_event page = wait_for(one, SOURCE_PAGE);
+    ck_assert_uint_eq(page.n_rows, 2);
+    struct row *row[2] = { page.rows[0], page.rows[1] };
+    hold(row[0], _i == 0 ? HOLD_RETRYING : HOLD_DEAD);
+    rig_exec(person, "begin; update outbox.held set state = 'discarded', next_attempt_at = null"
+                     " where id = 1;"
+                     " update outbox.held set next_attempt_at = now() where state = 'blocked'");
+    hold(row[1], HOLD_BLOCKED);
+    rig_exec(person, "commit");
+    ck_assert_str_eq(rig_scalar(db, "select string_agg(state || coalesce(' ' ||"
+                                    " (next_attempt_at <= now())::text, ''), ', ' order by id)"
+                                    " from outbox.held"),
+                     "discarded, blocked true");
+    free(row[0]);
+    free(row[1]);
+}
+END_TEST
+
+Suite *suite_rivals(void);
+
+Suite *suite_rivals(void)
+{
+    Suite *s = suite_create("rivals");
+    TCase *tc = tcase_create("rivals");
+
+    tcase_add_checked_fixture(tc, begin, end);
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, lease_is_of_one_until_it_ends);
+    tcase_add_test(tc, lease_that_is_given_back_is_free_at_once);
+    tcase_add_test(tc, each_lease_has_an_epoch_of_its_own);
+    tcase_add_loop_test(tc, row_behind_one_that_is_being_taken_away_is_due, 0, 2);
+    suite_add_tcase(s, tc);
+    return s;
+}
