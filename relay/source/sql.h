@@ -152,7 +152,7 @@
         "floor_id = greatest(r.floor_id, (select max(id + 0) from outbox.event "        \
         "where xid >= pg_snapshot_xmax(pg_current_snapshot()))), "           \
         "system_identifier = (select system_identifier from pg_control_system()), "     \
-        "timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int "                 \
+        "timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int "  \
         "where r.name = 'default' and (r.owner is null or r.owner = $1 "                           \
         "or r.lease_expires_at is null or r.lease_expires_at < clock_timestamp()) "     \
         "returning r.*) "                                                                          \

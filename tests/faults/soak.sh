@@ -31,7 +31,10 @@ pause_of() {
     printf -v ms '%04d' "$1"
     sleep "${ms%???}.${ms: -3}"
 }
-victim_start() { relay_start victim -X lease.owner=victim "${one_at_a_time[@]}"; }
+victim_start() {
+    : >"$dir/victim.log"
+    relay_start victim -X lease.owner=victim "${one_at_a_time[@]}"
+}
 database_again() {
     "$pg" start "$dir/pg" >/dev/null
     n_postgres=$((n_postgres + 1))
@@ -44,12 +47,12 @@ codes=(MSG_SIZE_TOO_LARGE OUT_OF_ORDER_SEQUENCE_NUMBER NOT_LEADER_FOR_PARTITION 
 event() {
     local kind=$1 n=$2
     if ((kind < 62)); then
-        : >"$dir/victim.log"
         relay_kill victim
         pause_of $((n % 3 == 0 ? n % 400 : 0))
         victim_start
         pause_of $((n % 150))
     elif ((kind < 65)); then
+        wait_said victim msg=started || true # before that its handler does not stand
         relay_signal victim TERM
         relay_end victim 30
         [[ $status == 0 ]] || not_ok "term_at_event_$n_events" "exit status $status: $(tail -n 3 "$dir/victim.log")"
@@ -127,6 +130,7 @@ until finished; do
     mock clear-errors 0
     proxy pgproxy resume
     stream_judge "round_$round"
+    wait_said victim msg=started || true
     stop_clean victim
     # Memory and descriptors have found their level after the first rounds.
     if ((round <= 2)); then first_fds=$(descriptors) first_kb=$(memory survivor VmRSS); fi
