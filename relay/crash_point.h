@@ -1,8 +1,8 @@
 /* crash_point.h - named places at which a test build of the relay dies on request.
  *
- * CRASH_POINT("where.what") is nothing unless OUTBOX_CRASH_POINTS is defined (`make crash`). Then the
- * environment chooses one place: OUTBOX_CRASH_AT=name[:nth] lets the process kill itself, without a
- * word, when it passes there for the nth time (the first). OUTBOX_CRASH_SIGNAL=n sends it another
+ * CRASH_POINT("where.what") is nothing unless OUTBOX_CRASH_POINTS is defined (`make crash`). Then
+ * the environment chooses one place: OUTBOX_CRASH_AT=name[:nth] lets the process kill itself, without
+ * a word, when it passes there for the nth time (the first). OUTBOX_CRASH_SIGNAL=n sends it another
  * signal than SIGKILL. Each name stands in the sources once; tests/faults/crash.sh finds them there.
  */
 #ifndef RELAY_CRASH_POINT_H
