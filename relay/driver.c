@@ -232,6 +232,8 @@ static void on_source_event(struct driver *d, const struct source_event *e)
 {
     switch (e->type) {
     case SOURCE_UP:
+        if (e->moved)
+            core_moved(&d->core);
         core_link(&d->core, d->now_ms, true);
         break;
     case SOURCE_DOWN:

@@ -156,6 +156,15 @@ void core_link(struct core *c, uint64_t now_ms, bool up)
     step_down(c, now_ms);
 }
 
+void core_moved(struct core *c)
+{
+    uint32_t slot;
+
+    c->moved_seq = c->window.next_seq;
+    while ((slot = row_list_pop(&c->window, &c->acked)) != NO_SLOT)
+        flow_give_up(c, slot);
+}
+
 static void expire_lease(struct core *c, uint64_t now_ms)
 {
     bool led = c->lead.leading;

@@ -115,6 +115,7 @@ struct core {
     uint32_t reading_topic;
     uint64_t next_poll_ms, poll_ms;
     uint64_t due_ms;               /* when to look for what is due in outbox.held */
+    uint64_t moved_seq;            /* rows before it were read in another history */
     uint64_t new_ground_seq;       /* rows before it may be earlier than what is held; 0: not known */
     uint64_t sweep_ms;
     uint64_t stall_ms;             /* when to look for rows that are out too long */
@@ -149,6 +150,9 @@ uint32_t core_topic(struct core *c, const char *name);
 
 /* The database can be used from now on; or is lost, and with it the read and the mark under way. */
 void core_link(struct core *c, uint64_t now_ms, bool up);
+/* Before it is up again: it has another history now (a promoted standby, say). Rows that were read
+ * before are read again; what is confirmed of them must not be marked, for ids may mean other events. */
+void core_moved(struct core *c);
 /* Answers to ACQUIRE and RENEW. Before ACQUIRE's comes what is in outbox.held: each key that has rows
  * which hold others back, each topic that has paused ones. */
 void core_held_key(struct core *c, uint32_t topic, uint64_t key);

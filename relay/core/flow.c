@@ -212,6 +212,10 @@ void flow_key_resolved(struct core *c, uint32_t slot)
 
 void flow_acked(struct core *c, uint64_t now_ms, uint32_t slot)
 {
+    if (row_at(c, slot)->seq < c->moved_seq) {
+        flow_give_up(c, slot);
+        return;
+    }
     row_at(c, slot)->since_ms = now_ms;
     window_state(&c->window, slot, ROW_ACKED);
     row_list_push(&c->window, &c->acked, slot);

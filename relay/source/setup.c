@@ -1,6 +1,7 @@
 /* setup.c - what a new connection is told and asked before it is used: session settings, whether server
  * and schema fit, the prepared statements. See inside.h.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,6 +51,7 @@ static int check_server(struct source *s, enum side side, const PGresult *res)
         source_refuse(s, EXIT_CONFIGURATION);
         return -1;
     }
+    snprintf(s->history[side], sizeof s->history[side], "%s", PQgetvalue(res, 0, 3));
     if (strcmp(PQgetvalue(res, 0, 1), "t") != 0) {
         log_error("source", "the outbox is not installed in this database", "remedy",
                   "let the DBA apply sql/001_outbox.up.sql, or correct the dsn");
@@ -72,6 +74,27 @@ static int check_schema(struct source *s, const PGresult *res)
               installed < SCHEMA_VERSION ? "apply the newer files in sql/" : "upgrade outbox-relay");
     source_refuse(s, EXIT_CONFIGURATION);
     return -1;
+}
+
+static void link_is_up(struct source *s, uint64_t now_ms, enum side side)
+{
+    bool moved = s->last_history[0] != '\0' && strcmp(s->last_history, s->history[side]) != 0;
+
+    if (strcmp(s->history[READ_SIDE], s->history[MARK_SIDE]) != 0) {
+        source_link_lost(s, now_ms, "the two connections reached different servers");
+        return;
+    }
+    s->up = true;
+    s->failures = 0;
+    log_info("source", "connected", "host", PQhost(s->conn[side].pg), "dbname",
+             PQdb(s->conn[side].pg), "server",
+             PQparameterStatus(s->conn[side].pg, "server_version"));
+    if (moved)
+        log_warn("source", "this is another cluster or timeline than before; what is confirmed and not "
+                 "marked goes again", "before", s->last_history, "now", s->history[side]);
+    memcpy(s->last_history, s->history[side], sizeof s->last_history);
+    CRASH_POINT("source.connected");
+    source_push(s, (struct source_event){ .type = SOURCE_UP, .moved = moved });
 }
 
 /* One step of the set-up of one connection; res is the answer to the step before. */
@@ -103,13 +126,6 @@ void setup_step(struct source *s, uint64_t now_ms, enum side side, const PGresul
             source_link_lost(s, now_ms, conn_error(&s->conn[side]));
         return;
     }
-    if (s->setup[READ_SIDE] == SETUP_DONE && s->setup[MARK_SIDE] == SETUP_DONE) {
-        s->up = true;
-        s->failures = 0;
-        log_info("source", "connected", "host", PQhost(s->conn[side].pg), "dbname",
-                 PQdb(s->conn[side].pg), "server",
-                 PQparameterStatus(s->conn[side].pg, "server_version"));
-        CRASH_POINT("source.connected");
-        source_push(s, (struct source_event){ .type = SOURCE_UP });
-    }
+    if (s->setup[READ_SIDE] == SETUP_DONE && s->setup[MARK_SIDE] == SETUP_DONE)
+        link_is_up(s, now_ms, side);
 }

@@ -29,9 +29,13 @@
     "set idle_in_transaction_session_timeout = '60s'; set lock_timeout = '10s'; "                   \
     "set statement_timeout = 0; "
 
+/* The last column says which history of which cluster this is: a promoted standby has another one. A
+ * server in recovery writes no log; the relay cannot work there, and is told so later. */
 #define SQL_CHECK                                                                                  \
     "select current_setting('server_version_num')::int, "                                          \
-    "to_regclass('outbox.schema_version') is not null, pg_backend_pid()"
+    "to_regclass('outbox.schema_version') is not null, pg_backend_pid(), "                         \
+    "(select system_identifier from pg_control_system()) || '/' || case when pg_is_in_recovery() " \
+    "then 'standby' else left(pg_walfile_name(pg_current_wal_lsn()), 8) end"
 
 #define SQL_VERSION                                                                                \
     "select max(version), "                                                             \

@@ -1112,6 +1112,10 @@ static void set_link(struct world *w, struct relay *r, bool up)
         lose_requests(w, r);
     r->link_up = up;
     touch(r);
+    if (up && percent(w, 10)) { /* to a server that lost nothing here */
+        SAY(w, r, "  in another history");
+        core_moved(&r->core);
+    }
     core_link(&r->core, w->now, up);
 }
 

@@ -330,7 +330,7 @@ static void run_flow(void)
     static struct source_config cfg = {
         .owner = "nth",
         .lease_ttl_ms = 60000,
-        .statement_timeout_ms = 500, /* an answer that is lost is waited for so long */
+        .statement_timeout_ms = 1000, /* an answer that is lost is waited for so long */
         .retry_base_ms = 1,
         .retry_max_ms = 2,
     };
@@ -405,7 +405,7 @@ START_TEST(every_row_is_marked_whatever_fails)
         ck_assert_msg(rig_scalar_i64(db, "select count(*) from outbox.event e where not exists "
                                          "(select from outbox.sent s where s.id = e.id)") == 0,
                       "call %u (%s) failed, and not all rows are marked", n, failed);
-        ck_assert_msg(failed == NULL || !ends_the_link(failed) || flow.n_down == 1,
+        ck_assert_msg(failed == NULL || !ends_the_link(failed) || flow.n_down >= 1,
                       "call %u (%s) failed, and the link was lost %u times", n, failed,
                       flow.n_down);
         ck_assert_msg(failed != NULL || (flow.n_up == 1 && flow.n_down == 0),
