@@ -97,7 +97,9 @@ static bool route(struct core *c, uint64_t now_ms, uint32_t slot, enum lane *ret
     }
     struct key_wait *wait = flow_wait_of(c, r);
     if (key_waits(wait) && must_queue(c, wait, slot)) {
-        if (t->failures > 0) /* its place is in outbox.held, where the later ones go */
+        /* its place is in outbox.held, where the later ones go; one that is back from there would be
+         * read again at once, for as long as the other is out */
+        if (t->failures > 0 && r->from != HELD_TOPIC)
             hold_shut_out(c, now_ms, slot);
         else
             park(c, &wait->parked, slot);
@@ -411,6 +413,8 @@ bool flow_stalled(struct core *c, uint64_t now_ms, uint64_t sent_before_ms, bool
         if (only_look)
             break;
         stop_lane(c, (enum lane)r->lane);
+        c->lane[r->lane].n_resets = 0; /* the topic's fault: the lane is well, and others wait for it */
+        c->lane[r->lane].reset_ms = 0;
         pause_topic(c, now_ms, &c->topics.topic[r->topic]);
     }
     return any;
