@@ -101,7 +101,7 @@
  * meanwhile went to the leaf where it was; it belongs to where it is. */
 #define SQL_UNHOLD                                                                                 \
     "with gone as materialized (select h.id, h.bucket from outbox.held h where h.id = any ($1) "   \
-    "order by h.id for update), "                                                                  \
+    "order by h.id for update skip locked), "                                                                  \
     "moved as (insert into outbox.sent (bucket, id) select g.bucket, g.id from gone g "            \
     "join unnest($1, $2) u (id, bucket) on u.id = g.id and u.bucket <> g.bucket "                  \
     "order by g.id on conflict do nothing) "                                                       \
@@ -111,7 +111,7 @@
  * its row stays, for people to see. */
 #define SQL_CLEAN                                                                                  \
     "with own as materialized (select h.id from outbox.held h where h.id = any ($1) "              \
-    "order by h.id for update), "                                                                  \
+    "order by h.id for update skip locked), "                                                                  \
     "sent as (delete from outbox.held h using own o where h.id = o.id and " SQL_IS_SENT("h") ") "  \
     "update outbox.held h set state = 'discarded', next_attempt_at = null, "                       \
     "error_code = 'EVENT_GONE', error = 'the event is no longer in outbox.event' "                 \
@@ -141,7 +141,7 @@
     "next as materialized (select h.id from outbox.held h where h.id = any (array("                \
     "select f.id from head f where f.state = 'blocked' and f.next_attempt_at is null "             \
     "and (f.dead_id is null or f.dead_id > f.id))) "                                               \
-    "and h.state = 'blocked' and h.next_attempt_at is null order by h.id for update), "            \
+    "and h.state = 'blocked' and h.next_attempt_at is null order by h.id for update skip locked), "            \
     "promoted as (update outbox.held h set next_attempt_at = now() from next n where h.id = n.id) "\
     "select yes, null::bigint from ours union all "                                                \
     "select null, f.of_id from head f where f.wanted and f.id is null and f.dead_id is null"

@@ -26,7 +26,7 @@
     "set enable_mergejoin = off; set enable_bitmapscan = off; "                                    \
     "set max_parallel_workers_per_gather = 0; "                                                    \
     "set plan_cache_mode = force_generic_plan; set search_path = ''; set datestyle = 'ISO'; "      \
-    "set idle_in_transaction_session_timeout = '60s'; set lock_timeout = '10s'; "                   \
+    "set idle_in_transaction_session_timeout = '60s'; set lock_timeout = '1s'; "                   \
     "set statement_timeout = 0; "
 
 /* The last column says which history of which cluster this is: a promoted standby has another one. A
