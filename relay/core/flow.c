@@ -230,6 +230,9 @@ static void confirmed(struct core *c, uint64_t now_ms, uint32_t slot, bool was_p
 
     c->lane[r->lane].n_resets = 0;
     c->progress_ms = now_ms;
+    t->moved_ms = now_ms;
+    if (r->since_ms > t->moved_to_ms)
+        t->moved_to_ms = r->since_ms;
     if (was_pilot) {
         c->topics.n_paused -= t->state == TOPIC_PAUSED; /* another row failed meanwhile */
         c->topics.n_changes += t->failures > 0;
@@ -401,13 +404,22 @@ uint64_t flow_deadline(const struct core *c)
     return due;
 }
 
+/* It waits its turn: its topic moves, and no later row of that has come home. */
+static bool is_in_a_queue(const struct core *c, const struct window_row *r, uint64_t sent_before_ms)
+{
+    const struct topic *t = &c->topics.topic[r->topic];
+
+    return t->moved_ms > sent_before_ms && t->moved_to_ms <= r->since_ms;
+}
+
 bool flow_stalled(struct core *c, uint64_t now_ms, uint64_t sent_before_ms, bool only_look)
 {
     bool any = false;
 
     for (uint32_t slot = 0; slot < c->window.cap; slot++) {
         const struct window_row *r = row_at(c, slot);
-        if (r->state != ROW_SENT || r->since_ms > sent_before_ms)
+        if (r->state != ROW_SENT || r->since_ms > sent_before_ms ||
+            is_in_a_queue(c, r, sent_before_ms))
             continue;
         any = true;
         if (only_look)

@@ -31,6 +31,8 @@ struct topic {
     bool returning; /* those that were asked for back may be sent */
     uint32_t n_holding; /* on the way there */
     uint32_t n_back;    /* back in the window */
+    uint64_t moved_ms;  /* the last confirmation, */
+    uint64_t moved_to_ms; /* and until when rows were sent that are confirmed */
     struct row_list parked;
     struct row_list behind; /* new rows, to go when none is left in outbox.held */
 };
