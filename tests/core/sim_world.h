@@ -113,6 +113,7 @@ struct relay {
     uint32_t slot_row[MAX_CAP];
     bool slot_confirmed[MAX_CAP], slot_unordered[MAX_CAP];
     bool link_up, frozen, touched, stopped, quiet_stop;
+    bool tail, logged_then[MAX_ROWS]; /* it found the ends of the topics readable, and so read them */
 };
 
 struct ghost {
@@ -589,6 +590,9 @@ static void do_produce(struct world *w, struct relay *r, const struct core_actio
 {
     struct sim_lane *l = &r->lane[a->lane];
     uint32_t row = r->slot_row[a->slot];
+    for (uint32_t sl = 0; sl < r->core.window.cap; sl++)
+        if (r->core.window.row[sl].state != ROW_FREE && w->row[r->slot_row[sl]].passed)
+            r->slot_unordered[sl] = true;
     const char *broken = produce_broken(&r->core, a->slot, a->lane, r->slot_row, r->slot_unordered);
 
     SAY(w, r, "produce row %u, %s lane", row, lane_names[a->lane]);
@@ -863,6 +867,8 @@ static void hold(struct world *w, struct sim_row *o, const struct window_row *as
 {
     static const enum db_held state[] = { DB_RETRYING, DB_BLOCKED, DB_PAUSED, DB_SCHEDULED, DB_DEAD };
 
+    if (o->held == DB_DISCARDED)
+        return;
     w->count[N_HELD_RETRYING + as->hold]++;
     o->held = state[as->hold];
     o->attempts = as->attempts;
@@ -883,7 +889,7 @@ static void effect_hold(struct world *w, struct relay *r)
             hold(w, &w->row[q->rows[i]], &q->as[i]);
     for (uint32_t i = 0; i < q->n && !q->fenced; i++) {
         struct sim_row *o = &w->row[q->rows[i]];
-        if (q->as[i].hold == HOLD_BLOCKED && first_of_group(w, o) == o)
+        if (o->held == DB_BLOCKED && q->as[i].hold == HOLD_BLOCKED && first_of_group(w, o) == o)
             o->next_ms = w->now;
         if (q->as[i].hold != HOLD_DEAD || !w->cfg.skip_poison || o->key == 0)
             continue;
@@ -948,8 +954,10 @@ static void answer_read(struct world *w, struct relay *r)
     SAY(w, r, "page %u of %u rows%s", (unsigned)q->page, q->n, takes ? "" : ", too late");
     for (uint32_t i = 0; i < q->n; i++) {
         const struct sim_row *row = &w->row[q->rows[i]];
-        uint32_t slot = core_row(&r->core, row->topic, row->hash, row->bytes,
-                                 row->due_ms > w->now);
+        bool found = r->tail && r->logged_then[q->rows[i]];
+        uint32_t slot = found ? core_found_row(&r->core, w->now, row->topic, row->hash, row->bytes)
+                              : core_row(&r->core, row->topic, row->hash, row->bytes,
+                                         row->due_ms > w->now);
         if ((slot != NO_SLOT) != takes)
             oops(w, "row %u taken or not against the phase", q->rows[i]);
         if (slot == NO_SLOT)
@@ -957,7 +965,7 @@ static void answer_read(struct world *w, struct relay *r)
         SAY(w, r, "  row %u, topic %u, key %u", q->rows[i], row->topic, row->key);
         bytes_before = r->core.window.bytes - row->bytes;
         r->slot_row[slot] = q->rows[i];
-        r->slot_confirmed[slot] = false;
+        r->slot_confirmed[slot] = found;
         r->slot_unordered[slot] = row->due_ms > 0 || row->passed;
     }
     if (bytes_before > w->cfg.inflight_bytes)
@@ -1029,6 +1037,9 @@ static void answer_lease(struct world *w, struct relay *r)
         r->pos = q->cursor;
         r->n_pages = 0;
         r->horizon = w->n_visible;
+        r->tail = percent(w, 50);
+        for (uint32_t i = 0; i < w->n_rows; i++)
+            r->logged_then[i] = w->row[i].logged && percent(w, 90);
         for (uint32_t t = 0; t < w->n_topics; t++) {
             if (q->held_topic[t])
                 core_held_topic(&r->core, w->now, t);

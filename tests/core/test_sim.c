@@ -277,10 +277,49 @@ static void stop_relay(struct world *w, struct relay *r)
     core_stop(&r->core, w->now);
 }
 
+static bool can_be_named(const struct sim_row *r)
+{
+    return r->held != DB_NOT && r->held != DB_DISCARDED && !r->marked;
+}
+
+/* Somebody names any held row. */
+static void decide_for_any(struct world *w)
+{
+    uint32_t i = rnd(w, w->n_rows);
+    struct sim_row *r = &w->row[i];
+
+    for (uint32_t k = 0; k < w->n_rows && !can_be_named(r); k++)
+        r = &w->row[i = (i + 1) % w->n_rows];
+    if (!can_be_named(r))
+        return;
+    w->count[N_PERSON]++;
+    bool again = percent(w, 70);
+    SAY(w, NULL, "row %u (held %d) is %s", i, (int)r->held, again ? "retried" : "discarded");
+    if (again) {
+        if (r->held != DB_RETRYING)
+            return;
+        for (uint32_t k = 0; k < i; k++)
+            if (same_group(r, &w->row[k]) && (counts(w, &w->row[k])))
+                return;
+        r->attempts = 0;
+        r->next_ms = w->now;
+        return;
+    }
+    r->held = DB_DISCARDED;
+    r->next_ms = FOR_EVER;
+    r->passed = true;
+    promote(w, r);
+}
+
 /* Somebody looks at the first dead row. */
 static void decide_for_dead(struct world *w)
 {
     uint32_t i = 0;
+
+    if (percent(w, 50)) {
+        decide_for_any(w);
+        return;
+    }
 
     while (i < w->n_rows && w->row[i].held != DB_DEAD)
         i++;
@@ -369,6 +408,8 @@ static void chaos_step(struct world *w, uint32_t per_mille_fault)
 
     if (rnd(w, 1000) < per_mille_fault)
         fault(w, r);
+    else if (w->may_happen[FAULT_PERSON] && percent(w, 5))
+        decide_for_any(w);
     else if (k < 5)
         w->n_visible += rnd(w, 1 + (n_hidden > 8 ? 8 : n_hidden));
     else if (k < 13)
@@ -434,7 +475,7 @@ static bool is_left_to_people(struct world *w, uint32_t at)
     for (uint32_t i = 0; i < at && !w->cfg.skip_poison; i++)
         if (same_group(r, &w->row[i]) && w->row[i].held == DB_DEAD)
             return r->held == DB_BLOCKED || r->held == DB_RETRYING;
-    return r->held == DB_BLOCKED && r->due_ms > 0; /* it may stand behind a later one */
+    return false;
 }
 
 static bool all_settled(struct world *w)

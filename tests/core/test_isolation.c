@@ -1,0 +1,132 @@
+/* test_isolation.c - what a topic or a row that does not move must not do to the others, as small
+ * stories about the core. */
+#include "tests/core/trace.h"
+
+static void lead_patiently(uint64_t stall_timeout_ms)
+{
+    struct core_config cfg = default_config();
+
+    cfg.lease_ttl_ms = 1000000;
+    cfg.stall_timeout_ms = stall_timeout_ms;
+    lead_with(&cfg);
+    open_topic();
+}
+
+/* A confirms a row every 400 ms; the last one has waited in the producer for 1,200 ms. */
+START_TEST(topic_that_moves_slowly_is_not_stalled)
+{
+    lead_patiently(1000);
+    page("Aa1 Ab1 Ac1 Ad1");
+    for (int i = 0; i < 3; i++) {
+        pass(400);
+        nothing_new();
+        if (t.core.asking_kafka) {
+            core_kafka_answered(&t.core, t.now, true);
+            run();
+        }
+        if (i < 2)
+            persisted((const char *[]){ "Aa1", "Ab1" }[i]);
+        if (t.core.n_marking > 0)
+            marked(true);
+    }
+    ck_assert_msg(strstr(t.trace, "reset") == NULL, "%s", t.trace);
+}
+END_TEST
+
+/* A scheduled row of A hangs at Kafka. One of another topic is due 10 ms later. */
+START_TEST(due_row_that_hangs_does_not_hold_back_what_is_due_of_others)
+{
+    lead_patiently(30000);
+    due_by_hand();
+    pass(1000);
+    nothing_new();
+    leave_out("read");
+    expect("fetch due 4\n");
+    ck_assert(back("Ax9", HELD_TIME, 0));
+    due_end(10);
+    for (int i = 0; i < 200 && t.core.reading != READING_DUE; i++) {
+        nothing_new();
+        t.trace[0] = '\0';
+        pass(10);
+    }
+    ck_assert_msg(t.core.reading == READING_DUE, "not looked for in 2 s");
+}
+END_TEST
+
+/* Ax1 is out alone when A fails by Ay1; the first of A's held rows is of the same key. */
+START_TEST(topic_is_not_read_again_and_again_behind_a_row_that_is_out)
+{
+    int n = 0;
+
+    lead_patiently(0);
+    due_by_hand();
+    page("Ax1");
+    refused("Ax1");
+    lane_ready(LANE_MAIN, true);
+    pass(220);
+    page("Ax2 Ay1");
+    topic_failed("Ay1");
+    lane_ready(LANE_MAIN, true);
+    leave_out("read");
+    expect("produce Ax1 main\nreset main\nproduce Ax1 solo\nproduce Ay1 main\nreset main\n"
+           "hold Ax2 paused, Ay1 paused\n");
+    held(true);
+    for (int i = 0; i < 100; i++) {
+        t.trace[0] = '\0';
+        if (t.core.reading == READING_TOPIC) {
+            paused_rows("Ax2", true);
+            n++;
+        } else if (t.core.reading == READING_DUE) {
+            due_end(UINT64_MAX);
+        } else if (t.core.reading == READING_OUTBOX) {
+            page("");
+        } else {
+            pass(10);
+        }
+    }
+    ck_assert_int_ge(n, 1);
+    ck_assert_int_le(n, 2);
+}
+END_TEST
+
+/* Ten stalls in a row; B must never wait for a lane that another topic has stopped. */
+START_TEST(lane_that_was_stopped_by_a_stall_is_replaced_at_once)
+{
+    lead_patiently(100);
+    page("Mx1");
+    for (int i = 0; i < 10; i++) {
+        for (int k = 0; k < 500 && strstr(t.trace, "ask kafka") == NULL; k++) {
+            if (t.core.n_holding > 0)
+                held(true);
+            else if (t.core.reading == READING_TOPIC)
+                paused_rows("Mx1", false);
+            else
+                pass(5);
+            nothing_new();
+        }
+        t.trace[0] = '\0';
+        core_kafka_answered(&t.core, t.now, true);
+        run();
+        ck_assert_msg(strstr(t.trace, "reset") != NULL, "stall %d: the lane waits until %llu, now %llu", i,
+                      (unsigned long long)t.core.lane[LANE_SOLO].reset_ms, (unsigned long long)t.now);
+        enum lane lane = strstr(t.trace, "reset main") != NULL ? LANE_MAIN : LANE_SOLO;
+        t.trace[0] = '\0';
+        purged("Mx1");
+        lane_ready(lane, true);
+    }
+}
+END_TEST
+
+Suite *suite_isolation(void);
+
+Suite *suite_isolation(void)
+{
+    Suite *suite = suite_create("isolation");
+    TCase *tc = new_case(suite, "isolation");
+
+    tcase_add_test(tc, topic_that_moves_slowly_is_not_stalled);
+    tcase_add_test(tc, due_row_that_hangs_does_not_hold_back_what_is_due_of_others);
+    tcase_add_test(tc, topic_is_not_read_again_and_again_behind_a_row_that_is_out);
+    tcase_add_test(tc, lane_that_was_stopped_by_a_stall_is_replaced_at_once);
+    return suite;
+}
