@@ -134,46 +134,53 @@ static void on_row(struct driver *d, struct row *row)
     int64_t offset = -1;
     uint32_t slot = NO_SLOT;
 
-    if (f.topic != UINT32_MAX && takeover_found(&d->takeover, row, &partition, &offset))
+    if (f.topic != UINT32_MAX && takeover_found(&d->takeover, d->now_ms, row, &partition, &offset))
         slot = core_found_row(&d->core, d->now_ms, f.topic, f.key, f.bytes);
     else if (f.topic != UINT32_MAX)
         slot = core_row(&d->core, f.topic, f.key, f.bytes, row->wait_ms > 0);
     keep(d, slot, row, partition, offset);
 }
 
+static void on_held_row(struct driver *d, struct row *row)
+{
+    struct facts f = facts_of(d, row);
+    struct core_held_info info = { (enum held_as)row->held_as, row->attempts, row->maybe, false };
+    int32_t partition = -1;
+    int64_t offset = -1;
+    uint32_t slot = NO_SLOT;
+
+    if (f.topic != UINT32_MAX) {
+        info.found = takeover_found(&d->takeover, d->now_ms, row, &partition, &offset);
+        slot = core_held_row(&d->core, d->now_ms, f.topic, f.key, f.bytes, info);
+    }
+    keep(d, slot, row, partition, offset);
+}
+
 static void use_page(struct driver *d, const struct takeover_page *p)
 {
     for (uint32_t i = 0; i < p->n_rows; i++)
-        on_row(d, p->rows[i]);
-    d->n_read += p->n_rows;
-    core_page_end(&d->core, d->now_ms, p->n_rows, p->full, p->catching_up);
-    takeover_used(&d->takeover, p->full, p->catching_up);
+        (p->from == TAKEOVER_OUTBOX ? on_row : on_held_row)(d, p->rows[i]);
+    switch (p->from) {
+    case TAKEOVER_OUTBOX:
+        d->n_read += p->n_rows;
+        core_page_end(&d->core, d->now_ms, p->n_rows, p->full, p->catching_up);
+        break;
+    case TAKEOVER_DUE:
+        core_due_end(&d->core, d->now_ms, p->full, p->next_due_ms);
+        break;
+    case TAKEOVER_TOPIC:
+        core_topic_end(&d->core, d->now_ms, p->full);
+        break;
+    }
+    takeover_used(&d->takeover, d->now_ms, p);
 }
 
-static void on_page(struct driver *d, const struct source_event *e)
+static void on_page(struct driver *d, const struct source_event *e, enum takeover_from from)
 {
-    struct takeover_page p = { e->rows, e->n_rows, e->full, e->catching_up };
+    struct takeover_page p = { e->rows, e->n_rows, e->full, e->catching_up, from, e->next_due_ms };
 
     if (!takeover_wait(&d->takeover, d->now_ms, &p))
         use_page(d, &p);
-}
-
-/* DUE_PAGE and TOPIC_PAGE. */
-static void on_held_page(struct driver *d, const struct source_event *e)
-{
-    for (uint32_t i = 0; i < e->n_rows; i++) {
-        struct row *row = e->rows[i];
-        struct facts f = facts_of(d, row);
-        struct core_held_info info = { (enum held_as)row->held_as, row->attempts, row->maybe };
-        uint32_t slot = NO_SLOT;
-        if (f.topic != UINT32_MAX)
-            slot = core_held_row(&d->core, f.topic, f.key, f.bytes, info);
-        keep(d, slot, row, -1, -1);
-    }
-    if (e->type == SOURCE_DUE_PAGE)
-        core_due_end(&d->core, d->now_ms, e->full, e->next_due_ms);
-    else
-        core_topic_end(&d->core, d->now_ms, e->full);
 }
 
 static void on_held_keys(struct driver *d, const struct source_event *e)
@@ -225,7 +232,7 @@ static void on_lease(struct driver *d, bool ours)
 
     core_lease(&d->core, d->now_ms, ours);
     if (!led && d->core.phase == CORE_LEAD)
-        takeover_begin(&d->takeover);
+        takeover_begin(&d->takeover, d->now_ms);
 }
 
 static void on_source_event(struct driver *d, const struct source_event *e)
@@ -245,11 +252,13 @@ static void on_source_event(struct driver *d, const struct source_event *e)
         }
         break;
     case SOURCE_PAGE:
-        on_page(d, e);
+        on_page(d, e, TAKEOVER_OUTBOX);
         break;
     case SOURCE_DUE_PAGE:
+        on_page(d, e, TAKEOVER_DUE);
+        break;
     case SOURCE_TOPIC_PAGE:
-        on_held_page(d, e);
+        on_page(d, e, TAKEOVER_TOPIC);
         break;
     case SOURCE_READ_FAILED:
         core_read_failed(&d->core, d->now_ms);
@@ -577,7 +586,7 @@ static bool turn(struct driver *d)
 
     d->now_ms = loop_now_ms();
     sink_poll(d->sink);
-    takeover_poll(&d->takeover);
+    takeover_poll(&d->takeover, d->now_ms);
     if (takeover_ready(&d->takeover, d->now_ms, &page))
         use_page(d, &page);
     while (d->exit_code < 0 && source_next(d->source, d->now_ms, &e))

@@ -27,7 +27,7 @@ void takeover_deinit(struct takeover *t)
     t->tail = NULL;
 }
 
-void takeover_begin(struct takeover *t)
+void takeover_begin(struct takeover *t, uint64_t now_ms)
 {
     char err[256];
 
@@ -39,16 +39,19 @@ void takeover_begin(struct takeover *t)
     /* A new one each time: what another relay has sent since is to be seen. */
     tail_free(t->tail);
     t->tail = tail_new(&t->cfg, err, sizeof err);
-    if (t->tail != NULL)
+    if (t->tail != NULL) {
         t->n_left = t->cfg.rows;
-    else
+        t->held_until_ms = now_ms + TAKEOVER_HELD_MS;
+    } else {
         log_warn("relay", "the ends of the topics cannot be read; rows may go twice", "error", err);
+    }
 }
 
 void takeover_end(struct takeover *t)
 {
     forget_page(t);
     t->n_left = 0;
+    t->held_until_ms = 0;
 }
 
 static bool is_being_read(struct takeover *t)
@@ -86,11 +89,16 @@ static bool ask(struct takeover *t, const struct takeover_page *page)
     return any;
 }
 
+static bool looks_for(const struct takeover *t, uint64_t now_ms, enum takeover_from from)
+{
+    return t->tail != NULL && (from == TAKEOVER_OUTBOX ? t->n_left > 0 : now_ms < t->held_until_ms);
+}
+
 bool takeover_wait(struct takeover *t, uint64_t now_ms, const struct takeover_page *page)
 {
     struct row **rows;
 
-    if (t->n_left == 0 || t->tail == NULL || page->n_rows == 0 || !ask(t, page))
+    if (page->n_rows == 0 || !looks_for(t, now_ms, page->from) || !ask(t, page))
         return false;
     rows = malloc(page->n_rows * sizeof *rows);
     if (rows == NULL)
@@ -113,12 +121,14 @@ bool takeover_ready(struct takeover *t, uint64_t now_ms, struct takeover_page *r
     return true;
 }
 
-bool takeover_found(struct takeover *t, const struct row *row, int32_t *ret_partition,
-                    int64_t *ret_offset)
+bool takeover_found(struct takeover *t, uint64_t now_ms, const struct row *row,
+                    int32_t *ret_partition, int64_t *ret_offset)
 {
-    if (t->n_left == 0 || t->tail == NULL)
+    enum takeover_from from = row->held_as == HELD_NOT ? TAKEOVER_OUTBOX : TAKEOVER_DUE;
+
+    if (!looks_for(t, now_ms, from))
         return false;
-    t->n_left--;
+    t->n_left -= from == TAKEOVER_OUTBOX;
     if (!tail_find(t->tail, row->topic, row->event_id, ret_partition, ret_offset))
         return false;
     t->n_found++;
@@ -126,26 +136,29 @@ bool takeover_found(struct takeover *t, const struct row *row, int32_t *ret_part
 }
 
 /* Where no broker answered, ending the client would block the loop: it is kept until the next lead. */
-static void end_looking(struct takeover *t)
+static void end_looking(struct takeover *t, uint64_t now_ms)
 {
-    t->n_left = 0;
-    if (t->failed)
+    if (t->tail == NULL || t->failed || t->waiting || t->n_left > 0 || now_ms < t->held_until_ms)
         return;
     tail_free(t->tail);
     t->tail = NULL;
 }
 
-void takeover_used(struct takeover *t, bool full, bool catching_up)
+void takeover_used(struct takeover *t, uint64_t now_ms, const struct takeover_page *page)
 {
+    bool last = page->from == TAKEOVER_OUTBOX && !page->full && !page->catching_up;
+
     forget_page(t);
-    if (t->tail != NULL && (t->n_left == 0 || (!full && !catching_up)))
-        end_looking(t);
+    if (last)
+        t->n_left = 0;
+    end_looking(t, now_ms);
 }
 
-void takeover_poll(struct takeover *t)
+void takeover_poll(struct takeover *t, uint64_t now_ms)
 {
     if (t->tail != NULL)
         tail_poll(t->tail);
+    end_looking(t, now_ms);
 }
 
 uint64_t takeover_deadline(const struct takeover *t)

@@ -17,18 +17,25 @@
 
 #define TAKEOVER_TAIL_MS 5000
 
-/* A page as it was read. */
+/* Rows that are held are read later than the others: they are looked for as long after the begin. */
+#define TAKEOVER_HELD_MS 30000
+
+/* A page as it was read: from the outbox, or what was due or paused in outbox.held. */
+enum takeover_from { TAKEOVER_OUTBOX, TAKEOVER_DUE, TAKEOVER_TOPIC };
 struct takeover_page {
     struct row **rows;
     uint32_t n_rows;
     bool full, catching_up;
+    enum takeover_from from;
+    uint64_t next_due_ms; /* DUE: as the source said */
 };
 
 struct takeover {
     struct tail_config cfg; /* borrowed strings */
     bool enabled;
     struct tail *tail;     /* NULL: nothing to look at now */
-    uint32_t n_left;       /* rows still to be looked for */
+    uint32_t n_left;       /* rows of the outbox still to be looked for */
+    uint64_t held_until_ms; /* and rows that were held, until then */
     struct takeover_page page;
     bool failed;           /* the end of some topic could not be read */
     uint64_t until_ms;     /* the page waits no longer, whatever the tail says */
@@ -40,7 +47,7 @@ void takeover_init(struct takeover *t, const struct tail_config *cfg, bool enabl
 void takeover_deinit(struct takeover *t);
 
 /* A lead begins, or ends: then a page that waits is forgotten; its rows will be read again. */
-void takeover_begin(struct takeover *t);
+void takeover_begin(struct takeover *t, uint64_t now_ms);
 void takeover_end(struct takeover *t);
 /* True: the page was taken and waits; false: it can be used at once, and is still the caller's. */
 bool takeover_wait(struct takeover *t, uint64_t now_ms, const struct takeover_page *page);
@@ -49,13 +56,13 @@ bool takeover_ready(struct takeover *t, uint64_t now_ms, struct takeover_page *r
 /* When to ask although nothing happened; UINT64_MAX: never. */
 uint64_t takeover_deadline(const struct takeover *t);
 /* Is the row in its topic already? Asked once for each row of a page. */
-bool takeover_found(struct takeover *t, const struct row *row, int32_t *ret_partition,
+bool takeover_found(struct takeover *t, uint64_t now_ms, const struct row *row, int32_t *ret_partition,
                     int64_t *ret_offset);
 /* The page has been used up. When it was the last one with rows that the relay before us could have
  * read, nothing more is looked for. */
-void takeover_used(struct takeover *t, bool full, bool catching_up);
+void takeover_used(struct takeover *t, uint64_t now_ms, const struct takeover_page *page);
 /* Call when the descriptor below is readable, or more often. */
-void takeover_poll(struct takeover *t);
+void takeover_poll(struct takeover *t, uint64_t now_ms);
 /* What to poll for: up to one entry; returns their number. */
 size_t takeover_pollfds(const struct takeover *t, struct pollfd *fd);
 

@@ -224,8 +224,8 @@ uint32_t core_found_row(struct core *c, uint64_t now_ms, uint32_t topic, uint64_
     return slot;
 }
 
-uint32_t core_held_row(struct core *c, uint32_t topic, uint64_t key, uint32_t bytes,
-                       struct core_held_info info)
+uint32_t core_held_row(struct core *c, uint64_t now_ms, uint32_t topic, uint64_t key,
+                       uint32_t bytes, struct core_held_info info)
 {
     if (!takes_rows(c))
         return NO_SLOT;
@@ -234,8 +234,13 @@ uint32_t core_held_row(struct core *c, uint32_t topic, uint64_t key, uint32_t by
     r->from = (uint8_t)info.from;
     r->attempts = info.attempts;
     r->maybe = info.maybe;
-    row_list_push(&c->window, &c->ready, slot);
+    if (info.found)
+        r->attempts = 0; /* it goes to nobody any more */
+    else
+        row_list_push(&c->window, &c->ready, slot);
     hold_came_back(c, slot);
+    if (info.found)
+        flow_acked(c, now_ms, slot);
     return slot;
 }
 

@@ -177,8 +177,9 @@ struct core_held_info {
     enum held_as from;
     uint16_t attempts;
     bool maybe;
+    bool found; /* it is in the log already */
 };
-uint32_t core_held_row(struct core *c, uint32_t topic, uint64_t key, uint32_t bytes,
+uint32_t core_held_row(struct core *c, uint64_t now_ms, uint32_t topic, uint64_t key, uint32_t bytes,
                        struct core_held_info info);
 void core_due_end(struct core *c, uint64_t now_ms, bool full, uint64_t next_due_ms);
 void core_topic_end(struct core *c, uint64_t now_ms, bool full);

@@ -6,6 +6,7 @@
 enum blame errors_blame(rd_kafka_resp_err_t err)
 {
     switch ((int)err) {
+    case RD_KAFKA_RESP_ERR_UNKNOWN: /* the broker's word for what it cannot name; below zero too */
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE: /* for the whole batch; there may be no culprit */
     case RD_KAFKA_RESP_ERR_INVALID_MSG:
     case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:

@@ -983,15 +983,17 @@ static void answer_read_held(struct world *w, struct relay *r)
         const struct sim_row *row = &w->row[q->rows[i]];
         if (row->held == DB_NOT || row->held >= DB_DEAD)
             continue; /* a person, or another relay, was quicker; ours would have it from the page */
-        uint32_t slot = core_held_row(&r->core, row->topic, row->hash, row->bytes,
+        bool found = row->logged && percent(w, 20);
+        uint32_t slot = core_held_row(&r->core, w->now, row->topic, row->hash, row->bytes,
                                       (struct core_held_info){ as[row->held],
-                                                               (uint16_t)row->attempts, row->maybe });
+                                                               (uint16_t)row->attempts, row->maybe,
+                                                               found });
         if (slot == NO_SLOT)
             continue;
         SAY(w, r, "  row %u, %u attempts", q->rows[i], row->attempts);
         w->count[N_CAME_BACK]++;
         r->slot_row[slot] = q->rows[i];
-        r->slot_confirmed[slot] = false;
+        r->slot_confirmed[slot] = found;
         r->slot_unordered[slot] = row->due_ms > 0 || row->passed;
     }
     if (q->what == CORE_READ_DUE)

@@ -117,8 +117,8 @@ START_TEST(send_that_may_have_been_written_is_remembered_in_held)
     nothing_new();
     pass(100);
     expect_but_reads("release Ax1\nfetch due 4\n");
-    name_slot(core_held_row(&t.core, topic_of("A"), key_of("Ax1"), ROW_BYTES,
-                            (struct core_held_info){ HELD_KEY, 1, true }),
+    name_slot(core_held_row(&t.core, t.now, topic_of("A"), key_of("Ax1"), ROW_BYTES,
+                            (struct core_held_info){ HELD_KEY, 1, true, false }),
               "Ax1");
     due_end(UINT64_MAX);
     refused("Ax1");

@@ -33,27 +33,6 @@ START_TEST(topic_that_moves_slowly_is_not_stalled)
 }
 END_TEST
 
-/* A scheduled row of A hangs at Kafka. One of another topic is due 10 ms later. */
-START_TEST(due_row_that_hangs_does_not_hold_back_what_is_due_of_others)
-{
-    lead_patiently(30000);
-    due_by_hand();
-    pass(1000);
-    nothing_new();
-    leave_out("read");
-    expect("fetch due 4\n");
-    ck_assert(back("Ax9", HELD_TIME, 0));
-    due_end(10);
-    for (int i = 0; i < 200 && t.core.reading != READING_DUE; i++) {
-        nothing_new();
-        t.trace[0] = '\0';
-        pass(10);
-    }
-    ck_assert_msg(t.core.reading == READING_DUE, "not looked for in 2 s");
-}
-END_TEST
-
-/* Ax1 is out alone when A fails by Ay1; the first of A's held rows is of the same key. */
 START_TEST(topic_is_not_read_again_and_again_behind_a_row_that_is_out)
 {
     int n = 0;
@@ -125,7 +104,6 @@ Suite *suite_isolation(void)
     TCase *tc = new_case(suite, "isolation");
 
     tcase_add_test(tc, topic_that_moves_slowly_is_not_stalled);
-    tcase_add_test(tc, due_row_that_hangs_does_not_hold_back_what_is_due_of_others);
     tcase_add_test(tc, topic_is_not_read_again_and_again_behind_a_row_that_is_out);
     tcase_add_test(tc, lane_that_was_stopped_by_a_stall_is_replaced_at_once);
     return suite;

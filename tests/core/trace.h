@@ -356,8 +356,8 @@ static inline bool back(const char *names, enum held_as from, uint16_t attempts)
     ck_assert_uint_lt(strlen(names), sizeof copy);
     strcpy(copy, names);
     for (char *name = strtok_r(copy, " ", &rest); name != NULL; name = strtok_r(NULL, " ", &rest)) {
-        uint32_t slot = core_held_row(&t.core, topic_of(name), key_of(name), t.bytes,
-                                      (struct core_held_info){ from, attempts, false });
+        uint32_t slot = core_held_row(&t.core, t.now, topic_of(name), key_of(name), t.bytes,
+                                      (struct core_held_info){ from, attempts, false, false });
         if (slot != NO_SLOT)
             name_slot(slot, name);
         taken &= slot != NO_SLOT;

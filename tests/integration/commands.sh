@@ -4,8 +4,8 @@
 set -euo pipefail
 
 : "${OUTBOX_TEST_BROKERS:=127.0.0.1:1}" # the commands do not speak with Kafka
-# shellcheck source=tests/integration/lib_relay.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_relay.sh"
+# shellcheck source=tests/rig/lib_relay.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
 
 background=()
 roles='commands_poor, commands_relay, commands_monitor'

@@ -116,7 +116,7 @@ static void begin_as(bool enabled)
     none_to_be_made = no_memory = false;
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
     takeover_init(&t, &cfg, enabled);
-    takeover_begin(&t);
+    takeover_begin(&t, NOW);
 }
 
 static void begin(void)
@@ -148,7 +148,7 @@ static struct takeover_page page_of(const char *topics, bool full)
     ck_assert_uint_le(n, sizeof rows / sizeof rows[0]);
     for (uint32_t i = 0; i < n; i++)
         rows[i] = new_row(name[topics[i] - '0'], (uint8_t)(i + 1));
-    return (struct takeover_page){ rows, n, full, false };
+    return (struct takeover_page){ .rows = rows, .n_rows = n, .full = full };
 }
 
 /* What the driver does with a page: how many of its rows are found? They are freed. */
@@ -161,7 +161,7 @@ static unsigned use(const struct takeover_page *p)
     for (uint32_t i = 0; i < p->n_rows; i++) {
         partition = -1;
         offset = -1;
-        if (takeover_found(&t, p->rows[i], &partition, &offset)) {
+        if (takeover_found(&t, NOW, p->rows[i], &partition, &offset)) {
             ck_assert_int_eq(partition, 2);
             ck_assert_int_eq(offset, 1000 + p->rows[i]->event_id[0]);
             n++;
@@ -170,7 +170,7 @@ static unsigned use(const struct takeover_page *p)
         }
         free(p->rows[i]);
     }
-    takeover_used(&t, p->full, p->catching_up);
+    takeover_used(&t, NOW, p);
     return n;
 }
 
@@ -214,6 +214,7 @@ START_TEST(page_waits_no_longer_than_it_may)
     ck_assert(takeover_ready(&t, end, &ready)); /* the tail is still being read */
     ck_assert_uint_eq(takeover_deadline(&t), UINT64_MAX);
     (void)use(&ready);
+    takeover_poll(&t, NOW + TAKEOVER_HELD_MS);
     ck_assert_uint_eq(n_freed, 0); /* to end its reader could block the loop */
 }
 END_TEST
@@ -302,6 +303,7 @@ START_TEST(as_many_rows_are_looked_for_as_may_have_been_out)
     p = page_of("0000", true);
     ck_assert(!takeover_wait(&t, NOW, &p));
     ck_assert_uint_eq(use(&p), 1); /* the fifth; the sixth could not have been */
+    takeover_poll(&t, NOW + TAKEOVER_HELD_MS); /* held rows are looked for until then */
     ck_assert_ptr_null(tail);
     ck_assert_uint_eq(n_freed, 1);
     p = page_of("1", true);
@@ -325,6 +327,7 @@ START_TEST(looking_ends_when_the_reader_has_caught_up)
     p = page_of("", false);
     ck_assert(!takeover_wait(&t, NOW, &p));
     (void)use(&p);
+    takeover_poll(&t, NOW + TAKEOVER_HELD_MS); /* held rows are looked for until then */
     ck_assert_ptr_null(tail);
     ck_assert_uint_eq(n_freed, 1);
 }
@@ -339,12 +342,13 @@ START_TEST(tail_that_failed_is_kept_until_the_next_lead)
     tail->state[0] = TAIL_FAILED;
     ck_assert(takeover_ready(&t, NOW, &p));
     (void)use(&p);
+    takeover_poll(&t, NOW + TAKEOVER_HELD_MS);
     ck_assert_uint_eq(n_freed, 0);
     p = page_of("01", true);
     ck_assert(!takeover_wait(&t, NOW, &p)); /* looking has ended all the same */
     tail->there[0] = 1;
     ck_assert_uint_eq(use(&p), 0);
-    takeover_begin(&t);
+    takeover_begin(&t, NOW);
     ck_assert_uint_eq(n_freed, 1);
     ck_assert_uint_eq(n_made, 2);
     p = page_of("0", false);
@@ -352,6 +356,7 @@ START_TEST(tail_that_failed_is_kept_until_the_next_lead)
     tail->state[0] = TAIL_READY;
     ck_assert(takeover_ready(&t, NOW, &p));
     (void)use(&p);
+    takeover_poll(&t, NOW + TAKEOVER_HELD_MS);
     ck_assert_uint_eq(n_freed, 2); /* the new one did not fail */
 }
 END_TEST
@@ -365,8 +370,9 @@ START_TEST(each_lead_looks_anew)
     ck_assert(takeover_ready(&t, NOW, &p));
     (void)use(&p);
     takeover_end(&t);
-    takeover_begin(&t);
+    takeover_begin(&t, NOW);
     ck_assert_uint_eq(n_made, 2);
+    takeover_poll(&t, NOW + TAKEOVER_HELD_MS);
     ck_assert_uint_eq(n_freed, 1);
     p = page_of("0", true);
     ck_assert(takeover_wait(&t, NOW, &p)); /* what another relay has sent since */
@@ -387,7 +393,7 @@ START_TEST(switched_off_nothing_is_looked_for)
     ck_assert(!takeover_wait(&t, NOW, &p));
     ck_assert_uint_eq(use(&p), 0);
     ck_assert_uint_eq(takeover_pollfds(&t, &fd), 0);
-    takeover_poll(&t);
+    takeover_poll(&t, NOW);
 }
 END_TEST
 
@@ -395,10 +401,11 @@ START_TEST(where_no_tail_can_be_had_rows_are_sent)
 {
     takeover_end(&t);
     none_to_be_made = true;
-    takeover_begin(&t);
+    takeover_begin(&t, NOW);
     struct takeover_page p = page_of("0", true);
     ck_assert(!takeover_wait(&t, NOW, &p));
     ck_assert_uint_eq(use(&p), 0);
+    takeover_poll(&t, NOW + TAKEOVER_HELD_MS);
     ck_assert_uint_eq(n_freed, 1); /* the one before */
 }
 END_TEST
@@ -411,11 +418,36 @@ START_TEST(loop_polls_for_the_tail_while_there_is_one)
     ck_assert_uint_eq(takeover_pollfds(&t, &fd), 1);
     ck_assert_int_eq(fd.fd, 77);
     ck_assert_int_eq(fd.events, POLLIN);
-    takeover_poll(&t);
+    takeover_poll(&t, NOW);
     ck_assert_uint_eq(tail->n_polls, 1);
     (void)use(&p); /* nothing was left to look for */
+    takeover_poll(&t, NOW + TAKEOVER_HELD_MS);
     ck_assert_uint_eq(takeover_pollfds(&t, &fd), 0);
-    takeover_poll(&t);
+    takeover_poll(&t, NOW);
+}
+END_TEST
+
+START_TEST(held_rows_are_looked_for_a_little_longer)
+{
+    struct takeover_page p = page_of("0", false);
+
+    ck_assert(takeover_wait(&t, NOW, &p));
+    tail->state[0] = TAIL_READY;
+    ck_assert(takeover_ready(&t, NOW, &p));
+    (void)use(&p); /* the reader has caught up */
+    p = page_of("00", false);
+    p.from = TAKEOVER_DUE;
+    rows[0]->held_as = rows[1]->held_as = HELD_TIME;
+    tail->there[0] = 2;
+    ck_assert(!takeover_wait(&t, NOW, &p)); /* its topic was read */
+    ck_assert_uint_eq(use(&p), 1);
+    p = page_of("00", false);
+    p.from = TAKEOVER_TOPIC;
+    rows[0]->held_as = rows[1]->held_as = HELD_TOPIC;
+    int32_t partition;
+    int64_t offset;
+    ck_assert(!takeover_found(&t, NOW + TAKEOVER_HELD_MS, rows[1], &partition, &offset));
+    ck_assert_uint_eq(use(&p), 1);
 }
 END_TEST
 
@@ -440,6 +472,7 @@ Suite *suite_takeover(void)
     tcase_add_test(tc, each_lead_looks_anew);
     tcase_add_test(tc, switched_off_nothing_is_looked_for);
     tcase_add_test(tc, where_no_tail_can_be_had_rows_are_sent);
+    tcase_add_test(tc, held_rows_are_looked_for_a_little_longer);
     tcase_add_test(tc, loop_polls_for_the_tail_while_there_is_one);
     suite_add_tcase(suite, tc);
     return suite;
