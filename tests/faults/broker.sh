@@ -28,7 +28,8 @@ fault mock down
 wait_said outage 'ALL_BROKERS_DOWN\|TRANSPORT' || true
 # Longer than any retry: the backlog is more than the relay may hold, and it has long been at rest.
 append 12000 "$topic-c"
-wait_sql 20 t "${at_rest/1 s/3 s}" || not_ok outage_comes_to_rest
+wait_sql 20 t "$at_rest" || not_ok outage_comes_to_rest
+wait_sql 20 t "select now() - max(sent_at) > interval '3 s' from outbox.sent" || not_ok nothing_is_marked_in_the_outage
 mock up
 must_move moves_after_the_outage outage
 stream_judge broker_down_in_mid_stream duplicates=0

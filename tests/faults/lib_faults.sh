@@ -72,10 +72,11 @@ fault() {
     "$@"
 }
 
-# The reader is at rest: nothing was read for a second, so the relay holds all that it may.
+# The reader is at rest: it has not asked for rows for much longer than poll.max, so the relay holds all that
+# it may. (Once a second it looks for what is due in outbox.held all the same.)
 # shellcheck disable=SC2034 # for the tests
 at_rest="select count(*) = 1 from pg_stat_activity where application_name = 'outbox-relay'
-         and query like '%outbox_read%' and state = 'idle' and now() - state_change > interval '1 s'"
+         and query like '%outbox_read%' and state = 'idle' and now() - state_change > interval '500 ms'"
 
 grows() { (($(sql "$sent") > $1)); }
 # moving [SECONDS]
