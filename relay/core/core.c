@@ -313,9 +313,14 @@ void core_lane_ready(struct core *c, uint64_t now_ms, enum lane lane, bool ok)
 
 void core_kafka_answered(struct core *c, uint64_t now_ms, bool any)
 {
+    uint64_t wait = c->cfg.stall_timeout_ms;
+
     c->asking_kafka = false;
-    if (any && c->phase == CORE_LEAD && now_ms >= c->cfg.stall_timeout_ms)
-        (void)flow_stalled(c, now_ms, now_ms - c->cfg.stall_timeout_ms, false);
+    if (!any)
+        c->silent_ms = now_ms;
+    /* When the brokers come back, what was out all the while gets its time to move. */
+    if (any && c->phase == CORE_LEAD && now_ms >= wait && now_ms - wait >= c->silent_ms)
+        (void)flow_stalled(c, now_ms, now_ms - wait, false);
 }
 
 /* -- marking and holding -------------------------------------------------------------------- */

@@ -119,6 +119,7 @@ struct core {
     uint64_t new_ground_seq;       /* rows before it may be earlier than what is held; 0: not known */
     uint64_t sweep_ms;
     uint64_t stall_ms;             /* when to look for rows that are out too long */
+    uint64_t silent_ms;            /* when no broker answered, last */
     uint32_t n_due;                /* rows in the window that were due in outbox.held */
     uint32_t n_left;               /* rows put there as retrying or dead in this lead, and not back */
     uint32_t n_behind;             /* rows behind keys and topics, and their bytes */
@@ -197,7 +198,8 @@ void core_refused(struct core *c, uint64_t now_ms, uint32_t slot);
 void core_lane_fatal(struct core *c, enum lane lane);
 /* RESET is done: every row of the lane has been reported. ok = false: no new producer could be made. */
 void core_lane_ready(struct core *c, uint64_t now_ms, enum lane lane, bool ok);
-/* Some broker answers, or none: then what is out too long is nobody's fault. */
+/* Some broker answers, or none: then what is out too long is nobody's fault, and gets its time again
+ * when one does. */
 void core_kafka_answered(struct core *c, uint64_t now_ms, bool any);
 /* With this row the last one of its key, that others wait for, has left outbox.held. Told for a slot
  * of the mark or hold under way, before its answer. */

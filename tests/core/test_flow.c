@@ -306,6 +306,22 @@ START_TEST(nothing_is_paused_when_no_broker_answers)
 }
 END_TEST
 
+START_TEST(rows_get_their_time_when_the_brokers_are_back)
+{
+    stall();
+    (void)wait_for("ask kafka\n", 2 * STALL_MS);
+    kafka_answered(false);
+    uint64_t silent_ms = t.now;
+    do {
+        t.trace[0] = '\0';
+        (void)wait_for("ask kafka\n", STALL_MS);
+        kafka_answered(true);
+        ck_assert_uint_eq(t.core.topics.n_paused, t.now - silent_ms >= STALL_MS);
+    } while (t.core.topics.n_paused == 0);
+    ck_assert_uint_le(t.now - silent_ms, STALL_MS + STALL_MS / 2);
+}
+END_TEST
+
 START_TEST(no_broker_is_asked_for_while_rows_move)
 {
     stall();
@@ -358,6 +374,7 @@ Suite *suite_flow(void)
     tcase_add_test(tc, topic_that_does_not_move_while_a_broker_answers_is_paused);
     tcase_add_test(tc, first_row_of_a_topic_that_does_not_move_is_called_back);
     tcase_add_test(tc, nothing_is_paused_when_no_broker_answers);
+    tcase_add_test(tc, rows_get_their_time_when_the_brokers_are_back);
     tcase_add_test(tc, no_broker_is_asked_for_while_rows_move);
     tcase_add_test(tc, stall_timeout_0_is_never);
     return suite;
