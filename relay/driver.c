@@ -390,7 +390,7 @@ static void do_ask_kafka(struct driver *d)
     bool any = sink_reachable(d->sink, most_ms < ASK_KAFKA_MS ? (int)most_ms : ASK_KAFKA_MS);
 
     d->now_ms = loop_now_ms();
-    log_warn("relay", any ? "rows are on their way for longer than stall.timeout: their topics are paused"
+    log_warn("relay", any ? "a broker answers; rows are on their way for longer than stall.timeout"
                           : "no broker answers; rows are on their way for longer than stall.timeout");
     core_kafka_answered(&d->core, d->now_ms, any);
 }
