@@ -124,7 +124,11 @@ static int step_busy(struct conn *c, PGresult **ret_result)
 
     if (flush(c) < 0 || PQconsumeInput(c->pg) == 0)
         return -1;
-    while (PQstatus(c->pg) == CONNECTION_OK && !PQisBusy(c->pg)) {
+    for (;;) {
+        if (PQstatus(c->pg) != CONNECTION_OK)
+            return -1;
+        if (PQisBusy(c->pg))
+            return 0;
         PGresult *res = PQgetResult(c->pg);
         if (res == NULL && !c->pipeline)
             return answered(c, ret_result);
@@ -140,7 +144,6 @@ static int step_busy(struct conn *c, PGresult **ret_result)
         }
         keep_result(c, res);
     }
-    return PQstatus(c->pg) == CONNECTION_OK ? 0 : -1;
 }
 
 /* Between statements the server speaks only to say goodbye. */
