@@ -89,12 +89,15 @@
 #define SQL_LONG_READ                                                                              \
     "set local enable_hashjoin = on; set local enable_nestloop = off; "                            \
     "set local statement_timeout = %llu"
+/* Events that were scheduled are in no order with the others. */
+#define SQL_IN_ORDER(e) "coalesce(" e ".available_at <= " e ".created_at, true)"
 #define SQL_OVERTAKEN                                                                              \
     "with target as materialized (select h.id, h.bucket, h.topic, h.key from outbox.held h "       \
-    "where h.key is not null and " SQL_CHOSEN "), "                                                \
+    "where h.key is not null and exists (select from outbox.event e where e.bucket = h.bucket "    \
+    "and e.id = h.id and " SQL_IN_ORDER("e") ") and " SQL_CHOSEN "), "                             \
     "kin as materialized (select t.topic, t.key, min(t.id) as id from target t group by 1, 2), "   \
     "maybe as materialized (select l.topic, l.key, l.bucket, l.id from kin k join outbox.event l " \
-    "on l.topic = k.topic and l.key = k.key and l.id > k.id "                                      \
+    "on l.topic = k.topic and l.key = k.key and l.id > k.id and " SQL_IN_ORDER("l") " "            \
     "where l.id > (select min(id) from kin) offset 0), "                                           \
     "later as materialized (select m.topic, m.key, m.id, "                                         \
     "row_number() over (partition by m.topic, m.key order by m.id) as number from maybe m "        \
