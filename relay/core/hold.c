@@ -277,7 +277,7 @@ static bool goes_before_held(struct core *c, uint32_t slot)
 {
     const struct key_wait *wait = flow_wait_of(c, row_at(c, slot));
 
-    return row_at(c, slot)->suspect || (wait != NULL && wait->busy == slot);
+    return wait != NULL && wait->busy == slot;
 }
 
 bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot)
