@@ -301,6 +301,17 @@ static void come_back(struct core *c, uint32_t slot)
     }
 }
 
+/* Rows of another topic's key, when the hashes are one. */
+static bool others_of_its_hash_are_out(const struct core *c, const struct window_row *r)
+{
+    for (uint32_t slot = 0; r->key != 0 && slot < c->window.cap; slot++) {
+        const struct window_row *o = &c->window.row[slot];
+        if (o != r && o->state == ROW_SENT && o->key == r->key)
+            return true;
+    }
+    return false;
+}
+
 static void failed(struct core *c, uint64_t now_ms, uint32_t slot, enum blame blame, bool was_pilot)
 {
     struct window_row *r = row_at(c, slot);
@@ -309,7 +320,9 @@ static void failed(struct core *c, uint64_t now_ms, uint32_t slot, enum blame bl
     /* Behind a row that failed in the main lane others of its key may be on their way: stop the
      * lane. A pilot has none behind it. And a producer that gives back a row for no fault of row or
      * topic is itself at fault: sending to it again at once could go on for ever. */
-    if (blame == BLAME_NONE || (r->lane == LANE_MAIN && !was_pilot))
+    if (blame == BLAME_NONE ||
+        (r->lane == LANE_MAIN &&
+         (!was_pilot || (blame == BLAME_ROW && others_of_its_hash_are_out(c, r)))))
         stop_lane(c, (enum lane)r->lane);
     switch (blame) {
     case BLAME_ROW:
