@@ -162,8 +162,10 @@ mutants: deps
 # The soak ends after so many kills, or after SOAK_SECONDS when that is set; SEED=n replays a schedule.
 soak: export SOAK_KILLS ?= 1000
 soak: export CHECK_TIMEOUT ?= 14400
+soak: export SIM_RUNS ?= 3000000
+soak: export NTH_STEP ?= 1
 soak: deps
-	@tests/check faults/soak
+	@tests/check core/test_sim integration/test_nth_source faults/soak
 
 demo: deps
 	@tests/demo/demo
