@@ -95,6 +95,8 @@ static int set_reason(struct options *o, const char *value)
     if (len == 0 || len > MAX_REASON || !text_is_utf8(value, len))
         return options_fail(o, EXIT_USAGE, "--reason: must be 1 to %d bytes of UTF-8, is %zu",
                             MAX_REASON, len);
+    if (strncmp(value, "--", 2) == 0) /* what is discarded does not come back */
+        return options_fail(o, EXIT_USAGE, "--reason %s: looks like an option, not like a reason", value);
     o->reason = value;
     return -1;
 }

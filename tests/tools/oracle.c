@@ -488,6 +488,13 @@ static const char SQL_WAITING_FOR[] =
     "select count(*) from committed c"
     " where not exists (select from record r where r.event_id = c.event_id)"
     "  and not exists (select from excused x where x.event_id = c.event_id)";
+/* A record that was sent once more, and marked, may be read a moment after its mark. */
+static const char SQL_AHEAD_OF_RECORDS[] =
+    "select count(*) from outbox.sent s join outbox.event e on e.bucket = s.bucket and e.id = s.id"
+    " left join (select topic, part, max(off) as last from record group by topic, part) r"
+    "  on r.topic = e.topic and r.part = s.kafka_partition"
+    " where s.kafka_offset >= 0 and s.kafka_offset > coalesce(r.last, -1)";
+
 static const char SQL_UNMARKED_NOW[] =
     "select count(*) from outbox.event e"
     " where not exists (select from outbox.sent s where s.id = e.id)"
@@ -655,7 +662,8 @@ static bool all_arrived(struct check *check, int64_t n_committed)
     if (check->n_records > n_before)
         run(check, "analyze record");
     return number_of(check, SQL_WAITING_FOR) == 0 &&
-           (check->allow_pending || number_of(check, SQL_UNMARKED_NOW) == 0);
+           (check->allow_pending || number_of(check, SQL_UNMARKED_NOW) == 0) &&
+           number_of(check, SQL_AHEAD_OF_RECORDS) == 0;
 }
 
 static void wait_for_arrival(struct check *check, int deadline_s)
