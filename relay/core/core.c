@@ -140,8 +140,8 @@ void core_link(struct core *c, uint64_t now_ms, bool up)
     c->link_up = up;
     if (up)
         return;
-    if (c->reading == READING_OUTBOX && c->newest_page < c->given_up_page)
-        c->given_up_page = c->newest_page; /* read already, perhaps */
+    if (c->reading == READING_OUTBOX)
+        flow_give_up_page(c, c->newest_page); /* read already, perhaps */
     c->reading = READING_NOTHING;
     c->sweeping = false;
     if (c->lead.asking)
@@ -188,8 +188,8 @@ static bool takes_rows(struct core *c)
 {
     if (c->phase == CORE_LEAD)
         return true;
-    if (c->reading == READING_OUTBOX && c->newest_page < c->given_up_page)
-        c->given_up_page = c->newest_page;
+    if (c->reading == READING_OUTBOX)
+        flow_give_up_page(c, c->newest_page);
     return false;
 }
 
@@ -349,19 +349,14 @@ void core_held(struct core *c, uint64_t now_ms, bool ok)
 {
     for (uint32_t i = 0; i < c->n_holding; i++) {
         uint32_t slot = c->holding[i];
-        struct window_row *r = &c->window.row[slot];
         if (ok) {
             hold_written(c, now_ms, slot);
-            continue;
-        }
-        window_state(&c->window, slot, ROW_HOLD);
-        if (c->phase == CORE_LEAD) {
+        } else if (c->phase != CORE_LEAD) {
+            flow_give_up(c, slot);
+        } else {
+            window_state(&c->window, slot, ROW_HOLD);
             row_list_push(&c->window, &c->hold, slot);
-            continue;
         }
-        if (r->hold == HOLD_PAUSED)
-            c->topics.topic[r->topic].n_holding--;
-        flow_give_up(c, slot);
     }
     c->n_holding = 0;
     if (ok)

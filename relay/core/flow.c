@@ -11,10 +11,15 @@ static struct window_row *row_at(struct core *c, uint32_t slot)
     return &c->window.row[slot];
 }
 
+void flow_give_up_page(struct core *c, uint64_t page)
+{
+    if (page < c->given_up_page)
+        c->given_up_page = page;
+}
+
 void flow_give_up(struct core *c, uint32_t slot)
 {
-    if (row_at(c, slot)->page < c->given_up_page) /* NO_PAGE is the highest */
-        c->given_up_page = row_at(c, slot)->page;
+    flow_give_up_page(c, row_at(c, slot)->page);
     hold_done(c, slot);
 }
 
@@ -462,12 +467,7 @@ void flow_give_up_unsent(struct core *c)
     keys_clear(&c->keys);
     for (int l = 0; l < N_LANES; l++)
         c->lane[l].returned = ROW_LIST_EMPTY;
-    for (uint32_t slot = 0; slot < c->window.cap; slot++) {
-        struct window_row *r = row_at(c, slot);
-        if (!is_unsent((enum row_state)r->state))
-            continue;
-        if (r->state == ROW_HOLD && r->hold == HOLD_PAUSED)
-            c->topics.topic[r->topic].n_holding--;
-        flow_give_up(c, slot);
-    }
+    for (uint32_t slot = 0; slot < c->window.cap; slot++)
+        if (is_unsent((enum row_state)row_at(c, slot)->state))
+            flow_give_up(c, slot);
 }

@@ -21,6 +21,8 @@ void flow_lane_whole(struct core *c, enum lane lane);
 bool flow_stalled(struct core *c, uint64_t now_ms, uint64_t sent_before_ms, bool only_look);
 /* Every row that is not out with the sink and not confirmed is given up: it will be read again. */
 void flow_give_up_unsent(struct core *c);
+/* The saved cursor does not pass this page; NO_PAGE is behind all. */
+void flow_give_up_page(struct core *c, uint64_t page);
 /* One row is: it will be read again, from the outbox or from outbox.held. */
 void flow_give_up(struct core *c, uint32_t slot);
 

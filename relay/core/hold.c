@@ -380,6 +380,8 @@ void hold_done(struct core *c, uint32_t slot)
 {
     const struct window_row *r = row_at(c, slot);
 
+    if ((r->state == ROW_HOLD || r->state == ROW_HOLDING) && r->hold == HOLD_PAUSED)
+        topic_of(c, r)->n_holding--;
     window_state(&c->window, slot, ROW_DONE);
     row_list_push(&c->window, &c->done, slot);
     switch ((enum held_as)r->from) {
@@ -393,7 +395,7 @@ void hold_done(struct core *c, uint32_t slot)
         c->n_due--;
         break;
     case HELD_TOPIC:
-        topic_of(c, row_at(c, slot))->n_back--;
+        topic_of(c, r)->n_back--;
         hold_topic_settled(c, r->topic);
         break;
     }
@@ -406,7 +408,6 @@ void hold_written(struct core *c, uint64_t now_ms, uint32_t slot)
 
     switch ((enum hold_state)r->hold) {
     case HOLD_PAUSED:
-        topic_of(c, r)->n_holding--;
         due = UINT64_MAX;
         break;
     case HOLD_RETRYING:
