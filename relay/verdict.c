@@ -1,0 +1,332 @@
+/* verdict.c - see verdict.h. */
+#include "relay/verdict.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A transaction, and the oldest event of a backlog that shrinks, are worth a word when they are older. */
+#define OLD_S 60.0
+/* Less than that is no rate. */
+#define NO_RATE 0.05
+
+/* -- words ---------------------------------------------------------------------------------- */
+
+/* Cut where it must be, never within a character. */
+static void whole_characters(char *text)
+{
+    size_t n = strlen(text), back = 0;
+
+    while (back < n && back < 3 && ((unsigned char)text[n - 1 - back] & 0xc0) == 0x80)
+        back++;
+    if (back < n) {
+        unsigned char first = (unsigned char)text[n - 1 - back];
+        size_t want = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : first >= 0xc0 ? 1 : 0;
+        if (want > back)
+            text[n - 1 - back] = '\0';
+    }
+}
+
+__attribute__((format(printf, 3, 4))) static void append(char *text, size_t size, const char *format,
+                                                         ...)
+{
+    size_t n = strlen(text);
+    va_list ap;
+
+    va_start(ap, format);
+    int added = vsnprintf(text + n, size - n, format, ap);
+    va_end(ap);
+    if (added >= 0 && (size_t)added >= size - n)
+        whole_characters(text);
+}
+
+const char *verdict_age(double seconds, char *to, uint32_t to_size)
+{
+    static const struct {
+        const char *name, *part;
+        double size, part_size;
+    } units[] = { { "d", "h", 86400, 3600 }, { "h", "min", 3600, 60 }, { "min", "s", 60, 1 } };
+
+    for (size_t u = 0; u < sizeof units / sizeof units[0]; u++) {
+        if (seconds < units[u].size)
+            continue;
+        double whole = (double)(int64_t)(seconds / units[u].size);
+        double part = (double)(int64_t)((seconds - whole * units[u].size) / units[u].part_size);
+        if (part > 0 && whole < 10)
+            snprintf(to, to_size, "%.0f %s %.0f %s", whole, units[u].name, part, units[u].part);
+        else
+            snprintf(to, to_size, "%.0f %s", whole, units[u].name);
+        return to;
+    }
+    snprintf(to, to_size, seconds < 9.95 ? "%.1f s" : "%.0f s", seconds > 0 ? seconds : 0.0);
+    return to;
+}
+
+const char *verdict_count(int64_t n, char *to, uint32_t to_size)
+{
+    char digits[24];
+    size_t len, at = 0;
+
+    snprintf(digits, sizeof digits, "%" PRId64, n);
+    len = strlen(digits);
+    for (size_t i = 0; i < len && at + 2 < to_size; i++) {
+        if (i > (digits[0] == '-' ? 1 : 0) && (len - i) % 3 == 0)
+            to[at++] = ',';
+        to[at++] = digits[i];
+    }
+    to[at < to_size ? at : to_size - 1] = '\0';
+    return to;
+}
+
+const char *verdict_level_name(enum verdict_level level)
+{
+    static const char *const names[] = {
+        [VERDICT_GOOD] = "good", [VERDICT_WARN] = "warn", [VERDICT_BAD] = "bad"
+    };
+
+    return names[level];
+}
+
+static const char *plural(int64_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
+/* "12,345 events wait, the oldest for 12 min"; nothing when nothing waits or it is not known. */
+static void append_waiting(char *text, size_t size, const char *before, const struct verdict_input *in)
+{
+    char count[32], age[32];
+
+    if (in->pending <= 0)
+        return;
+    append(text, size, "%s%s%s event%s wait%s", before, in->pending_capped ? "more than " : "",
+           verdict_count(in->pending, count, sizeof count), plural(in->pending),
+           in->pending == 1 ? "s" : "");
+    if (in->oldest_s >= 0)
+        append(text, size, in->pending == 1 ? ", for %s" : ", the oldest for %s",
+               verdict_age(in->oldest_s, age, sizeof age));
+}
+
+/* -- findings ------------------------------------------------------------------------------- */
+
+/* The next one, to be worded; the last one is used again when there are too many. */
+static struct verdict_finding *find(struct verdict *v, enum verdict_level level, const char *remedy)
+{
+    struct verdict_finding *f = &v->finding[v->n_findings < VERDICT_FINDINGS ? v->n_findings++
+                                                                             : VERDICT_FINDINGS - 1];
+
+    *f = (struct verdict_finding){ .level = level, .remedy = remedy };
+    if (level > v->level)
+        v->level = level;
+    return f;
+}
+
+static void judge_database(const struct verdict_input *in, struct verdict *v)
+{
+    if (in->db_up != FACT_NO)
+        return;
+    struct verdict_finding *f =
+        find(v, VERDICT_BAD, "The error says whether it is the address, the password, the network or the "
+                             "server. The relay tries again by itself.");
+    append(f->text, sizeof f->text, "PostgreSQL cannot be used");
+    if (in->db_error != NULL)
+        append(f->text, sizeof f->text, ": %s", in->db_error);
+}
+
+static void judge_lead(const struct verdict_input *in, struct verdict *v)
+{
+    if (in->role != VERDICT_NOBODY_LEADS)
+        return;
+    struct verdict_finding *f = find(v, VERDICT_BAD, "Start a relay; if one runs, its log says why it does "
+                                                     "not take the lease.");
+    append(f->text, sizeof f->text, "no relay leads");
+    if (in->leader != NULL)
+        append(f->text, sizeof f->text, ": the lease of %s has ended, and nobody has taken it",
+               in->leader);
+}
+
+/* Without a broker nothing is lost and nothing is held, so it is bad only when events wait. */
+static void judge_kafka(const struct verdict_input *in, struct verdict *v)
+{
+    if (in->kafka_up != FACT_NO)
+        return;
+    struct verdict_finding *f =
+        find(v, in->pending > 0 && in->role != VERDICT_STANDS_BY ? VERDICT_BAD : VERDICT_WARN,
+             "Look at the brokers, and at kafka.bootstrap.servers. Nothing is lost; the relay goes on by "
+             "itself.");
+    append(f->text, sizeof f->text, "no Kafka broker answers");
+    if (in->kafka_error != NULL)
+        append(f->text, sizeof f->text, ": %s", in->kafka_error);
+}
+
+static void judge_progress(const struct verdict_input *in, struct verdict *v)
+{
+    char age[32];
+
+    if (in->stuck_s <= 0 || in->db_up == FACT_NO || in->kafka_up == FACT_NO)
+        return;
+    struct verdict_finding *f =
+        find(v, VERDICT_BAD, "The log says what fails; `outbox-relay doctor` looks at database and brokers.");
+    append(f->text, sizeof f->text, "nothing has moved for %s",
+           verdict_age(in->stuck_s, age, sizeof age));
+}
+
+static void judge_topics(const struct verdict_input *in, struct verdict *v)
+{
+    if (in->n_paused == 0)
+        return;
+    struct verdict_finding *f =
+        find(v, VERDICT_WARN, "Create the topic, or grant the right to write to it. It is probed again by "
+                              "itself, and its events then go in order.");
+    append(f->text, sizeof f->text, "topic \"%.100s\" takes nothing",
+           in->paused_topic != NULL ? in->paused_topic : "?");
+    if (in->paused_why != NULL)
+        append(f->text, sizeof f->text, " (%s)", in->paused_why);
+    if (in->n_paused > 1)
+        append(f->text, sizeof f->text, ", nor do%s %u other%s", in->n_paused == 2 ? "es" : "",
+               in->n_paused - 1, plural(in->n_paused - 1));
+}
+
+static void judge_dead(const struct verdict_input *in, struct verdict *v)
+{
+    char count[32];
+
+    if (in->dead <= 0)
+        return;
+    struct verdict_finding *f = find(v, VERDICT_WARN, "`outbox-relay dead` lists them with their reasons; then "
+                                                      "`outbox-relay retry` or `discard`.");
+    append(f->text, sizeof f->text, "%s event%s %s dead: Kafka refused %s for good",
+           verdict_count(in->dead, count, sizeof count), plural(in->dead), in->dead == 1 ? "is" : "are",
+           in->dead == 1 ? "it" : "them");
+}
+
+static void judge_blockers(const struct verdict_input *in, struct verdict *v)
+{
+    const struct verdict_blocker *b = &in->blocker;
+    char age[32];
+
+    if (in->n_blockers == 0 || b->age_s < OLD_S)
+        return;
+    struct verdict_finding *f = find(v, VERDICT_WARN, "Other events pass it. Let it commit, or end it: "
+                                                      "SELECT pg_terminate_backend(pid).");
+    append(f->text, sizeof f->text, "a transaction has been open for %s (",
+           verdict_age(b->age_s, age, sizeof age));
+    if (b->pid > 0)
+        append(f->text, sizeof f->text, "pid %" PRId64, b->pid);
+    else {
+        append(f->text, sizeof f->text, "prepared");
+        f->remedy = "Other events pass it. COMMIT PREPARED or ROLLBACK PREPARED, as whoever prepared it says.";
+    }
+    if (b->application != NULL)
+        append(f->text, sizeof f->text, ", %.80s", b->application);
+    append(f->text, sizeof f->text, "): %s",
+           b->holds_rows && b->holds_truncate ? "its events wait for its commit, and a bucket cannot be emptied"
+           : b->holds_rows                    ? "its events wait for its commit"
+                                              : "a bucket cannot be emptied");
+}
+
+static void judge_age(const struct verdict_input *in, struct verdict *v)
+{
+    char age[32];
+
+    if (v->level == VERDICT_BAD || in->pending <= 0 || in->oldest_s < OLD_S)
+        return;
+    struct verdict_finding *f =
+        find(v, VERDICT_WARN, "If the backlog shrinks, wait. If not, the brokers or the database are slower "
+                              "than the application.");
+    append(f->text, sizeof f->text, "the oldest event has waited for %s",
+           verdict_age(in->oldest_s, age, sizeof age));
+    f->said = true;
+}
+
+static void judge_held(const struct verdict_input *in, struct verdict *v)
+{
+    char count[32];
+
+    if (in->held <= 0 || in->n_paused > 0)
+        return;
+    struct verdict_finding *f = find(v, VERDICT_GOOD, "`outbox-relay dead --all-states` lists them with their "
+                                                      "reasons; they go on by themselves.");
+    append(f->text, sizeof f->text, "%s event%s held: tried again, behind one that is, or for later",
+           verdict_count(in->held, count, sizeof count), in->held == 1 ? " is" : "s are");
+}
+
+/* -- the sentence --------------------------------------------------------------------------- */
+
+static void say_bad(const struct verdict_input *in, struct verdict *v)
+{
+    append(v->text, sizeof v->text, "Events do not flow: %s", v->finding[0].text);
+    append_waiting(v->text, sizeof v->text, "; ", in);
+}
+
+static void say_flow(const struct verdict_input *in, struct verdict *v)
+{
+    char rate[32];
+
+    if (in->rate >= NO_RATE) {
+        if (in->rate < 9.95)
+            snprintf(rate, sizeof rate, "%.1f", in->rate);
+        else
+            (void)verdict_count((int64_t)(in->rate + 0.5), rate, sizeof rate);
+        append(v->text, sizeof v->text, "Events flow: %s a second", rate);
+        append_waiting(v->text, sizeof v->text, "; ", in);
+    } else if (in->pending > 0) {
+        append_waiting(v->text, sizeof v->text, "Events flow: ", in);
+    } else if (in->pending < 0) {
+        append(v->text, sizeof v->text, "Events flow");
+    } else {
+        append(v->text, sizeof v->text, in->held + in->dead > 0
+                                            ? "Events flow: all is published but what is held"
+                                            : "Events flow: every committed event is published");
+    }
+}
+
+static void say_standing_by(const struct verdict_input *in, struct verdict *v)
+{
+    append(v->text, sizeof v->text, "This relay stands by: %.100s leads",
+           in->leader != NULL ? in->leader : "another one");
+    append_waiting(v->text, sizeof v->text, "; ", in);
+}
+
+static void say(const struct verdict_input *in, struct verdict *v)
+{
+    if (v->level == VERDICT_BAD) {
+        say_bad(in, v);
+    } else {
+        switch (in->role) {
+        case VERDICT_STARTING:
+            append(v->text, sizeof v->text, "Starting: nothing is known yet");
+            break;
+        case VERDICT_STOPPING:
+            append(v->text, sizeof v->text, "Stopping: what is on its way is waited for, nothing new is read");
+            break;
+        case VERDICT_STANDS_BY:
+            say_standing_by(in, v);
+            break;
+        case VERDICT_LEADS:
+        case VERDICT_NOBODY_LEADS:
+            say_flow(in, v);
+            break;
+        }
+        if (v->level == VERDICT_WARN && !v->finding[0].said)
+            append(v->text, sizeof v->text, ", but %s", v->finding[0].text);
+    }
+    append(v->text, sizeof v->text, ".");
+}
+
+void verdict_reach(const struct verdict_input *in, struct verdict *ret_verdict)
+{
+    *ret_verdict = (struct verdict){ .level = VERDICT_GOOD };
+    judge_database(in, ret_verdict);
+    judge_lead(in, ret_verdict);
+    /* bad ones first */
+    judge_kafka(in, ret_verdict);
+    judge_progress(in, ret_verdict);
+    judge_topics(in, ret_verdict);
+    judge_dead(in, ret_verdict);
+    judge_blockers(in, ret_verdict);
+    judge_age(in, ret_verdict);
+    judge_held(in, ret_verdict);
+    say(in, ret_verdict);
+}

@@ -1,0 +1,85 @@
+/* verdict.h - do events flow, and if not why: from plain figures to one sentence. Pure.
+ *
+ * The status page, /readyz?verbose and the command `status` say the same, because all ask here. What the
+ * caller does not know it leaves at its unknown value (VERDICT_INPUT_UNKNOWN); nothing is concluded from
+ * that. Texts of others (errors, names) are borrowed during the call, and come out as they are: whoever
+ * shows the verdict escapes it for where it is shown.
+ */
+#ifndef RELAY_VERDICT_H
+#define RELAY_VERDICT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum verdict_role {
+    VERDICT_STARTING,     /* it has not asked yet who leads */
+    VERDICT_LEADS,        /* seen from outside: some relay leads */
+    VERDICT_STANDS_BY,    /* another relay leads */
+    VERDICT_NOBODY_LEADS, /* seen from outside: the lease has ended and nobody has taken it */
+    VERDICT_STOPPING
+};
+
+enum verdict_fact { FACT_UNKNOWN, FACT_NO, FACT_YES };
+
+/* A transaction that holds rows back, or the emptying of a bucket (view outbox.blocker): the oldest. */
+struct verdict_blocker {
+    int64_t pid;             /* 0: a prepared transaction */
+    const char *application; /* or the name of the prepared one; NULL: not known */
+    double age_s;            /* negative: not known */
+    bool holds_rows;         /* it has written events; they wait for its commit */
+    bool holds_truncate;
+};
+
+struct verdict_input {
+    enum verdict_role role;
+    const char *leader; /* who leads, for STANDS_BY; who led, for NOBODY_LEADS. NULL: not known */
+    enum verdict_fact db_up, kafka_up;
+    const char *db_error, *kafka_error; /* why not, or NULL */
+    int64_t pending;     /* neither sent nor held, and due; negative: not known */
+    bool pending_capped; /* there are more than that */
+    double oldest_s;     /* how long the oldest due event has waited; negative: not known */
+    double rate;         /* confirmed per second, lately; negative: not known */
+    double stuck_s;      /* so long nothing has moved although something could; 0: it moves, or not known */
+    int64_t held, dead;  /* in outbox.held: those that wait by themselves, those that wait for a person */
+    uint32_t n_paused;   /* topics that take nothing */
+    const char *paused_topic, *paused_why; /* the first of them; why may be NULL */
+    uint32_t n_blockers;
+    struct verdict_blocker blocker;
+};
+
+#define VERDICT_INPUT_UNKNOWN                                                                      \
+    ((struct verdict_input){ .pending = -1, .oldest_s = -1, .rate = -1, .blocker.age_s = -1 })
+
+enum verdict_level {
+    VERDICT_GOOD,
+    VERDICT_WARN, /* events flow, and something needs a look */
+    VERDICT_BAD   /* events do not flow */
+};
+
+struct verdict_finding {
+    enum verdict_level level;
+    char text[400];     /* a clause: no capital, no full stop */
+    const char *remedy; /* what to do, a sentence; static */
+    bool said;          /* the sentence says it as part of its figures */
+};
+
+#define VERDICT_FINDINGS 8
+
+struct verdict {
+    enum verdict_level level;
+    char text[800]; /* the sentence */
+    struct verdict_finding finding[VERDICT_FINDINGS]; /* all that was found, worst first */
+    uint32_t n_findings;
+};
+
+/* Nothing in *ret_verdict is borrowed. */
+void verdict_reach(const struct verdict_input *in, struct verdict *ret_verdict);
+
+/* "12 min", for people: the two largest units at most. Returns to. */
+const char *verdict_age(double seconds, char *to, uint32_t to_size);
+/* "12,345". Returns to. */
+const char *verdict_count(int64_t n, char *to, uint32_t to_size);
+/* "good", "warn", "bad". */
+const char *verdict_level_name(enum verdict_level level);
+
+#endif

@@ -1,0 +1,300 @@
+/* test_verdict.c - the sentence that says whether events flow, for what a person can meet. */
+#include <check.h>
+#include <string.h>
+
+#include "relay/verdict.h"
+
+static struct verdict v;
+
+/* A leader with both sides up and nothing to do. */
+static struct verdict_input healthy(void)
+{
+    struct verdict_input in = VERDICT_INPUT_UNKNOWN;
+
+    in.role = VERDICT_LEADS;
+    in.db_up = in.kafka_up = FACT_YES;
+    in.pending = 0;
+    in.rate = 0;
+    return in;
+}
+
+static void expect(const struct verdict_input *in, enum verdict_level level, const char *text)
+{
+    verdict_reach(in, &v);
+    ck_assert_str_eq(v.text, text);
+    ck_assert_int_eq(v.level, level);
+    for (uint32_t i = 0; i < v.n_findings; i++) {
+        ck_assert_ptr_nonnull(v.finding[i].remedy);
+        ck_assert_str_ne(v.finding[i].text, "");
+        if (i > 0)
+            ck_assert_int_le(v.finding[i].level, v.finding[i - 1].level);
+    }
+}
+
+START_TEST(verdict_all_published)
+{
+    struct verdict_input in = healthy();
+
+    expect(&in, VERDICT_GOOD, "Events flow: every committed event is published.");
+    ck_assert_uint_eq(v.n_findings, 0);
+}
+END_TEST
+
+START_TEST(verdict_nothing_known_claims_nothing)
+{
+    struct verdict_input in = VERDICT_INPUT_UNKNOWN;
+
+    expect(&in, VERDICT_GOOD, "Starting: nothing is known yet.");
+    in.role = VERDICT_LEADS;
+    expect(&in, VERDICT_GOOD, "Events flow.");
+}
+END_TEST
+
+START_TEST(verdict_rate_and_backlog)
+{
+    struct verdict_input in = healthy();
+
+    in.rate = 1240.4;
+    expect(&in, VERDICT_GOOD, "Events flow: 1,240 a second.");
+    in.rate = 0.5;
+    expect(&in, VERDICT_GOOD, "Events flow: 0.5 a second.");
+    in.pending = 12;
+    in.oldest_s = 0.3;
+    expect(&in, VERDICT_GOOD, "Events flow: 0.5 a second; 12 events wait, the oldest for 0.3 s.");
+    in.pending = 100000;
+    in.pending_capped = true;
+    in.oldest_s = -1;
+    in.rate = -1;
+    expect(&in, VERDICT_GOOD, "Events flow: more than 100,000 events wait.");
+    in.pending = 1;
+    in.pending_capped = false;
+    in.oldest_s = 2;
+    expect(&in, VERDICT_GOOD, "Events flow: 1 event waits, for 2.0 s.");
+}
+END_TEST
+
+START_TEST(verdict_old_backlog_is_a_warning)
+{
+    struct verdict_input in = healthy();
+
+    in.rate = 10;
+    in.pending = 7200;
+    in.oldest_s = 59.9;
+    expect(&in, VERDICT_GOOD, "Events flow: 10 a second; 7,200 events wait, the oldest for 60 s.");
+    in.oldest_s = 725;
+    expect(&in, VERDICT_WARN, "Events flow: 10 a second; 7,200 events wait, the oldest for 12 min.");
+    ck_assert_str_eq(v.finding[0].text, "the oldest event has waited for 12 min");
+}
+END_TEST
+
+START_TEST(verdict_database_away)
+{
+    struct verdict_input in = healthy();
+
+    in.db_up = FACT_NO;
+    in.db_error = "FATAL: password authentication failed for user \"relay\"";
+    in.pending = -1;
+    in.stuck_s = 90; /* no wonder */
+    expect(&in, VERDICT_BAD, "Events do not flow: PostgreSQL cannot be used: FATAL: password authentication "
+                             "failed for user \"relay\".");
+    ck_assert_uint_eq(v.n_findings, 1);
+    in.role = VERDICT_STARTING;
+    in.db_error = NULL;
+    expect(&in, VERDICT_BAD, "Events do not flow: PostgreSQL cannot be used.");
+}
+END_TEST
+
+START_TEST(verdict_broker_down)
+{
+    struct verdict_input in = healthy();
+
+    in.kafka_up = FACT_NO;
+    in.kafka_error = "1/1 brokers are down";
+    in.pending = 2310;
+    in.oldest_s = 245;
+    in.stuck_s = 240;
+    expect(&in, VERDICT_BAD, "Events do not flow: no Kafka broker answers: 1/1 brokers are down; 2,310 events "
+                             "wait, the oldest for 4 min 5 s.");
+    ck_assert_uint_eq(v.n_findings, 1);
+    in.pending = 0;
+    in.stuck_s = 0;
+    in.oldest_s = -1;
+    expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but no Kafka broker answers: 1/1 "
+                              "brokers are down.");
+}
+END_TEST
+
+START_TEST(verdict_stuck)
+{
+    struct verdict_input in = healthy();
+
+    in.pending = 3;
+    in.stuck_s = 75;
+    expect(&in, VERDICT_BAD,
+           "Events do not flow: nothing has moved for 1 min 15 s; 3 events wait.");
+}
+END_TEST
+
+START_TEST(verdict_topic_missing_and_dead_row)
+{
+    struct verdict_input in = healthy();
+
+    in.rate = 20;
+    in.n_paused = 1;
+    in.paused_topic = "ordres";
+    in.paused_why = "UNKNOWN_TOPIC_OR_PART: Broker: Unknown topic or partition";
+    in.held = 21;
+    expect(&in, VERDICT_WARN, "Events flow: 20 a second, but topic \"ordres\" takes nothing "
+                              "(UNKNOWN_TOPIC_OR_PART: Broker: Unknown topic or partition).");
+    in.n_paused = 2;
+    in.paused_why = NULL;
+    in.dead = 1;
+    expect(&in, VERDICT_WARN,
+           "Events flow: 20 a second, but topic \"ordres\" takes nothing, nor does 1 other.");
+    ck_assert_uint_eq(v.n_findings, 2);
+    ck_assert_str_eq(v.finding[1].text, "1 event is dead: Kafka refused it for good");
+    in.n_paused = 3;
+    expect(&in, VERDICT_WARN,
+           "Events flow: 20 a second, but topic \"ordres\" takes nothing, nor do 2 others.");
+    in.n_paused = 0;
+    in.rate = 0;
+    in.dead = 1200;
+    expect(&in, VERDICT_WARN, "Events flow: all is published but what is held, but 1,200 events are dead: Kafka "
+                              "refused them for good.");
+}
+END_TEST
+
+START_TEST(verdict_held_rows_go_on_by_themselves)
+{
+    struct verdict_input in = healthy();
+
+    in.held = 1;
+    expect(&in, VERDICT_GOOD, "Events flow: all is published but what is held.");
+    ck_assert_str_eq(v.finding[0].text, "1 event is held: tried again, behind one that is, or for later");
+}
+END_TEST
+
+START_TEST(verdict_old_transaction)
+{
+    struct verdict_input in = healthy();
+
+    in.n_blockers = 1;
+    in.blocker = (struct verdict_blocker){ 42, "psql", 30, true, false };
+    expect(&in, VERDICT_GOOD, "Events flow: every committed event is published.");
+    in.blocker.age_s = 3600;
+    expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but a transaction has been open "
+                              "for 1 h (pid 42, psql): its events wait for its commit.");
+    in.blocker = (struct verdict_blocker){ 0, "order-4711", 90000, true, true };
+    expect(&in, VERDICT_WARN,
+           "Events flow: every committed event is published, but a transaction has been open for 1 d 1 h "
+           "(prepared, order-4711): its events wait for its commit, and a bucket cannot be emptied.");
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "ROLLBACK PREPARED"));
+}
+END_TEST
+
+START_TEST(verdict_standby)
+{
+    struct verdict_input in = healthy();
+
+    in.role = VERDICT_STANDS_BY;
+    in.leader = "relay-0";
+    expect(&in, VERDICT_GOOD, "This relay stands by: relay-0 leads.");
+    in.pending = 5;
+    in.oldest_s = 120;
+    expect(&in, VERDICT_WARN, "This relay stands by: relay-0 leads; 5 events wait, the oldest for 2 min.");
+    in.leader = NULL;
+    in.oldest_s = 1;
+    in.kafka_up = FACT_NO; /* it is the leader that sends */
+    expect(&in, VERDICT_WARN, "This relay stands by: another one leads; 5 events wait, the oldest for 1.0 s, but no "
+                              "Kafka broker answers.");
+}
+END_TEST
+
+START_TEST(verdict_nobody_leads)
+{
+    struct verdict_input in = healthy();
+
+    in.role = VERDICT_NOBODY_LEADS;
+    in.pending = 5;
+    expect(&in, VERDICT_BAD, "Events do not flow: no relay leads; 5 events wait.");
+    in.leader = "relay-0";
+    expect(&in, VERDICT_BAD, "Events do not flow: no relay leads: the lease of relay-0 has ended, and nobody has "
+                             "taken it; 5 events wait.");
+}
+END_TEST
+
+START_TEST(verdict_long_texts_are_cut_between_characters)
+{
+    struct verdict_input in = healthy();
+    char long_text[2000];
+
+    for (size_t shift = 0; shift < 4; shift++) {
+        memset(long_text, 'x', shift);
+        for (size_t i = shift; i + 4 < sizeof long_text; i += 3)
+            memcpy(long_text + i, "\xe2\x82\xac", 4);
+        in.db_up = FACT_NO;
+        in.db_error = long_text;
+        verdict_reach(&in, &v);
+        const char *text = v.finding[0].text;
+        size_t len = strlen(text), at = strlen("PostgreSQL cannot be used: ") + shift;
+        ck_assert_uint_gt(len, 390);
+        ck_assert_uint_eq((len - at) % 3, 0);
+    }
+}
+END_TEST
+
+START_TEST(verdict_ages)
+{
+    static const struct {
+        double s;
+        const char *text;
+    } want[] = {
+        { -1, "0.0 s" }, { 0.04, "0.0 s" }, { 9.94, "9.9 s" }, { 9.96, "10 s" }, { 59, "59 s" },
+        { 60, "1 min" }, { 61.9, "1 min 1 s" }, { 600, "10 min" }, { 754, "12 min" }, { 3599, "59 min" },
+        { 3600, "1 h" }, { 5400, "1 h 30 min" }, { 86400, "1 d" }, { 93600, "1 d 2 h" }, { 2e6, "23 d" },
+    };
+    char to[32];
+
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
+        ck_assert_str_eq(verdict_age(want[i].s, to, sizeof to), want[i].text);
+}
+END_TEST
+
+START_TEST(verdict_counts)
+{
+    char to[32];
+
+    ck_assert_str_eq(verdict_count(0, to, sizeof to), "0");
+    ck_assert_str_eq(verdict_count(999, to, sizeof to), "999");
+    ck_assert_str_eq(verdict_count(1000, to, sizeof to), "1,000");
+    ck_assert_str_eq(verdict_count(-123456, to, sizeof to), "-123,456");
+    ck_assert_str_eq(verdict_count(INT64_MAX, to, sizeof to), "9,223,372,036,854,775,807");
+    ck_assert_str_eq(verdict_count(1234567, to, 4), "1,2");
+}
+END_TEST
+
+Suite *suite_verdict(void);
+
+Suite *suite_verdict(void)
+{
+    Suite *s = suite_create("verdict");
+    TCase *tc = tcase_create("verdict");
+
+    tcase_add_test(tc, verdict_all_published);
+    tcase_add_test(tc, verdict_nothing_known_claims_nothing);
+    tcase_add_test(tc, verdict_rate_and_backlog);
+    tcase_add_test(tc, verdict_old_backlog_is_a_warning);
+    tcase_add_test(tc, verdict_database_away);
+    tcase_add_test(tc, verdict_broker_down);
+    tcase_add_test(tc, verdict_stuck);
+    tcase_add_test(tc, verdict_topic_missing_and_dead_row);
+    tcase_add_test(tc, verdict_held_rows_go_on_by_themselves);
+    tcase_add_test(tc, verdict_old_transaction);
+    tcase_add_test(tc, verdict_standby);
+    tcase_add_test(tc, verdict_nobody_leads);
+    tcase_add_test(tc, verdict_long_texts_are_cut_between_characters);
+    tcase_add_test(tc, verdict_ages);
+    tcase_add_test(tc, verdict_counts);
+    suite_add_tcase(s, tc);
+    return s;
+}
