@@ -291,6 +291,9 @@ static void on_source_event(struct driver *d, const struct source_event *e)
     case SOURCE_RESIGNED:
         core_resigned(&d->core, d->now_ms);
         break;
+    case SOURCE_LOOKED:
+    case SOURCE_LOOK_FAILED:
+        break;
     case SOURCE_REFUSED:
         d->exit_code = e->exit_code;
         break;
@@ -610,7 +613,7 @@ static void log_role(struct driver *d)
 
 static void wait(struct driver *d, bool idle)
 {
-    struct pollfd fds[4];
+    struct pollfd fds[SOURCE_MAX_FDS + 2];
     size_t n = source_pollfds(d->source, fds);
     uint64_t due = source_deadline(d->source);
     uint64_t core_due = core_deadline(&d->core, d->now_ms);

@@ -24,11 +24,12 @@ static PGconn *start(const struct conn_options *opt)
     const char *const names[] = {
         "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
         "connect_timeout", "fallback_application_name", "dbname", "target_session_attrs",
-        "client_encoding", NULL
+        "client_encoding", "host", "hostaddr", "port", NULL
     };
+    const PGconn *there = opt->beside != NULL ? opt->beside->pg : NULL; /* NULL: as the dsn says */
     const char *const values[] = {
         "10", "5", "3", tcp_user_timeout, connect_timeout, "outbox-relay", opt->dsn, "read-write",
-        "UTF8", NULL
+        "UTF8", PQhost(there), PQhostaddr(there), PQport(there), NULL
     };
 
     snprintf(tcp_user_timeout, sizeof tcp_user_timeout, "%llu",

@@ -31,6 +31,7 @@ struct conn_statement {
 
 struct conn_options {
     const char *dsn;
+    const struct conn *beside; /* NULL, or: to the server that this one has reached, whatever the dsn says */
     uint64_t timeout_ms;
     uint64_t tcp_user_timeout_ms;
 };

@@ -4,6 +4,7 @@
 
 #include <libpq-fe.h>
 
+#include "relay/source/aside.h"
 #include "relay/source/conn.h"
 #include "relay/source/cursor.h"
 #include "relay/source/held_arrays.h"
@@ -93,6 +94,7 @@ struct source {
     struct pairs pairs;
     struct mark_arrays marks;
     struct held held;
+    struct aside aside;
 
     struct source_event event[4];
     unsigned n_events;

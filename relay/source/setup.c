@@ -51,7 +51,7 @@ static int check_server(struct source *s, enum side side, const PGresult *res)
         source_refuse(s, EXIT_CONFIGURATION);
         return -1;
     }
-    snprintf(s->history[side], sizeof s->history[side], "%s", PQgetvalue(res, 0, 3));
+    snprintf(s->history[side], sizeof s->history[side], "%s", PQgetvalue(res, 0, SQL_CHECK_HISTORY));
     if (strcmp(PQgetvalue(res, 0, 1), "t") != 0) {
         log_error("source", "the outbox is not installed in this database", "remedy",
                   "let the DBA apply sql/001_outbox.up.sql, or correct the dsn");
@@ -93,6 +93,7 @@ static void link_is_up(struct source *s, uint64_t now_ms, enum side side)
         log_warn("source", "this is another cluster or timeline than before; what is confirmed and not "
                  "marked goes again", "before", s->last_history, "now", s->history[side]);
     memcpy(s->last_history, s->history[side], sizeof s->last_history);
+    aside_link_up(s, now_ms);
     CRASH_POINT("source.connected");
     source_push(s, (struct source_event){ .type = SOURCE_UP, .moved = moved });
 }

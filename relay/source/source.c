@@ -32,6 +32,7 @@ void source_free(struct source *s)
         return;
     for (int i = 0; i < N_SIDES; i++)
         conn_close(&s->conn[i]);
+    aside_link_down(s);
     cursors_deinit(&s->cursors);
     pairs_deinit(&s->pairs);
     free(s->rows);
@@ -75,6 +76,7 @@ void source_link_lost(struct source *s, uint64_t now_ms, const char *why)
              log_i64((int64_t)delay));
     for (int i = 0; i < N_SIDES; i++)
         conn_close(&s->conn[i]);
+    aside_link_down(s);
     s->up = false;
     s->request = REQUEST_NONE;
     s->retry_at_ms = now_ms + delay;
@@ -515,19 +517,26 @@ static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
 
 /* -- the loop's side ------------------------------------------------------------------------ */
 
-size_t source_pollfds(const struct source *s, struct pollfd fds[2])
+static size_t pollfd_of(const struct conn *c, struct pollfd *fd)
+{
+    if (c->state == CONN_DOWN)
+        return 0;
+    *fd = (struct pollfd){ .fd = PQsocket(c->pg), .events = c->events };
+    return 1;
+}
+
+size_t source_pollfds(const struct source *s, struct pollfd fds[SOURCE_MAX_FDS])
 {
     size_t n = 0;
 
     for (int i = 0; i < N_SIDES; i++)
-        if (s->conn[i].state != CONN_DOWN)
-            fds[n++] = (struct pollfd){ .fd = PQsocket(s->conn[i].pg), .events = s->conn[i].events };
-    return n;
+        n += pollfd_of(&s->conn[i], &fds[n]);
+    return n + pollfd_of(&s->aside.conn, &fds[n]);
 }
 
 uint64_t source_deadline(const struct source *s)
 {
-    uint64_t due = UINT64_MAX;
+    uint64_t due = aside_deadline(s);
 
     if (s->n_events > 0)
         return 0;
@@ -564,6 +573,8 @@ bool source_next(struct source *s, uint64_t now_ms, struct source_event *ret_eve
             link_open(s, now_ms);
         for (int side = 0; side < N_SIDES && s->n_events == 0; side++)
             step(s, now_ms, (enum side)side);
+        if (s->n_events == 0)
+            aside_step(s, now_ms);
     }
     if (s->n_events == 0)
         return false;

@@ -21,6 +21,11 @@
 
 struct source;
 
+enum {
+    SOURCE_MAX_FDS = 3,
+    SOURCE_RING = 8 /* buckets; a power of two */
+};
+
 struct source_config {
     const char *dsn;   /* borrowed for the source's life, like the others */
     const char *owner; /* who we are in outbox.relay */
@@ -30,6 +35,7 @@ struct source_config {
     uint64_t retry_base_ms, retry_max_ms;
     uint64_t seed;
     bool skip_poison; /* on.poison = skip: a dead row does not block its key */
+    bool aside;       /* open a third connection: see source_aside_ready */
 };
 
 struct source_mark {
@@ -74,6 +80,8 @@ enum source_event_type {
     SOURCE_LEASE,     /* answer to acquire or renew: .ours; unasked and not ours: the epoch moved */
     SOURCE_LEASE_FAILED,
     SOURCE_RESIGNED,  /* also when it failed: the lease then ends by itself */
+    SOURCE_LOOKED,    /* answer to look */
+    SOURCE_LOOK_FAILED,
     SOURCE_REFUSED    /* this database cannot be used as it is; .exit_code says how to end */
 };
 
@@ -94,6 +102,10 @@ struct source_event {
     uint64_t next_due_ms; /* DUE_PAGE: so long until the next held row is due; 0: at once, when full;
                            * UINT64_MAX: none is waiting for a time */
     uint32_t n_found;     /* SWEPT: rows that were neither sent nor held; now they are held */
+    /* LOOKED: how long ago the newest event of each bucket was appended, -1: it is empty; for how long
+     * the ring takes events to one bucket, 0: not known. */
+    int64_t bucket_age_ms[SOURCE_RING];
+    int64_t bucket_period_s;
 };
 
 /* Returns NULL when out of memory. free accepts NULL; it closes the connections. */
@@ -103,8 +115,8 @@ void source_free(struct source *s);
 /* Can libpq read this connection string? 0, or -1 with what is expected in err. Connects to nothing. */
 int source_check_dsn(const char *dsn, char *err, size_t err_size);
 
-/* What to poll for: up to two entries; returns their number. */
-size_t source_pollfds(const struct source *s, struct pollfd fds[2]);
+/* What to poll for; returns the number of entries. */
+size_t source_pollfds(const struct source *s, struct pollfd fds[SOURCE_MAX_FDS]);
 /* When source_next wants to be called although nothing can be read. */
 uint64_t source_deadline(const struct source *s);
 /* The next thing that happened; false when there is nothing. Call after every poll until false. */
@@ -136,5 +148,12 @@ void source_resign(struct source *s, uint64_t now_ms, uint64_t page);
  * neither in sent nor in held; looks at the next few hundred held keys, and makes due the first row of
  * those that nothing would wake. In a healthy outbox it finds nothing. */
 void source_sweep(struct source *s, uint64_t now_ms);
+
+/* -- The aside: a third connection, for what is worth knowing and may wait. It opens by itself once the
+ * link is up; that it is slow, lost or lacks a right touches nothing above. Ask only when it is ready,
+ * one thing at a time. Each request has one answer, failed or not, unless SOURCE_DOWN comes before. */
+bool source_aside_ready(const struct source *s);
+/* How old the buckets are. */
+void source_look(struct source *s, uint64_t now_ms);
 
 #endif

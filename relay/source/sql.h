@@ -18,7 +18,8 @@
 #ifndef RELAY_SOURCE_SQL_H
 #define RELAY_SOURCE_SQL_H
 
-/* jit: the same poll takes 38 ms with it. Every plan here is meant to go from a few rows by index to
+/* Each statement sees what was committed before it, also where the DBA has set another default.
+ * jit: the same poll takes 38 ms with it. Every plan here is meant to go from a few rows by index to
  * a few others; seqscan, hash and merge joins would read whole tables for that. Parallel plans would
  * not keep the order of the pieces. */
 #define SQL_SESSION                                                                                \
@@ -27,7 +28,7 @@
     "set max_parallel_workers_per_gather = 0; "                                                    \
     "set plan_cache_mode = force_generic_plan; set search_path = ''; set datestyle = 'ISO'; "      \
     "set idle_in_transaction_session_timeout = '60s'; set lock_timeout = '1s'; "                   \
-    "set statement_timeout = 0; "
+    "set statement_timeout = 0; set default_transaction_isolation = 'read committed'; "
 
 /* The last column says which history of which cluster this is: a promoted standby has another one. A
  * server in recovery writes no log; the relay cannot work there, and is told so later. */
@@ -36,6 +37,9 @@
     "to_regclass('outbox.schema_version') is not null, pg_backend_pid(), "                         \
     "(select system_identifier from pg_control_system()) || '/' || case when pg_is_in_recovery() " \
     "then 'standby' else left(pg_walfile_name(pg_current_wal_lsn()), 8) end"
+
+/* The number of that column. */
+#define SQL_CHECK_HISTORY 3
 
 #define SQL_VERSION                                                                                \
     "select max(version), "                                                             \

@@ -27,7 +27,7 @@ int main(int argc, char **argv)
 
     for (;;) {
         struct source_event e;
-        struct pollfd fds[2];
+        struct pollfd fds[SOURCE_MAX_FDS];
 
         while (source_next(s, loop_now_ms(), &e)) {
             switch (e.type) {

@@ -93,7 +93,7 @@ static void note(const struct source_event *e)
 /* One turn; true when the event came. */
 static bool turn(struct source *s, enum source_event_type type, int wait_ms)
 {
-    struct pollfd fds[2];
+    struct pollfd fds[SOURCE_MAX_FDS];
 
     while (source_next(s, now(), &last)) {
         note(&last);

@@ -320,6 +320,9 @@ static void on_event(const struct source_event *e)
         ck_assert_int_eq(flow.waiting, FOR_RESIGN);
         flow.done = true;
         break;
+    case SOURCE_LOOKED:
+    case SOURCE_LOOK_FAILED:
+        ck_abort_msg("nobody asked for the buckets");
     case SOURCE_REFUSED:
         ck_abort_msg("%s failed, and the database is refused", failed != NULL ? failed : "nothing");
     }
@@ -336,7 +339,7 @@ static void run_flow(void)
     };
     uint64_t end_ms = now() + DEADLINE_MS;
     struct source_event e;
-    struct pollfd fds[2];
+    struct pollfd fds[SOURCE_MAX_FDS];
     char why[300];
 
     cfg.dsn = rig_dsn();

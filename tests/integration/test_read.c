@@ -46,7 +46,7 @@ static unsigned n_reads;
 static void wait_for(enum source_event_type type)
 {
     int64_t end_ms = rig_now_ms() + DEADLINE_MS;
-    struct pollfd fds[2];
+    struct pollfd fds[SOURCE_MAX_FDS];
 
     for (;;) {
         while (source_next(reader, (uint64_t)rig_now_ms(), &last)) {

@@ -43,7 +43,7 @@ static struct source_event wait_for(struct source *s, enum source_event_type typ
     struct source_event e;
 
     for (;;) {
-        struct pollfd fds[2];
+        struct pollfd fds[SOURCE_MAX_FDS];
         while (source_next(s, now(), &e))
             if (e.type == type)
                 return e;

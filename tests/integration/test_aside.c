@@ -1,0 +1,314 @@
+/* test_aside.c - the third connection of the source: whatever befalls it, the link goes on.
+ *
+ * Needs OUTBOX_TEST_DSN: a superuser's conninfo of a database of its own with the schema applied. `src`
+ * is a struct source driven directly, with the rights of a relay. An event that a test does not wait for
+ * fails it, above all SOURCE_DOWN and SOURCE_REFUSED.
+ */
+#include <check.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "relay/log.h"
+#include "relay/source/source.h"
+#include "tests/rig/rig.h"
+
+enum { DEADLINE_MS = 20000, SILENCE_MS = 400, TTL_MS = 60000 };
+
+#define ASIDE_PID "select pid from pg_stat_activity where query like '%prepare outbox_look%' " \
+                  "and pid <> pg_backend_pid()"
+
+static PGconn *db;
+static struct source *src;
+static struct source_event last;
+static int muted_pid; /* of the server process of which nothing is heard; 0: none */
+
+/* The type and the function stand first: the Makefile reads them. */
+#define FAKE(type, function, parameters, arguments, failure, when)                                 \
+    type __real_##function parameters;                                                             \
+    type __wrap_##function parameters;                                                             \
+    type __wrap_##function parameters                                                              \
+    {                                                                                              \
+        return (when) ? failure : __real_##function arguments;                                     \
+    }
+
+FAKE(int, PQisBusy, (PGconn *c), (c), 1, muted_pid != 0 && PQbackendPID(c) == muted_pid)
+
+static uint64_t now(void)
+{
+    return (uint64_t)rig_now_ms();
+}
+
+static void open_source(bool aside)
+{
+    static char dsn[1000];
+    struct source_config cfg = {
+        .dsn = dsn,
+        .owner = "test",
+        .lease_ttl_ms = TTL_MS,
+        .statement_timeout_ms = SILENCE_MS,
+        .retry_base_ms = 10,
+        .retry_max_ms = 100,
+        .aside = aside,
+    };
+
+    snprintf(dsn, sizeof dsn, "%s options='-c role=outbox_relay'", rig_dsn());
+    src = source_new(&cfg);
+    ck_assert_ptr_nonnull(src);
+}
+
+/* The event of this type; `also` (or the type again) may come before it. */
+static void wait_for_either(enum source_event_type type, enum source_event_type also)
+{
+    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    struct pollfd fds[SOURCE_MAX_FDS];
+
+    for (;;) {
+        while (source_next(src, now(), &last)) {
+            if (last.type == type)
+                return;
+            ck_assert_msg(last.type == also, "event %d instead of %d", (int)last.type, (int)type);
+        }
+        ck_assert_msg(rig_now_ms() < end_ms, "no event %d in %d ms", (int)type, DEADLINE_MS);
+        (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
+    }
+}
+
+static void wait_for(enum source_event_type type)
+{
+    wait_for_either(type, type);
+}
+
+static void wait_ready(void)
+{
+    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    struct pollfd fds[SOURCE_MAX_FDS];
+
+    while (!source_aside_ready(src)) {
+        while (source_next(src, now(), &last))
+            ck_abort_msg("event %d while the aside opens", (int)last.type);
+        ck_assert_msg(rig_now_ms() < end_ms, "the aside is not ready in %d ms", DEADLINE_MS);
+        (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
+    }
+}
+
+static void lead(void)
+{
+    wait_for(SOURCE_UP);
+    source_acquire(src, now());
+    wait_for(SOURCE_LEASE);
+    ck_assert(last.ours);
+    wait_ready();
+}
+
+/* Reading and the lease work. */
+static void the_link_works(void)
+{
+    source_renew(src, now(), 0);
+    wait_for(SOURCE_LEASE);
+    ck_assert(last.ours);
+    source_read(src, now(), 100, 1 << 20, 0);
+    wait_for(SOURCE_PAGE);
+    for (uint32_t i = 0; i < last.n_rows; i++)
+        free(last.rows[i]);
+}
+
+static void look(enum source_event_type expected)
+{
+    source_look(src, now());
+    wait_for(expected);
+}
+
+static bool aside_is_gone(void *pid)
+{
+    char sql[100];
+
+    snprintf(sql, sizeof sql, "select count(*) from pg_stat_activity where pid = %d", *(int *)pid);
+    return rig_scalar_i64(db, sql) == 0;
+}
+
+/* -- tests ------------------------------------------------------------------------------------ */
+
+START_TEST(tells_how_old_the_buckets_are)
+{
+    rig_exec(db, "insert into outbox.event (bucket, created_at, topic, type) values "
+                 "(2, now() - interval '1 hour', 't', 't'), (2, now() - interval '90 s', 't', 't'), "
+                 "(5, now() + interval '1 hour', 't', 't')");
+    open_source(true);
+    lead();
+    look(SOURCE_LOOKED);
+    for (int i = 0; i < SOURCE_RING; i++)
+        if (i != 2)
+            ck_assert_int_eq(last.bucket_age_ms[i], i == 5 ? 0 : -1);
+    ck_assert_int_ge(last.bucket_age_ms[2], 90 * 1000);
+    ck_assert_int_lt(last.bucket_age_ms[2], 3000 * 1000);
+    ck_assert_int_eq(last.bucket_period_s, 86400);
+    rig_exec(db, "select outbox.set_bucket_period('2 hours')");
+    look(SOURCE_LOOKED);
+    ck_assert_int_eq(last.bucket_period_s, 7200);
+    rig_exec(db, "select outbox.set_bucket_period('1 day')");
+}
+END_TEST
+
+START_TEST(is_not_there_unless_it_is_asked_for)
+{
+    struct pollfd fds[SOURCE_MAX_FDS];
+
+    open_source(false);
+    wait_for(SOURCE_UP);
+    source_acquire(src, now());
+    wait_for(SOURCE_LEASE);
+    the_link_works();
+    ck_assert_uint_eq(source_pollfds(src, fds), 2);
+    ck_assert(!source_aside_ready(src));
+}
+END_TEST
+
+START_TEST(its_loss_is_not_the_loss_of_the_link)
+{
+    open_source(true);
+    lead();
+    for (int i = 0; i < 3; i++) {
+        int pid = (int)rig_scalar_i64(db, ASIDE_PID);
+        if (_i == 1) { /* with a request under way, whose answer does not come before */
+            muted_pid = pid;
+            source_look(src, now());
+        }
+        rig_execf(db, "select pg_terminate_backend(%d)", pid);
+        ck_assert(rig_wait_until(aside_is_gone, &pid, DEADLINE_MS));
+        if (_i == 1)
+            wait_for(SOURCE_LOOK_FAILED);
+        the_link_works();
+        wait_ready();
+        look(SOURCE_LOOKED);
+    }
+}
+END_TEST
+
+START_TEST(its_silence_delays_nobody)
+{
+    open_source(true);
+    lead();
+    muted_pid = (int)rig_scalar_i64(db, ASIDE_PID);
+    source_look(src, now());
+    ck_assert(!source_aside_ready(src));
+    the_link_works();
+    ck_assert(!source_aside_ready(src)); /* it did not answer meanwhile */
+    wait_for(SOURCE_LOOK_FAILED);        /* its deadline passed */
+    the_link_works();
+    muted_pid = 0;
+    wait_ready();
+    look(SOURCE_LOOKED);
+}
+END_TEST
+
+START_TEST(waits_for_no_lock)
+{
+    PGconn *a = rig_connect();
+    int64_t pid;
+
+    open_source(true);
+    lead();
+    pid = rig_scalar_i64(db, ASIDE_PID);
+    rig_exec(a, "begin; lock table outbox.event_3 in access exclusive mode");
+    look(SOURCE_LOOK_FAILED);
+    rig_exec(a, "rollback");
+    look(SOURCE_LOOKED);
+    ck_assert_int_eq(rig_scalar_i64(db, "select pid from pg_stat_activity where query like "
+                                        "'%outbox_look%' and pid <> pg_backend_pid()"), pid);
+    PQfinish(a);
+}
+END_TEST
+
+/* Counts the lines that are logged meanwhile. */
+static int log_lines(void (*during)(void), const char *needle)
+{
+    char path[200], line[2000];
+    int saved = dup(STDERR_FILENO), n = 0;
+
+    snprintf(path, sizeof path, "%s/log", rig_tmpdir());
+    ck_assert_ptr_nonnull(freopen(path, "w", stderr));
+    during();
+    fflush(stderr);
+    ck_assert_int_ge(dup2(saved, STDERR_FILENO), 0);
+    close(saved);
+    FILE *f = fopen(path, "r");
+    ck_assert_ptr_nonnull(f);
+    while (fgets(line, sizeof line, f) != NULL)
+        n += strstr(line, needle) != NULL;
+    fclose(f);
+    return n;
+}
+
+static void look_in_vain(void)
+{
+    for (int i = 0; i < 5; i++)
+        look(SOURCE_LOOK_FAILED);
+}
+
+START_TEST(a_missing_right_is_told_once)
+{
+    open_source(true);
+    lead();
+    rig_exec(db, "revoke select on outbox.event from outbox_relay");
+    ck_assert_int_eq(log_lines(look_in_vain, "roles.sql"), 1);
+    rig_exec(db, "grant select on outbox.event to outbox_relay");
+    look(SOURCE_LOOKED);
+    the_link_works();
+}
+END_TEST
+
+START_TEST(goes_down_and_comes_up_with_the_link)
+{
+    open_source(true);
+    lead();
+    source_look(src, now());
+    rig_exec(db, "select pg_terminate_backend(pid) from pg_stat_activity where pid <> "
+                 "pg_backend_pid() and datname = current_database() and query like '%prepare outbox_read%'");
+    wait_for_either(SOURCE_DOWN, SOURCE_LOOKED);
+    ck_assert(!source_aside_ready(src));
+    lead();
+    look(SOURCE_LOOKED);
+    the_link_works();
+}
+END_TEST
+
+/* -- fixture ---------------------------------------------------------------------------------- */
+
+static void setup(void)
+{
+    log_setup(LOG_LEVEL_WARN, LOG_FORMAT_LOGFMT);
+    db = rig_connect();
+    muted_pid = 0;
+    rig_exec(db, "truncate outbox.event, outbox.sent, outbox.held; "
+                 "update outbox.relay set owner = null, lease_expires_at = null, cursor_id = 0, "
+                 "cursor_snapshot = pg_current_snapshot()");
+}
+
+static void teardown(void)
+{
+    source_free(src);
+    src = NULL;
+    PQfinish(db);
+}
+
+Suite *suite_aside(void);
+
+Suite *suite_aside(void)
+{
+    Suite *s = suite_create("aside");
+    TCase *tc = tcase_create("the third connection");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, tells_how_old_the_buckets_are);
+    tcase_add_test(tc, is_not_there_unless_it_is_asked_for);
+    tcase_add_loop_test(tc, its_loss_is_not_the_loss_of_the_link, 0, 2);
+    tcase_add_test(tc, its_silence_delays_nobody);
+    tcase_add_test(tc, waits_for_no_lock);
+    tcase_add_test(tc, a_missing_right_is_told_once);
+    tcase_add_test(tc, goes_down_and_comes_up_with_the_link);
+    suite_add_tcase(s, tc);
+    return s;
+}
