@@ -1,25 +1,35 @@
 # Makefile - build, test and install liboutbox and outbox-relay. GNU make.
 #
 #   make            library and relay            make demo     the whole story on one machine
-#   make check      every test                   make install  DESTDIR= prefix=
+#   make check      every test                   PG=all: integration on PostgreSQL 13 to 18
+#                                                RDKAFKA=newest: with the newest librdkafka
+#   make install    DESTDIR= prefix= (or PREFIX=)   install-strip, uninstall
+#   make installcheck   what is installed there serves programs in C and C++, by pkg-config and CMake
+#   make dist       the source as $(O)/outbox-VERSION.tar.gz       make deb   Debian packages in $(O)/deb
+#   make abi-baseline   after a wanted change of the library's interface; tests/checks/abi.sh compares
 #   make bench      relay against a bare producer   make soak   seeded faults for long, SOAK_KILLS=n
 #   make fuzz       the decoders under libFuzzer, FUZZ_SECONDS= each (default 60)
 #   make mutants    the tests are tested: what each promise rests on is broken, and must be noticed
 #
 # Everything that is built goes to $(O) (default .build). CFLAGS, CPPFLAGS, LDFLAGS and LDLIBS given
-# by the caller are used after ours.
+# by the caller are used after ours. Directories are called as GNU calls them, in lower case; the
+# upper-case PREFIX, BINDIR, LIBDIR, INCLUDEDIR, DATADIR and MANDIR mean the same.
 
 O ?= .build
 # One spelling, or changed headers would go unnoticed.
 override O := $(abspath $(O))
-prefix ?= /usr/local
+prefix ?= $(or $(PREFIX),/usr/local)
 exec_prefix ?= $(prefix)
-bindir ?= $(exec_prefix)/bin
-libdir ?= $(exec_prefix)/lib
-includedir ?= $(prefix)/include
-datadir ?= $(prefix)/share
+bindir ?= $(or $(BINDIR),$(exec_prefix)/bin)
+libdir ?= $(or $(LIBDIR),$(exec_prefix)/lib)
+includedir ?= $(or $(INCLUDEDIR),$(prefix)/include)
+datadir ?= $(or $(DATADIR),$(prefix)/share)
+mandir ?= $(or $(MANDIR),$(datadir)/man)
 pkgconfigdir ?= $(libdir)/pkgconfig
 INSTALL ?= install
+INSTALL_PROGRAM ?= $(INSTALL) -m 755
+INSTALL_DATA ?= $(INSTALL) -m 644
+STRIP ?= strip
 PKG_CONFIG ?= pkg-config
 CC ?= cc
 
@@ -30,8 +40,12 @@ SONAME := liboutbox.so.0
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
        -Wformat=2 -Wundef -Wvla -Wno-overlength-strings -Wno-gnu-statement-expression $(if $(WERROR),-Werror)
 STD ?= c17
-OUR_CFLAGS = -std=$(STD) -O2 -g $(WARN) $(SAN)
-OUR_CPPFLAGS = -D_GNU_SOURCE -Iinclude -I. -MMD -MP
+# Fortified calls need optimisation, hide errors from the sanitizers, and may be chosen by the caller.
+FORTIFY = $(if $(SAN)$(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS))$(filter -O0,$(CFLAGS)),, \
+    -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+OUR_CFLAGS = -std=$(STD) -O2 -g -fstack-protector-strong $(WARN) $(SAN)
+OUR_CPPFLAGS = -D_GNU_SOURCE $(FORTIFY) -Iinclude -I. -MMD -MP
+OUR_LDFLAGS = -Wl,--as-needed -Wl,-z,relro,-z,now $(SAN)
 COMPILE = $(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(CFLAGS)
 
 PQ_CFLAGS = $(shell $(PKG_CONFIG) --cflags libpq)
@@ -58,8 +72,8 @@ FUZZERS = $(patsubst tests/fuzz/%.c,$(O)/fuzzers/%,$(wildcard tests/fuzz/fuzz_*.
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib relay crash tools tests fuzzers check mutants soak demo bench fuzz install uninstall clean \
-        distclean deps
+.PHONY: all lib relay crash tools tests fuzzers man check mutants soak demo bench fuzz install \
+        install-strip installcheck uninstall dist deb abi-baseline clean distclean deps
 
 all: lib relay
 lib: $(O)/liboutbox.a $(O)/$(SONAME)
@@ -78,7 +92,7 @@ $(O)/lib/%.o: lib/%.c
 
 $(O)/relay/%.o: relay/%.c
 	@mkdir -p $(@D)
-	$(COMPILE) $(PQ_CFLAGS) $(KAFKA_CFLAGS) $(JANSSON_CFLAGS) -c -o $@ $<
+	$(COMPILE) -fPIE $(PQ_CFLAGS) $(KAFKA_CFLAGS) $(JANSSON_CFLAGS) -c -o $@ $<
 
 $(O)/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
@@ -89,12 +103,12 @@ $(O)/liboutbox.a: $(LIB_OBJ)
 	$(AR) rcs $@ $(LIB_OBJ)
 
 $(O)/$(SONAME): $(LIB_OBJ) lib/outbox.map
-	$(CC) -shared $(SAN) -Wl,-soname,$(SONAME) -Wl,--version-script,lib/outbox.map -Wl,-z,defs \
-	    -Wl,--as-needed -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $(LIB_OBJ) $(PQ_LIBS) -pthread $(LDLIBS)
+	$(CC) -shared $(OUR_LDFLAGS) -Wl,-soname,$(SONAME) -Wl,--version-script,lib/outbox.map -Wl,-z,defs \
+	    $(LDFLAGS) -o $@ $(LIB_OBJ) $(PQ_LIBS) -pthread $(LDLIBS)
 	ln -sf $(SONAME) $(O)/liboutbox.so
 
 $(O)/outbox-relay: $(RELAY_OBJ)
-	$(CC) $(SAN) $(LDFLAGS) -Wl,--as-needed -o $@ $(RELAY_OBJ) $(PQ_LIBS) $(KAFKA_LIBS) \
+	$(CC) -pie $(OUR_LDFLAGS) $(LDFLAGS) -o $@ $(RELAY_OBJ) $(PQ_LIBS) $(KAFKA_LIBS) \
 	    $(JANSSON_LIBS) -pthread $(LDLIBS)
 
 # A test file defines `Suite *suite_X(void)`; tests/rig/check_main.c runs it. It is linked with the
@@ -130,31 +144,75 @@ $(O)/%.pc: pkgconfig/%.pc.in include/outbox.h
 	sed -e 's|@prefix@|$(prefix)|' -e 's|@exec_prefix@|$(exec_prefix)|' -e 's|@libdir@|$(libdir)|' \
 	    -e 's|@includedir@|$(includedir)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
 
-install: all
+# Manual pages are written in scdoc's language, beside the code that they describe.
+MAN_SRC = $(wildcard lib/man/*.scd relay/man/*.scd)
+SCDOC ?= scdoc
+MAN = $(if $(shell command -v $(SCDOC) 2>/dev/null),$(patsubst %.scd,$(O)/man/%,$(notdir $(MAN_SRC))))
+vpath %.scd lib/man relay/man
+man: $(MAN)
+$(O)/man/%: %.scd
+	@mkdir -p $(@D)
+	$(SCDOC) <$< >$@
+
+install: all man
 	rm -f $(O)/outbox.pc
 	$(MAKE) $(O)/outbox.pc
 	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) $(DESTDIR)$(includedir) \
 	    $(DESTDIR)$(pkgconfigdir) $(DESTDIR)$(datadir)/outbox/sql
-	$(INSTALL) -m 755 $(O)/outbox-relay $(DESTDIR)$(bindir)/outbox-relay
-	$(INSTALL) -m 644 include/outbox.h $(DESTDIR)$(includedir)/outbox.h
-	$(INSTALL) -m 644 $(O)/liboutbox.a $(DESTDIR)$(libdir)/liboutbox.a
-	$(INSTALL) -m 755 $(O)/$(SONAME) $(DESTDIR)$(libdir)/liboutbox.so.$(VERSION)
+	$(INSTALL_PROGRAM) $(O)/outbox-relay $(DESTDIR)$(bindir)/outbox-relay
+	$(INSTALL_DATA) include/outbox.h $(DESTDIR)$(includedir)/outbox.h
+	$(INSTALL_DATA) $(O)/liboutbox.a $(DESTDIR)$(libdir)/liboutbox.a
+	$(INSTALL) -m 644 $(O)/$(SONAME) $(DESTDIR)$(libdir)/liboutbox.so.$(VERSION)
 	ln -sf liboutbox.so.$(VERSION) $(DESTDIR)$(libdir)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(libdir)/liboutbox.so
-	$(INSTALL) -m 644 $(O)/outbox.pc $(DESTDIR)$(pkgconfigdir)/outbox.pc
-	$(INSTALL) -m 644 $(wildcard sql/*.sql) $(DESTDIR)$(datadir)/outbox/sql
+	$(INSTALL_DATA) $(O)/outbox.pc $(DESTDIR)$(pkgconfigdir)/outbox.pc
+	$(INSTALL_DATA) $(wildcard sql/*.sql) $(DESTDIR)$(datadir)/outbox/sql
+	$(foreach page,$(MAN),$(INSTALL_DATA) -D $(page) $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) true
+ifneq ($(MAN_SRC),)
+ifeq ($(MAN),)
+	@echo 'no manual pages installed: $(SCDOC) is missing'
+endif
+endif
 
+# The archive keeps the names that the linker needs.
+install-strip: install
+	$(STRIP) $(DESTDIR)$(bindir)/outbox-relay
+	$(STRIP) --strip-unneeded $(DESTDIR)$(libdir)/liboutbox.so.$(VERSION)
+	$(STRIP) --strip-debug --enable-deterministic-archives $(DESTDIR)$(libdir)/liboutbox.a
+
+installcheck:
+	@DESTDIR='$(DESTDIR)' pkgconfigdir='$(pkgconfigdir)' libdir='$(libdir)' CC='$(CC)' CXX='$(CXX)' \
+	    PKG_CONFIG='$(PKG_CONFIG)' tests/tools/installcheck
+
+# With the directories and DESTDIR of the installation.
 uninstall:
 	rm -f $(DESTDIR)$(bindir)/outbox-relay $(DESTDIR)$(includedir)/outbox.h \
-	    $(DESTDIR)$(libdir)/liboutbox.a $(DESTDIR)$(libdir)/liboutbox.so* \
-	    $(DESTDIR)$(pkgconfigdir)/outbox.pc
+	    $(DESTDIR)$(libdir)/liboutbox.a $(DESTDIR)$(libdir)/liboutbox.so \
+	    $(DESTDIR)$(libdir)/$(SONAME) $(DESTDIR)$(libdir)/liboutbox.so.$(VERSION) \
+	    $(DESTDIR)$(pkgconfigdir)/outbox.pc $(foreach page,$(patsubst %.scd,%,$(notdir $(MAN_SRC))), \
+	    $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(page)))/$(page))
 	rm -rf $(DESTDIR)$(datadir)/outbox
+
+# The last commit, without what is not committed; the same bytes each time.
+DIST = outbox-$(VERSION)
+dist:
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo 'make dist: needs the git repository' >&2; exit 1; }
+	@mkdir -p $(O)
+	git -c tar.umask=0002 archive --format=tar --prefix=$(DIST)/ HEAD >$(O)/$(DIST).tar
+	gzip -9 -n -f $(O)/$(DIST).tar
+	cd $(O) && sha256sum $(DIST).tar.gz >$(DIST).tar.gz.sha256
+
+deb:
+	@O='$(O)' relay/contrib/debian/build
+
+abi-baseline: lib
+	@tests/checks/abi.sh --baseline
 
 deps:
 	@tests/tools/deps
 
 check: deps
-	@tests/check
+	@PG='$(PG)' RDKAFKA='$(RDKAFKA)' tests/check
 
 mutants: deps
 	@tests/mutants/run

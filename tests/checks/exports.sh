@@ -25,16 +25,17 @@ same() {
     fi
 }
 
-node=$(sed -n 's/^\(OUTBOX_[0-9.]*\) {$/\1/p' lib/outbox.map)
-listed=$(sed -n '/global:/,/local:/s/^ *\(outbox_[a-z0-9_]*\);$/\1/p' lib/outbox.map | sort)
+# Each node of the map is a version; a function belongs to the one that it came with.
+versioned=$(awk '/^OUTBOX_[0-9.]+ \{$/ { node = $1 } /^ *outbox_[a-z0-9_]+;$/ { sub(";", ""); print $1 "@@" node }' \
+    lib/outbox.map | sort)
+listed=$(sed 's/@@.*//' <<<"$versioned")
 declared=$(tr '\n' ' ' <include/outbox.h | grep -o 'OUTBOX_API [^;]*;' |
     sed -n 's/.*[ *]\(outbox_[a-z0-9_]*\)(.*/\1/p' | sort)
 exported=$(nm -D --defined-only "$library" | awk '$2 != "A" { print $3 }' | sort)
 
 [[ -n $listed ]] || { printf 'not ok - lib/outbox.map lists symbols: none found\n'; exit 1; }
 same 'the map lists what the header declares' "$declared" "$listed"
-same 'the library exports what the map lists, with its version' \
-    "$(sed "s/\$/@@$node/" <<<"$listed")" "$exported"
+same 'the library exports what the map lists, with its version' "$versioned" "$exported"
 same 'the library needs libpq and libc only' $'libc.so.6\nlibpq.so.5' \
     "$(readelf -d "$library" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort)"
 same 'the soname is liboutbox.so.0' liboutbox.so.0 \

@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# install.sh - make install into a staging directory gives what a user needs: the example builds as C
-# and a program in C++, by pkg-config alone, with the shared and with the static library, and runs.
+# install.sh - what make install, install-strip, installcheck and uninstall leave; what is built has the
+# hardening that a distribution asks for.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-O=${OUTBOX_BUILD:-${O:-.build}}
+O=$(realpath -m "${OUTBOX_BUILD:-${O:-.build}}")
 work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-install.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 stage=$work/stage
-lib=$stage/usr/lib
 failed=0
 version=$(sed -n 's/^#define OUTBOX_VERSION_STRING "\(.*\)"$/\1/p' include/outbox.h)
 
@@ -25,12 +24,19 @@ check() {
 }
 
 equal() { [[ $1 == "$2" ]] || { printf 'expected %s, have %s\n' "$1" "$2"; return 1; }; }
+target() { make -s O="$O" "$@"; }
+# tree DIRECTORY: its files and links by name
+tree() { (cd "$1" && find . ! -type d | sort); }
 
-check 'make install DESTDIR= prefix=/usr' make -s O="$O" install DESTDIR="$stage" prefix=/usr
+check 'make install DESTDIR= prefix=/usr' target install DESTDIR="$stage" prefix=/usr
 ((failed == 0)) || exit 1
 
+lib=$stage/usr/lib
 for file in include/outbox.h lib/liboutbox.a "lib/liboutbox.so.$version" lib/pkgconfig/outbox.pc bin/outbox-relay; do
     check "/usr/$file is there" test -f "$stage/usr/$file" -a ! -L "$stage/usr/$file"
+done
+for file in sql/*.sql; do
+    check "$file is there" cmp "$file" "$stage/usr/share/outbox/$file"
 done
 check 'liboutbox.so.0 leads to the library' equal "$(realpath "$lib/liboutbox.so.$version")" "$(realpath "$lib/liboutbox.so.0")"
 check 'liboutbox.so leads to the library' equal "$(realpath "$lib/liboutbox.so.$version")" "$(realpath "$lib/liboutbox.so")"
@@ -39,73 +45,55 @@ check 'nothing names the staging directory' bash -c '! grep -rlF "$1" "$1/usr/li
 check 'no placeholder is left in outbox.pc' bash -c '! grep -n "@" "$1"' _ "$lib/pkgconfig/outbox.pc"
 check 'outbox.pc has the prefix that was given' grep -qx 'prefix=/usr' "$lib/pkgconfig/outbox.pc"
 
-# Installed for use: pkg-config then needs nothing but a path. (Its sysroot variable would move libpq's
-# directories as well.)
-shared=$work/shared
-check 'make install prefix=' make -s O="$O" install prefix="$shared"
-check 'DESTDIR moves files and changes nothing else' diff -r -x outbox.pc "$stage/usr" "$shared"
-# The same without the shared library: the linker then takes the archive.
-static=$work/static
-check 'make install prefix= (for static linking)' make -s O="$O" install prefix="$static"
-rm -f "$static"/lib/liboutbox.so*
+target installcheck DESTDIR="$stage" prefix=/usr | sed -E 's/^((not )?ok - )/\1installcheck of a staging directory: /' || failed=1
+# It must notice what is missing.
+mv "$stage/usr/include/outbox.h" "$work/outbox.h"
+check 'installcheck fails without the header' bash -c '! make -s O="$1" installcheck DESTDIR="$2" prefix=/usr' _ "$O" "$stage"
+mv "$work/outbox.h" "$stage/usr/include/outbox.h"
 
-# pc PREFIX ARGS...: pkg-config as the user of the package under PREFIX.
-pc() {
-    local prefix=$1
-    shift
-    PKG_CONFIG_PATH=$prefix/lib/pkgconfig pkg-config "$@"
-}
-check 'pkg-config knows the version' equal "$version" "$(pc "$shared" --modversion outbox)"
+plain=$work/plain
+check 'make install PREFIX= LIBDIR=' target install PREFIX="$plain" LIBDIR="$plain/lib64"
+check 'LIBDIR moves the library and outbox.pc' test -e "$plain/lib64/liboutbox.so.0" -a -e "$plain/lib64/pkgconfig/outbox.pc" -a ! -e "$plain/lib"
+target installcheck PREFIX="$plain" LIBDIR="$plain/lib64" | sed -E 's/^((not )?ok - )/\1installcheck of a prefix: /' || failed=1
 
-cat >"$work/cpp.cc" <<'EOS'
-#include <outbox.h>
-#include <libpq-fe.h>
-#include <cstring>
-int main()
-{
-    outbox_event event = OUTBOX_EVENT_INIT;
-    outbox_error err = OUTBOX_ERROR_INIT;
-    PGconn *conn = PQconnectdb("host=/nonexistent");
-    char id[37] = "";
-    event.topic = "t";
-    event.type = "t";
-    bool ok = outbox_append(conn, &event, &err) == OUTBOX_ELINK && err.flags == OUTBOX_ERRF_LINK_LOST &&
-              outbox_event_id_new(id) == OUTBOX_OK && std::strlen(id) == 36 &&
-              outbox_version_number() == OUTBOX_VERSION_NUMBER;
-    PQfinish(conn);
-    return ok ? 0 : 1;
-}
-EOS
-
-# build OUTPUT PREFIX COMPILER SOURCE
-build() {
-    local output=$1 prefix=$2 compiler=$3 source=$4 cflags libs
-    read -ra cflags < <(pc "$prefix" --cflags outbox)
-    read -ra libs < <(pc "$prefix" --libs outbox)
-    "$compiler" -Wall -Wextra -Wpedantic -Werror -O2 -o "$output" "$source" "${cflags[@]}" "${libs[@]}"
-}
-
-needs_shared() { readelf -d "$1" | grep -q 'NEEDED.*liboutbox\.so\.0'; }
-without_shared() { [[ -e $1 ]] && ! needs_shared "$1"; }
-
-# The example has no database here: it must say so and fail, not crash.
-example_fails_cleanly() {
-    local status=0
-    LD_LIBRARY_PATH=$shared/lib "$1" 'host=/nonexistent' >"$work/out" 2>&1 || status=$?
-    equal 1 "$status" && grep -q '/nonexistent' "$work/out"
-}
-
-check 'C, shared: hello.c builds' build "$work/c-shared" "$shared" "${CC:-cc}" lib/examples/hello.c
-check 'C, shared: needs liboutbox.so.0' needs_shared "$work/c-shared"
-check 'C, shared: runs' example_fails_cleanly "$work/c-shared"
-check 'C++, shared: builds' build "$work/cc-shared" "$shared" "${CXX:-c++}" "$work/cpp.cc"
-check 'C++, shared: runs' env LD_LIBRARY_PATH="$shared/lib" "$work/cc-shared"
-check 'C, static: hello.c builds' build "$work/c-static" "$static" "${CC:-cc}" lib/examples/hello.c
-check 'C, static: needs no liboutbox.so' without_shared "$work/c-static"
-check 'C, static: runs' example_fails_cleanly "$work/c-static"
-check 'C++, static: builds' build "$work/cc-static" "$static" "${CXX:-c++}" "$work/cpp.cc"
-check 'C++, static: runs' "$work/cc-static"
+check 'make install-strip' target install-strip DESTDIR="$work/stripped" prefix=/usr
+check 'install-strip installs the same files' equal "$(tree "$stage")" "$(tree "$work/stripped")"
+for file in bin/outbox-relay "lib/liboutbox.so.$version" lib/liboutbox.a; do
+    check "install-strip leaves no debug information in $file" \
+        bash -c '! readelf -S "$1" | grep -F .debug_info' _ "$work/stripped/usr/$file"
+done
+check 'a stripped installation serves its users' target installcheck DESTDIR="$work/stripped" prefix=/usr
 
 check 'make uninstall leaves no file' bash -c \
     'make -s O="$1" uninstall DESTDIR="$2" prefix=/usr && ! find "$2" ! -type d | grep .' _ "$O" "$stage"
+check 'make uninstall leaves no directory of its own' test ! -e "$stage/usr/share/outbox"
+touch "$plain/lib64/liboutbox.so.9"
+check 'make uninstall PREFIX= LIBDIR=' target uninstall PREFIX="$plain" LIBDIR="$plain/lib64"
+check 'make uninstall touches nothing of another version' equal ./lib64/liboutbox.so.9 "$(tree "$plain")"
+
+# --- hardening ---
+
+header() { readelf -hW "$1" | grep -E "Type: +$2"; }
+bound_at_once() { readelf -lW "$1" | grep -q GNU_RELRO && readelf -dW "$1" | grep -qE 'FLAGS.*(BIND_NOW|NOW)'; }
+calls() { nm -D --undefined-only "$1" | grep -E " $2(@|\$)"; }
+stack_is_data() { readelf -lW "$1" | grep -qE 'GNU_STACK.* RW '; }
+
+check 'the relay is position independent' header "$O/outbox-relay" 'DYN'
+for file in outbox-relay liboutbox.so.0; do
+    check "$file: addresses are resolved at start and then read-only" bound_at_once "$O/$file"
+    check "$file: the stack is not executable" stack_is_data "$O/$file"
+done
+if nm "$O/outbox-relay" | grep -q __asan_init; then
+    printf 'ok - fortified calls and guarded stacks # skip the build has sanitizers\n'
+else
+    check 'the relay guards its stack' calls "$O/outbox-relay" __stack_chk_fail
+    check 'the library guards its stack' calls "$O/liboutbox.so.0" __stack_chk_fail
+    check 'the relay calls fortified functions' calls "$O/outbox-relay" '__[a-z]*printf_chk'
+    check 'the library calls fortified functions' calls "$O/liboutbox.so.0" '__[a-z]*(printf|mem[a-z]*)_chk'
+fi
+# flags VARIABLE=VALUE: how one file would be compiled
+flags() { make -n -B O="$work/none" "$1" "$work/none/lib/outbox/version.o" | grep -- ' -c '; }
+check 'the flags of the caller come last' grep -qE -- '-fstack-protector-strong .* -fno-stack-protector .*-c ' <(flags CFLAGS=-fno-stack-protector)
+check 'a caller who fortifies is not contradicted' bash -c '[[ $1 == *=3*version.c* && $1 != *_SOURCE=2* ]]' _ "$(flags CPPFLAGS=-D_FORTIFY_SOURCE=3)"
+check 'without optimisation nothing is fortified' bash -c '[[ $1 == *version.c* && $1 != *_FORTIFY_SOURCE* ]]' _ "$(flags CFLAGS=-O0)"
 exit "$failed"
