@@ -203,7 +203,7 @@ dist:
 	cd $(O) && sha256sum $(DIST).tar.gz >$(DIST).tar.gz.sha256
 
 deb:
-	@O='$(O)' relay/contrib/debian/build
+	@O='$(O)' relay/contrib/build-deb
 
 abi-baseline: lib
 	@tests/checks/abi.sh --baseline

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# exports.sh - the shared library exports exactly what lib/outbox.map lists and include/outbox.h
-# declares, needs libpq and libc only, has its soname, and is small.
+# exports.sh - the shared library exports exactly what lib/outbox.map lists, include/outbox.h
+# declares and the Debian symbols file has; needs libpq and libc only, has its soname, and is small.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -36,6 +36,9 @@ exported=$(nm -D --defined-only "$library" | awk '$2 != "A" { print $3 }' | sort
 [[ -n $listed ]] || { printf 'not ok - lib/outbox.map lists symbols: none found\n'; exit 1; }
 same 'the map lists what the header declares' "$declared" "$listed"
 same 'the library exports what the map lists, with its version' "$versioned" "$exported"
+# dpkg-gensymbols fails the build of a package too, but later.
+same 'the symbols of the Debian package are those of the map' "$versioned" \
+    "$(sed -n 's/^ \(outbox_[a-z0-9_]*\)@\(OUTBOX_[0-9.]*\) .*/\1@@\2/p' relay/contrib/debian/liboutbox0.symbols | sort)"
 same 'the library needs libpq and libc only' $'libc.so.6\nlibpq.so.5' \
     "$(readelf -d "$library" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort)"
 same 'the soname is liboutbox.so.0' liboutbox.so.0 \
