@@ -44,7 +44,8 @@ STD ?= c17
 FORTIFY = $(if $(SAN)$(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS))$(filter -O0,$(CFLAGS)),, \
     -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 OUR_CFLAGS = -std=$(STD) -O2 -g -fstack-protector-strong $(WARN) $(SAN)
-OUR_CPPFLAGS = -D_GNU_SOURCE $(FORTIFY) -Iinclude -I. -MMD -MP
+# -MT: a compiler cache may shorten the paths in what it is given, and changed headers would go unnoticed.
+OUR_CPPFLAGS = -D_GNU_SOURCE $(FORTIFY) -Iinclude -I. -MMD -MP -MT $@
 OUR_LDFLAGS = -Wl,--as-needed -Wl,-z,relro,-z,now $(SAN)
 COMPILE = $(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(CFLAGS)
 
