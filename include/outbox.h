@@ -28,7 +28,9 @@
  *   the business data. It uses one statement and one round trip, needs the INSERT privilege on
  *   outbox.event only, names every object with its schema, and leaves no session state behind: no
  *   prepared statement, no setting, no lock beyond the transaction. So it also works through a
- *   transaction pooler.
+ *   transaction pooler. outbox_append_many() does the same for an array of events,
+ *   outbox_append_send() for connections in pipeline or non-blocking mode. The one thing that stays
+ *   in a session is what outbox_prepare() puts there, for callers who ask for it.
  *   After a refusal by the library (OUTBOX_EINVAL, OUTBOX_ENOTXN, OUTBOX_ENOMEM) nothing was sent
  *   and the transaction is as usable as before. After an error of the server it is not: roll back.
  *   After a lost link the transaction is gone and the event is not committed: open a new
@@ -52,17 +54,22 @@
  *
  * Limits
  *   See the OUTBOX_MAX_ macros. They are checked before anything is sent. A tighter limit of
- *   the topic itself is known to the relay only.
+ *   the topic itself is known to the relay only. Whoever lets a topic take larger records raises
+ *   the limit of an event with max_event_bytes.
  *
  * Host process
  *   The library never prints, logs, exits, aborts, forks, sleeps, starts a thread, sets a signal
  *   handler, changes the locale or depends on it, or installs libpq notice hooks. It allocates
- *   memory only for events whose headers do not fit into 2 KiB. libpq's own rules for SIGPIPE hold.
+ *   memory only for events whose headers do not fit into 2 KiB, and for the arrays of
+ *   outbox_append_many(). libpq's own rules for SIGPIPE hold; a signal whose handler returns does
+ *   not disturb a call.
  *
  * ABI
- *   The soname is liboutbox.so.0 and changes with any incompatible change. Both structs begin with
- *   their size and may grow at the end: start from OUTBOX_EVENT_INIT and OUTBOX_ERROR_INIT. Codes
- *   and flags keep their values; new ones may come.
+ *   The soname is liboutbox.so.0 and changes with any incompatible change. Structs that begin with
+ *   their size may grow at the end: start from OUTBOX_EVENT_INIT and its like. A program that was
+ *   built with an older header goes on to work with a newer library; one that was built with a
+ *   newer header is refused by an older library (OUTBOX_EINVAL, struct_size). Codes and flags keep
+ *   their values; new ones may come.
  */
 #ifndef OUTBOX_H
 #define OUTBOX_H
@@ -122,6 +129,9 @@ OUTBOX_API const char *outbox_version_string(void);
  * (type and content type with 255 each), and 2 KiB for the source, which only the relay knows.
  */
 #define OUTBOX_MAX_EVENT_BYTES (1024 * 1024 - 4096)
+/** The most that event.max_event_bytes may allow instead: what one statement can carry to the
+ *  server in any case, with headers that are six times as long when they are escaped. */
+#define OUTBOX_MAX_EVENT_BYTES_CEILING (128 * 1024 * 1024)
 
 /* ---- Errors -------------------------------------------------------------------------------- */
 
@@ -154,17 +164,19 @@ typedef struct outbox_error {
     uint32_t flags;                          /* OUTBOX_ERRF_... */
     char sqlstate[6];                        /* "" when the server was not involved */
     char message[OUTBOX_ERROR_MESSAGE_SIZE]; /* one line of UTF-8, always terminated */
+    int64_t event_index; /* outbox_append_many(): the event that is wrong; -1: none in particular */
 } outbox_error;
 
-#define OUTBOX_ERROR_INIT { (uint32_t)sizeof(outbox_error), 0, 0, "", "" }
+#define OUTBOX_ERROR_INIT { (uint32_t)sizeof(outbox_error), 0, 0, "", "", -1 }
 
 /** Text for a code, without a full stop. Static; for an unknown code too. Cannot fail. */
 OUTBOX_API const char *outbox_strerror(int code);
 
 /* ---- Events -------------------------------------------------------------------------------- */
 
-/** libpq's connection. Declared here so that this header compiles without libpq-fe.h. */
+/** libpq's connection and result. Declared here so that this header compiles without libpq-fe.h. */
 typedef struct pg_conn PGconn;
+typedef struct pg_result PGresult;
 
 /** One record header. Names may repeat; the order is kept. Both parts are UTF-8 without NUL; the
  *  value is not NULL ("" with 0 is an empty value) and needs no terminator. Refused are names that
@@ -175,6 +187,17 @@ typedef struct outbox_header {
     const void *value;
     size_t value_len;
 } outbox_header;
+
+/** event.flags: take a lock on topic and key, held until the transaction ends, before the event gets
+ *  its place in the order. For writers of one key that nothing else brings in order: without it the
+ *  event of the transaction that commits last may come first. A second writer waits until the first
+ *  has committed or rolled back. Needs a key. It is the advisory transaction lock
+ *  hashtextextended(topic || '/' || encode(key, 'hex'), 0): keys that share the hash only wait for
+ *  each other, and whoever writes with SQL takes the same. Transactions that append to several keys
+ *  in different orders can deadlock, which the server resolves (OUTBOX_ERRF_RETRY_TXN). */
+#define OUTBOX_APPEND_ORDERED 0x1u
+/** event.flags: use the statements that outbox_prepare() left on this connection. */
+#define OUTBOX_APPEND_PREPARED 0x2u
 
 /** One event. Start from OUTBOX_EVENT_INIT, set topic and type and what else is known. Text is
  *  NUL-terminated UTF-8 whatever the locale, and has no control characters. All pointers are
@@ -197,12 +220,15 @@ typedef struct outbox_event {
     const char *traceparent;      /* NULL or a W3C version 00 value, 55 lower-case characters */
     const char *tracestate;       /* NULL or the W3C value that goes with traceparent */
     int64_t available_at_us;      /* Unix microseconds, not to be sent before; 0: now */
-    uint32_t flags;               /* 0: no flag is defined yet, unknown ones are refused */
+    uint32_t flags;               /* OUTBOX_APPEND_...; unknown ones are refused */
+    size_t max_event_bytes;       /* in place of OUTBOX_MAX_EVENT_BYTES; 0: that one */
+    uint32_t hops;                /* how many events caused one another before this one; 0: none */
+    uint32_t reserved;            /* 0 */
 } outbox_event;
 
 #define OUTBOX_EVENT_INIT \
     { sizeof(outbox_event), NULL, NULL, 0, NULL, 1, NULL, NULL, 0, NULL, 0, NULL, NULL, NULL, \
-      NULL, NULL, 0, 0 }
+      NULL, NULL, 0, 0, 0, 0, 0 }
 
 /**
  * Store one event as part of the caller's open transaction.
@@ -237,6 +263,176 @@ typedef struct outbox_event {
  */
 OUTBOX_API OUTBOX_MUST_USE int outbox_append(PGconn *conn, const outbox_event *event,
                                              outbox_error *err);
+
+/**
+ * Store n_events events as part of the caller's open transaction, in the order of the array.
+ *
+ * On success all of them are rows of outbox.event in that transaction, with ascending ids in the
+ * order of the array. Any number is taken. What takes up to 4 MiB as parameters, some 10,000 small
+ * events, is one statement and one round trip; more is split into as many of them as it needs.
+ * Either way the transaction makes it one: after an error nothing of it can commit unless the
+ * caller rolls back to a savepoint, and then none of it is left.
+ * With OUTBOX_APPEND_ORDERED the keys of a statement are locked in one fixed order, so that two
+ * calls with the same keys cannot deadlock.
+ *
+ * @param conn      borrowed; as for outbox_append()
+ * @param events    borrowed; NULL when n_events is 0; all of one struct_size, which is the distance
+ *                  from one to the next. Either all have OUTBOX_APPEND_PREPARED or none
+ * @param n_events  0: nothing is sent, only the connection is looked at
+ * @param err       borrowed; may be NULL
+ * @return OUTBOX_OK, or the codes of outbox_append() with their states, and
+ *   OUTBOX_EINVAL    an event is wrong: err->event_index and the message say which. All are checked
+ *                    before the first is sent, so nothing was sent, the transaction is untouched.
+ *   OUTBOX_ENOMEM    no memory for the arrays, or no random bytes. Nothing was sent.
+ *   OUTBOX_EDB       also with an empty sqlstate and RETRY_TXN set: memory ran out when a part of the
+ *                    events was in the transaction already. Roll back.
+ * Blocks for its round trips, also on a non-blocking connection. Memory: up to 8 MiB here, and as
+ * much in libpq, which keeps its buffer for the life of the connection; an event that is larger
+ * than 4 MiB takes what it needs.
+ */
+OUTBOX_API OUTBOX_MUST_USE int outbox_append_many(PGconn *conn, const outbox_event *events,
+                                                  size_t n_events, outbox_error *err);
+
+/**
+ * Send what outbox_append() sends and return without waiting for the answer: for connections in
+ * pipeline mode, and for event loops.
+ *
+ * Neither enters nor leaves pipeline mode, sends no Sync and does not wait for anything. In pipeline
+ * mode the event is queued behind what was sent before; outside of it the connection must be idle.
+ * What libpq could not hand to the system yet stays in its buffer: on a non-blocking connection the
+ * caller calls PQflush() until it is 0, as after any PQsend function. Then PQgetResult() gives one
+ * result for it and NULL after that, and outbox_append_result() says what the result means. Success
+ * here means nothing about the event.
+ *
+ * What it can know about the transaction: outside of pipeline mode all that outbox_append() knows.
+ * In pipeline mode libpq knows the state as of the last Sync that was answered, and only while no
+ * command is out. If one is, a BEGIN may be on its way, or a ROLLBACK, and nothing is refused: then
+ * it is for the caller to have sent BEGIN. Without one, the event belongs to the implicit
+ * transaction of all that stands between two Syncs. If none is out, OUTBOX_ENOTXN and
+ * OUTBOX_EABORTED are given for that last known state. So after a BEGIN whose result was read
+ * without a Sync (PQsendFlushRequest()), libpq still says that no transaction is open, and so does
+ * this function: send the append before BEGIN's result is read, or send a Sync after BEGIN.
+ *
+ * @param conn   borrowed; connected; in pipeline mode, or idle in a transaction block
+ * @param event  borrowed; copied into libpq's buffer before the return
+ * @param err    borrowed; may be NULL
+ * @return OUTBOX_OK, or
+ *   OUTBOX_EINVAL, OUTBOX_ENOTXN, OUTBOX_EABORTED, OUTBOX_ENOMEM
+ *                    as for outbox_append(). Nothing was sent or queued.
+ *   OUTBOX_ELINK     the connection was bad or broke. flags: LINK_LOST
+ *   OUTBOX_EDB       libpq had no memory to queue the event. sqlstate is empty, flags: RETRY_TXN.
+ *                    Roll back, or close the connection.
+ */
+OUTBOX_API OUTBOX_MUST_USE int outbox_append_send(PGconn *conn, const outbox_event *event,
+                                                  outbox_error *err);
+
+/**
+ * Tell what the result of an outbox_append_send() means.
+ *
+ * @param result  borrowed, PQclear() stays the caller's; what PQgetResult() gave for that append
+ * @param err     borrowed; may be NULL
+ * @return OUTBOX_OK: the event is in the transaction; or
+ *   OUTBOX_EINVAL    result is NULL or that of another command. It says nothing about the event.
+ *   OUTBOX_EABORTED  an earlier command failed, and this one was not run; or the transaction had
+ *                    failed before. flags: TXN_ABORTED
+ *   OUTBOX_ELINK     the server ended the connection, or the result is libpq's own: the connection
+ *                    broke, or libpq had no memory for the answer. Close the connection and run the
+ *                    transaction again on a new one. flags: LINK_LOST
+ *   OUTBOX_ESCHEMA, OUTBOX_EDB
+ *                    as for outbox_append(). flags: TXN_ABORTED, and RETRY_TXN when running the
+ *                    transaction again is the cure
+ * Any thread; nothing is sent or read. In pipeline mode a failed transaction is over for the caller
+ * when the Sync has been read and ROLLBACK sent.
+ */
+OUTBOX_API OUTBOX_MUST_USE int outbox_append_result(const PGresult *result, outbox_error *err);
+
+/**
+ * Prepare the statements of all appends on this connection, so that the server parses and plans
+ * them once. Optional; events with OUTBOX_APPEND_PREPARED in their flags use them.
+ *
+ * The library keeps no note of it: what was prepared is known to the server's session, under names
+ * that start with "outbox_". So the flag on a connection that was not prepared, or on which DISCARD
+ * ALL or DEALLOCATE ALL was run since, is an error of the server (SQLSTATE 26000) that aborts the
+ * transaction. Behind a pooler that hands out other sessions (transaction or statement mode) that is
+ * what happens sooner or later, unless the pooler itself follows prepared statements
+ * (PgBouncer from 1.21, max_prepared_statements): leave it out there.
+ * Calling it again on the same connection is harmless. Prepared statements outlive transactions,
+ * rolled back ones too.
+ *
+ * @param conn   borrowed; connected, idle, not in pipeline mode; in a transaction or not
+ * @param err    borrowed; may be NULL
+ * @return OUTBOX_OK, or the codes of outbox_check_schema() with their states; OUTBOX_ESCHEMA and
+ *         OUTBOX_EDB abort an open transaction (flags: TXN_ABORTED), and what is not prepared yet
+ *         stays so: call it again.
+ * Blocks for five round trips.
+ */
+OUTBOX_API OUTBOX_MUST_USE int outbox_prepare(PGconn *conn, outbox_error *err);
+
+/* ---- Events that cause events ---------------------------------------------------------------- */
+
+/** What is known of a consumed event, by the names of its record headers. Start from
+ *  OUTBOX_CAUSE_INIT. All pointers are borrowed. */
+typedef struct outbox_cause {
+    size_t struct_size;
+    const char *event_id;       /* ce_id; required */
+    const char *correlation_id; /* ce_correlationid; NULL: it had none */
+    const char *traceparent;    /* NULL: it had none */
+    const char *tracestate;
+    uint32_t hops;              /* ce_hops; 0: it had none */
+    uint32_t reserved;          /* 0 */
+} outbox_cause;
+
+#define OUTBOX_CAUSE_INIT { sizeof(outbox_cause), NULL, NULL, NULL, NULL, 0, 0 }
+
+/**
+ * Make an event say which event caused it.
+ *
+ * Sets correlation_id to the cause's, or to its event id when it has none, causation_id to its event
+ * id, traceparent and tracestate to its own, and hops to one more than its hops. A traceparent that
+ * is not a valid one of version 00 is left out with its tracestate, as W3C asks of a receiver.
+ * Other fields stay as they are; what the caller wants otherwise is set afterwards. The relay stops
+ * an event with more hops than its setting hops.max: it becomes a dead row that says so. So events
+ * that cause each other in a circle come to an end.
+ *
+ * @param event  changed on success only; points into cause from then on
+ * @param cause  borrowed; its texts must live until the append
+ * @param err    borrowed; may be NULL
+ * @return OUTBOX_OK, or
+ *   OUTBOX_EINVAL    a NULL pointer, a struct_size that has no hops, no event id, or hops at their
+ *                    end. Whether the texts are within their limits is checked by the append.
+ * Pure.
+ */
+OUTBOX_API OUTBOX_MUST_USE int outbox_event_from_cause(outbox_event *event,
+                                                       const outbox_cause *cause,
+                                                       outbox_error *err);
+
+/* ---- Payloads of a schema registry ----------------------------------------------------------- */
+
+/**
+ * Put the framing of a schema registry before a payload: a zero byte and the schema's id in four
+ * bytes, the highest first; for Protobuf the path of message indexes after it, as zigzag varints
+ * with their number before them, where the path [0] is the one byte 0.
+ *
+ * No network and no registry: the id is the caller's. The result is the payload of an event.
+ *
+ * @param schema_id    what the registry calls the schema
+ * @param indexes      Protobuf: the path to the message in its schema, none negative; else NULL
+ * @param n_indexes    0: no path is written, as for Avro and JSON Schema
+ * @param payload      borrowed; may lie in the buffer, also where the frame will be; NULL when
+ *                     payload_len is 0
+ * @param payload_len  bytes
+ * @param buffer       the caller's; NULL when size is 0
+ * @param size         of the buffer
+ * @return the number of bytes of frame and payload. When it is more than size, nothing was written:
+ *         call again with a buffer of that size. With payload_len 0 it is the length of the frame
+ *         alone. 0: an invalid argument (a NULL that is not allowed, a negative index, a sum that
+ *         no size_t holds); nothing was written.
+ * Pure.
+ */
+OUTBOX_API OUTBOX_MUST_USE size_t outbox_frame_confluent(uint32_t schema_id, const int32_t *indexes,
+                                                         size_t n_indexes, const void *payload,
+                                                         size_t payload_len, void *buffer,
+                                                         size_t size);
 
 /**
  * Tell whether the tables in this database are ones that this library can write to. Meant for the

@@ -1,53 +1,24 @@
-/* append.c - run the INSERT on the caller's connection, inside the caller's transaction.
+/* append.c - one event on the caller's connection, inside the caller's transaction.
  *
  * One statement, one round trip, nothing left behind in the session. What an event may hold and
- * how it is encoded is known to event.c; when a statement may be sent, to conn.c.
+ * how it is encoded is known to checks.c and event.c; when a statement may be sent, to conn.c; the
+ * statements themselves to statement.c.
  */
-#include <libpq-fe.h>
+#include "append.h"
+
+#include <stdio.h>
 #include <string.h>
 
+#include "checks.h"
 #include "conn.h"
 #include "error.h"
-#include "event.h"
 #include "event_id.h"
 #include "outbox.h"
-
-/* The columns stand in the order of the enum in event.h. No RETURNING: it needs the SELECT
- * privilege, which a writer does not have. */
-static const char sql_insert[] =
-    "INSERT INTO outbox.event (topic, key, type, schema_version, content_type, payload, headers,"
-    " event_id, available_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-
-/* Type OIDs are fixed in PostgreSQL's catalog. Naming them keeps the server from guessing. */
-static const Oid column_types[OUTBOX__N_COLUMNS] = {
-    [OUTBOX__TOPIC] = 25,          /* text */
-    [OUTBOX__KEY] = 17,            /* bytea */
-    [OUTBOX__TYPE] = 25,           /* text */
-    [OUTBOX__SCHEMA_VERSION] = 23, /* int4 */
-    [OUTBOX__CONTENT_TYPE] = 25,   /* text */
-    [OUTBOX__PAYLOAD] = 17,        /* bytea */
-    [OUTBOX__HEADERS] = 3802,      /* jsonb */
-    [OUTBOX__EVENT_ID] = 2950,     /* uuid */
-    [OUTBOX__AVAILABLE_AT] = 1184, /* timestamptz */
-};
-
-static const int column_formats[OUTBOX__N_COLUMNS] = { 1, 1, 1, 1, 1, 1, 1, 1, 1 };
-
-static int check_event(const outbox_event *event, outbox_error *err)
-{
-    if (event == NULL)
-        return outbox__error_set(err, OUTBOX_EINVAL, "event is NULL");
-    if (event->struct_size != sizeof(*event))
-        return outbox__error_set(err, OUTBOX_EINVAL,
-                                 "event.struct_size is %zu, not %zu: start from OUTBOX_EVENT_INIT, "
-                                 "with the header of this version (%s)",
-                                 event->struct_size, sizeof(*event), OUTBOX_VERSION_STRING);
-    return OUTBOX_OK;
-}
+#include "statement.h"
 
 /* The server reads text in the connection's client_encoding, so UTF-8 would arrive as something
  * else, silently. Headers are not concerned, they are sent as ASCII. */
-static int check_encoding(PGconn *conn, const struct outbox__row *row, outbox_error *err)
+int outbox__encoding_check(PGconn *conn, const struct outbox__row *row, outbox_error *err)
 {
     const char *encoding;
 
@@ -62,56 +33,131 @@ static int check_encoding(PGconn *conn, const struct outbox__row *row, outbox_er
                              row->non_ascii, encoding != NULL ? encoding : "unknown");
 }
 
+/* A trigger or rule of the database's owner can turn an INSERT into nothing without an error. */
+int outbox__stored_check(const PGresult *result, size_t n_rows, outbox_error *err)
+{
+    const char *stored = PQcmdTuples((PGresult *)(uintptr_t)result); /* it changes nothing */
+    char expected[24];
+
+    snprintf(expected, sizeof(expected), "%zu", n_rows);
+    if (strcmp(stored, expected) == 0)
+        return OUTBOX_OK;
+    return outbox__error_set(err, OUTBOX_EDB,
+                             "the server stored %s rows instead of %zu: a trigger or rule on "
+                             "outbox.event takes events away; roll back",
+                             stored[0] != '\0' ? stored : "no", n_rows);
+}
+
 static int make_id(struct outbox__row *row, outbox_error *err)
 {
     int code = row->needs_id ? outbox__event_id_make(row->event_id) : OUTBOX_OK;
 
     if (code != OUTBOX_OK)
-        outbox__error_set(err, code, "the system gives no random bytes for an event id");
+        outbox__error_set(err, code, OUTBOX__NO_RANDOM_BYTES);
     return code;
 }
 
-/* A trigger or rule of the database's owner can turn an INSERT into nothing without an error. */
-static int check_stored(PGresult *result, outbox_error *err)
-{
-    const char *n_rows = PQcmdTuples(result);
+/* Which statement the event asks for, and the event as its parameters. On success the row is to be
+ * freed. */
+struct request {
+    const struct outbox__statement *statement;
+    bool prepared;
+    struct outbox__row row;
+};
 
-    if (strcmp(n_rows, "1") == 0)
-        return OUTBOX_OK;
-    return outbox__error_set(err, OUTBOX_EDB,
-                             "the server stored %s rows instead of 1: a trigger or rule on "
-                             "outbox.event takes events away; roll back",
-                             n_rows[0] != '\0' ? n_rows : "no");
+static int make_request(PGconn *conn, const outbox_event *event, struct request *ret,
+                        outbox_error *err)
+{
+    outbox_event e;
+    int code;
+
+    if ((code = outbox__event_read(event, &e, err)) != OUTBOX_OK ||
+        (code = outbox__row_encode(&e, &ret->row, err)) != OUTBOX_OK)
+        return code;
+    code = outbox__encoding_check(conn, &ret->row, err);
+    if (code == OUTBOX_OK)
+        code = make_id(&ret->row, err);
+    if (code != OUTBOX_OK)
+        outbox__row_deinit(&ret->row);
+    ret->statement = outbox__statement(false, (e.flags & OUTBOX_APPEND_ORDERED) != 0);
+    ret->prepared = (e.flags & OUTBOX_APPEND_PREPARED) != 0;
+    return code;
 }
 
-static int insert(PGconn *conn, const struct outbox__row *row, outbox_error *err)
+int outbox__append_one(PGconn *conn, const outbox_event *event, outbox_error *err)
 {
-    PGresult *result = PQexecParams(conn, sql_insert, OUTBOX__N_COLUMNS, column_types, row->values,
-                                    row->lengths, column_formats, 1);
-    int code = PQresultStatus(result) == PGRES_COMMAND_OK /* false for NULL */
-                   ? check_stored(result, err)
-                   : outbox__conn_failed(conn, result, "storing the event", err);
+    struct request r;
+    PGresult *result;
+    int code = make_request(conn, event, &r, err);
 
+    if (code != OUTBOX_OK)
+        return code;
+    result = outbox__statement_run(conn, r.statement, r.prepared, r.row.values, r.row.lengths);
+    outbox__row_deinit(&r.row);
+    code = PQresultStatus(result) == PGRES_COMMAND_OK /* false for NULL */
+               ? outbox__stored_check(result, 1, err)
+               : outbox__conn_failed(conn, result, OUTBOX__STORING, err);
     PQclear(result);
     return code;
 }
 
-int outbox_append(PGconn *conn, const outbox_event *event, outbox_error *err)
+/* The arguments first: an event that cannot be read is the caller's defect whatever the connection. */
+static int check_arguments(PGconn *conn, const outbox_event *event, outbox_error *err)
 {
-    struct outbox__row row;
-    int code;
+    outbox_event ignored;
 
     if (conn == NULL)
         return outbox__error_set(err, OUTBOX_EINVAL, "conn is NULL");
-    if ((code = check_event(event, err)) != OUTBOX_OK ||
-        (code = outbox__conn_check(conn, true, err)) != OUTBOX_OK ||
-        (code = outbox__row_encode(event, &row, err)) != OUTBOX_OK)
+    return outbox__event_read(event, &ignored, err);
+}
+
+int outbox_append(PGconn *conn, const outbox_event *event, outbox_error *err)
+{
+    int code;
+
+    if ((code = check_arguments(conn, event, err)) != OUTBOX_OK ||
+        (code = outbox__conn_check(conn, OUTBOX__IN_TRANSACTION, err)) != OUTBOX_OK)
         return code;
-    code = check_encoding(conn, &row, err);
-    if (code == OUTBOX_OK)
-        code = make_id(&row, err);
-    if (code == OUTBOX_OK)
-        code = insert(conn, &row, err);
-    outbox__row_deinit(&row);
-    return code;
+    return outbox__append_one(conn, event, err);
+}
+
+int outbox_append_send(PGconn *conn, const outbox_event *event, outbox_error *err)
+{
+    struct request r;
+    bool sent;
+    int code;
+
+    if ((code = check_arguments(conn, event, err)) != OUTBOX_OK ||
+        (code = outbox__conn_check(conn, OUTBOX__TO_SEND, err)) != OUTBOX_OK ||
+        (code = make_request(conn, event, &r, err)) != OUTBOX_OK)
+        return code;
+    sent = outbox__statement_send(conn, r.statement, r.prepared, r.row.values, r.row.lengths);
+    outbox__row_deinit(&r.row);
+    return sent ? OUTBOX_OK : outbox__conn_failed(conn, NULL, "sending the event", err);
+}
+
+int outbox_append_result(const PGresult *result, outbox_error *err)
+{
+    const char *tag;
+
+    switch (PQresultStatus(result)) {
+    case PGRES_COMMAND_OK:
+        tag = PQcmdStatus((PGresult *)(uintptr_t)result);
+        if (strncmp(tag, "INSERT ", 7) == 0)
+            return outbox__stored_check(result, 1, err);
+        return outbox__error_set(err, OUTBOX_EINVAL,
+                                 "the result is that of %.20s, not of an append", tag);
+    case PGRES_PIPELINE_ABORTED:
+        return outbox__error_set_all(err, OUTBOX_EABORTED, OUTBOX_ERRF_TXN_ABORTED, NULL,
+                                     "an earlier command of the pipeline failed, and the append "
+                                     "was not run; roll back");
+    case PGRES_FATAL_ERROR:
+        if (result != NULL)
+            return outbox__result_failed(result, OUTBOX__STORING, err);
+        return outbox__error_set(err, OUTBOX_EINVAL,
+                                 "result is NULL: PQgetResult() has none of an append to give");
+    default:
+        return outbox__error_set(err, OUTBOX_EINVAL, "the result is %s, not that of an append",
+                                 PQresStatus(PQresultStatus(result)));
+    }
 }

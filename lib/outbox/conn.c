@@ -22,28 +22,51 @@ static int refuse_link(PGconn *conn, outbox_error *err)
                                  text[0] == '\0' ? "" : ": ", text);
 }
 
-int outbox__conn_check(PGconn *conn, bool need_txn, outbox_error *err)
+static int refuse_no_transaction(const char *why, outbox_error *err)
+{
+    return outbox__error_set(err, OUTBOX_ENOTXN,
+                             "no transaction is open%s: BEGIN first, so that the event and the "
+                             "business data commit together",
+                             why);
+}
+
+static int refuse_aborted(outbox_error *err)
+{
+    return outbox__error_set_all(err, OUTBOX_EABORTED, OUTBOX_ERRF_TXN_ABORTED, NULL,
+                                 "an earlier statement failed and aborted the transaction; "
+                                 "roll back");
+}
+
+/* libpq calls the connection active while commands are out; what became of them it cannot know. */
+static int check_pipeline(PGconn *conn, outbox_error *err)
+{
+    switch (PQtransactionStatus(conn)) {
+    case PQTRANS_IDLE: return refuse_no_transaction(", as of the last Sync that was answered", err);
+    case PQTRANS_INERROR: return refuse_aborted(err);
+    case PQTRANS_INTRANS:
+    case PQTRANS_ACTIVE: return OUTBOX_OK;
+    case PQTRANS_UNKNOWN: break;
+    }
+    return refuse_link(conn, err);
+}
+
+int outbox__conn_check(PGconn *conn, enum outbox__need need, outbox_error *err)
 {
     if (conn == NULL)
         return outbox__error_set(err, OUTBOX_EINVAL, "conn is NULL");
     if (PQstatus(conn) != CONNECTION_OK)
         return refuse_link(conn, err);
-    if (PQpipelineStatus(conn) != PQ_PIPELINE_OFF)
+    if (PQpipelineStatus(conn) != PQ_PIPELINE_OFF) {
+        if (need == OUTBOX__TO_SEND)
+            return check_pipeline(conn, err);
         return outbox__error_set(err, OUTBOX_EINVAL,
-                                 "the connection is in pipeline mode; read all results and call "
-                                 "PQexitPipelineMode() first");
+                                 "the connection is in pipeline mode; use outbox_append_send(), or "
+                                 "read all results and call PQexitPipelineMode() first");
+    }
     switch (PQtransactionStatus(conn)) {
     case PQTRANS_INTRANS: return OUTBOX_OK;
-    case PQTRANS_IDLE:
-        if (!need_txn)
-            return OUTBOX_OK;
-        return outbox__error_set(err, OUTBOX_ENOTXN,
-                                 "no transaction is open: BEGIN first, so that the event and the "
-                                 "business data commit together");
-    case PQTRANS_INERROR:
-        return outbox__error_set_all(err, OUTBOX_EABORTED, OUTBOX_ERRF_TXN_ABORTED, NULL,
-                                     "an earlier statement failed and aborted the transaction; "
-                                     "roll back");
+    case PQTRANS_IDLE: return need == OUTBOX__IDLE ? OUTBOX_OK : refuse_no_transaction("", err);
+    case PQTRANS_INERROR: return refuse_aborted(err);
     case PQTRANS_ACTIVE:
         return outbox__error_set(err, OUTBOX_EINVAL,
                                  "a command is in progress on the connection; read its results "
@@ -58,6 +81,25 @@ static const char *field(const PGresult *result, int code)
     return result != NULL ? PQresultErrorField(result, code) : NULL;
 }
 
+static int say_lost(const char *sqlstate, const char *doing, const char *text, outbox_error *err)
+{
+    return outbox__error_set_all(err, OUTBOX_ELINK, OUTBOX_ERRF_LINK_LOST, sqlstate,
+                                 "the connection was lost while %s: %s; the transaction did "
+                                 "not commit, run it again on a new connection",
+                                 doing, text);
+}
+
+static int say_refused(const struct outbox__verdict *verdict, const char *sqlstate,
+                       const char *doing, const char *text, outbox_error *err)
+{
+    return outbox__error_set_all(err, verdict->code, verdict->flags, sqlstate,
+                                 "the database refused while %s: %s%s%s%s%s%s", doing, text,
+                                 sqlstate != NULL ? " (SQLSTATE " : "",
+                                 sqlstate != NULL ? sqlstate : "", sqlstate != NULL ? ")" : "",
+                                 verdict->remedy != NULL ? "; " : "",
+                                 verdict->remedy != NULL ? verdict->remedy : "");
+}
+
 int outbox__conn_failed(PGconn *conn, const PGresult *result, const char *doing, outbox_error *err)
 {
     const char *sqlstate = field(result, PG_DIAG_SQLSTATE);
@@ -67,10 +109,7 @@ int outbox__conn_failed(PGconn *conn, const PGresult *result, const char *doing,
 
     outbox__one_line(primary != NULL ? primary : PQerrorMessage(conn), text, sizeof(text));
     if (PQstatus(conn) != CONNECTION_OK || verdict.code == OUTBOX_ELINK)
-        return outbox__error_set_all(err, OUTBOX_ELINK, OUTBOX_ERRF_LINK_LOST, sqlstate,
-                                     "the connection was lost while %s: %s; the transaction did "
-                                     "not commit, run it again on a new connection",
-                                     doing, text);
+        return say_lost(sqlstate, doing, text, err);
     if (sqlstate == NULL && PQresultStatus(result) == PGRES_FATAL_ERROR) { /* also of NULL */
         verdict.flags = OUTBOX_ERRF_RETRY_TXN;
         verdict.remedy = "libpq could not take the answer, so whether the statement ran is not "
@@ -80,10 +119,19 @@ int outbox__conn_failed(PGconn *conn, const PGresult *result, const char *doing,
         verdict.flags |= OUTBOX_ERRF_TXN_ABORTED;
     else
         verdict.flags &= ~OUTBOX_ERRF_TXN_ABORTED;
-    return outbox__error_set_all(err, verdict.code, verdict.flags, sqlstate,
-                                 "the database refused while %s: %s%s%s%s%s%s", doing, text,
-                                 sqlstate != NULL ? " (SQLSTATE " : "",
-                                 sqlstate != NULL ? sqlstate : "", sqlstate != NULL ? ")" : "",
-                                 verdict.remedy != NULL ? "; " : "",
-                                 verdict.remedy != NULL ? verdict.remedy : "");
+    return say_refused(&verdict, sqlstate, doing, text, err);
+}
+
+int outbox__result_failed(const PGresult *result, const char *doing, outbox_error *err)
+{
+    const char *sqlstate = field(result, PG_DIAG_SQLSTATE);
+    const char *primary = field(result, PG_DIAG_MESSAGE_PRIMARY);
+    struct outbox__verdict verdict = outbox__error_classify(sqlstate);
+    char text[SERVER_TEXT_SIZE];
+
+    outbox__one_line(primary != NULL ? primary : PQresultErrorMessage(result), text, sizeof(text));
+    if (sqlstate == NULL || verdict.code == OUTBOX_ELINK) /* without one it is libpq that speaks */
+        return say_lost(sqlstate, doing, text, err);
+    verdict.flags |= OUTBOX_ERRF_TXN_ABORTED;
+    return say_refused(&verdict, sqlstate, doing, text, err);
 }

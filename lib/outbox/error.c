@@ -6,8 +6,12 @@
 #include "error.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "text.h"
 
 #define RETRY (OUTBOX_ERRF_RETRY_TXN | OUTBOX_ERRF_TXN_ABORTED)
 #define APPLY_SCHEMA "apply sql/001_outbox.up.sql to this database"
@@ -28,6 +32,8 @@ static const struct {
     { "42P01", { OUTBOX_ESCHEMA, 0, APPLY_SCHEMA } },           /* no such table */
     { "42703", { OUTBOX_ESCHEMA, 0, APPLY_SCHEMA } },           /* no such column */
     { "42883", { OUTBOX_ESCHEMA, 0, APPLY_SCHEMA } },           /* no such function */
+    { "26000", { OUTBOX_EDB, 0, "call outbox_prepare() on this connection first, and behind a "
+                               "transaction pooler do without OUTBOX_APPEND_PREPARED" } },
     { "25006", { OUTBOX_EDB, 0, "connect to the primary server, this one is read-only" } },
     { "42501", { OUTBOX_EDB, 0, "grant this role outbox_writer, see sql/roles.sql" } },
 };
@@ -46,6 +52,20 @@ struct outbox__verdict outbox__error_classify(const char *sqlstate)
     return other;
 }
 
+/* The struct before event_index came, which is where programs stand that were built then. */
+struct error_1 {
+    uint32_t struct_size;
+    int32_t code;
+    uint32_t flags;
+    char sqlstate[6];
+    char message[OUTBOX_ERROR_MESSAGE_SIZE];
+};
+
+static bool has_index(const outbox_error *err)
+{
+    return err->struct_size >= offsetof(outbox_error, event_index) + sizeof(err->event_index);
+}
+
 OUTBOX__PRINTF(5, 0)
 static int fill(outbox_error *err, int code, uint32_t flags, const char *sqlstate,
                 const char *format, va_list args)
@@ -54,8 +74,10 @@ static int fill(outbox_error *err, int code, uint32_t flags, const char *sqlstat
 
     /* Smaller than the first version of the struct means: not initialised. Larger means: from a
      * newer header, whose further fields this library does not know and leaves alone. */
-    if (err == NULL || err->struct_size < sizeof(*err))
+    if (err == NULL || err->struct_size < sizeof(struct error_1))
         return code;
+    if (has_index(err))
+        err->event_index = -1;
     err->code = code;
     err->flags = flags;
     while (sqlstate != NULL && len < sizeof(err->sqlstate) - 1 && sqlstate[len] != '\0') {
@@ -86,6 +108,21 @@ int outbox__error_set_all(outbox_error *err, int code, uint32_t flags, const cha
     va_start(args, format);
     fill(err, code, flags, sqlstate, format, args);
     va_end(args);
+    return code;
+}
+
+int outbox__error_of_event(outbox_error *err, int code, size_t index)
+{
+    char text[OUTBOX_ERROR_MESSAGE_SIZE], prefix[32];
+
+    if (err == NULL || err->struct_size < sizeof(struct error_1))
+        return code;
+    if (has_index(err))
+        err->event_index = (int64_t)index;
+    memcpy(text, err->message, sizeof(text));
+    snprintf(prefix, sizeof(prefix), "events[%zu]: ", index);
+    snprintf(err->message, sizeof(err->message), "%s", prefix);
+    outbox__one_line(text, err->message + strlen(prefix), sizeof(err->message) - strlen(prefix));
     return code;
 }
 

@@ -29,4 +29,7 @@ int outbox__error_set(outbox_error *err, int code, const char *format, ...) OUTB
 int outbox__error_set_all(outbox_error *err, int code, uint32_t flags, const char *sqlstate,
                           const char *format, ...) OUTBOX__PRINTF(5, 6);
 
+/** Name the event of an array that the error in err, which may be NULL, is about. Returns code. */
+int outbox__error_of_event(outbox_error *err, int code, size_t index);
+
 #endif

@@ -91,7 +91,7 @@ static int query(PGconn *conn, const char *sql, int (*judge)(const PGresult *, o
 
 int outbox_check_schema(PGconn *conn, outbox_error *err)
 {
-    int code = outbox__conn_check(conn, false, err);
+    int code = outbox__conn_check(conn, OUTBOX__IDLE, err);
 
     if (code == OUTBOX_OK)
         code = query(conn, sql_find, judge_find, err);

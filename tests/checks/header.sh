@@ -34,6 +34,14 @@ int use(PGconn *conn)
         return OUTBOX_EINVAL;
     event.topic = outbox_version_string();
     event.type = outbox_strerror(OUTBOX_ENOMEM);
+    outbox_cause cause = OUTBOX_CAUSE_INIT;
+    cause.event_id = id;
+    event.flags = OUTBOX_APPEND_ORDERED | OUTBOX_APPEND_PREPARED;
+    if (outbox_event_from_cause(&event, &cause, &err) != OUTBOX_OK ||
+        outbox_frame_confluent(1, 0, 0, "p", 1, id, sizeof id) != 6 ||
+        outbox_prepare(conn, &err) != OUTBOX_OK || outbox_append_many(conn, &event, 1, &err) != OUTBOX_OK ||
+        outbox_append_send(conn, &event, &err) != OUTBOX_OK || outbox_append_result(0, &err) != OUTBOX_OK)
+        return err.code;
     return outbox_check_schema(conn, &err) == OUTBOX_OK ? outbox_append(conn, &event, &err) : err.code;
 }'
 ours='#include "outbox.h"'

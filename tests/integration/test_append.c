@@ -1,25 +1,13 @@
-/* test_append.c - outbox_append() and outbox_check_schema() against a real PostgreSQL.
- *
- * Needs OUTBOX_TEST_DSN: a superuser's conninfo of a database of its own with the schema applied.
- * A test finds its rows by its own topic. `control` is a second connection, never in a transaction.
- */
-#include <check.h>
+/* test_append.c - outbox_append() and outbox_check_schema() against a real PostgreSQL. See appends.h. */
+#include "tests/integration/appends.h"
+
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <signal.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "outbox.h"
-#include "tests/rig/rig.h"
-
-#define N(array) (sizeof(array) / sizeof((array)[0]))
-#define DEADLINE_MS 20000
-#define ABORTED OUTBOX_ERRF_TXN_ABORTED
-#define RETRY OUTBOX_ERRF_RETRY_TXN
-#define LOST OUTBOX_ERRF_LINK_LOST
 #define TRACEPARENT "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 /* The sanitizers reserve address space themselves, so it cannot be limited under them. */
@@ -33,65 +21,6 @@
 #ifndef SANITIZED
 #define SANITIZED 0
 #endif
-
-static PGconn *conn, *control;
-static outbox_event event;
-static outbox_error err;
-
-static void setup(void)
-{
-    conn = rig_connect();
-    control = rig_connect();
-    event = (outbox_event)OUTBOX_EVENT_INIT;
-    event.type = "test";
-    err = (outbox_error)OUTBOX_ERROR_INIT;
-}
-
-static void teardown(void)
-{
-    PQfinish(conn);
-    PQfinish(control);
-}
-
-static void expect_code(int code, int expected, uint32_t flags)
-{
-    ck_assert_msg(code == expected, "code %d instead of %d: %s", code, expected, err.message);
-    ck_assert_int_eq(err.code, expected);
-    ck_assert_msg(err.flags == flags, "flags %x instead of %x: %s", (unsigned)err.flags,
-                  (unsigned)flags, err.message);
-}
-
-static void expect_words(const char *words)
-{
-    ck_assert_msg(strstr(err.message, words) != NULL, "\"%s\" lacks \"%s\"", err.message, words);
-}
-
-static void append_ok(void)
-{
-    int code = outbox_append(conn, &event, &err);
-
-    ck_assert_msg(code == OUTBOX_OK, "code %d, SQLSTATE %s: %s", code, err.sqlstate, err.message);
-}
-
-static void refuse(int code, uint32_t flags, const char *words)
-{
-    err = (outbox_error)OUTBOX_ERROR_INIT;
-    expect_code(outbox_append(conn, &event, &err), code, flags);
-    expect_words(words);
-}
-
-static void expect_rows(const char *topic, int64_t n)
-{
-    char sql[400];
-
-    snprintf(sql, sizeof(sql), "select count(*) from outbox.event where topic = '%s'", topic);
-    ck_assert_int_eq(rig_scalar_i64(control, sql), n);
-}
-
-static void expect_scalar(const char *sql, const char *expected)
-{
-    ck_assert_str_eq(rig_scalar(control, sql), expected);
-}
 
 /* A connection to another database of the same server. */
 static PGconn *connect_to(const char *database)
@@ -261,27 +190,16 @@ START_TEST(append_works_on_a_nonblocking_connection)
 }
 END_TEST
 
-/* Every message that goes to the server, by libpq's own trace. */
 START_TEST(append_takes_one_round_trip_and_leaves_no_session_state)
 {
-    char line[4096];
-    FILE *trace = tmpfile();
-    int n_sync = 0, n_sent = 0;
-
-    ck_assert_ptr_nonnull(trace);
     event.topic = "one.trip";
     rig_exec(conn, "begin");
-    PQtrace(conn, trace);
+    trace_begin(conn);
     append_ok();
-    PQuntrace(conn);
-    rewind(trace);
-    while (fgets(line, sizeof(line), trace) != NULL) {
-        n_sync += strstr(line, "\tF\t") != NULL && strstr(line, "\tSync") != NULL;
-        n_sent += strstr(line, "\tF\t") != NULL;
-    }
-    fclose(trace);
-    ck_assert_int_eq(n_sync, 1);
-    ck_assert_int_eq(n_sent, 5); /* Parse, Bind, Describe, Execute, Sync */
+    trace_end(conn);
+    ck_assert_int_eq(traced("\tSync"), 1);
+    ck_assert_int_eq(traced(""), 5); /* Parse, Bind, Describe, Execute, Sync */
+    fclose(trace_file);
     ck_assert_str_eq(rig_scalar(conn, "select count(*) from pg_prepared_statements"), "0");
     rig_exec(conn, "commit");
     ck_assert_str_eq(rig_scalar(conn, "select count(*) from pg_locks where pid = pg_backend_pid()"
@@ -479,14 +397,6 @@ END_TEST
 
 /* ---- Errors of the server ------------------------------------------------------------------- */
 
-static bool backend_is_gone(void *arg)
-{
-    char sql[100];
-
-    snprintf(sql, sizeof(sql), "select count(*) from pg_stat_activity where pid = %d", *(int *)arg);
-    return strcmp(rig_scalar(control, sql), "0") == 0;
-}
-
 static void expect_link_lost(void)
 {
     refuse(OUTBOX_ELINK, LOST, "new connection");
@@ -499,13 +409,10 @@ static void expect_link_lost(void)
 
 START_TEST(append_reports_a_killed_backend_as_link_lost)
 {
-    int pid = PQbackendPID(conn);
-
     event.topic = "killed";
     rig_exec(conn, "begin");
     append_ok();
-    rig_execf(control, "select pg_terminate_backend(%d)", pid);
-    ck_assert(rig_wait_until(backend_is_gone, &pid, DEADLINE_MS));
+    kill_backend(conn);
     expect_link_lost();
     expect_rows("killed", 0);
 }
@@ -700,6 +607,86 @@ START_TEST(append_in_a_read_only_transaction_names_the_primary)
     rig_exec(conn, "begin read only");
     refuse(OUTBOX_EDB, ABORTED, "primary");
     rig_exec(conn, "rollback");
+}
+END_TEST
+
+/* ---- Signals --------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t n_signals;
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    n_signals++;
+}
+
+/* Every millisecond, without SA_RESTART: each wait of libpq and of the library ends with EINTR. */
+static void storm(suseconds_t every_us)
+{
+    const struct sigaction action = { .sa_handler = on_signal };
+    const struct itimerval timer = { { 0, every_us }, { 0, every_us } };
+
+    ck_assert_int_eq(sigaction(SIGALRM, &action, NULL), 0);
+    ck_assert_int_eq(setitimer(ITIMER_REAL, &timer, NULL), 0);
+}
+
+START_TEST(append_goes_on_after_signals)
+{
+    event.topic = "signals";
+    rig_exec(control, "create function public.slow() returns trigger language plpgsql as $$ begin"
+                      " perform pg_sleep(0.2); return new; end $$;"
+                      "create trigger slow before insert on outbox.event for each row"
+                      " when (new.topic = 'signals') execute function public.slow()");
+    rig_exec(conn, "begin");
+    storm(1000);
+    int code = outbox_append(conn, &event, &err);
+    storm(0);
+    expect_ok(code);
+    ck_assert_int_gt(n_signals, 10);
+    rig_exec(conn, "commit");
+    expect_rows("signals", 1);
+    rig_exec(control, "drop trigger slow on outbox.event; drop function public.slow()");
+}
+END_TEST
+
+/* A lock of another session, released by it; the wait is cut short by the server. */
+START_TEST(append_reports_a_cancelled_and_a_timed_out_statement)
+{
+    event.topic = "cancelled";
+    rig_exec(control, "begin; lock table outbox.event in share row exclusive mode");
+    rig_exec(conn, "set lock_timeout = '10ms'; begin");
+    refuse(OUTBOX_EDB, RETRY | ABORTED, "SQLSTATE 55P03");
+    rig_exec(conn, "rollback; set lock_timeout = 0; set statement_timeout = '10ms'; begin");
+    refuse(OUTBOX_EDB, ABORTED, "SQLSTATE 57014");
+    rig_exec(conn, "rollback; set statement_timeout = 0; begin");
+    rig_exec(control, "commit");
+    append_ok();
+    rig_exec(conn, "rollback");
+}
+END_TEST
+
+/* Two transactions that each hold what the other wants: the server picks one. */
+START_TEST(append_reports_a_deadlock_as_retry)
+{
+    PGconn *rival = rig_connect();
+
+    event.topic = "deadlock";
+    event.key = "k";
+    event.key_len = 1;
+    event.flags = OUTBOX_APPEND_ORDERED;
+    rig_exec(conn, "set deadlock_timeout = '10ms'; begin; select pg_advisory_xact_lock(4711)");
+    rig_exec(rival, "set deadlock_timeout = '1min'; begin");
+    expect_ok(outbox_append(rival, &event, &err)); /* has the key, wants 4711 */
+    ck_assert_int_eq(PQsendQuery(rival, "select pg_advisory_xact_lock(4711)"), 1);
+    rig_wait_scalar(control, "select count(*) from pg_locks where not granted and objid = 4711", "1",
+                    DEADLINE_MS);
+    refuse(OUTBOX_EDB, RETRY | ABORTED, "SQLSTATE 40P01");
+    rig_exec(conn, "rollback");
+    PQfinish(rival);
+    rig_exec(conn, "begin");
+    append_ok(); /* running it again is the cure */
+    rig_exec(conn, "commit");
+    expect_rows("deadlock", 1);
 }
 END_TEST
 
@@ -920,6 +907,9 @@ static void add_server_tests(Suite *suite)
     tcase_add_test(tcase, append_and_check_schema_work_as_outbox_writer);
     tcase_add_test(tcase, append_names_the_remedy_when_the_privilege_is_missing);
     tcase_add_test(tcase, append_in_a_read_only_transaction_names_the_primary);
+    tcase_add_test(tcase, append_goes_on_after_signals);
+    tcase_add_test(tcase, append_reports_a_cancelled_and_a_timed_out_statement);
+    tcase_add_test(tcase, append_reports_a_deadlock_as_retry);
     suite_add_tcase(suite, tcase);
 }
 

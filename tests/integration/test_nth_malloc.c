@@ -176,9 +176,49 @@ static int64_t stored(void)
     return rig_scalar_i64(control, "select count(*) from outbox.event");
 }
 
+/* What is tried: one of the ways to append, and how many events that is. */
+static int (*append)(void);
+static int64_t n_events;
+
+static int append_single(void)
+{
+    return outbox_append(conn, &event, &err);
+}
+
+/* Two portions, so that memory runs out also when something is in the transaction already. */
+static int append_array(void)
+{
+    static outbox_event events[5];
+    static char payload[2200000];
+
+    for (size_t i = 0; i < 5; i++) {
+        events[i] = event;
+        events[i].payload = payload;
+        events[i].payload_len = i % 2 == 1 ? sizeof payload : 10;
+        events[i].max_event_bytes = sizeof payload + 100000;
+    }
+    return outbox_append_many(conn, events, 5, &err);
+}
+
+static int append_sent(void)
+{
+    int code = outbox_append_send(conn, &event, &err);
+    PGresult *result;
+
+    if (code != OUTBOX_OK)
+        return code;
+    result = PQgetResult(conn);
+    code = outbox_append_result(result, &err);
+    while (result != NULL) {
+        PQclear(result);
+        result = PQgetResult(conn);
+    }
+    return code;
+}
+
 static void append_again(void)
 {
-    int code = outbox_append(conn, &event, &err);
+    int code = append();
 
     ck_assert_msg(code == OUTBOX_OK, "again: code %d: %s", code, err.message);
 }
@@ -191,7 +231,7 @@ static void reconnect(void)
     conn = rig_connect();
 }
 
-/* What the header of the library promises for each code; afterwards one event more is stored. */
+/* What the header of the library promises for each code; afterwards the events are stored once. */
 static void check_append(int code, unsigned n)
 {
     int64_t before = stored();
@@ -232,17 +272,19 @@ static void check_append(int code, unsigned n)
         ck_abort_msg("allocation %u: code %d: %s", n, code, err.message);
     }
     rig_exec(conn, "commit");
-    ck_assert_int_eq(stored(), before + 1);
+    ck_assert_int_eq(stored(), before + n_events);
 }
 
-static unsigned append_loop(enum mode how)
+static unsigned append_loop(enum mode how, int (*what)(void), int64_t n_of_it)
 {
+    append = what;
+    n_events = n_of_it;
     for (unsigned n = 1;; n++) {
         err = (outbox_error)OUTBOX_ERROR_INIT;
         reconnect();
         rig_exec(conn, "begin");
         arm(how, n);
-        int code = outbox_append(conn, &event, &err);
+        int code = append();
         bool failed = disarm();
         if (!failed) {
             ck_assert_int_eq(code, OUTBOX_OK);
@@ -254,16 +296,66 @@ static unsigned append_loop(enum mode how)
 
 START_TEST(append_survives_each_failing_allocation)
 {
-    unsigned n_short = append_loop((enum mode)_i);
+    unsigned n_short = append_loop((enum mode)_i, append_single, 1);
 
     use_long_headers();
-    ck_assert_uint_gt(append_loop((enum mode)_i), n_short);
+    ck_assert_uint_gt(append_loop((enum mode)_i, append_single, 1), n_short);
     ck_assert_uint_gt(n_ran, 0); /* or the rule for OUTBOX_EDB is no longer needed */
 }
 END_TEST
 
+START_TEST(append_many_survives_each_failing_allocation)
+{
+    use_long_headers();
+    ck_assert_uint_gt(append_loop((enum mode)_i, append_array, 5), 20);
+}
+END_TEST
+
+START_TEST(append_send_survives_each_failing_allocation)
+{
+    use_long_headers();
+    ck_assert_uint_gt(append_loop((enum mode)_i, append_sent, 1), 3);
+}
+END_TEST
+
+/* In pipeline mode a failure of memory is met by closing the connection: what is queued is not known. */
+static bool pipeline_once(enum mode how, unsigned n)
+{
+    int64_t before = stored();
+    int code;
+    bool failed;
+
+    err = (outbox_error)OUTBOX_ERROR_INIT;
+    reconnect();
+    ck_assert_int_eq(PQenterPipelineMode(conn), 1);
+    ck_assert_int_eq(PQsendQueryParams(conn, "begin", 0, NULL, NULL, NULL, NULL, 0), 1);
+    arm(how, n);
+    code = outbox_append_send(conn, &event, &err);
+    failed = disarm();
+    ck_assert_msg(code == OUTBOX_OK || (failed && (code == OUTBOX_ENOMEM || code == OUTBOX_EDB)),
+                  "allocation %u: code %d: %s", n, code, err.message);
+    if (code == OUTBOX_EDB)
+        ck_assert_uint_eq(err.flags, OUTBOX_ERRF_RETRY_TXN);
+    if (code != OUTBOX_OK)
+        ck_assert_int_eq(outbox_append_send(conn, &event, &err), OUTBOX_OK); /* with memory */
+    reconnect();
+    ck_assert_int_eq(stored(), before);
+    return failed;
+}
+
+START_TEST(append_send_in_a_pipeline_survives_each_failing_allocation)
+{
+    unsigned n = 1;
+
+    use_long_headers();
+    while (pipeline_once((enum mode)_i, n))
+        n++;
+    ck_assert_uint_gt(n, 2);
+}
+END_TEST
+
 /* Nothing is written here, so the transaction holds what it held before. */
-static void check_schema_loop(enum mode how, bool in_transaction)
+static void asking_loop(enum mode how, bool in_transaction, int (*ask)(PGconn *, outbox_error *))
 {
     for (unsigned n = 1;; n++) {
         err = (outbox_error)OUTBOX_ERROR_INIT;
@@ -271,7 +363,7 @@ static void check_schema_loop(enum mode how, bool in_transaction)
         if (in_transaction)
             rig_exec(conn, "begin");
         arm(how, n);
-        int code = outbox_check_schema(conn, &err);
+        int code = ask(conn, &err);
         bool failed = disarm();
         if (!failed) {
             ck_assert_int_eq(code, OUTBOX_OK);
@@ -286,15 +378,22 @@ static void check_schema_loop(enum mode how, bool in_transaction)
             reconnect();
         else if (in_transaction)
             rig_exec(conn, (err.flags & OUTBOX_ERRF_TXN_ABORTED) ? "rollback" : "commit");
-        ck_assert_msg(outbox_check_schema(conn, &err) == OUTBOX_OK, "again after %u: %s", n,
+        ck_assert_msg(ask(conn, &err) == OUTBOX_OK, "again after %u: %s", n,
                       err.message);
     }
 }
 
 START_TEST(check_schema_survives_each_failing_allocation)
 {
-    check_schema_loop((enum mode)_i, false);
-    check_schema_loop((enum mode)_i, true);
+    asking_loop((enum mode)_i, false, outbox_check_schema);
+    asking_loop((enum mode)_i, true, outbox_check_schema);
+}
+END_TEST
+
+START_TEST(prepare_survives_each_failing_allocation)
+{
+    asking_loop((enum mode)_i, false, outbox_prepare);
+    asking_loop((enum mode)_i, true, outbox_prepare);
 }
 END_TEST
 
@@ -558,7 +657,13 @@ Suite *suite_nth_malloc(void)
 
     tcase_add_checked_fixture(library, setup_library, teardown_library);
     tcase_add_loop_test(library, append_survives_each_failing_allocation, 0, N_MODES);
+    tcase_set_timeout(library, 120);
+    tcase_add_loop_test(library, append_many_survives_each_failing_allocation, 0, N_MODES);
+    tcase_add_loop_test(library, append_send_survives_each_failing_allocation, 0, N_MODES);
+    tcase_add_loop_test(library, append_send_in_a_pipeline_survives_each_failing_allocation, 0,
+                        N_MODES);
     tcase_add_loop_test(library, check_schema_survives_each_failing_allocation, 0, N_MODES);
+    tcase_add_loop_test(library, prepare_survives_each_failing_allocation, 0, N_MODES);
     tcase_add_test(library, an_event_id_needs_no_memory);
     suite_add_tcase(suite, library);
     tcase_add_loop_test(settings, settings_are_whole_or_refused_in_words, 0, N_MODES);

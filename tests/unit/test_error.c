@@ -35,6 +35,7 @@ static const struct {
     { "42P01", OUTBOX_ESCHEMA, 0, "sql/001_outbox.up.sql" },
     { "42703", OUTBOX_ESCHEMA, 0, "sql/001_outbox.up.sql" },
     { "42883", OUTBOX_ESCHEMA, 0, "sql/001_outbox.up.sql" },
+    { "26000", OUTBOX_EDB, 0, "outbox_prepare()" },
     { "25006", OUTBOX_EDB, 0, "primary" },
     { "42501", OUTBOX_EDB, 0, "outbox_writer" },
     { "23514", OUTBOX_EDB, 0, NULL },
@@ -84,6 +85,48 @@ START_TEST(error_set_accepts_no_error_struct)
 }
 END_TEST
 
+/* What a program has that was built before event_index came. */
+#define OLD_SIZE 532
+
+START_TEST(error_set_fills_only_its_part_of_an_older_struct)
+{
+    outbox_error err;
+
+    memset(&err, 0x5a, sizeof(err));
+    err.struct_size = OLD_SIZE;
+    ck_assert_int_eq(outbox__error_set_all(&err, OUTBOX_EDB, RETRY, "40001", "text"), OUTBOX_EDB);
+    ck_assert_int_eq(outbox__error_of_event(&err, OUTBOX_EDB, 3), OUTBOX_EDB);
+    ck_assert_str_eq(err.message, "events[3]: text");
+    ck_assert_uint_eq(err.flags, RETRY);
+    ck_assert_uint_eq(err.struct_size, OLD_SIZE);
+    for (size_t i = OLD_SIZE; i < sizeof(err); i++)
+        ck_assert_int_eq(((char *)&err)[i], 0x5a);
+}
+END_TEST
+
+START_TEST(error_of_event_names_the_event_and_keeps_the_rest)
+{
+    outbox_error err = OUTBOX_ERROR_INIT;
+    char longer[OUTBOX_ERROR_MESSAGE_SIZE];
+
+    ck_assert_int_eq(err.event_index, -1);
+    outbox__error_set(&err, OUTBOX_EINVAL, "topic is NULL");
+    ck_assert_int_eq(err.event_index, -1);
+    ck_assert_int_eq(outbox__error_of_event(&err, OUTBOX_EINVAL, 4711), OUTBOX_EINVAL);
+    ck_assert_str_eq(err.message, "events[4711]: topic is NULL");
+    ck_assert_int_eq(err.event_index, 4711);
+    ck_assert_int_eq(err.code, OUTBOX_EINVAL);
+    memset(longer, 'm', sizeof(longer) - 1);
+    longer[sizeof(longer) - 1] = '\0';
+    outbox__error_set(&err, OUTBOX_EINVAL, "%s", longer);
+    ck_assert_int_eq(err.event_index, -1); /* the event before is forgotten */
+    outbox__error_of_event(&err, OUTBOX_EINVAL, SIZE_MAX);
+    ck_assert_uint_eq(strlen(err.message), OUTBOX_ERROR_MESSAGE_SIZE - 1);
+    ck_assert_ptr_eq(strstr(err.message, "events[18446744073709551615]: mmm"), err.message);
+    ck_assert_int_eq(outbox__error_of_event(NULL, OUTBOX_EINVAL, 1), OUTBOX_EINVAL);
+}
+END_TEST
+
 START_TEST(error_set_leaves_a_struct_of_a_size_it_does_not_know)
 {
     outbox_error err, before;
@@ -93,7 +136,7 @@ START_TEST(error_set_leaves_a_struct_of_a_size_it_does_not_know)
     before = err;
     ck_assert_int_eq(outbox__error_set(&err, OUTBOX_EINVAL, "text"), OUTBOX_EINVAL);
     ck_assert_mem_eq(&err, &before, sizeof(err));
-    err.struct_size = sizeof(err) - 1;
+    err.struct_size = OLD_SIZE - 1;
     before = err;
     ck_assert_int_eq(outbox__error_set(&err, OUTBOX_EINVAL, "text"), OUTBOX_EINVAL);
     ck_assert_mem_eq(&err, &before, sizeof(err));
@@ -164,6 +207,8 @@ Suite *suite_error(void)
                         sizeof(verdicts) / sizeof(verdicts[0]));
     tcase_add_test(tcase, error_set_fills_the_whole_struct);
     tcase_add_test(tcase, error_set_accepts_no_error_struct);
+    tcase_add_test(tcase, error_set_fills_only_its_part_of_an_older_struct);
+    tcase_add_test(tcase, error_of_event_names_the_event_and_keeps_the_rest);
     tcase_add_test(tcase, error_set_leaves_a_struct_of_a_size_it_does_not_know);
     tcase_add_test(tcase, error_set_fills_only_its_part_of_a_larger_struct);
     tcase_add_test(tcase, error_set_cuts_long_texts_and_long_sqlstates);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/outbox/checks.h"
 #include "lib/outbox/event.h"
 #include "lib/outbox/text.h"
 #include "outbox.h"
@@ -233,6 +234,7 @@ START_TEST(event_init_matches_the_struct)
     ck_assert(e.traceparent == NULL && e.tracestate == NULL);
     ck_assert(e.key_len == 0 && e.payload_len == 0 && e.n_headers == 0);
     ck_assert(e.available_at_us == 0 && e.flags == 0);
+    ck_assert(e.max_event_bytes == 0 && e.hops == 0 && e.reserved == 0);
 }
 END_TEST
 
@@ -241,13 +243,17 @@ START_TEST(event_layout_is_the_one_of_soname_0)
     if (sizeof(void *) != 8)
         return;
     ck_assert_uint_eq(sizeof(outbox_header), 24);
-    ck_assert_uint_eq(sizeof(outbox_event), 144);
+    ck_assert_uint_eq(sizeof(outbox_event), 160);
+    ck_assert_uint_eq(OUTBOX__EVENT_SIZE_1, 144);
     ck_assert_uint_eq(offsetof(outbox_event, schema_version), 40);
     ck_assert_uint_eq(offsetof(outbox_event, headers), 72);
     ck_assert_uint_eq(offsetof(outbox_event, tracestate), 120);
     ck_assert_uint_eq(offsetof(outbox_event, flags), 136);
-    ck_assert_uint_eq(sizeof(outbox_error), 532);
+    ck_assert_uint_eq(offsetof(outbox_event, hops), 152);
+    ck_assert_uint_eq(sizeof(outbox_cause), 48);
+    ck_assert_uint_eq(sizeof(outbox_error), 544);
     ck_assert_uint_eq(offsetof(outbox_error, message), 18);
+    ck_assert_uint_eq(offsetof(outbox_error, event_index), 536);
 }
 END_TEST
 
@@ -431,10 +437,109 @@ START_TEST(event_limits_the_numbers)
     refuse_event("schema_version", "-2147483648");
     event.schema_version = INT32_MAX;
     accept_and_drop();
-    event.flags = 1;
-    refuse_event("flags is 0x1", "none");
-    event.flags = 0x80000000u;
-    refuse_event("flags is 0x80000000", "none");
+    event.flags = 4;
+    refuse_event("flags is 0x4", "knows 0x3");
+    event.flags = 0x80000001u;
+    refuse_event("flags is 0x80000001", "knows 0x3");
+    event.flags = OUTBOX_APPEND_PREPARED;
+    accept_and_drop();
+    event.reserved = 1;
+    refuse_event("reserved is 1", "OUTBOX_EVENT_INIT");
+}
+END_TEST
+
+START_TEST(event_order_needs_a_key)
+{
+    event.flags = OUTBOX_APPEND_ORDERED;
+    refuse_event("OUTBOX_APPEND_ORDERED", "key is NULL");
+    event.key = "";
+    accept_event();
+    expect_column(OUTBOX__ORDERED, BYTES("\1"));
+    outbox__row_deinit(&row);
+    event.flags = 0;
+    accept_event();
+    expect_column(OUTBOX__ORDERED, BYTES("\0"));
+    outbox__row_deinit(&row);
+}
+END_TEST
+
+START_TEST(event_takes_the_limit_that_it_brings)
+{
+    outbox_header header = { "h", big, 5 };
+
+    event.max_event_bytes = 10;
+    event.payload = big;
+    event.payload_len = 10;
+    accept_and_drop();
+    event.payload_len = 11;
+    refuse_event("payload_len is 11", "10 bytes");
+    event.payload_len = 4;
+    event.headers = &header;
+    event.n_headers = 1;
+    accept_and_drop();
+    header.value_len = 6;
+    refuse_event("11 bytes (key 0, payload 4, headers 7)", "at most 10");
+    header.value_len = 11;
+    refuse_event("headers[0].value_len", "10 bytes");
+    event.n_headers = 0;
+    event.payload_len = OUTBOX_MAX_EVENT_BYTES + 1;
+    event.max_event_bytes = OUTBOX_MAX_EVENT_BYTES + 1;
+    accept_and_drop();
+    event.max_event_bytes = OUTBOX_MAX_EVENT_BYTES_CEILING;
+    accept_and_drop();
+    event.max_event_bytes++;
+    refuse_event("max_event_bytes is 134217729", "134217728");
+    event.max_event_bytes = SIZE_MAX;
+    refuse_event("max_event_bytes", "134217728");
+}
+END_TEST
+
+/* Lengths that do not fit into the int of libpq, or into 32 bits at all. */
+START_TEST(event_refuses_lengths_of_gigabytes_without_reading)
+{
+    static const size_t lens[] = { (size_t)INT_MAX, (size_t)INT_MAX + 1, (size_t)UINT32_MAX,
+                                   (size_t)UINT32_MAX + 1, (size_t)UINT32_MAX + 2, SIZE_MAX };
+    outbox_header header = { "h", "v", 0 };
+
+    for (size_t i = 0; i < N(lens); i++) {
+        event.key = "k";
+        event.key_len = lens[i];
+        refuse_event("key_len", "1044480");
+        event.key_len = 1;
+        event.payload = "p";
+        event.payload_len = lens[i];
+        refuse_event("payload_len", "1044480");
+        event.payload_len = 1;
+        header.value_len = lens[i];
+        event.headers = &header;
+        event.n_headers = 1;
+        refuse_event("headers[0].value_len", "1044480");
+        event.n_headers = lens[i];
+        refuse_event("n_headers", "64");
+        event.n_headers = 0;
+    }
+}
+END_TEST
+
+START_TEST(event_of_any_known_size_is_read_and_no_other)
+{
+    outbox_event old, full;
+
+    memset(&old, 0xff, sizeof(old)); /* what stands behind an older struct is not its own */
+    memcpy(&old, &event, OUTBOX__EVENT_SIZE_1);
+    old.struct_size = OUTBOX__EVENT_SIZE_1;
+    ck_assert_int_eq(outbox__event_read(&old, &full, &err), OUTBOX_OK);
+    ck_assert_str_eq(full.topic, "orders");
+    ck_assert(full.max_event_bytes == 0 && full.hops == 0 && full.reserved == 0);
+    for (size_t size = 0; size < 2 * sizeof(event); size++) {
+        bool known = size == sizeof(event) || size == OUTBOX__EVENT_SIZE_1;
+
+        event.struct_size = size;
+        ck_assert_int_eq(outbox__event_read(&event, &full, &err),
+                         known ? OUTBOX_OK : OUTBOX_EINVAL);
+    }
+    ck_assert_ptr_nonnull(strstr(err.message, "struct_size is 319"));
+    ck_assert_int_eq(outbox__event_read(NULL, &full, &err), OUTBOX_EINVAL);
 }
 END_TEST
 
@@ -528,12 +633,14 @@ START_TEST(event_fields_of_correlation_and_trace_come_before_the_headers)
     event.correlation_id = "c\xc3\xa9";
     event.causation_id = "k";
     event.traceparent = TRACEPARENT;
+    event.hops = UINT32_MAX;
     event.headers = headers;
     event.n_headers = 1;
     expect_headers("[[\"correlationid\",\"c\\u00e9\"],[\"causationid\",\"k\"],"
-                   "[\"traceparent\",\"" TRACEPARENT "\"],[\"tracestate\",\"v=1\"],"
+                   "[\"hops\",\"4294967295\"],[\"traceparent\",\"" TRACEPARENT "\"],[\"tracestate\",\"v=1\"],"
                    "[\"own\",\"x\"]]");
     event.causation_id = NULL;
+    event.hops = 0;
     event.tracestate = "";
     expect_headers("[[\"correlationid\",\"c\\u00e9\"],[\"traceparent\",\"" TRACEPARENT "\"],"
                    "[\"tracestate\",\"\"],[\"own\",\"x\"]]");
@@ -783,6 +890,10 @@ static void add_limit_tests(Suite *suite)
     tcase_add_test(tcase, event_names_the_text_outside_ascii);
     tcase_add_test(tcase, event_limits_the_content_type);
     tcase_add_test(tcase, event_limits_the_numbers);
+    tcase_add_test(tcase, event_order_needs_a_key);
+    tcase_add_test(tcase, event_takes_the_limit_that_it_brings);
+    tcase_add_test(tcase, event_refuses_lengths_of_gigabytes_without_reading);
+    tcase_add_test(tcase, event_of_any_known_size_is_read_and_no_other);
     tcase_add_test(tcase, event_refuses_an_id_that_is_not_a_uuid);
     tcase_add_test(tcase, event_limits_correlation_and_causation);
     tcase_add_test(tcase, event_takes_only_well_formed_trace_parents);

@@ -1,0 +1,482 @@
+/* test_send.c - outbox_append_send() and outbox_append_result() in pipeline mode and on non-blocking
+ * connections; outbox_prepare(). See appends.h.
+ */
+#include "tests/integration/appends.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+static int send_event(void)
+{
+    err = (outbox_error)OUTBOX_ERROR_INIT;
+    return outbox_append_send(conn, &event, &err);
+}
+
+static void queue(const char *sql)
+{
+    ck_assert_msg(PQsendQueryParams(conn, sql, 0, NULL, NULL, NULL, NULL, 0) == 1, "%s",
+                  PQerrorMessage(conn));
+}
+
+/* The next result of the pipeline, which must have this status. */
+static void expect_result(ExecStatusType status)
+{
+    PGresult *result = PQgetResult(conn);
+
+    ck_assert_msg(PQresultStatus(result) == status, "%s: %s", PQresStatus(PQresultStatus(result)),
+                  PQerrorMessage(conn));
+    PQclear(result);
+    if (status != PGRES_PIPELINE_SYNC)
+        ck_assert_ptr_null(PQgetResult(conn));
+}
+
+/* The next one is an append's. */
+static int append_result(void)
+{
+    PGresult *result = PQgetResult(conn);
+    int code;
+
+    err = (outbox_error)OUTBOX_ERROR_INIT;
+    code = outbox_append_result(result, &err);
+    PQclear(result);
+    if (code != OUTBOX_ELINK)
+        ck_assert_ptr_null(PQgetResult(conn));
+    return code;
+}
+
+static void enter(void)
+{
+    ck_assert_int_eq(PQenterPipelineMode(conn), 1);
+}
+
+static void leave(void)
+{
+    ck_assert_msg(PQexitPipelineMode(conn) == 1, "%s", PQerrorMessage(conn));
+}
+
+/* ---- Pipeline mode --------------------------------------------------------------------------- */
+
+START_TEST(send_appends_and_commits_in_one_round_trip)
+{
+    event.topic = "pipeline";
+    enter();
+    trace_begin(conn);
+    queue("begin");
+    for (int i = 0; i < 3; i++)
+        expect_ok(send_event());
+    queue("commit");
+    ck_assert_int_eq(PQpipelineSync(conn), 1);
+    expect_result(PGRES_COMMAND_OK);
+    for (int i = 0; i < 3; i++)
+        expect_ok(append_result());
+    expect_result(PGRES_COMMAND_OK);
+    expect_result(PGRES_PIPELINE_SYNC);
+    trace_end(conn);
+    ck_assert_int_eq(traced("\tSync"), 1);
+    ck_assert_int_eq(traced("\tExecute"), 5);
+    fclose(trace_file);
+    ck_assert_int_eq(PQpipelineStatus(conn), PQ_PIPELINE_ON); /* it left it alone */
+    leave();
+    expect_rows("pipeline", 3);
+}
+END_TEST
+
+START_TEST(send_copies_the_event)
+{
+    char topic[] = "copied", payload[] = "payload", key[] = "key";
+
+    event.topic = topic;
+    event.key = key;
+    event.key_len = 3;
+    event.payload = payload;
+    event.payload_len = 7;
+    rig_exec(conn, "begin");
+    expect_ok(send_event());
+    memset(topic, 'x', 6);
+    memset(payload, 'x', 7);
+    memset(key, 'x', 3);
+    expect_ok(append_result());
+    rig_exec(conn, "commit");
+    expect_scalar("select convert_from(key, 'UTF8') || convert_from(payload, 'UTF8')"
+                  " from outbox.event where topic = 'copied'",
+                  "keypayload");
+}
+END_TEST
+
+START_TEST(send_knows_the_transaction_while_nothing_is_out)
+{
+    event.topic = "known";
+    enter();
+    expect_code(send_event(), OUTBOX_ENOTXN, 0);
+    expect_words("Sync");
+    queue("begin");
+    ck_assert_int_eq(PQpipelineSync(conn), 1);
+    expect_ok(send_event()); /* BEGIN is out: nothing is known */
+    ck_assert_int_eq(PQpipelineSync(conn), 1);
+    expect_result(PGRES_COMMAND_OK);
+    expect_result(PGRES_PIPELINE_SYNC);
+    expect_ok(append_result());
+    expect_result(PGRES_PIPELINE_SYNC);
+    expect_ok(send_event()); /* known to be open */
+    queue("select 1 / 0");
+    ck_assert_int_eq(PQpipelineSync(conn), 1);
+    expect_ok(append_result());
+    expect_result(PGRES_FATAL_ERROR);
+    expect_result(PGRES_PIPELINE_SYNC);
+    expect_code(send_event(), OUTBOX_EABORTED, ABORTED); /* known to have failed */
+    queue("rollback");
+    queue("begin");
+    expect_ok(send_event()); /* a ROLLBACK is out: nothing is known */
+    queue("commit");
+    ck_assert_int_eq(PQpipelineSync(conn), 1);
+    expect_result(PGRES_COMMAND_OK);
+    expect_result(PGRES_COMMAND_OK);
+    expect_ok(append_result());
+    expect_result(PGRES_COMMAND_OK);
+    expect_result(PGRES_PIPELINE_SYNC);
+    leave();
+    expect_rows("known", 1);
+}
+END_TEST
+
+/* As the header says: libpq learns of a BEGIN with the next Sync only. */
+START_TEST(send_after_a_begin_without_sync_is_refused_when_its_result_was_read)
+{
+    event.topic = "flushed";
+    enter();
+    queue("begin");
+    ck_assert_int_eq(PQsendFlushRequest(conn), 1);
+    expect_ok(send_event()); /* in time */
+    ck_assert_int_eq(PQsendFlushRequest(conn), 1);
+    expect_result(PGRES_COMMAND_OK);
+    expect_ok(append_result());
+    expect_code(send_event(), OUTBOX_ENOTXN, 0);
+    ck_assert_int_eq(PQpipelineSync(conn), 1);
+    expect_result(PGRES_PIPELINE_SYNC);
+    expect_ok(send_event());
+    queue("commit");
+    ck_assert_int_eq(PQpipelineSync(conn), 1);
+    expect_ok(append_result());
+    expect_result(PGRES_COMMAND_OK);
+    expect_result(PGRES_PIPELINE_SYNC);
+    leave();
+    expect_rows("flushed", 2);
+}
+END_TEST
+
+START_TEST(send_behind_a_failure_is_aborted_and_nothing_is_stored)
+{
+    event.topic = "behind";
+    enter();
+    queue("begin");
+    queue("select 1 / 0");
+    expect_ok(send_event());
+    queue("commit");
+    ck_assert_int_eq(PQpipelineSync(conn), 1);
+    expect_result(PGRES_COMMAND_OK);
+    expect_result(PGRES_FATAL_ERROR);
+    expect_code(append_result(), OUTBOX_EABORTED, ABORTED);
+    expect_words("roll back");
+    expect_result(PGRES_PIPELINE_ABORTED);
+    expect_result(PGRES_PIPELINE_SYNC);
+    queue("rollback");
+    ck_assert_int_eq(PQpipelineSync(conn), 1);
+    expect_result(PGRES_COMMAND_OK);
+    expect_result(PGRES_PIPELINE_SYNC);
+    leave();
+    expect_rows("behind", 0);
+}
+END_TEST
+
+START_TEST(send_refuses_a_wrong_event_and_queues_nothing)
+{
+    event.topic = "not a topic";
+    enter();
+    queue("begin");
+    trace_begin(conn);
+    expect_code(send_event(), OUTBOX_EINVAL, 0);
+    trace_end(conn);
+    ck_assert_int_eq(traced(""), 0);
+    fclose(trace_file);
+    event.topic = "usable";
+    expect_ok(send_event());
+    queue("commit");
+    ck_assert_int_eq(PQpipelineSync(conn), 1);
+    expect_result(PGRES_COMMAND_OK);
+    expect_ok(append_result());
+    expect_result(PGRES_COMMAND_OK);
+    expect_result(PGRES_PIPELINE_SYNC);
+    leave();
+    expect_rows("usable", 1);
+    expect_code(outbox_append_send(NULL, &event, &err), OUTBOX_EINVAL, 0);
+    expect_code(outbox_append_send(conn, NULL, &err), OUTBOX_EINVAL, 0);
+}
+END_TEST
+
+/* ---- Without a pipeline ---------------------------------------------------------------------- */
+
+static bool wait_for(short what)
+{
+    struct pollfd fd = { PQsocket(conn), what, 0 };
+
+    return poll(&fd, 1, DEADLINE_MS) == 1;
+}
+
+/* An event of megabytes through a socket whose buffer holds little: it goes out piece by piece. */
+START_TEST(send_does_not_block_on_a_nonblocking_connection)
+{
+    static char payload[8 * 1024 * 1024];
+    int small = 4096, n_flushes = 0, rest;
+
+    event.topic = "nonblocking.send";
+    event.payload = payload;
+    event.payload_len = sizeof payload;
+    event.max_event_bytes = sizeof payload + 1000;
+    ck_assert_int_eq(setsockopt(PQsocket(conn), SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+    ck_assert_int_eq(PQsetnonblocking(conn, 1), 0);
+    rig_exec(conn, "begin");
+    expect_ok(send_event());
+    expect_code(send_event(), OUTBOX_EINVAL, 0); /* one at a time */
+    expect_words("PQgetResult()");
+    while ((rest = PQflush(conn)) == 1) {
+        ck_assert(wait_for(POLLIN | POLLOUT));
+        ck_assert_int_eq(PQconsumeInput(conn), 1);
+        n_flushes++;
+    }
+    ck_assert_int_eq(rest, 0);
+    ck_assert_int_gt(n_flushes, 0);
+    while (PQisBusy(conn)) {
+        ck_assert(wait_for(POLLIN));
+        ck_assert_int_eq(PQconsumeInput(conn), 1);
+    }
+    expect_ok(append_result());
+    ck_assert_int_eq(PQisnonblocking(conn), 1);
+    rig_exec(conn, "commit");
+    expect_rows("nonblocking.send", 1);
+}
+END_TEST
+
+START_TEST(send_refuses_what_append_refuses)
+{
+    event.topic = "refused";
+    expect_code(send_event(), OUTBOX_ENOTXN, 0);
+    rig_exec(conn, "begin");
+    ck_assert_str_eq(rig_sqlstate(conn, "select 1 / 0"), "22012");
+    expect_code(send_event(), OUTBOX_EABORTED, ABORTED);
+    rig_exec(conn, "rollback; set client_encoding to 'LATIN1'; begin");
+    event.type = "caf\xc3\xa9";
+    expect_code(send_event(), OUTBOX_EINVAL, 0);
+    event.type = "test";
+    kill_backend(conn);
+    expect_ok(send_event()); /* the system took it: the result will tell */
+    expect_code(append_result(), OUTBOX_ELINK, LOST);
+    while (PQstatus(conn) == CONNECTION_OK) /* until libpq has seen it too */
+        PQclear(PQgetResult(conn));
+    expect_code(send_event(), OUTBOX_ELINK, LOST);
+    expect_rows("refused", 0);
+}
+END_TEST
+
+/* ---- Results --------------------------------------------------------------------------------- */
+
+static void install_trigger(void)
+{
+    rig_exec(control,
+             "create or replace function public.fail() returns trigger language plpgsql as $$ begin"
+             " if new.type = 'terminate' then perform pg_terminate_backend(pg_backend_pid());"
+             "   perform pg_sleep(60);"
+             " elsif new.type = 'swallow' then return null;"
+             " else raise exception E'two\\nlines' using errcode = new.type, detail = 'SECRET';"
+             " end if; end $$;"
+             "create trigger fail before insert on outbox.event for each row"
+             " when (new.topic = 'trigger') execute function public.fail()");
+    event.topic = "trigger";
+}
+
+static const struct {
+    const char *type; /* of the event: an SQLSTATE, or what the trigger does */
+    int code;
+    uint32_t flags;
+    const char *words;
+} failures[] = {
+    { "40001", OUTBOX_EDB, RETRY | ABORTED, "two lines (SQLSTATE 40001)" },
+    { "40P01", OUTBOX_EDB, RETRY | ABORTED, "SQLSTATE 40P01" },
+    { "55P03", OUTBOX_EDB, RETRY | ABORTED, "SQLSTATE 55P03" },
+    { "23505", OUTBOX_EDB, ABORTED, "SQLSTATE 23505" },
+    { "42P01", OUTBOX_ESCHEMA, ABORTED, "sql/001_outbox.up.sql" },
+    { "25P02", OUTBOX_EABORTED, ABORTED, "SQLSTATE 25P02" },
+    { "08006", OUTBOX_ELINK, LOST, "new connection" },
+    { "swallow", OUTBOX_EDB, 0, "stored 0 rows" },
+    { "terminate", OUTBOX_ELINK, LOST, "new connection" },
+};
+
+START_TEST(result_tells_each_failure)
+{
+    install_trigger();
+    event.type = failures[_i].type;
+    rig_exec(conn, "begin");
+    expect_ok(send_event());
+    expect_code(append_result(), failures[_i].code, failures[_i].flags);
+    expect_words(failures[_i].words);
+    ck_assert_ptr_null(strstr(err.message, "SECRET"));
+    PQclear(PQexec(conn, "rollback"));
+    rig_exec(control, "drop trigger fail on outbox.event; drop function public.fail()");
+    expect_rows("trigger", 0);
+}
+END_TEST
+
+START_TEST(result_of_something_else_says_nothing_about_the_event)
+{
+    static const struct {
+        const char *sql, *words;
+    } others[] = { { "begin", "BEGIN" }, { "select 1", "PGRES_TUPLES_OK" }, { "", "EMPTY_QUERY" },
+                   { "commit", "COMMIT" } };
+
+    for (size_t i = 0; i < N(others); i++) {
+        PGresult *result = PQexec(conn, others[i].sql);
+
+        expect_code(outbox_append_result(result, &err), OUTBOX_EINVAL, 0);
+        expect_words(others[i].words);
+        PQclear(result);
+    }
+    expect_code(outbox_append_result(NULL, &err), OUTBOX_EINVAL, 0);
+    ck_assert_int_eq(outbox_append_result(NULL, NULL), OUTBOX_EINVAL);
+    PGresult *two = PQexec(conn, "insert into outbox.event (topic, type)"
+                                 " select 'two', 't' from generate_series(1, 2)");
+    expect_code(outbox_append_result(two, &err), OUTBOX_EDB, 0);
+    expect_words("stored 2 rows instead of 1");
+    PQclear(two);
+}
+END_TEST
+
+/* ---- Prepared statements --------------------------------------------------------------------- */
+
+static const char sql_prepared[] =
+    "select coalesce(string_agg(name, ' ' order by name), '') from pg_prepared_statements";
+#define ALL_PREPARED "outbox_many_1 outbox_many_ordered_1 outbox_one_1 outbox_one_ordered_1"
+
+static void append_all_ways(const char *topic, uint32_t flags)
+{
+    outbox_event two[2];
+
+    event.topic = topic;
+    event.key = "k";
+    event.key_len = 1;
+    for (uint32_t ordered = 0; ordered <= OUTBOX_APPEND_ORDERED; ordered++) {
+        event.flags = flags | ordered;
+        two[0] = two[1] = event;
+        append_ok();
+        expect_ok(send_event());
+        expect_ok(append_result());
+        expect_ok(outbox_append_many(conn, two, 2, &err));
+    }
+}
+
+START_TEST(prepare_saves_the_parsing_of_every_append)
+{
+    expect_ok(outbox_prepare(conn, &err));
+    ck_assert_str_eq(rig_scalar(conn, sql_prepared), ALL_PREPARED);
+    rig_exec(conn, "begin");
+    trace_begin(conn);
+    append_all_ways("prepared", OUTBOX_APPEND_PREPARED);
+    trace_end(conn);
+    ck_assert_int_eq(traced("\tParse"), 0);
+    ck_assert_int_eq(traced("\tExecute"), 6);
+    fclose(trace_file);
+    trace_begin(conn);
+    append_all_ways("prepared", 0); /* the flag decides */
+    trace_end(conn);
+    ck_assert_int_eq(traced("\tParse"), 6);
+    fclose(trace_file);
+    rig_exec(conn, "commit");
+    expect_rows("prepared", 16);
+}
+END_TEST
+
+START_TEST(prepare_is_harmless_when_repeated_and_outlives_transactions)
+{
+    rig_exec(conn, "begin");
+    expect_ok(outbox_prepare(conn, &err));
+    expect_ok(outbox_prepare(conn, &err));
+    ck_assert_int_eq(PQtransactionStatus(conn), PQTRANS_INTRANS);
+    rig_exec(conn, "rollback; deallocate outbox_one_1");
+    expect_ok(outbox_prepare(conn, NULL));
+    ck_assert_str_eq(rig_scalar(conn, sql_prepared), ALL_PREPARED);
+    rig_exec(conn, "begin");
+    append_all_ways("outlives", OUTBOX_APPEND_PREPARED);
+    rig_exec(conn, "commit");
+    expect_rows("outlives", 8);
+}
+END_TEST
+
+/* A session without them, as a pooler may hand out at any time. */
+START_TEST(prepare_missing_is_an_error_that_names_the_remedy)
+{
+    event.topic = "unprepared";
+    event.flags = OUTBOX_APPEND_PREPARED;
+    rig_exec(conn, "begin");
+    refuse(OUTBOX_EDB, ABORTED, "outbox_prepare()");
+    ck_assert_str_eq(err.sqlstate, "26000");
+    rig_exec(conn, "rollback");
+    expect_ok(outbox_prepare(conn, &err));
+    rig_exec(conn, "discard all");
+    rig_exec(conn, "begin");
+    expect_ok(send_event());
+    expect_code(append_result(), OUTBOX_EDB, ABORTED);
+    expect_words("pooler");
+    rig_exec(conn, "rollback; begin");
+    event.flags = 0; /* without it all is well */
+    append_ok();
+    rig_exec(conn, "commit");
+    expect_rows("unprepared", 1);
+}
+END_TEST
+
+START_TEST(prepare_refuses_what_check_schema_refuses)
+{
+    expect_code(outbox_prepare(NULL, &err), OUTBOX_EINVAL, 0);
+    enter();
+    expect_code(outbox_prepare(conn, &err), OUTBOX_EINVAL, 0);
+    leave();
+    rig_exec(conn, "begin");
+    ck_assert_str_eq(rig_sqlstate(conn, "select 1 / 0"), "22012");
+    expect_code(outbox_prepare(conn, &err), OUTBOX_EABORTED, ABORTED);
+    rig_exec(conn, "rollback");
+    rig_execf(control, "create role stranger_%d", PQbackendPID(control));
+    rig_execf(conn, "set role stranger_%d; ", PQbackendPID(control));
+    rig_exec(conn, "begin");
+    expect_code(outbox_prepare(conn, &err), OUTBOX_EDB, ABORTED);
+    ck_assert_str_eq(err.sqlstate, "42501");
+    rig_exec(conn, "rollback");
+    rig_exec(conn, "reset role");
+    rig_execf(control, "drop role stranger_%d", PQbackendPID(control));
+    kill_backend(conn);
+    expect_code(outbox_prepare(conn, &err), OUTBOX_ELINK, LOST);
+}
+END_TEST
+
+Suite *suite_send(void);
+Suite *suite_send(void)
+{
+    Suite *suite = suite_create("send");
+    TCase *tcase = tcase_create("send");
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, send_appends_and_commits_in_one_round_trip);
+    tcase_add_test(tcase, send_copies_the_event);
+    tcase_add_test(tcase, send_knows_the_transaction_while_nothing_is_out);
+    tcase_add_test(tcase, send_after_a_begin_without_sync_is_refused_when_its_result_was_read);
+    tcase_add_test(tcase, send_behind_a_failure_is_aborted_and_nothing_is_stored);
+    tcase_add_test(tcase, send_refuses_a_wrong_event_and_queues_nothing);
+    tcase_add_test(tcase, send_does_not_block_on_a_nonblocking_connection);
+    tcase_add_test(tcase, send_refuses_what_append_refuses);
+    tcase_add_loop_test(tcase, result_tells_each_failure, 0, N(failures));
+    tcase_add_test(tcase, result_of_something_else_says_nothing_about_the_event);
+    tcase_add_test(tcase, prepare_saves_the_parsing_of_every_append);
+    tcase_add_test(tcase, prepare_is_harmless_when_repeated_and_outlives_transactions);
+    tcase_add_test(tcase, prepare_missing_is_an_error_that_names_the_remedy);
+    tcase_add_test(tcase, prepare_refuses_what_check_schema_refuses);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
