@@ -45,6 +45,7 @@ struct driver {
     struct envelope envelope;
     struct envelope_buf envelope_buf;
     uint64_t now_ms;
+    uint32_t hops_max; /* 0: any */
     bool once;
     bool led; /* the role that was last logged */
     int exit_code;
@@ -85,7 +86,20 @@ static void on_refused(struct driver *d, const struct sink_report *r)
         return;
     }
     note_failure(d, r);
-    core_refused(&d->core, d->now_ms, r->slot);
+    core_refused(&d->core, d->now_ms, r->slot, false);
+}
+
+/* An event that came round too often. Nothing is sent, whatever Kafka would say. */
+static bool refuse_circle(struct driver *d, uint32_t slot)
+{
+    uint64_t hops = envelope_hops(d->slot[slot].row);
+
+    if (d->hops_max == 0 || hops <= d->hops_max)
+        return false;
+    d->n_failed++;
+    incidents_circle(hops, d->hops_max, &d->slot[slot].reason);
+    core_refused(&d->core, d->now_ms, slot, true);
+    return true;
 }
 
 static void on_fatal(void *arg, enum lane lane)
@@ -309,6 +323,8 @@ static void do_produce(struct driver *d, uint32_t slot, enum lane lane)
     };
     struct sink_report refused;
 
+    if (refuse_circle(d, slot))
+        return;
     if (sink_must_wait(d->sink, lane, rec.topic, rec.row)) {
         core_cold(&d->core, slot);
         return;
@@ -654,7 +670,7 @@ static int finish(const struct driver *d)
 
 int driver_run(const struct settings *settings, bool once)
 {
-    struct driver d = { .once = once, .exit_code = -1 };
+    struct driver d = { .once = once, .hops_max = (uint32_t)settings->hops_max, .exit_code = -1 };
     int code = open_all(&d, settings);
 
     if (code == EXIT_OK) {

@@ -1,6 +1,8 @@
 /* incidents.c - see incidents.h. */
 #include "relay/incidents.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,11 +88,21 @@ void incidents_failed(struct incidents *i, uint64_t now_ms, const struct row *ro
                  report->text, "attempts", log_i64(attempts));
 }
 
+void incidents_circle(uint64_t hops, uint32_t hops_max, struct reason *ret_reason)
+{
+    char text[200];
+
+    snprintf(text, sizeof text,
+             "the event has %" PRIu64 " hops, hops.max is %" PRIu32 ": events cause each other in a circle",
+             hops, hops_max);
+    reason_set(ret_reason, "HOPS_EXCEEDED", text);
+}
+
 void incidents_dead(struct incidents *i, uint64_t now_ms, const struct row *row, uint32_t attempts,
                     const struct reason *reason)
 {
     if (may_say(i, now_ms))
-        log_error("relay", "a row is dead: kafka refused it too often", "id", log_i64(row->id), "topic",
+        log_error("relay", "a row is dead: it is not sent until a person decides", "id", log_i64(row->id), "topic",
                   row->topic, "attempts", log_i64(attempts), "code", reason->code, "error",
                   reason->text, "remedy", "outbox-relay dead lists it; then outbox-relay retry or discard");
 }

@@ -192,8 +192,9 @@ void core_full(struct core *c, uint32_t slot);
  * The row waits for the next report of its topic, of which one is out. */
 void core_cold(struct core *c, uint32_t slot);
 void core_report(struct core *c, uint64_t now_ms, uint32_t slot, enum outcome out, enum blame blame);
-/* In place of a report: the row was refused for itself before it was handed over. */
-void core_refused(struct core *c, uint64_t now_ms, uint32_t slot);
+/* In place of a report: the row was refused for itself before it was handed over. for_good: another
+ * attempt would end the same, so it is dead at once. */
+void core_refused(struct core *c, uint64_t now_ms, uint32_t slot, bool for_good);
 /* The lane's producer is broken: it will take nothing more. */
 void core_lane_fatal(struct core *c, enum lane lane);
 /* RESET is done: every row of the lane has been reported. ok = false: no new producer could be made. */

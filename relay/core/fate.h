@@ -36,7 +36,7 @@ enum hold_state {
     HOLD_BLOCKED,  /* behind an earlier row of its key */
     HOLD_PAUSED,   /* its topic takes nothing */
     HOLD_SCHEDULED,
-    HOLD_DEAD      /* its attempts are used up */
+    HOLD_DEAD      /* its attempts are used up, or none makes sense */
 };
 
 #endif

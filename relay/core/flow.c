@@ -282,15 +282,16 @@ void flow_suspect(struct core *c, uint32_t slot)
 }
 
 /* Refused for itself. */
-static void refused_alone(struct core *c, uint32_t slot)
+static void refused_alone(struct core *c, uint32_t slot, bool for_good)
 {
     struct window_row *r = row_at(c, slot);
     uint64_t delay = retry_delay_ms(c->cfg.retry_base_ms, c->cfg.retry_max_ms, r->attempts,
                                     retry_random(&c->rng));
 
-    if (r->attempts < UINT16_MAX)
+    if (!for_good && r->attempts < UINT16_MAX)
         r->attempts++;
-    hold_row(c, slot, r->attempts > c->cfg.retry_attempts ? HOLD_DEAD : HOLD_RETRYING, delay);
+    hold_row(c, slot, for_good || r->attempts > c->cfg.retry_attempts ? HOLD_DEAD : HOLD_RETRYING,
+             delay);
 }
 
 /* To be sent again, in its place; after the others of its lane have come home if that one stops. */
@@ -341,7 +342,7 @@ static void failed(struct core *c, uint64_t now_ms, uint32_t slot, enum blame bl
         break;
     }
     if (blame == BLAME_ROW && r->lane == LANE_SOLO)
-        refused_alone(c, slot);
+        refused_alone(c, slot, false);
     else
         come_back(c, slot);
 }
@@ -353,7 +354,7 @@ static void unpark_topic(struct core *c, struct topic *t)
         flow_unpark(c, &t->parked);
 }
 
-void core_refused(struct core *c, uint64_t now_ms, uint32_t slot)
+void core_refused(struct core *c, uint64_t now_ms, uint32_t slot, bool for_good)
 {
     struct window_row *r = row_at(c, slot);
 
@@ -364,7 +365,7 @@ void core_refused(struct core *c, uint64_t now_ms, uint32_t slot)
     assert(r->state == ROW_SENT);
     unsend(c, slot);
     flow_suspect(c, slot);
-    refused_alone(c, slot);
+    refused_alone(c, slot, for_good);
     unpark_topic(c, &c->topics.topic[r->topic]);
 }
 

@@ -276,6 +276,28 @@ int envelope_headers(const struct envelope *e, const struct row *row, struct env
     return 0;
 }
 
+/* Whatever is larger than a number can be is its largest. */
+static uint64_t number_of(const struct header *h)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < h->value_len; i++) {
+        unsigned digit = (unsigned char)h->value[i] - (unsigned)'0';
+        if (digit > 9)
+            return 0;
+        n = n > (UINT64_MAX - digit) / 10 ? UINT64_MAX : 10 * n + digit;
+    }
+    return n;
+}
+
+uint64_t envelope_hops(const struct row *row)
+{
+    for (size_t i = 0; i < row->n_headers; i++)
+        if (strcmp(row->headers[i].name, header_names[HOPS] + 3) == 0)
+            return number_of(&row->headers[i]);
+    return 0;
+}
+
 void envelope_buf_deinit(struct envelope_buf *buf)
 {
     free(buf->headers);

@@ -41,6 +41,9 @@ struct envelope_buf {
 int envelope_headers(const struct envelope *e, const struct row *row, struct envelope_buf *buf,
                      const struct header **ret_headers, size_t *ret_n);
 
+/* What the row's own header `hops` says, as digits; 0: it has none, or something else. */
+uint64_t envelope_hops(const struct row *row);
+
 void envelope_buf_deinit(struct envelope_buf *buf);
 
 #endif

@@ -617,7 +617,7 @@ static void do_produce(struct world *w, struct relay *r, const struct core_actio
         report(w, r, a->slot, OUTCOME_NOT_PERSISTED, BLAME_TOPIC);
     } else if (refused(w, row) && percent(w, 30)) {
         SAY(w, r, "  refused");
-        core_refused(&r->core, w->now, a->slot);
+        core_refused(&r->core, w->now, a->slot, row % 16 == 5);
     } else {
         take(w, l, a, row);
     }

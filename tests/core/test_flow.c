@@ -72,7 +72,14 @@ END_TEST
 /* As the driver does when the sink knows that the row is too large. */
 static void refused_here(const char *name)
 {
-    core_refused(&t.core, t.now, slot_of(name));
+    core_refused(&t.core, t.now, slot_of(name), false);
+    run();
+}
+
+/* As the driver does with a row that no attempt would let through. */
+static void refused_for_good(const char *name)
+{
+    core_refused(&t.core, t.now, slot_of(name), true);
     run();
 }
 
@@ -86,6 +93,37 @@ START_TEST(row_that_the_sink_refuses_goes_to_held_without_a_reset)
     persisted("Ay1");
     pass(5);
     expect_but_reads("release Ax1\nmark Ay1\n");
+}
+END_TEST
+
+START_TEST(row_that_is_refused_for_good_is_dead_at_once_and_holds_its_key)
+{
+    rows_out("Ay1 Ax1", "produce Ay1 main\nproduce Ax1 main\n");
+    refused_for_good("Ax1");
+    expect("hold Ax1 dead\n");
+    ck_assert_uint_eq(row_of("Ax1")->attempts, 0);
+    pass(1);
+    page("Ax2 Ay2");
+    expect_but_reads("produce Ay2 main\n");
+    held(true);
+    expect("release Ax1\nhold Ax2 blocked\n");
+    ck_assert_uint_eq(t.core.n_dead, 1);
+}
+END_TEST
+
+/* The earlier row of its key may yet come home unwritten; the later one waits for it like any other. */
+START_TEST(row_that_is_refused_for_good_behind_one_of_its_key_waits_for_that_one)
+{
+    rows_out("Ax1 Ax2", "produce Ax1 main\nproduce Ax2 main\n");
+    refused_for_good("Ax2");
+    expect("reset main\n");
+    purged("Ax1");
+    lane_ready(LANE_MAIN, true);
+    expect("produce Ax1 solo\n");
+    persisted("Ax1");
+    expect("produce Ax2 solo\n");
+    refused_for_good("Ax2");
+    expect("hold Ax2 dead\n");
 }
 END_TEST
 
@@ -360,6 +398,9 @@ Suite *suite_flow(void)
     tcase_add_test(tc, row_that_may_be_in_the_log_goes_again_and_is_not_marked);
     tc = new_case(suite, "refused before they are sent");
     tcase_add_test(tc, row_that_the_sink_refuses_goes_to_held_without_a_reset);
+    tcase_add_test(tc, row_that_is_refused_for_good_is_dead_at_once_and_holds_its_key);
+    tcase_add_test(tc,
+                   row_that_is_refused_for_good_behind_one_of_its_key_waits_for_that_one);
     tcase_add_test(tc, later_rows_of_its_key_do_not_pass_a_row_that_the_sink_refused);
     tcase_add_test(tc, row_that_the_sink_refuses_behind_one_of_its_key_waits_for_that_one);
     tcase_add_test(tc, pilot_that_the_sink_refuses_lets_the_next_row_find_out);

@@ -149,6 +149,42 @@ START_TEST(cloudevents_drop_own_headers_that_repeat_an_attribute)
 }
 END_TEST
 
+/* -- hops ------------------------------------------------------------------------------------ */
+
+static const struct {
+    const char *text;
+    uint64_t hops;
+} hops[] = {
+    { "0", 0 },
+    { "1", 1 },
+    { "33", 33 },
+    { "0033", 33 },
+    { "4294967296", UINT64_C(4294967296) },
+    { "18446744073709551615", UINT64_MAX },
+    { "18446744073709551616", UINT64_MAX },
+    { "99999999999999999999999999999999", UINT64_MAX },
+    { "", 0 },
+    { "-1", 0 },
+    { " 1", 0 },
+    { "1x", 0 },
+    { "\xff", 0 },
+};
+
+START_TEST(hops_are_the_digits_of_the_first_such_header)
+{
+    struct header own[] = {
+        HEADER("a", "7"), HEADER("Hops", "8"), HEADER("hops", ""), HEADER("hops", "9"),
+    };
+    struct row row = some_row(own, 2);
+
+    ck_assert_uint_eq(envelope_hops(&row), 0);
+    own[2].value = hops[_i].text;
+    own[2].value_len = strlen(hops[_i].text);
+    row = some_row(own, N(own));
+    ck_assert_uint_eq(envelope_hops(&row), hops[_i].hops);
+}
+END_TEST
+
 START_TEST(cloudevents_write_an_attribute_once)
 {
     static const struct header own[] = {
@@ -348,6 +384,7 @@ Suite *suite_envelope(void)
     tcase_add_test(tc, cloudevents_turn_known_headers_into_attributes);
     tcase_add_test(tc, cloudevents_drop_own_headers_that_repeat_an_attribute);
     tcase_add_test(tc, cloudevents_write_an_attribute_once);
+    tcase_add_loop_test(tc, hops_are_the_digits_of_the_first_such_header, 0, N(hops));
     tcase_add_test(tc, cloudevents_drop_an_own_content_type_only_when_the_column_is_set);
     tcase_add_test(tc, time_is_rfc_3339_in_utc);
     tcase_add_test(tc, time_agrees_with_gmtime);

@@ -110,11 +110,20 @@ START_TEST(dead_row_is_told_with_its_reason_and_a_remedy)
 {
     fails(5000, 0, BLAME_ROW, "INVALID_RECORD");
     incidents_dead(&in, 5000, &a_row, 11, &reason);
-    ck_assert_uint_eq(said("level=error msg=\"a row is dead: kafka refused it too often\" "
+    ck_assert_uint_eq(said("level=error msg=\"a row is dead: it is not sent until a person decides\" "
                            "component=relay id=42 topic=orders attempts=11 code=INVALID_RECORD "
                            "error=\"in words\" remedy="),
                       1);
     ck_assert_uint_eq(said("outbox-relay dead lists it"), 1);
+}
+END_TEST
+
+START_TEST(circle_is_a_reason_with_both_numbers)
+{
+    incidents_circle(33, 32, &reason);
+    ck_assert_str_eq(reason.code, "HOPS_EXCEEDED");
+    ck_assert_str_eq(reason.text, "the event has 33 hops, hops.max is 32: events cause each other in "
+                                  "a circle");
 }
 END_TEST
 
@@ -251,6 +260,7 @@ Suite *suite_incidents(void)
     tcase_add_test(rows, row_that_failed_for_no_fault_of_its_own_is_not_told);
     tcase_add_test(rows, dead_row_is_told_with_its_reason_and_a_remedy);
     tcase_add_test(rows, dead_row_without_a_reason_is_told);
+    tcase_add_test(rows, circle_is_a_reason_with_both_numbers);
     tcase_add_test(rows, lines_about_rows_are_few);
     tcase_add_test(rows, incidents_deinit_accepts_one_that_was_never_used);
     suite_add_tcase(suite, rows);

@@ -580,7 +580,7 @@ static const char all_set[] =
     "dsn = host=x dbname='a b'\nsource = /s\nenvelope = debezium\nbatch.rows = 17\n"
     "inflight.rows = 1234\ninflight.bytes = 1500B\npoll.min = 2ms\npoll.max = 1500ms\n"
     "mark.delay = 0ms\nretry.base = 7s\nretry.max = 90s\nretry.attempts = 0\n"
-    "on.poison = skip\nstall.timeout = 0ms\ntakeover.tail = off\nlease.ttl = 3600s\n"
+    "hops.max = 7\non.poison = skip\nstall.timeout = 0ms\ntakeover.tail = off\nlease.ttl = 3600s\n"
     "lease.owner = pod-0\ndrain.timeout = 3h\nstatement.timeout = 101ms\n"
     "tcp.user.timeout = 61s\nlog.level = warn\nlog.format = json\nkafka.b = 2\nkafka.a = 1\n";
 
