@@ -325,6 +325,20 @@ START_TEST(result_tells_each_failure)
 }
 END_TEST
 
+/* Without a word of the server: what libpq says itself has no SQLSTATE. */
+START_TEST(result_of_a_broken_socket_is_a_lost_link)
+{
+    event.topic = "socket";
+    rig_exec(conn, "begin");
+    ck_assert_int_eq(shutdown(PQsocket(conn), SHUT_RD), 0);
+    expect_ok(send_event());
+    expect_code(append_result(), OUTBOX_ELINK, LOST);
+    ck_assert_str_eq(err.sqlstate, "");
+    expect_code(send_event(), OUTBOX_ELINK, LOST);
+    expect_rows("socket", 0);
+}
+END_TEST
+
 START_TEST(result_of_something_else_says_nothing_about_the_event)
 {
     static const struct {
@@ -472,6 +486,7 @@ Suite *suite_send(void)
     tcase_add_test(tcase, send_does_not_block_on_a_nonblocking_connection);
     tcase_add_test(tcase, send_refuses_what_append_refuses);
     tcase_add_loop_test(tcase, result_tells_each_failure, 0, N(failures));
+    tcase_add_test(tcase, result_of_a_broken_socket_is_a_lost_link);
     tcase_add_test(tcase, result_of_something_else_says_nothing_about_the_event);
     tcase_add_test(tcase, prepare_saves_the_parsing_of_every_append);
     tcase_add_test(tcase, prepare_is_harmless_when_repeated_and_outlives_transactions);
