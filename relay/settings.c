@@ -2,47 +2,25 @@
 #include "relay/settings.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "relay/mask.h"
+#include "relay/secret_file.h"
 #include "relay/settings_value.h"
 
 /* -- messages --------------------------------------------------------------------------------- */
 
-/* A message in the making; one line, whatever is put into it. */
-struct message {
-    FILE *out;
-    char *text;
-    size_t len;
-};
-
-static int message_open(struct message *m, char *err, size_t err_size)
-{
-    *m = (struct message){ .out = open_memstream(&m->text, &m->len) };
-    if (m->out == NULL)
-        snprintf(err, err_size, "out of memory");
-    return m->out == NULL ? -1 : 0;
-}
-
-static void message_close(struct message *m, char *err, size_t err_size)
-{
-    if (fclose(m->out) != 0 || m->text == NULL)
-        snprintf(err, err_size, "out of memory");
-    else if (m->len > 0)
-        snprintf(err, err_size, "%s", m->text);
-    for (size_t i = 0; m->text != NULL && i < m->len && i + 1 < err_size; i++)
-        if (iscntrl((unsigned char)err[i]))
-            err[i] = '?';
-    free(m->text);
-}
-
 struct load {
     struct settings *s;
-    FILE *msg;            /* open until the end: what is in it is the error */
-    const char *variable; /* being read, when the origin is the environment */
+    FILE *msg;              /* open until the end: what is in it is the error */
+    const char *variable;   /* being read, when the origin is the environment */
+    const char *credential; /* the path, when it is that */
+    bool public_file;       /* others may read the settings file */
     struct setting_origin origin;
 };
 
@@ -53,7 +31,11 @@ static void place(const struct load *l)
     case FROM_FILE:
         fprintf(l->msg, "%s:%u: ", l->s->file, l->origin.line);
         break;
+    case FROM_CREDENTIAL:
+        fprintf(l->msg, "credential %s: ", l->credential);
+        break;
     case FROM_ENVIRONMENT:
+    case FROM_ENVIRONMENT_FILE:
         fprintf(l->msg, "environment, %s: ", l->variable);
         break;
     case FROM_COMMAND_LINE:
@@ -89,8 +71,9 @@ static int fail_value(const struct load *l, const struct setting_spec *spec, con
 static int fail_secret(const struct load *l, const char *prefix, const char *key)
 {
     fail(l, "%s%s: every user of this machine can read a command line, so no secret is taken from "
-            "it; give it in the settings file or in ", prefix, key);
+            "it; give it in the settings file, or in a file that ", prefix, key);
     setting_print_variable(prefix, key, l->msg);
+    fputs(SETTING_VARIABLE_FILE " names", l->msg);
     if (*prefix == '\0')
         fputs("; a password best in a password file (PGPASSFILE)", l->msg);
     return -1;
@@ -121,28 +104,54 @@ static bool starts_with(const char *s, const char *start)
     return strncmp(s, start, strlen(start)) == 0;
 }
 
-/* A key may stand in the file once: two lines that disagree are a mistake that nobody would see. */
-static bool twice_in_file(const struct load *l, const struct setting_origin *before)
+/* Two lines of a file that disagree, or a variable and its _FILE, are a mistake that nobody would see. */
+static int fail_twice(const struct load *l, const struct setting_origin *before, const char *prefix,
+                      const char *key)
 {
-    return l->origin.from == FROM_FILE && before->from == FROM_FILE;
+    bool environment = l->origin.from == FROM_ENVIRONMENT || l->origin.from == FROM_ENVIRONMENT_FILE;
+
+    if (l->origin.from == FROM_FILE && before->from == FROM_FILE)
+        return fail(l, "%s%s is set in line %u already; remove one of the two", prefix, key, before->line);
+    if (environment && (before->from == FROM_ENVIRONMENT || before->from == FROM_ENVIRONMENT_FILE))
+        return fail(l, "%s%s is set by another variable already; remove one of the two", prefix, key);
+    return 0;
+}
+
+static bool is_secret(const struct setting_spec *spec, const char *value, bool *ret_failed)
+{
+    bool secret = false;
+
+    if (spec->flags & SETTING_DSN) {
+        char *masked = mask_dsn(value, &secret);
+        *ret_failed = masked == NULL;
+        free(masked);
+    }
+    return secret;
+}
+
+/* Where others could read it no secret is taken. */
+static int refuse_public_secret(const struct load *l, const char *prefix, const char *key)
+{
+    if (l->origin.from == FROM_COMMAND_LINE)
+        return fail_secret(l, prefix, key);
+    if (l->origin.from == FROM_FILE && l->public_file)
+        return fail(l, "%s%s: other users may read this file, so no secret is taken from it; "
+                       "chmod 0600 %s", prefix, key, l->s->file);
+    return 0;
 }
 
 static int set_own(const struct load *l, const struct setting_spec *spec, const char *value)
 {
     struct setting_origin *origin = &l->s->origin[spec - setting_specs];
 
-    if (twice_in_file(l, origin))
-        return fail(l, "%s is set in line %u already; remove one of the two", spec->key,
-                    origin->line);
-    if ((spec->flags & SETTING_DSN) && l->origin.from == FROM_COMMAND_LINE) {
-        bool password = false;
-        char *masked = mask_dsn(value, &password);
-        if (masked == NULL)
-            return fail(l, "out of memory");
-        free(masked);
-        if (password)
-            return fail_secret(l, "", spec->key);
-    }
+    bool no_memory = false;
+
+    if (fail_twice(l, origin, "", spec->key) < 0)
+        return -1;
+    if (is_secret(spec, value, &no_memory) && refuse_public_secret(l, "", spec->key) < 0)
+        return -1;
+    if (no_memory)
+        return fail(l, "out of memory");
     switch (setting_store(l->s, spec, value)) {
     case SETTING_STORED:
         *origin = l->origin;
@@ -207,13 +216,12 @@ static int set_kafka(const struct load *l, const char *name, const char *value)
     for (const struct setting_owned *o = setting_owned; o->property != NULL; o++)
         if (strcmp(name, o->property) == 0)
             return fail(l, SETTING_KAFKA "%s cannot be set: %s", name, o->why);
-    if (l->origin.from == FROM_COMMAND_LINE && mask_is_secret(name))
-        return fail_secret(l, SETTING_KAFKA, name);
+    if (mask_is_secret(name) && refuse_public_secret(l, SETTING_KAFKA, name) < 0)
+        return -1;
     for (size_t i = 0; i < s->n_kafka; i++)
         if (strcmp(s->kafka[i].name, name) == 0) {
-            if (twice_in_file(l, &s->kafka[i].origin))
-                return fail(l, SETTING_KAFKA "%s is set in line %u already; remove one of the two",
-                            name, s->kafka[i].origin.line);
+            if (fail_twice(l, &s->kafka[i].origin, SETTING_KAFKA, name) < 0)
+                return -1;
             remove_kafka(s, i);
             break;
         }
@@ -289,10 +297,14 @@ static int load_file(struct load *l, const char *path)
         return -1;
     }
     FILE *file = fopen(path, "re");
-    if (file == NULL) {
+    struct stat st = { .st_mode = 0 };
+    if (file == NULL || fstat(fileno(file), &st) < 0) {
         fprintf(l->msg, "%s: cannot be opened: %s", path, strerror(errno));
+        if (file != NULL)
+            fclose(file);
         return -1;
     }
+    l->public_file = S_ISREG(st.st_mode) && secret_file_is_open(st.st_mode, st.st_uid);
     int rc = load_lines(l, file);
     fclose(file);
     return rc;
@@ -300,51 +312,27 @@ static int load_file(struct load *l, const char *path)
 
 /* -- the environment and -X -------------------------------------------------------------------- */
 
-static bool ends_with(const char *s, const char *end)
+/* Sets it to what the file holds. */
+static int set_from_file(const struct load *l, const char *key, const char *path)
 {
-    return strlen(s) >= strlen(end) && strcmp(s + strlen(s) - strlen(end), end) == 0;
+    char why[512];
+    char *value = secret_file_read(path, why, sizeof why);
+
+    if (value == NULL)
+        return fail(l, "%s", why);
+    int rc = set(l, key, value);
+    free(value);
+    return rc;
 }
 
-/* Kubernetes tells every pod of the services in its namespace, and one for the relay itself is
- * likely to be called outbox-relay: OUTBOX_RELAY_SERVICE_HOST,
- * OUTBOX_RELAY_PORT=tcp://10.0.0.7:9188, OUTBOX_RELAY_PORT_9188_TCP_ADDR. Those are not meant for
- * us. */
-static bool is_service_link(const char *name, const char *value)
+/* name: of the variable, behind OUTBOX_RELAY_; becomes the key. */
+static int set_variable(struct load *l, char *name, const char *value)
 {
-    static const char *const protocols[] = { "_TCP", "_UDP", "_SCTP" };
-    const char *port = strstr(name, "PORT_");
-
-    if (ends_with(name, "SERVICE_HOST") || ends_with(name, "SERVICE_PORT") ||
-        strstr(name, "SERVICE_PORT_") != NULL)
-        return true;
-    if (ends_with(name, "PORT") && strstr(value, "://") != NULL)
-        return true;
-    if (port == NULL)
-        return false;
-    port += strlen("PORT_");
-    const char *after = port + strspn(port, "0123456789");
-    for (size_t i = 0; i < sizeof protocols / sizeof protocols[0]; i++)
-        if (after > port && starts_with(after, protocols[i]))
-            return true;
-    return false;
-}
-
-/* setting_print_variable backwards, in place: each _ is taken for a dot. */
-static void key_of_variable(char *name)
-{
-    for (; *name != '\0'; name++)
-        *name = (char)(*name == '_' ? '.' : tolower((unsigned char)*name));
-}
-
-/* name: of the variable, behind OUTBOX_RELAY_; cut up. */
-static int set_variable(const struct load *l, char *name, const char *value)
-{
-    char *key = name;
-
-    if (is_service_link(name, value))
+    if (setting_is_service_link(name, value))
         return 0;
-    key_of_variable(key);
-    return set(l, key, value);
+    bool by_file = setting_key_of_variable(name);
+    l->origin.from = by_file ? FROM_ENVIRONMENT_FILE : FROM_ENVIRONMENT;
+    return by_file ? set_from_file(l, name, value) : set(l, name, value);
 }
 
 static int load_environment(struct load *l, char *const *environment)
@@ -364,6 +352,45 @@ static int load_environment(struct load *l, char *const *environment)
         free(name);
         free(variable);
     }
+    return rc;
+}
+
+/* Of what systemd hands over (LoadCredential=) that which has the name of a setting: dsn,
+ * kafka.sasl.password. The rest is for others. */
+static int set_credential(struct load *l, const char *directory, const char *key)
+{
+    char *path = NULL;
+
+    if (!starts_with(key, SETTING_KAFKA) && setting_find(key) == NULL)
+        return 0;
+    if (asprintf(&path, "%s/%s", directory, key) < 0)
+        return fail(l, "out of memory");
+    l->credential = path;
+    int rc = set_from_file(l, key, path);
+    l->credential = NULL;
+    free(path);
+    return rc;
+}
+
+static int load_credentials(struct load *l, char *const *environment)
+{
+    static const char variable[] = "CREDENTIALS_DIRECTORY=";
+    int rc = 0;
+
+    while (environment != NULL && *environment != NULL && !starts_with(*environment, variable))
+        environment++;
+    if (environment == NULL || *environment == NULL)
+        return 0;
+    const char *path = *environment + strlen(variable);
+    DIR *directory = opendir(path);
+    if (directory == NULL) {
+        fprintf(l->msg, "%s%s: cannot be read: %s", variable, path, strerror(errno));
+        return -1;
+    }
+    l->origin = (struct setting_origin){ FROM_CREDENTIAL, 0 };
+    for (const struct dirent *e; rc == 0 && (e = readdir(directory)) != NULL;)
+        rc = set_credential(l, path, e->d_name);
+    closedir(directory);
     return rc;
 }
 
@@ -388,60 +415,27 @@ static int load_defaults(struct load *l)
     return 0;
 }
 
-/* -- settings that depend on each other ------------------------------------------------------- */
-
-static void print_set(const struct settings *s, const char *key, FILE *out)
-{
-    const struct setting_spec *spec = setting_find(key);
-
-    fprintf(out, "%s = ", key);
-    setting_print_value(s, spec, out);
-    fputs(" (", out);
-    setting_print_origin(s, &s->origin[spec - setting_specs], "", key, out);
-    fputs(")", out);
-}
-
-static int fail_pair(const struct load *l, const char *key, const char *relation,
-                     const char *other)
-{
-    print_set(l->s, key, l->msg);
-    fprintf(l->msg, ": must be at least %s", relation);
-    print_set(l->s, other, l->msg);
-    return -1;
-}
-
-static int check(const struct load *l)
-{
-    const struct settings *s = l->s;
-
-    if (s->inflight_rows < 2 * (uint64_t)s->batch_rows)
-        return fail_pair(l, "inflight.rows", "twice ", "batch.rows");
-    if (s->poll_max_ms < s->poll_min_ms)
-        return fail_pair(l, "poll.max", "", "poll.min");
-    if (s->retry_max_ms < s->retry_base_ms)
-        return fail_pair(l, "retry.max", "", "retry.base");
-    return 0;
-}
-
 int settings_load(struct settings *s, const char *file, char *const *environment,
                   const char *const *x_args, size_t n_x, char *err, size_t err_size)
 {
-    struct message msg;
+    struct setting_message msg;
 
     *s = (struct settings){ .file = NULL };
-    if (message_open(&msg, err, err_size) < 0)
+    if (setting_message_open(&msg, err, err_size) < 0)
         return -1;
     struct load l = { .s = s, .msg = msg.out };
     int rc = load_defaults(&l);
     if (rc == 0 && file != NULL)
         rc = load_file(&l, file);
     if (rc == 0)
+        rc = load_credentials(&l, environment);
+    if (rc == 0)
         rc = load_environment(&l, environment);
     if (rc == 0)
         rc = load_x(&l, x_args, n_x);
     if (rc == 0)
-        rc = check(&l);
-    message_close(&msg, err, err_size);
+        rc = setting_check(s, l.msg);
+    setting_message_close(&msg, err, err_size);
     if (rc < 0)
         settings_free(s);
     return rc;
@@ -459,39 +453,4 @@ void settings_free(struct settings *s)
     free(s->kafka);
     free(s->file);
     *s = (struct settings){ .file = NULL };
-}
-
-/* Under either of its two names. */
-static bool has_brokers(const struct settings *s)
-{
-    for (size_t i = 0; i < s->n_kafka; i++)
-        if ((strcmp(s->kafka[i].name, "bootstrap.servers") == 0 ||
-             strcmp(s->kafka[i].name, "metadata.broker.list") == 0) && *s->kafka[i].value != '\0')
-            return true;
-    return false;
-}
-
-static int missing(const char *prefix, const char *key, const char *what, const char *example,
-                   FILE *out)
-{
-    fprintf(out, "%s%s is not set: it names %s; give it in the settings file (%s%s = %s), in ",
-            prefix, key, what, prefix, key, example);
-    setting_print_variable(prefix, key, out);
-    fprintf(out, ", or with -X %s%s=%s", prefix, key, example);
-    return -1;
-}
-
-int settings_require(const struct settings *s, unsigned need, char *err, size_t err_size)
-{
-    struct message msg;
-    int rc = 0;
-
-    if (message_open(&msg, err, err_size) < 0)
-        return -1;
-    if ((need & SETTINGS_NEED_DATABASE) && *s->dsn == '\0')
-        rc = missing("", "dsn", "the database", "postgresql://localhost/shop", msg.out);
-    else if ((need & SETTINGS_NEED_KAFKA) && !has_brokers(s))
-        rc = missing(SETTING_KAFKA, "bootstrap.servers", "the brokers", "localhost:9092", msg.out);
-    message_close(&msg, err, err_size);
-    return rc;
 }

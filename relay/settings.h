@@ -1,9 +1,11 @@
-/* settings.h - what the user has set: from the file, the environment and -X, later wins.
+/* settings.h - what the user has set: from the file, systemd's credentials, the environment and -X;
+ * later wins.
  *
  * The settings themselves, with their defaults, limits and meaning, are the rows of settings.def.
  * Besides those there is kafka.<property> for every property of librdkafka, handed over as it is,
  * except the few that the relay's guarantees rest on. Secrets are masked wherever settings are
- * shown and refused on the command line, where every user of the machine could read them.
+ * shown, and refused where every user of the machine could read them: on the command line and in
+ * files that others may read.
  */
 #ifndef RELAY_SETTINGS_H
 #define RELAY_SETTINGS_H
@@ -25,7 +27,14 @@ enum setting_flags {
     SETTING_NOT_EMPTY = 2
 };
 
-enum setting_from { FROM_DEFAULT, FROM_FILE, FROM_ENVIRONMENT, FROM_COMMAND_LINE };
+enum setting_from {
+    FROM_DEFAULT,
+    FROM_FILE,
+    FROM_CREDENTIAL,       /* a file of $CREDENTIALS_DIRECTORY with the name of the setting */
+    FROM_ENVIRONMENT,
+    FROM_ENVIRONMENT_FILE, /* OUTBOX_RELAY_..._FILE names the file */
+    FROM_COMMAND_LINE
+};
 
 struct setting_origin {
     enum setting_from from;
@@ -68,8 +77,9 @@ struct settings {
 /* What a command cannot do without: see settings_require. */
 enum setting_need { SETTINGS_NEED_DATABASE = 1, SETTINGS_NEED_KAFKA = 2 };
 
-/* Fill *s from the defaults, the file (may be NULL), the OUTBOX_RELAY_ variables of the environment
- * (NULL-terminated, may be NULL) and the arguments of -X ("key=value"). Nothing is borrowed.
+/* Fill *s from the defaults, the file (may be NULL), the environment (NULL-terminated, may be NULL:
+ * OUTBOX_RELAY_ variables and CREDENTIALS_DIRECTORY) and the arguments of -X ("key=value"). Nothing is
+ * borrowed.
  * Returns 0; or -1 with one line in err (place, key, value, what is allowed) and *s as after
  * settings_free. */
 int settings_load(struct settings *s, const char *file, char *const *environment,

@@ -272,19 +272,6 @@ const struct setting_spec *setting_find(const char *key)
     return NULL;
 }
 
-static void print_upper(const char *key, FILE *out)
-{
-    for (; *key != '\0'; key++)
-        putc(*key == '.' ? '_' : toupper((unsigned char)*key), out);
-}
-
-void setting_print_variable(const char *prefix, const char *key, FILE *out)
-{
-    fputs(SETTING_VARIABLE, out);
-    print_upper(prefix, out);
-    print_upper(key, out);
-}
-
 enum { KEY_MAX = 64 }; /* longer ones are like no other */
 
 /* How many characters to put in, leave out or replace to make b of a; KEY_MAX when that is not
@@ -343,9 +330,15 @@ void setting_print_origin(const struct settings *s, const struct setting_origin 
     case FROM_FILE:
         fprintf(out, "%s:%u", s->file, origin->line);
         break;
+    case FROM_CREDENTIAL:
+        fprintf(out, "credential %s%s", prefix, key);
+        break;
     case FROM_ENVIRONMENT:
+    case FROM_ENVIRONMENT_FILE:
         fputs("environment, ", out);
         setting_print_variable(prefix, key, out);
+        if (origin->from == FROM_ENVIRONMENT_FILE)
+            fputs(SETTING_VARIABLE_FILE, out);
         break;
     case FROM_COMMAND_LINE:
         fputs("command line", out);

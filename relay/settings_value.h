@@ -1,7 +1,7 @@
 /* settings_value.h - one setting: its row of settings.def, its value read and written, its names.
  *
- * Internal to the settings files: only settings.c (loading), settings_show.c (showing) and
- * settings_value.c, where all of this is defined, include it. The others include settings.h.
+ * Internal to the settings_*.c files; the others include settings.h. Defined in settings_value.c, and in
+ * settings_variable.c and settings_check.c what is about variables and about messages.
  */
 #ifndef RELAY_SETTINGS_VALUE_H
 #define RELAY_SETTINGS_VALUE_H
@@ -14,6 +14,7 @@
 
 #define SETTING_KAFKA "kafka."           /* begins the key of a property of librdkafka */
 #define SETTING_VARIABLE "OUTBOX_RELAY_" /* begins the name of a variable of the environment */
+#define SETTING_VARIABLE_FILE "_FILE"    /* ends it when the variable names a file with the value */
 
 enum setting_type { TYPE_STRING, TYPE_DURATION, TYPE_SIZE, TYPE_COUNT, TYPE_BOOL, TYPE_CHOICE };
 
@@ -40,6 +41,21 @@ struct setting_owned {
 };
 
 extern const struct setting_owned setting_owned[];
+
+/* An error message in the making; in the end it is one line, whatever is put into it. */
+struct setting_message {
+    FILE *out;
+    char *text;
+    size_t len;
+};
+
+/* 0, or -1 with "out of memory" in err. */
+int setting_message_open(struct setting_message *m, char *err, size_t err_size);
+/* What was written to out goes to err, if anything was. */
+void setting_message_close(struct setting_message *m, char *err, size_t err_size);
+
+/* Do the values go together? 0, or -1 with what is wrong in msg. */
+int setting_check(const struct settings *s, FILE *msg);
 
 enum setting_stored { SETTING_STORED, SETTING_REFUSED, SETTING_NO_MEMORY };
 
@@ -70,6 +86,14 @@ const char *setting_nearest_key(const char *key);
 
 /* OUTBOX_RELAY_BATCH_ROWS for batch.rows; prefix: SETTING_KAFKA or "". */
 void setting_print_variable(const char *prefix, const char *key, FILE *out);
+
+/* The same backwards, in place, for what is behind OUTBOX_RELAY_: each _ is taken for a dot. True: it
+ * ended with _FILE, which is cut off: the variable names a file with the value. */
+bool setting_key_of_variable(char *name);
+
+/* Kubernetes tells every pod of the services in its namespace, and one for the relay itself is likely to
+ * be called outbox-relay. Is the variable (its name behind OUTBOX_RELAY_) one of those? */
+bool setting_is_service_link(const char *name, const char *value);
 
 /* Where a value is from; prefix and key as above. */
 void setting_print_origin(const struct settings *s, const struct setting_origin *origin,

@@ -468,58 +468,6 @@ START_TEST(properties_that_the_guarantees_rest_on_are_refused)
 }
 END_TEST
 
-/* -- secrets -------------------------------------------------------------------------------- */
-
-static const char *const secrets[] = {
-    "kafka.sasl.password=hunter2",
-    "kafka.ssl.key.password=hunter2",
-    "kafka.ssl.keystore.password=hunter2",
-    "kafka.ssl.key.pem=hunter2",
-    "kafka.ssl.key.anything=hunter2",
-    "kafka.sasl.oauthbearer.client.secret=hunter2",
-    "kafka.sasl.jaas.config=hunter2",
-    "dsn=host=x password=hunter2",
-    "dsn=postgresql://app:hunter2@db/shop",
-};
-
-START_TEST(secrets_are_not_taken_from_the_command_line)
-{
-    ck_assert_int_eq(load(NULL, NULL, secrets[_i]), -1);
-    ck_assert_ptr_nonnull(strstr(err, "every user of this machine can read a command line"));
-    ck_assert_ptr_null(strstr(err, "hunter2"));
-}
-END_TEST
-
-START_TEST(secrets_are_taken_from_the_file_and_not_shown)
-{
-    expect_loaded(load(secrets[_i], NULL, NULL));
-    expect_printed("hunter2", false);
-    expect_printed("********", true);
-}
-END_TEST
-
-START_TEST(the_hint_names_the_variable)
-{
-    expect_error(load(NULL, NULL, "kafka.sasl.password=x"),
-                 "command line, -X: kafka.sasl.password: every user of this machine can read a "
-                 "command line, so no secret is taken from it; give it in the settings file or in "
-                 "OUTBOX_RELAY_KAFKA_SASL_PASSWORD");
-    expect_error(load(NULL, NULL, "dsn=password=x"),
-                 "command line, -X: dsn: every user of this machine can read a command line, so no "
-                 "secret is taken from it; give it in the settings file or in OUTBOX_RELAY_DSN; a "
-                 "password best in a password file (PGPASSFILE)");
-}
-END_TEST
-
-START_TEST(a_dsn_without_a_password_and_a_path_are_taken_from_the_command_line)
-{
-    expect_loaded(load(NULL, NULL, "dsn=postgresql://app@db:5432/shop?sslmode=require"));
-    expect_loaded(load(NULL, NULL, "dsn=host=x passfile=/p"));
-    expect_loaded(load(NULL, NULL, "kafka.ssl.key.location=/etc/key.pem"));
-    expect_printed("kafka.ssl.key.location = /etc/key.pem", true);
-}
-END_TEST
-
 /* -- what a command needs ------------------------------------------------------------------- */
 
 START_TEST(a_command_gets_what_it_needs_or_an_error)
@@ -696,10 +644,6 @@ Suite *suite_settings(void)
     tcase_add_test(tc, a_long_message_is_cut);
     tcase_add_loop_test(tc, properties_that_the_guarantees_rest_on_are_refused, 0,
                         (int)N(owned_properties));
-    tcase_add_loop_test(tc, secrets_are_not_taken_from_the_command_line, 0, (int)N(secrets));
-    tcase_add_loop_test(tc, secrets_are_taken_from_the_file_and_not_shown, 0, (int)N(secrets));
-    tcase_add_test(tc, the_hint_names_the_variable);
-    tcase_add_test(tc, a_dsn_without_a_password_and_a_path_are_taken_from_the_command_line);
     tcase_add_test(tc, a_command_gets_what_it_needs_or_an_error);
     tcase_add_test(tc, what_is_printed_has_value_and_origin);
     tcase_add_test(tc, what_is_printed_is_a_file_of_the_same_settings);
