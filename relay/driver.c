@@ -11,6 +11,8 @@
 #include "relay/incidents.h"
 #include "relay/log.h"
 #include "relay/loop.h"
+#include "relay/notify.h"
+#include "relay/reload.h"
 #include "relay/sink/envelope.h"
 #include "relay/sink/sink.h"
 #include "relay/source/source.h"
@@ -44,8 +46,10 @@ struct driver {
     struct incidents incidents;
     struct envelope envelope;
     struct envelope_buf envelope_buf;
+    struct notify notify;
+    struct settings *settings;
+    const struct settings_from *from; /* NULL: they are not loaded again */
     uint64_t now_ms;
-    uint32_t hops_max; /* 0: any */
     bool once;
     bool led; /* the role that was last logged */
     int exit_code;
@@ -94,10 +98,10 @@ static bool refuse_circle(struct driver *d, uint32_t slot)
 {
     uint64_t hops = envelope_hops(d->slot[slot].row);
 
-    if (d->hops_max == 0 || hops <= d->hops_max)
+    if (d->settings->hops_max == 0 || hops <= d->settings->hops_max)
         return false;
     d->n_failed++;
-    incidents_circle(hops, d->hops_max, &d->slot[slot].reason);
+    incidents_circle(hops, d->settings->hops_max, &d->slot[slot].reason);
     core_refused(&d->core, d->now_ms, slot, true);
     return true;
 }
@@ -251,6 +255,7 @@ static void on_source_event(struct driver *d, const struct source_event *e)
         if (e->moved)
             core_moved(&d->core);
         core_link(&d->core, d->now_ms, true);
+        notify_ready(&d->notify);
         break;
     case SOURCE_DOWN:
         takeover_end(&d->takeover);
@@ -563,6 +568,7 @@ static int open_all(struct driver *d, const struct settings *set)
     d->holds = calloc(set->inflight_rows, sizeof *d->holds);
     d->source = source_new(&source_cfg);
     d->now_ms = loop_now_ms();
+    notify_init(&d->notify, d->now_ms);
     if (d->slot == NULL || d->marks == NULL || d->holds == NULL || d->source == NULL ||
         core_init(&d->core, d->now_ms, &core_cfg) < 0) {
         log_error("relay", "out of memory");
@@ -578,6 +584,7 @@ static void close_all(struct driver *d, uint32_t n_slots)
     source_free(d->source);
     core_deinit(&d->core);
     takeover_deinit(&d->takeover);
+    notify_deinit(&d->notify);
     incidents_deinit(&d->incidents);
     free(d->properties);
     for (uint32_t i = 0; d->slot != NULL && i < n_slots; i++) {
@@ -640,7 +647,35 @@ static void wait(struct driver *d, bool idle)
         due = core_due;
     if (takeover_deadline(&d->takeover) < due)
         due = takeover_deadline(&d->takeover);
+    if (notify_deadline(&d->notify) < due)
+        due = notify_deadline(&d->notify);
     loop_wait(fds, n, idle ? due : 0);
+}
+
+static void on_hangup(struct driver *d)
+{
+    if (d->from == NULL)
+        return;
+    notify_reloading(&d->notify);
+    if (reload_settings(d->settings, d->from)) {
+        struct core_config cfg = core_settings(d->settings, d->once);
+        core_configure(&d->core, &cfg);
+        source_configure(d->source, d->settings->retry_base_ms, d->settings->retry_max_ms);
+    }
+    notify_reloaded(&d->notify);
+}
+
+/* For the service manager: that the loop turns, and in a line what it does. */
+static void report_health(struct driver *d)
+{
+    static const char *const roles[] = { "stands by", "leads", "stops", "has stopped" };
+    char text[160];
+
+    if (!notify_turn(&d->notify, d->now_ms))
+        return;
+    snprintf(text, sizeof text, "%s; %llu rows marked, %u on their way, %llu dead", roles[d->core.phase],
+             (unsigned long long)d->n_marked, d->core.window.n_state[ROW_SENT], (unsigned long long)d->core.n_dead);
+    notify_status(&d->notify, text);
 }
 
 static bool done(const struct driver *d)
@@ -668,9 +703,16 @@ static int finish(const struct driver *d)
     return code;
 }
 
-int driver_run(const struct settings *settings, bool once)
+static void stop(struct driver *d)
 {
-    struct driver d = { .once = once, .hops_max = (uint32_t)settings->hops_max, .exit_code = -1 };
+    loop_signals_unblock();
+    notify_stopping(&d->notify, d->settings->drain_timeout_ms);
+    core_stop(&d->core, d->now_ms);
+}
+
+int driver_run(struct settings *settings, const struct settings_from *from, bool once)
+{
+    struct driver d = { .once = once, .exit_code = -1, .settings = settings, .from = from };
     int code = open_all(&d, settings);
 
     if (code == EXIT_OK) {
@@ -679,9 +721,11 @@ int driver_run(const struct settings *settings, bool once)
             bool idle = turn(&d);
             log_role(&d);
             incidents_topics(&d.incidents, &d.core.topics);
+            report_health(&d);
+            if (loop_reload_requested())
+                on_hangup(&d);
             if (loop_stop_requested() && d.core.phase < CORE_DRAIN) {
-                loop_signals_unblock();
-                core_stop(&d.core, d.now_ms);
+                stop(&d);
             } else if (!done(&d)) {
                 wait(&d, idle);
             }

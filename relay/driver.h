@@ -9,9 +9,10 @@
 #include "relay/exit_codes.h"
 #include "relay/settings.h"
 
-/* Runs until told to stop, or with `once` until all that is committed is published and marked.
+/* Runs until told to stop, or with `once` until all that is committed is published and marked. With SIGHUP
+ * the settings are loaded again as `from` says (NULL: never), and change in place.
  * Returns the exit code of the process. */
-int driver_run(const struct settings *settings, bool once);
+int driver_run(struct settings *settings, const struct settings_from *from, bool once);
 
 /* Are dsn and kafka.* to the liking of libpq and librdkafka? EXIT_OK or EXIT_CONFIGURATION, logged.
  * librdkafka begins to connect to the brokers, but nothing waits for that. */

@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 static enum log_level threshold = LOG_LEVEL_INFO;
 static enum log_format format = LOG_FORMAT_LOGFMT;
@@ -23,11 +25,73 @@ static const struct {
     [LOG_LEVEL_DEBUG] = { "debug", 7 },
 };
 
+/* A message that is said again and again is cut off here: a broken peer must not fill the disk. */
+#define REPEATS_MAX 100
+#define REPEATS_WINDOW_S 10
+#define N_REPEATS 32
+
+static struct repeats {
+    char key[80]; /* component and message */
+    time_t since_s;
+    unsigned n, suppressed;
+} repeats[N_REPEATS];
+
+/* Is stderr the journal that JOURNAL_STREAM (DEVICE:INODE) speaks of? The variable is inherited by
+ * processes whose stderr goes elsewhere. */
+static bool is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    uintmax_t device, inode;
+    struct stat st;
+
+    return stream != NULL && sscanf(stream, "%ju:%ju", &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
 void log_setup(enum log_level level, enum log_format fmt)
 {
     threshold = level;
     format = fmt;
-    journal = getenv("JOURNAL_STREAM") != NULL;
+    journal = is_journal();
+}
+
+/* The place of a message; that of the one which began longest ago when all are taken. */
+static struct repeats *repeats_of(const char *component, const char *msg)
+{
+    struct repeats *oldest = &repeats[0];
+    char key[sizeof oldest->key];
+
+    snprintf(key, sizeof key, "%s: %s", component, msg);
+    for (int i = 0; i < N_REPEATS; i++) {
+        if (strcmp(repeats[i].key, key) == 0)
+            return &repeats[i];
+        if (repeats[i].since_s < oldest->since_s)
+            oldest = &repeats[i];
+    }
+    *oldest = (struct repeats){ .n = 0 };
+    memcpy(oldest->key, key, sizeof key);
+    return oldest;
+}
+
+/* May the line be written? *ret_suppressed: so many like it were not, before. */
+static bool admit(const char *component, const char *msg, unsigned *ret_suppressed)
+{
+    struct repeats *r = repeats_of(component, msg);
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    *ret_suppressed = 0;
+    if (r->n == 0 || ts.tv_sec - r->since_s >= REPEATS_WINDOW_S) {
+        *ret_suppressed = r->suppressed;
+        r->since_s = ts.tv_sec;
+        r->n = r->suppressed = 0;
+    }
+    if (r->n < REPEATS_MAX) {
+        r->n++;
+        return true;
+    }
+    r->suppressed++;
+    return false;
 }
 
 const char *log_i64(int64_t n)
@@ -109,9 +173,10 @@ void log_write(enum log_level level, const char *component, const char *msg, ...
 {
     char *line = NULL;
     size_t len = 0;
+    unsigned suppressed = 0;
     va_list ap;
 
-    if (level > threshold)
+    if (level > threshold || (level < LOG_LEVEL_DEBUG && !admit(component, msg, &suppressed)))
         return;
     FILE *out = open_memstream(&line, &len); /* one write per line, whoever else writes to stderr */
     if (out == NULL) {
@@ -132,6 +197,8 @@ void log_write(enum log_level level, const char *component, const char *msg, ...
         put_pair(out, key, value);
     }
     va_end(ap);
+    if (suppressed > 0)
+        put_pair(out, "suppressed", log_i64(suppressed));
     fputs(format == LOG_FORMAT_JSON ? "}\n" : "\n", out);
     if (fclose(out) == 0 && line != NULL)
         (void)!fwrite(line, 1, len, stderr);

@@ -2,6 +2,10 @@
  *
  *   log_info("source", "connected", "server", version, "epoch", log_i64(epoch));
  *
+ * Of one message (component and text) at most 100 lines are written in 10 s; the next one that is written
+ * says how many were not (suppressed=n). Debug lines are not counted. When stderr is the journal each
+ * line begins with its priority.
+ *
  * A call takes a component, a message and pairs of key and value, all strings; a NULL value leaves
  * the pair out. Never a payload or a row's key. Used by the loop thread only.
  */

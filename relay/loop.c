@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t stop_requested; /* read by the loop after ppoll returns */
+static volatile sig_atomic_t reload_requested;
 static sigset_t while_waiting;
 
 uint64_t loop_now_ms(void)
@@ -23,20 +24,29 @@ static void on_stop(int sig)
     stop_requested = 1;
 }
 
+static void on_reload(int sig)
+{
+    (void)sig;
+    reload_requested = 1;
+}
+
 int loop_signals(void)
 {
     struct sigaction stop = { .sa_handler = on_stop }, ignore = { .sa_handler = SIG_IGN };
+    struct sigaction reload = { .sa_handler = on_reload };
     sigset_t blocked;
 
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGTERM);
     sigaddset(&blocked, SIGINT);
+    sigaddset(&blocked, SIGHUP);
     if (sigprocmask(SIG_BLOCK, &blocked, &while_waiting) < 0)
         return -1;
     sigdelset(&while_waiting, SIGTERM);
     sigdelset(&while_waiting, SIGINT);
+    sigdelset(&while_waiting, SIGHUP);
     return sigaction(SIGTERM, &stop, NULL) < 0 || sigaction(SIGINT, &stop, NULL) < 0 ||
-                   sigaction(SIGPIPE, &ignore, NULL) < 0
+                   sigaction(SIGPIPE, &ignore, NULL) < 0 || sigaction(SIGHUP, &reload, NULL) < 0
                ? -1
                : 0;
 }
@@ -49,6 +59,14 @@ void loop_signals_unblock(void)
 bool loop_stop_requested(void)
 {
     return stop_requested != 0;
+}
+
+bool loop_reload_requested(void)
+{
+    bool requested = reload_requested != 0; /* the handler runs in loop_wait only */
+
+    reload_requested = 0;
+    return requested;
 }
 
 void loop_wait(struct pollfd *fds, size_t n, uint64_t deadline_ms)

@@ -10,13 +10,15 @@
 /* Milliseconds on the monotonic clock. */
 uint64_t loop_now_ms(void);
 
-/* SIGTERM and SIGINT from now on ask to stop; a second one ends the process with exit code 128 + signal.
+/* SIGHUP from now on asks to reload the settings. SIGTERM and SIGINT ask to stop; a second one ends the process with exit code 128 + signal.
  * SIGPIPE is ignored. The signals are blocked except inside loop_wait, so that none is missed between a
  * check and the wait. 0, or -1 with errno. */
 int loop_signals(void);
 /* The stop was noticed: nothing can be missed any more, and a second signal shall not wait. */
 void loop_signals_unblock(void);
 bool loop_stop_requested(void);
+/* SIGHUP came since this was last asked. */
+bool loop_reload_requested(void);
 
 /* Waits until one of the descriptors is ready, a signal came, or deadline_ms (UINT64_MAX: for ever). */
 void loop_wait(struct pollfd *fds, size_t n, uint64_t deadline_ms);

@@ -50,6 +50,7 @@ static void print_help(void)
           "\n"
           "SIGTERM and SIGINT: read nothing more, wait for confirmations, mark, give the lease back,\n"
           "exit 0. A second one ends the process; nothing is lost, rows may go twice.\n"
+          "SIGHUP: load the settings again; a bad file changes nothing.\n"
           "\n"
           "Exit codes: 0 clean, 64 usage, 69 unavailable (--once; or confirmed rows that could\n"
           "not be marked before the end, which go again), 70 internal error,\n"
@@ -123,7 +124,7 @@ static int parse(int argc, char **argv, struct command_line *cl)
     return -1;
 }
 
-static int run(const struct command_line *cl, const struct settings *set)
+static int run(const struct command_line *cl, struct settings *set, const struct settings_from *from)
 {
     char err[1024];
 
@@ -146,7 +147,7 @@ static int run(const struct command_line *cl, const struct settings *set)
         log_error("relay", "signals cannot be handled");
         return EXIT_INTERNAL;
     }
-    return driver_run(set, cl->once);
+    return driver_run(set, from, cl->once);
 }
 
 static int run_command(const struct command *command, int argc, char **argv)
@@ -177,11 +178,12 @@ int main(int argc, char **argv)
         settings_write_sample(stdout);
         return EXIT_OK;
     }
-    if (settings_load(&set, cl.config, environ, cl.x, cl.n_x, err, sizeof err) < 0) {
+    const struct settings_from from = { cl.config, environ, cl.x, cl.n_x };
+    if (settings_load(&set, from.file, from.environment, from.x_args, from.n_x, err, sizeof err) < 0) {
         fprintf(stderr, "outbox-relay: %s\n", err);
         return EXIT_CONFIGURATION;
     }
-    code = run(&cl, &set);
+    code = run(&cl, &set, &from);
     settings_free(&set);
     return code;
 }

@@ -24,7 +24,8 @@ enum takeover_tail { TAKEOVER_TAIL_AUTO, TAKEOVER_TAIL_OFF };
 
 enum setting_flags {
     SETTING_DSN = 1,      /* a libpq connection string: passwords in it are masked */
-    SETTING_NOT_EMPTY = 2
+    SETTING_NOT_EMPTY = 2,
+    SETTING_RELOAD = 4    /* a change takes effect with SIGHUP; numbers and choices only */
 };
 
 enum setting_from {
@@ -84,6 +85,21 @@ enum setting_need { SETTINGS_NEED_DATABASE = 1, SETTINGS_NEED_KAFKA = 2 };
  * settings_free. */
 int settings_load(struct settings *s, const char *file, char *const *environment,
                   const char *const *x_args, size_t n_x, char *err, size_t err_size);
+
+/* Where settings come from, to load them again. Borrowed. */
+struct settings_from {
+    const char *file;
+    char *const *environment;
+    const char *const *x_args;
+    size_t n_x;
+};
+
+/* Take over from fresh what may change while the relay runs (SETTING_RELOAD). note is called for each
+ * setting that differs; in_force: it was taken over, else it needs a restart. 0; or -1 with err, nothing
+ * taken over and note not called, when the values would not go together. */
+typedef void settings_note(void *arg, const char *key, bool in_force);
+int settings_reload(struct settings *s, const struct settings *fresh, settings_note *note, void *arg,
+                    char *err, size_t err_size);
 
 /* Are the settings given that have no default? `need`: of enum setting_need. 0, or -1 with err. */
 int settings_require(const struct settings *s, unsigned need, char *err, size_t err_size);

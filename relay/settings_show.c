@@ -70,7 +70,9 @@ static void print_default(const struct setting_spec *spec, FILE *out)
 void settings_help(FILE *out)
 {
     fputs("Settings: key = value in the file; OUTBOX_RELAY_KEY in the environment, in\n"
-          "upper case with _ for each dot; -X key=value. The later wins.\n", out);
+          "upper case with _ for each dot; -X key=value. The later wins. Secrets: in a\n"
+          "file that others may not read; in one of its own, which OUTBOX_RELAY_KEY_FILE\n"
+          "names; or as systemd's credential of that name (LoadCredential=dsn:FILE).\n", out);
     for (size_t i = 0; i < N_SETTINGS; i++) {
         fputs("\n  ", out);
         print_default(&setting_specs[i], out);
@@ -78,6 +80,8 @@ void settings_help(FILE *out)
         setting_print_allowed(&setting_specs[i], out);
         fputs("\n", out);
         print_wrapped("      ", setting_specs[i].doc, out);
+        if (setting_specs[i].flags & SETTING_RELOAD)
+            fputs("      A change takes effect with SIGHUP.\n", out);
     }
     fputs("\n  " SETTING_KAFKA "<property>\n", out);
     print_kafka_doc("      ", out);
@@ -92,6 +96,8 @@ void settings_write_sample(FILE *out)
     for (size_t i = 0; i < N_SETTINGS; i++) {
         fputs("\n", out);
         print_wrapped("# ", setting_specs[i].doc, out);
+        if (setting_specs[i].flags & SETTING_RELOAD)
+            fputs("# A change takes effect with SIGHUP.\n", out);
         fputs("# Allowed: ", out);
         setting_print_allowed(&setting_specs[i], out);
         fputs("\n#", out);

@@ -58,6 +58,16 @@ void core_deinit(struct core *c)
     c->marking = c->holding = NULL;
 }
 
+void core_configure(struct core *c, const struct core_config *cfg)
+{
+    assert(cfg->inflight_rows == c->cfg.inflight_rows && cfg->inflight_bytes == c->cfg.inflight_bytes);
+    c->cfg = *cfg;
+    if (c->poll_ms < cfg->poll_min_ms)
+        c->poll_ms = cfg->poll_min_ms;
+    if (c->poll_ms > cfg->poll_max_ms)
+        c->poll_ms = cfg->poll_max_ms;
+}
+
 uint32_t core_topic(struct core *c, const char *name)
 {
     return topics_intern(&c->topics, name);

@@ -41,6 +41,12 @@ void source_free(struct source *s)
     free(s);
 }
 
+void source_configure(struct source *s, uint64_t retry_base_ms, uint64_t retry_max_ms)
+{
+    s->cfg.retry_base_ms = retry_base_ms;
+    s->cfg.retry_max_ms = retry_max_ms;
+}
+
 int source_check_dsn(const char *dsn, char *err, size_t err_size)
 {
     char *why = NULL;

@@ -112,6 +112,9 @@ struct source_event {
 struct source *source_new(const struct source_config *cfg);
 void source_free(struct source *s);
 
+/* Other pauses between attempts to connect, from now on. */
+void source_configure(struct source *s, uint64_t retry_base_ms, uint64_t retry_max_ms);
+
 /* Can libpq read this connection string? 0, or -1 with what is expected in err. Connects to nothing. */
 int source_check_dsn(const char *dsn, char *err, size_t err_size);
 

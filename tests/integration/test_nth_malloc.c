@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "outbox.h"
@@ -422,6 +423,7 @@ static void write_settings(void)
     snprintf(settings_path, sizeof settings_path, "%s/relay.conf", rig_tmpdir());
     ck_assert_uint_lt(strlen(settings_path), sizeof settings_path - 1);
     file = fopen(settings_path, "w");
+    ck_assert_int_eq(fchmod(fileno(file), 0600), 0); /* it holds a secret */
     ck_assert_ptr_nonnull(file);
     ck_assert_int_ge(fputs(text, file), 0);
     ck_assert_int_eq(fclose(file), 0);
@@ -543,7 +545,7 @@ START_TEST(set_up_ends_with_an_error_that_says_memory)
     for (unsigned n = 1; failed; n++) {
         log_begin();
         arm((enum mode)_i, n);
-        int code = driver_run(&s, true);
+        int code = driver_run(&s, NULL, true);
         failed = disarm();
         const char *text = log_end();
         ck_assert_msg(code == EXIT_INTERNAL || code == EXIT_CONFIGURATION ||
@@ -596,14 +598,14 @@ static void append_rows(void)
 
 /* The n-th allocation fails somewhere on the way; a relay without the fault finishes what is left.
  * Returns whether one failed. */
-static bool run_twice(const struct settings *s, unsigned n)
+static bool run_twice(struct settings *s, unsigned n)
 {
     append_rows();
     log_begin();
     arm(ONE_FAILS, n);
-    int code = driver_run(s, true);
+    int code = driver_run(s, NULL, true);
     bool failed = disarm();
-    int again = code == EXIT_OK ? EXIT_OK : driver_run(s, true);
+    int again = code == EXIT_OK ? EXIT_OK : driver_run(s, NULL, true);
     const char *text = log_end();
     ck_assert_msg(code == EXIT_OK || (failed && (code == EXIT_INTERNAL ||
                                                  code == EXIT_CONFIGURATION ||

@@ -1,0 +1,40 @@
+/* reload.c - see reload.h. */
+#include "relay/reload.h"
+
+#include "relay/log.h"
+
+static void kept(const char *err)
+{
+    log_error("relay", "the settings were not reloaded; those in force stay", "error", err);
+}
+
+static void on_difference(void *arg, const char *key, bool in_force)
+{
+    bool *changed = arg;
+
+    if (in_force)
+        log_info("relay", "a setting has changed", "setting", key);
+    else
+        log_warn("relay", "a setting differs from the one in force; it needs a restart", "setting", key);
+    *changed = *changed || in_force;
+}
+
+bool reload_settings(struct settings *s, const struct settings_from *from)
+{
+    struct settings fresh;
+    bool changed = false;
+    char err[1024];
+
+    if (settings_load(&fresh, from->file, from->environment, from->x_args, from->n_x, err, sizeof err) < 0) {
+        kept(err);
+        return false;
+    }
+    if (settings_reload(s, &fresh, on_difference, &changed, err, sizeof err) < 0)
+        kept(err);
+    else
+        log_info("relay", "the settings were loaded again", "file", s->file);
+    settings_free(&fresh);
+    if (changed)
+        log_setup(s->log_level, s->log_format);
+    return changed;
+}

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# relay_service.sh - the relay as a service: settings loaded again with SIGHUP, what the service manager is
+# told, secrets handed over in files.
+set -euo pipefail
+
+# shellcheck source=tests/rig/lib_relay.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
+
+# --- SIGHUP --------------------------------------------------------------------------------------------
+
+conf=$dir/relay.conf
+printf 'log.level = info\npoll.max = 20ms\n' >"$conf"
+reset
+append 10
+relay_start reload --config "$conf"
+holds starts wait_sent
+reloaded() { (($(times_said reload 'the settings were loaded again') >= $1)); }
+
+printf 'log.level = debug\npoll.max = 30ms\nbatch.rows = 50\n' >"$conf"
+relay_signal reload HUP
+holds reload_is_said wait_until 20 reloaded 1
+equal what_changed_is_said 'batch.rows log.level poll.max' \
+    "$(sed -n 's/.*msg="a setting has changed".* setting=//p' "$dir/reload.log" | sort | xargs)"
+append 200
+holds new_level_is_in_force wait_said reload 'level=debug'
+holds rows_flow_with_the_new_settings wait_sent
+
+printf 'pool.max = 30ms\n' >"$conf"
+relay_signal reload HUP
+holds bad_file_is_refused wait_said reload 'the settings were not reloaded; those in force stay.*relay.conf:1: pool.max: there is no such setting'
+printf 'batch.rows = 9000\n' >"$conf"
+relay_signal reload HUP
+holds values_that_do_not_go_together_are_refused wait_said reload 'not reloaded.*inflight.rows = 10000.*at least twice batch.rows = 9000'
+append 10
+holds rows_flow_after_bad_files wait_sent
+
+printf 'log.level = debug\npoll.max = 30ms\nbatch.rows = 50\nenvelope = plain\nlease.ttl = 7s\n' >"$conf"
+relay_signal reload HUP
+holds restart_is_asked_for wait_said reload 'needs a restart.* setting=envelope'
+rm "$conf"
+relay_signal reload HUP
+holds missing_file_is_refused wait_said reload 'not reloaded.*relay.conf: cannot be opened'
+relay_signal reload TERM
+relay_end reload 20
+equal ends_clean 0 "$status"
+
+# --- the service manager -----------------------------------------------------------------------------
+
+"$OUTBOX_TOOLS/datagrams" "$dir/notify" >"$dir/told" &
+proxy_pids+=("$!") # ended with the others
+wait_until 20 test -S "$dir/notify" || not_ok listener_is_there
+told() { grep -q -e "$1" "$dir/told"; }
+export NOTIFY_SOCKET=$dir/notify WATCHDOG_USEC=200000
+relay_dsn="host=127.0.0.1 port=1"
+relay_start early
+wait_said early 'cannot use PostgreSQL' || not_ok no_database_is_said
+holds the_watchdog_is_fed_meanwhile wait_until 20 told '^WATCHDOG=1$'
+holds not_ready_without_a_database eval '! told READY=1'
+relay_signal early TERM
+relay_end early 20
+relay_dsn=$dsn
+: >"$dir/told"
+relay_start notify
+holds ready_with_a_database wait_until 20 told '^READY=1$'
+holds status_is_told wait_until 30 told '^STATUS=.*rows marked'
+relay_signal notify HUP
+holds reloading_is_told wait_until 20 told '^RELOADING=1 MONOTONIC_USEC=[0-9]*$'
+fed() { grep -c '^WATCHDOG=1' "$dir/told" || true; }
+before=$(fed)
+more() { (($(fed) > before)); }
+holds the_watchdog_is_fed wait_until 20 more
+relay_signal notify TERM
+relay_end notify 20
+equal service_ends_clean 0 "$status"
+holds stopping_is_told wait_until 20 told '^STOPPING=1 EXTEND_TIMEOUT_USEC=25000000$'
+unset NOTIFY_SOCKET WATCHDOG_USEC
+
+# --- secrets -----------------------------------------------------------------------------------------
+
+mkdir "$dir/credentials"
+printf '%s\n' "$dsn password=Tr0ub4dor" >"$dir/credentials/dsn"
+chmod 0400 "$dir/credentials/dsn"
+append 5
+CREDENTIALS_DIRECTORY=$dir/credentials "$OUTBOX_RELAY" --once -X "kafka.bootstrap.servers=$brokers" -X lease.ttl=1s \
+    -X log.level=debug >"$dir/credential.log" 2>&1 || not_ok credential_is_used "$(tail -n 3 "$dir/credential.log")"
+holds a_credential_is_enough wait_sent
+append 5
+OUTBOX_RELAY_DSN_FILE=$dir/credentials/dsn "$OUTBOX_RELAY" --once -X "kafka.bootstrap.servers=$brokers" -X lease.ttl=1s \
+    -X log.level=debug >>"$dir/credential.log" 2>&1 || not_ok file_is_used "$(tail -n 3 "$dir/credential.log")"
+holds a_file_is_enough wait_sent
+equal no_secret_is_logged 0 "$(grep -c Tr0ub4dor "$dir/credential.log" || true)"
+exit "$bad"

@@ -1,0 +1,171 @@
+/* test_log.c - one line an event, whatever is in it; priorities for the journal; repeats are cut off. */
+#include <check.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "relay/log.h"
+
+Suite *suite_log(void);
+
+static time_t fake_s;
+static FILE *lines;
+static int stderr_fd;
+static char text[65536];
+
+/* The wall clock stands still, the monotonic one goes as the test says. */
+#define FAKE(type, function, parameters)                                                           \
+    type __wrap_##function parameters;                                                             \
+    type __wrap_##function parameters
+FAKE(int, clock_gettime, (clockid_t clock, struct timespec *ret_time))
+{
+    *ret_time = (struct timespec){ .tv_sec = clock == CLOCK_MONOTONIC ? fake_s : 0, .tv_nsec = 7000000 };
+    return 0;
+}
+
+static void begin(void)
+{
+    fake_s = 1000;
+    (void)unsetenv("JOURNAL_STREAM");
+    lines = tmpfile();
+    ck_assert_ptr_nonnull(lines);
+    stderr_fd = dup(STDERR_FILENO);
+    ck_assert_int_ge(dup2(fileno(lines), STDERR_FILENO), 0);
+}
+
+static void end(void)
+{
+    (void)dup2(stderr_fd, STDERR_FILENO);
+    (void)close(stderr_fd);
+    (void)fclose(lines);
+}
+
+static const char *written(void)
+{
+    ssize_t len = pread(fileno(lines), text, sizeof text - 1, 0);
+
+    ck_assert_int_ge(len, 0);
+    text[len] = '\0';
+    return text;
+}
+
+static unsigned n_lines(void)
+{
+    unsigned n = 0;
+
+    for (const char *p = written(); *p != '\0'; p++)
+        n += *p == '\n';
+    return n;
+}
+
+START_TEST(a_line_is_logfmt)
+{
+    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
+    log_warn("source", "lost it", "error", "a \"b\"\nc=d", "code", "X", "absent", NULL);
+    log_debug("source", "not this one");
+    ck_assert_str_eq(written(), "ts=1970-01-01T00:00:00.007Z level=warn msg=\"lost it\" component=source "
+                                "error=\"a \\\"b\\\"\\nc=d\" code=X\n");
+}
+END_TEST
+
+START_TEST(a_line_is_json_whatever_is_in_it)
+{
+    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_JSON);
+    log_error("sink", "tab\t, bell\a and \"quotes\"", "topic", "\x1b[31m\\");
+    json_t *line = json_loads(written(), 0, NULL);
+    ck_assert_msg(line != NULL, "%s", text);
+    ck_assert_str_eq(json_string_value(json_object_get(line, "msg")), "tab\t, bell\a and \"quotes\"");
+    ck_assert_str_eq(json_string_value(json_object_get(line, "topic")), "\x1b[31m\\");
+    ck_assert_str_eq(json_string_value(json_object_get(line, "level")), "error");
+    json_decref(line);
+}
+END_TEST
+
+static void announce_journal(dev_t device)
+{
+    struct stat st;
+    char stream[64];
+
+    ck_assert_int_eq(fstat(fileno(lines), &st), 0);
+    snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)(st.st_dev + device), (uintmax_t)st.st_ino);
+    ck_assert_int_eq(setenv("JOURNAL_STREAM", stream, 1), 0);
+    log_setup(LOG_LEVEL_DEBUG, LOG_FORMAT_LOGFMT);
+}
+
+START_TEST(the_journal_gets_priorities)
+{
+    announce_journal(0);
+    log_error("a", "b");
+    log_warn("a", "b");
+    log_info("a", "b");
+    log_debug("a", "b");
+    (void)written();
+    ck_assert_int_eq(strncmp(text, "<3>ts=", 6), 0);
+    ck_assert_ptr_nonnull(strstr(text, "\n<4>ts="));
+    ck_assert_ptr_nonnull(strstr(text, "\n<6>ts="));
+    ck_assert_ptr_nonnull(strstr(text, "\n<7>ts="));
+}
+END_TEST
+
+START_TEST(another_standard_error_gets_none)
+{
+    announce_journal(1);
+    log_error("a", "b");
+    ck_assert_int_eq(strncmp(written(), "ts=", 3), 0);
+}
+END_TEST
+
+START_TEST(repeats_are_cut_off_and_counted)
+{
+    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
+    for (int i = 0; i < 250; i++)
+        log_warn("kafka", "the same", "i", log_i64(i));
+    ck_assert_uint_eq(n_lines(), 100);
+    log_warn("kafka", "another");
+    log_warn("source", "the same");
+    ck_assert_uint_eq(n_lines(), 102);
+    fake_s += 9;
+    log_warn("kafka", "the same");
+    ck_assert_uint_eq(n_lines(), 102);
+    fake_s += 1;
+    log_warn("kafka", "the same");
+    ck_assert_uint_eq(n_lines(), 103);
+    ck_assert_ptr_nonnull(strstr(written(), "component=kafka suppressed=151\n"));
+    log_warn("kafka", "the same");
+    ck_assert_uint_eq(n_lines(), 104);
+    ck_assert_str_eq(strrchr(written(), '='), "=kafka\n");
+}
+END_TEST
+
+START_TEST(many_messages_have_their_places)
+{
+    char msg[32];
+
+    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
+    for (int i = 0; i < 200; i++) {
+        snprintf(msg, sizeof msg, "message %d", i);
+        log_info("a", msg);
+    }
+    ck_assert_uint_eq(n_lines(), 200);
+}
+END_TEST
+
+Suite *suite_log(void)
+{
+    Suite *s = suite_create("log");
+    TCase *tc = tcase_create("log");
+
+    suite_add_tcase(s, tc);
+    tcase_add_checked_fixture(tc, begin, end);
+    tcase_add_test(tc, a_line_is_logfmt);
+    tcase_add_test(tc, a_line_is_json_whatever_is_in_it);
+    tcase_add_test(tc, the_journal_gets_priorities);
+    tcase_add_test(tc, another_standard_error_gets_none);
+    tcase_add_test(tc, repeats_are_cut_off_and_counted);
+    tcase_add_test(tc, many_messages_have_their_places);
+    return s;
+}
