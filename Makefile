@@ -51,7 +51,8 @@ COMPILE = $(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(CFLAGS)
 
 PQ_CFLAGS = $(shell $(PKG_CONFIG) --cflags libpq)
 PQ_LIBS = $(shell $(PKG_CONFIG) --libs libpq)
-KAFKA_CFLAGS = $(shell $(PKG_CONFIG) --cflags rdkafka)
+# As the headers of a system, wherever it is installed: warnings in them are not ours to mend.
+KAFKA_CFLAGS = $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags rdkafka))
 KAFKA_LIBS = $(shell $(PKG_CONFIG) --libs rdkafka)
 JANSSON_CFLAGS = $(shell $(PKG_CONFIG) --cflags jansson)
 JANSSON_LIBS = $(shell $(PKG_CONFIG) --libs jansson)
