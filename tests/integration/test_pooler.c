@@ -109,7 +109,7 @@ static void teardown(void)
 }
 
 /* One event of `topic` with `key`; the payload says whose it is. */
-static int append(PGconn *conn, const char *topic, const char *key, const char *payload)
+static outbox_event event_of(const char *topic, const char *key, const char *payload)
 {
     outbox_event event = OUTBOX_EVENT_INIT;
 
@@ -119,6 +119,21 @@ static int append(PGconn *conn, const char *topic, const char *key, const char *
     event.key_len = strlen(key);
     event.payload = payload;
     event.payload_len = strlen(payload);
+    return event;
+}
+
+static int append(PGconn *conn, const char *topic, const char *key, const char *payload)
+{
+    outbox_event event = event_of(topic, key, payload);
+
+    return outbox_append(conn, &event, &err);
+}
+
+static int append_flagged(PGconn *conn, const char *topic, const char *payload, uint32_t flags)
+{
+    outbox_event event = event_of(topic, "k", payload);
+
+    event.flags = flags;
     return outbox_append(conn, &event, &err);
 }
 
@@ -168,8 +183,42 @@ START_TEST(clients_that_take_turns_on_one_session_store_in_order)
 }
 END_TEST
 
+static PGresult *next_result(PGconn *conn)
+{
+    PGresult *result = PQgetResult(conn);
+
+    ck_assert_ptr_null(PQgetResult(conn));
+    return result;
+}
+
+/* BEGIN, an event and COMMIT in one round trip. */
+static void pipeline(PGconn *conn, const char *topic, const char *payload)
+{
+    outbox_event event = event_of(topic, "k", payload);
+    PGresult *begin, *appended, *commit, *sync;
+
+    ck_assert_int_eq(PQenterPipelineMode(conn), 1);
+    ck_assert_int_eq(PQsendQueryParams(conn, "begin", 0, NULL, NULL, NULL, NULL, 0), 1);
+    ck_assert_int_eq(outbox_append_send(conn, &event, &err), OUTBOX_OK);
+    ck_assert_int_eq(PQsendQueryParams(conn, "commit", 0, NULL, NULL, NULL, NULL, 0), 1);
+    ck_assert_int_eq(PQpipelineSync(conn), 1);
+    begin = next_result(conn);
+    appended = next_result(conn);
+    commit = next_result(conn);
+    sync = PQgetResult(conn);
+    ck_assert_msg(outbox_append_result(appended, &err) == OUTBOX_OK, "%s", err.message);
+    ck_assert_str_eq(PQcmdStatus(commit), "COMMIT");
+    ck_assert_int_eq(PQresultStatus(sync), PGRES_PIPELINE_SYNC);
+    ck_assert_int_eq(PQexitPipelineMode(conn), 1);
+    PQclear(begin);
+    PQclear(appended);
+    PQclear(commit);
+    PQclear(sync);
+}
+
 START_TEST(nothing_of_an_append_stays_in_the_session)
 {
+    const outbox_event many[] = { event_of("state", "k", "c"), event_of("state", "k", "d") };
     char before[128];
     int64_t session;
 
@@ -177,12 +226,16 @@ START_TEST(nothing_of_an_append_stays_in_the_session)
     session = backend(alice);
     snprintf(before, sizeof(before), "%s", rig_scalar(alice, SESSION_STATE));
     append_ok(alice, "state", "k", "a");
+    ck_assert_int_eq(append_flagged(alice, "state", "b", OUTBOX_APPEND_ORDERED), OUTBOX_OK);
+    ck_assert_int_eq(outbox_append_many(alice, many, 2, &err), OUTBOX_OK);
     ck_assert_int_eq(outbox_check_schema(alice, &err), OUTBOX_OK);
     rig_exec(alice, "commit");
+    pipeline(alice, "state", "e");
     rig_exec(bob, "begin");
     ck_assert_int_eq(backend(bob), session);
     ck_assert_str_eq(rig_scalar(bob, SESSION_STATE), before);
     rig_exec(bob, "rollback");
+    ck_assert_str_eq(stored("state"), "a b c d e");
 }
 END_TEST
 
@@ -247,16 +300,25 @@ START_TEST(append_outside_a_transaction_is_refused_here_too)
 }
 END_TEST
 
+static void end_session_of(int64_t pid)
+{
+    char sql[200];
+
+    snprintf(sql, sizeof(sql), "select pg_terminate_backend(%lld)", (long long)pid);
+    rig_exec(control, sql);
+    snprintf(sql, sizeof(sql), "select count(*) from pg_stat_activity where pid = %lld",
+             (long long)pid);
+    rig_wait_scalar(control, sql, "0", DEADLINE_MS);
+}
+
 /* A server that goes away under the pooler is a lost link or an aborted transaction, never silence. */
 START_TEST(server_that_is_lost_is_reported)
 {
-    char sql[100];
     int code;
 
     rig_exec(alice, "begin");
     append_ok(alice, "lost", "k", "a");
-    snprintf(sql, sizeof(sql), "select pg_terminate_backend(%lld)", (long long)backend(alice));
-    rig_exec(control, sql);
+    end_session_of(backend(alice));
     code = append(alice, "lost", "k", "a");
     ck_assert_msg(code == OUTBOX_ELINK, "code %d: %s", code, err.message);
     ck_assert_uint_eq(err.flags, OUTBOX_ERRF_LINK_LOST);
@@ -264,6 +326,29 @@ START_TEST(server_that_is_lost_is_reported)
     append_ok(bob, "lost", "k", "b");
     rig_exec(bob, "commit");
     ck_assert_str_eq(stored("lost"), "b");
+}
+END_TEST
+
+/* What the header says of outbox_prepare() behind a pooler: it lasts as long as the session, and the
+ * error of a session that lacks it is one that says so. */
+START_TEST(prepared_statements_are_those_of_the_session)
+{
+    int64_t session;
+
+    ck_assert_msg(outbox_prepare(alice, &err) == OUTBOX_OK, "%s", err.message);
+    rig_exec(bob, "begin");
+    session = backend(bob);
+    ck_assert_msg(append_flagged(bob, "prepared", "b", OUTBOX_APPEND_PREPARED) == OUTBOX_OK, "%s",
+                  err.message);
+    rig_exec(bob, "commit");
+    end_session_of(session);
+    rig_exec(alice, "begin");
+    ck_assert_int_ne(backend(alice), session);
+    ck_assert_int_eq(append_flagged(alice, "prepared", "a", OUTBOX_APPEND_PREPARED), OUTBOX_EDB);
+    ck_assert_str_eq(err.sqlstate, "26000");
+    ck_assert_uint_eq(err.flags, OUTBOX_ERRF_TXN_ABORTED);
+    rig_exec(alice, "rollback");
+    ck_assert_str_eq(stored("prepared"), "b");
 }
 END_TEST
 
@@ -284,6 +369,7 @@ Suite *suite_pooler(void)
     tcase_add_test(tc, client_that_leaves_in_its_transaction_stores_nothing);
     tcase_add_test(tc, append_outside_a_transaction_is_refused_here_too);
     tcase_add_test(tc, server_that_is_lost_is_reported);
+    tcase_add_test(tc, prepared_statements_are_those_of_the_session);
     suite_add_tcase(s, tc);
     return s;
 }

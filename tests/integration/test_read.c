@@ -1012,7 +1012,7 @@ START_TEST(readers_that_crash_miss_nothing_and_keep_the_order)
 
     reader_open();
     writers_start(w, &rng);
-    while (rig_now_ms() < end_ms) {
+    while (rig_now_ms() < end_ms || n_readers <= 3) { /* a slow machine gets as many */
         if (below(&rng, 12) == 0 || n_seen - first > 1500) {
             reader_open();
             first = n_seen;
@@ -1027,7 +1027,6 @@ START_TEST(readers_that_crash_miss_nothing_and_keep_the_order)
     reader_open();
     read_all(50, MANY_BYTES);
     printf("%zu rows with repeats, %u readers\n", n_seen, n_readers);
-    ck_assert_uint_gt(n_readers, 3);
     drop_repeats();
     expect_all_once();
     expect_key_order();
