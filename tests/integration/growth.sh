@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# growth.sh - what the header promises of its structs: a program that was built with an older header
+# works with a newer library, and a newer program is refused by an older library, with words.
+#
+# The newer one is today's with a field more in each struct that may grow. Needs OUTBOX_TEST_DSN.
+set -euo pipefail
+
+: "${OUTBOX_TEST_BROKERS:=127.0.0.1:1}" # nobody speaks with Kafka here
+# shellcheck source=tests/rig/lib_relay.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
+
+read -ra flags < <(pkg-config --cflags libpq)
+read -ra libs < <(pkg-config --libs libpq)
+
+# library TREE: its shared library into TREE/out
+library() { make -s -C "$1" O="$1/out" CFLAGS="${2-}" lib; }
+# program TREE NAME: the example, by TREE's header
+program() {
+    "${CC:-cc}" -I"$1/include" "${flags[@]}" -o "$dir/$2" "$root/lib/examples/hello.c" "$1/out/liboutbox.so" "${libs[@]}"
+}
+
+for age in today newer; do
+    mkdir "$dir/$age"
+    cp -R "$root/Makefile" "$root/include" "$root/lib" "$root/pkgconfig" "$dir/$age/"
+done
+structs=$(grep -cE '^} outbox_(event|error|cause);' "$root/include/outbox.h")
+sed -i -E 's/^(\} outbox_(event|error|cause);)/    uint64_t grown[4];\n\1/' "$dir/newer/include/outbox.h"
+# A release that lets the event grow names the size that it had; here in place of the one before.
+sed -i 's/offsetof(outbox_event, max_event_bytes)/offsetof(outbox_event, grown)/' "$dir/newer/lib/outbox/checks.h"
+equal structs_that_may_grow "$structs" "$(grep -c 'uint64_t grown' "$dir/newer/include/outbox.h")"
+holds library_of_today_builds library "$dir/today"
+holds library_with_larger_structs_builds library "$dir/newer" -Wno-missing-field-initializers
+holds program_of_today_builds program "$dir/today" old_program
+holds program_with_larger_structs_builds program "$dir/newer" new_program
+((bad == 0)) || exit 1
+
+sql 'drop table if exists orders; create table orders (id bigint primary key, item text)'
+# run PROGRAM LIBRARY ID: its exit status is in $status, its words in $said
+run() {
+    status=0
+    said=$(LD_LIBRARY_PATH=$dir/$2/out timeout 60 "$dir/$1" "$dsn" "$3" 2>&1) || status=$?
+}
+stored() { sql "select (select count(*) from orders) || ' orders, ' || (select count(*) from outbox.event) || ' events'"; }
+
+run old_program newer 1
+equal old_program_works_with_a_newer_library "0, 1 orders, 1 events" "$status, $(stored)"
+run new_program newer 2
+equal new_program_works_with_its_library "0, 2 orders, 2 events" "$status, $(stored)"
+run new_program today 3
+equal new_program_is_refused_by_an_older_library "1, 2 orders, 2 events" "$status, $(stored)"
+holds the_refusal_names_the_struct grep -q 'struct_size' <<<"$said"
+exit $bad
