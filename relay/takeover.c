@@ -129,7 +129,7 @@ bool takeover_found(struct takeover *t, uint64_t now_ms, const struct row *row,
     if (!looks_for(t, now_ms, from))
         return false;
     t->n_left -= from == TAKEOVER_OUTBOX;
-    if (!tail_find(t->tail, row->topic, row->event_id, ret_partition, ret_offset))
+    if (!tail_find(t->tail, row, ret_partition, ret_offset))
         return false;
     t->n_found++;
     return true;

@@ -23,6 +23,7 @@
 #include "relay/loop.h"
 #include "relay/sink/client.h"
 #include "relay/sink/id_table.h"
+#include "relay/sink/record_id.h"
 
 #define SAMPLE_ROWS 64      /* tell how large the records are */
 #define RECORD_BYTES 100    /* counted for headers and the like, which are not measured */
@@ -65,7 +66,7 @@ struct tail {
     rd_kafka_t *rk;
     rd_kafka_queue_t *events;  /* the loop's: log lines and errors */
     rd_kafka_queue_t *records; /* the reader's */
-    const char *id_header;
+    enum envelope_kind envelope;
     uint32_t rows;
     uint64_t max_bytes;
     int wake[2]; /* the reader and librdkafka write, the loop polls */
@@ -263,18 +264,12 @@ static void read_stage(struct tail *t, struct topic *topic, enum stage stage)
 static void on_record(struct tail *t, struct topic *topic, const rd_kafka_message_t *m)
 {
     struct part *part = &topic->part[m->partition];
-    rd_kafka_headers_t *headers;
-    const void *text;
-    size_t len;
     uint8_t id[16];
 
     if (m->offset >= part->start && m->offset < part->end) {
         part->n++;
         part->bytes += m->len + m->key_len + RECORD_BYTES;
-        if (rd_kafka_message_headers(m, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR &&
-            rd_kafka_header_get(headers, 0, t->id_header, &text, &len) ==
-                RD_KAFKA_RESP_ERR_NO_ERROR &&
-            id_parse(text, len, id))
+        if (record_id_of_message(t->envelope, m, id))
             (void)id_table_add(&topic->ids, id, m->partition, m->offset);
     }
     if (m->offset >= part->end - 1)
@@ -587,19 +582,6 @@ static int reader_start(struct tail *t)
     return t->running ? 0 : -1;
 }
 
-static const char *id_header_of(enum envelope_kind kind)
-{
-    switch (kind) {
-    case ENVELOPE_CLOUDEVENTS:
-        return "ce_id";
-    case ENVELOPE_DEBEZIUM:
-        return "id";
-    case ENVELOPE_PLAIN:
-        break;
-    }
-    return NULL;
-}
-
 static struct tail *tail_alloc(const struct tail_config *cfg)
 {
     struct tail *t = calloc(1, sizeof *t);
@@ -608,7 +590,7 @@ static struct tail *tail_alloc(const struct tail_config *cfg)
         return NULL;
     t->rows = cfg->rows;
     t->max_bytes = cfg->max_bytes;
-    t->id_header = id_header_of(cfg->envelope);
+    t->envelope = cfg->envelope;
     t->wake[0] = t->wake[1] = -1;
     (void)pthread_mutex_init(&t->lock, NULL); /* cannot fail without attributes on Linux */
     (void)pthread_cond_init(&t->mail, NULL);
@@ -621,7 +603,7 @@ struct tail *tail_new(const struct tail_config *cfg, char *err, size_t err_size)
 
     if (t == NULL)
         snprintf(err, err_size, "out of memory");
-    else if (t->id_header == NULL)
+    else if (t->envelope == ENVELOPE_PLAIN)
         snprintf(err, err_size, "records of the plain envelope carry no event id");
     else if (pipe2(t->wake, O_CLOEXEC | O_NONBLOCK) < 0)
         snprintf(err, err_size, "no pipe can be opened");
@@ -784,13 +766,17 @@ enum tail_state tail_state(const struct tail *t, const char *name)
     return topic != NULL ? (enum tail_state)atomic_load(&topic->state) : TAIL_NONE;
 }
 
-bool tail_find(const struct tail *t, const char *name, const uint8_t event_id[16],
-               int32_t *ret_partition, int64_t *ret_offset)
+bool tail_find(const struct tail *t, const struct row *row, int32_t *ret_partition,
+               int64_t *ret_offset)
 {
-    const struct topic *topic = find(t, name);
-    const struct id_place *p =
-        topic != NULL && is_final(topic) ? id_table_find(&topic->ids, event_id) : NULL;
+    const struct topic *topic = find(t, row->topic);
+    const struct id_place *p = NULL;
+    uint8_t id[16];
 
+    if (topic != NULL && is_final(topic)) {
+        record_id_of_row(t->envelope, row, id);
+        p = id_table_find(&topic->ids, id);
+    }
     if (p == NULL)
         return false;
     *ret_partition = p->partition;

@@ -1,8 +1,8 @@
 /* tail.h - the ends of topics, read at a takeover: which events are there already?
  *
  * A relay that takes over finds rows without a mark that the one before it may have produced all
- * the same. It reads the last records of their topics, marks what it finds there by event id, and
- * sends only the rest. That saves duplicates and nothing else: what cannot be read in time is sent.
+ * the same. It reads the last records of their topics, marks the rows whose records it finds there,
+ * and sends only the rest. That saves duplicates and nothing else: what cannot be read in time is sent.
  *
  * Reading runs on a thread of its own, so that the loop goes on renewing its lease. Everything here
  * is called on the loop's thread. The consumer has no group: it commits nothing and needs only the
@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "relay/row.h"
 #include "relay/sink/envelope.h"
 #include "relay/sink/sink.h"
 
@@ -54,8 +55,9 @@ void tail_poll(struct tail *t);
  * that is being read is left alone. 0, or -1 when out of memory. */
 int tail_read(struct tail *t, const char *topic, uint64_t timeout_ms);
 enum tail_state tail_state(const struct tail *t, const char *topic);
-/* False while the topic is being read. What is there more than once: where it came first. */
-bool tail_find(const struct tail *t, const char *topic, const uint8_t event_id[16],
-               int32_t *ret_partition, int64_t *ret_offset);
+/* Is the row's record there (record_id.h)? False while the topic is being read. What is there more
+ * than once: where it came first. */
+bool tail_find(const struct tail *t, const struct row *row, int32_t *ret_partition,
+               int64_t *ret_offset);
 
 #endif

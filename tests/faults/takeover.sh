@@ -38,6 +38,39 @@ died_unmarked() {
 died_unmarked heir_finds_all_that_was_sent auto 0
 died_unmarked heir_sends_again_what_it_does_not_look_for off 500
 
+# With Debezium's headers key and payload tell which row a record is, whether they are empty or absent.
+reset
+for bytes in null "''" "'x'"; do
+    append 20 "$topic" "$bytes" null
+    append 20 "$topic" "$bytes" "''"
+    append 20 "$topic" "$bytes"
+done
+OUTBOX_RELAY=$OUTBOX_CRASH_RELAY OUTBOX_CRASH_AT=source.before_mark:1 OUTBOX_CRASH_SIGNAL=9 \
+    relay_start debezium -X lease.owner=debezium -X envelope=debezium -X mark.delay=2s
+relay_end debezium 20 2>/dev/null
+n_kills=$((n_kills + 1))
+fault relay_start debezium -X lease.owner=debezium -X envelope=debezium
+holds heir_marks_what_has_the_headers_of_debezium wait_sql 20 180 "$sent"
+stop_clean debezium
+holds it_found_them_all said debezium 'msg=stopped.* rows_found=180 '
+
+# Two events may have one id, if the application says so. That the first is there is not the second.
+for envelope in cloudevents debezium; do
+    reset
+    twin="insert into outbox.event (event_id, topic, type, key, payload)
+        select '0190a000-0000-7000-8000-000000000001', '$topic', 'test', 'k'"
+    sql "$twin, 'first'"
+    relay_start twin -X lease.owner=twin -X envelope=$envelope
+    wait_sent
+    fault relay_kill twin
+    sql "$twin, 'second'"
+    relay_start twin -X lease.owner=twin -X envelope=$envelope
+    wait_sent
+    equal "second_event_of_an_id_goes_out_too_$envelope" '0 1' \
+        "$(sql "select string_agg(kafka_offset::text, ' ' order by id) from outbox.sent")"
+    stop_clean twin
+done
+
 # --- by chance -----------------------------------------------------------------------------------------
 
 # killed NAME TAIL

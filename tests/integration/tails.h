@@ -55,14 +55,22 @@ static inline void tails_read(struct tail *t, const char *topic)
     ck_assert_int_eq(tails_wait(t, topic), TAIL_READY);
 }
 
+/* The row of which records_put writes the n-th record, as a tombstone where that counts. */
+static inline struct row tails_row(const char *topic, uint64_t n)
+{
+    struct row row = { .id = (int64_t)n, .topic = topic, .type = RECORDS_TYPE };
+
+    records_id(n, row.event_id);
+    return row;
+}
+
 static inline bool tails_has(const struct tail *t, const char *topic, uint64_t n)
 {
     int32_t partition;
     int64_t offset;
-    uint8_t id[16];
+    const struct row row = tails_row(topic, n);
 
-    records_id(n, id);
-    return tail_find(t, topic, id, &partition, &offset);
+    return tail_find(t, &row, &partition, &offset);
 }
 
 static inline void tails_expect(const struct tail *t, const char *topic, uint64_t n,
@@ -70,10 +78,9 @@ static inline void tails_expect(const struct tail *t, const char *topic, uint64_
 {
     int32_t p = -1;
     int64_t o = -1;
-    uint8_t id[16];
+    const struct row row = tails_row(topic, n);
 
-    records_id(n, id);
-    if (!tail_find(t, topic, id, &p, &o) || p != partition || o != offset)
+    if (!tail_find(t, &row, &p, &o) || p != partition || o != offset)
         ck_abort_msg("event %llu: partition %d offset %lld instead of %d, %lld",
                      (unsigned long long)n, p, (long long)o, partition, (long long)offset);
 }

@@ -107,6 +107,42 @@ START_TEST(tail_takes_the_header_of_the_envelope)
 }
 END_TEST
 
+/* Nothing keeps an application from giving two events one id. The second is not in the log because
+ * the first is. */
+START_TEST(tail_takes_no_row_for_another_with_its_event_id)
+{
+    struct tail *ce = tails_open(ENVELOPE_CLOUDEVENTS, 10, TAILS_MANY_BYTES);
+    struct tail *debezium = tails_open(ENVELOPE_DEBEZIUM, 10, TAILS_MANY_BYTES);
+    struct row row = tails_row(TOPIC("tail-twins"), 7), other = row;
+    int32_t partition;
+    int64_t offset;
+
+    records_topic(TOPIC("tail-twins"), 1, NULL);
+    struct records *r = records_open(NULL);
+    records_put_twin(r, TOPIC("tail-twins"), 0, "ce_id", 7, 8, 20);
+    records_put(r, TOPIC("tail-twins"), 0, "id", 7, 0);
+    records_close(r);
+    tails_read(ce, TOPIC("tail-twins"));
+    tails_read(debezium, TOPIC("tail-twins"));
+    ck_assert(!tail_find(ce, &row, &partition, &offset));
+    other.id = 8;
+    ck_assert(tail_find(ce, &other, &partition, &offset));
+    ck_assert_int_eq(offset, 0);
+    ck_assert(tail_find(debezium, &row, &partition, &offset));
+    ck_assert_int_eq(offset, 1);
+    row.payload = "";
+    ck_assert(!tail_find(debezium, &row, &partition, &offset));
+    row.payload = NULL;
+    row.key = "";
+    ck_assert(!tail_find(debezium, &row, &partition, &offset));
+    row.key = NULL;
+    row.type = "another";
+    ck_assert(!tail_find(debezium, &row, &partition, &offset));
+    tail_free(ce);
+    tail_free(debezium);
+}
+END_TEST
+
 START_TEST(tail_of_the_plain_envelope_is_not_possible)
 {
     const struct tail_config cfg = { .envelope = ENVELOPE_PLAIN, .rows = 10, .max_bytes = 1000 };
@@ -282,6 +318,7 @@ Suite *suite_tail(void)
     tcase_add_test(tc, tail_looks_at_about_max_bytes_only);
     tcase_add_test(tc, tail_tells_where_an_event_came_first);
     tcase_add_test(tc, tail_takes_the_header_of_the_envelope);
+    tcase_add_test(tc, tail_takes_no_row_for_another_with_its_event_id);
     tcase_add_test(tc, tail_of_the_plain_envelope_is_not_possible);
     tcase_add_test(tc, tail_names_a_property_that_is_wrong);
     tcase_add_test(tc, tail_of_no_topic_and_of_an_empty_one_is_ready);

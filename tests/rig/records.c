@@ -167,17 +167,15 @@ void records_close(struct records *r)
     free(r);
 }
 
-void records_put_text(struct records *r, const char *topic, int32_t partition, const char *name,
-                      const char *value, size_t bytes)
+/* Takes headers. */
+static void put(struct records *r, const char *topic, int32_t partition, rd_kafka_headers_t *headers,
+                size_t bytes)
 {
     static const char payload[MAX_BYTES];
-    rd_kafka_headers_t *headers = rd_kafka_headers_new(1);
     void *value_bytes = bytes > 0 ? (void *)(uintptr_t)payload : NULL;
     rd_kafka_resp_err_t err;
 
     ck_assert_uint_le(bytes, sizeof payload);
-    if (value != NULL)
-        check(rd_kafka_header_add(headers, name, -1, value, -1));
     for (;;) {
         rd_kafka_headers_t *copy = rd_kafka_headers_copy(headers);
         err = rd_kafka_producev(r->rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
@@ -194,12 +192,33 @@ void records_put_text(struct records *r, const char *topic, int32_t partition, c
     rd_kafka_headers_destroy(headers);
 }
 
+void records_put_text(struct records *r, const char *topic, int32_t partition, const char *name,
+                      const char *value, size_t bytes)
+{
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(1);
+
+    if (value != NULL)
+        check(rd_kafka_header_add(headers, name, -1, value, -1));
+    put(r, topic, partition, headers, bytes);
+}
+
+void records_put_twin(struct records *r, const char *topic, int32_t partition, const char *name,
+                      uint64_t n, uint64_t row, size_t bytes)
+{
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(3);
+    char text[37], sequence[24];
+
+    snprintf(sequence, sizeof sequence, "%020llu", (unsigned long long)row);
+    check(rd_kafka_header_add(headers, name, -1, records_id_text(n, text), -1));
+    check(rd_kafka_header_add(headers, "ce_sequence", -1, sequence, -1));
+    check(rd_kafka_header_add(headers, "eventType", -1, RECORDS_TYPE, -1));
+    put(r, topic, partition, headers, bytes);
+}
+
 void records_put(struct records *r, const char *topic, int32_t partition, const char *name,
                  uint64_t n, size_t bytes)
 {
-    char text[37];
-
-    records_put_text(r, topic, partition, name, records_id_text(n, text), bytes);
+    records_put_twin(r, topic, partition, name, n, n, bytes);
 }
 
 void records_begin(struct records *r)

@@ -41,11 +41,16 @@ const char *records_id_text(uint64_t n, char ret_text[37]);
 struct records *records_open(const char *transactional_id);
 /** Everything is in the log, in the order of the calls per partition, when it returns. */
 void records_close(struct records *r);
+#define RECORDS_TYPE "test"
+
 /** One record of `bytes` bytes (0: a tombstone), with header `name` holding the text of the n-th
- * id. */
+ * id, that of row n and of RECORDS_TYPE. */
 void records_put(struct records *r, const char *topic, int32_t partition, const char *name,
                  uint64_t n, size_t bytes);
-/** The same with any header value; value NULL: no header at all. */
+/** The same of another row with that id. */
+void records_put_twin(struct records *r, const char *topic, int32_t partition, const char *name,
+                      uint64_t n, uint64_t row, size_t bytes);
+/** The same with nothing but one header of any value; value NULL: no header at all. */
 void records_put_text(struct records *r, const char *topic, int32_t partition, const char *name,
                       const char *value, size_t bytes);
 void records_begin(struct records *r);

@@ -91,14 +91,14 @@ enum tail_state tail_state(const struct tail *t, const char *topic)
     return t->state[topic[0] - '0'];
 }
 
-bool tail_find(const struct tail *t, const char *topic, const uint8_t event_id[16],
-               int32_t *ret_partition, int64_t *ret_offset)
+bool tail_find(const struct tail *t, const struct row *row, int32_t *ret_partition,
+               int64_t *ret_offset)
 {
-    if (t->state[topic[0] - '0'] == TAIL_READING || event_id[0] == 0 ||
-        memchr(t->there, event_id[0], sizeof t->there) == NULL)
+    if (t->state[row->topic[0] - '0'] == TAIL_READING || row->event_id[0] == 0 ||
+        memchr(t->there, row->event_id[0], sizeof t->there) == NULL)
         return false;
     *ret_partition = 2;
-    *ret_offset = 1000 + event_id[0];
+    *ret_offset = 1000 + row->event_id[0];
     return true;
 }
 
