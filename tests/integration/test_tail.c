@@ -1,4 +1,5 @@
-/* test_tail.c - the ends of topics on librdkafka's mock cluster. Event n has the n-th id. */
+/* test_tail.c - the ends of topics on librdkafka's mock cluster. Event n has the n-th id. Needs
+ * OUTBOX_TEST_BROKERS. */
 #include <check.h>
 #include <fcntl.h>
 #include <librdkafka/rdkafka.h>
