@@ -100,6 +100,12 @@ CREATE TABLE outbox.event (
     -- This prefix would make consumers take the payload for a structured CloudEvent.
     CONSTRAINT event_content_type_not_cloudevents
         CHECK (lower(left(content_type, 23) COLLATE "C") <> 'application/cloudevents'),
+    -- Records of Kafka are small: 1 MiB unless a topic says otherwise. And the relay takes a row into
+    -- memory as a whole, several times over: without limits one row could stop all the others, and one
+    -- of a gigabyte could not even be read. Sizes are known without reading what is stored out of line.
+    CONSTRAINT event_key_length CHECK (octet_length(key) <= 1048576),
+    CONSTRAINT event_payload_length CHECK (octet_length(payload) <= 33554432),
+    CONSTRAINT event_headers_length CHECK (pg_column_size(headers) <= 1048576),
     -- Each element has two members, all members are strings, and no name is empty. @? gives NULL, not
     -- false, where the shape does not allow the question: hence IS FALSE. One path that says all
     -- this takes twice as long; containment, which is cheap, spares most rows the last question.
@@ -143,11 +149,11 @@ COMMENT ON COLUMN outbox.event.schema_version IS 'Version of the payload''s sche
 COMMENT ON COLUMN outbox.event.topic IS
     'Kafka topic: 1 to 249 of a-z A-Z 0-9 . _ -, neither "." nor ".."';
 COMMENT ON COLUMN outbox.event.key IS
-    'Kafka key: events with the same topic and key keep their order. NULL: no key and no order';
+    'Kafka key, up to 1 MiB: events with the same topic and key keep their order. NULL: no key and no order';
 COMMENT ON COLUMN outbox.event.type IS 'Type of the event, such as order.created; 1 to 255 bytes';
 COMMENT ON COLUMN outbox.event.content_type IS
     'Media type of the payload or NULL; 1 to 255 bytes, not application/cloudevents*';
-COMMENT ON COLUMN outbox.event.payload IS 'Kafka value, sent as it is. NULL: a tombstone';
+COMMENT ON COLUMN outbox.event.payload IS 'Kafka value, sent as it is; up to 32 MiB. NULL: a tombstone';
 COMMENT ON COLUMN outbox.event.headers IS
     'NULL, or further Kafka headers in order: a JSON array of [name, value] pairs of strings';
 COMMENT ON COLUMN outbox.event.available_at IS 'Not to be published before. NULL: at once';

@@ -95,7 +95,7 @@ append 40
 fault sql "insert into outbox.event (topic, type, key, payload) values ('$topic', 'x', 'k5', convert_to(repeat('x', 5000), 'UTF8'))"
 append 40
 watch_start
-relay_start large -X kafka.message.max.bytes=2000
+relay_start large -X kafka.message.max.bytes=2000 -X retry.attempts=10000 # not dead before the end
 # 13 keys: the large row, and the rows of its key behind it, stay
 rest=$(sql "select count(*) from outbox.event where key = 'k5' and id > 40")
 holds others_pass_a_row_that_is_too_large wait_sql 20 "$rest" "$unsent"
@@ -110,6 +110,21 @@ relay_start large -X kafka.message.max.bytes=20000
 judge refused_row_goes_when_it_may --deadline 20 committed=121 unmarked=0
 watch_stop
 stop_clean large
+
+# The largest that the schema lets in stops nobody else, and takes some memory.
+reset
+append 40
+fault sql "insert into outbox.event (topic, type, key, payload, headers) values
+    ('$topic', 'x', 'largest', convert_to(repeat('x', 33554432), 'UTF8'), jsonb_build_array(jsonb_build_array('h', repeat('y', 1048000)))),
+    ('$topic', 'x', convert_to(repeat('k', 1048576), 'UTF8'), convert_to(repeat('x', 33554432), 'UTF8'), null)"
+append 40
+relay_start largest -X retry.attempts=1 -X lease.ttl=10s
+holds others_pass_the_largest_rows wait_sql 40 80 "$sent"
+holds the_largest_rows_are_dead wait_sql 40 2 "select count(*) from outbox.held where state = 'dead' and error_code = 'MSG_SIZE_TOO_LARGE'"
+peak=$(memory largest VmHWM)
+holds they_take_less_than_five_times_their_size test "$peak" -lt $((5 * 33 * 1024 + 40000))
+printf '# two rows of 33 MiB: %d MiB at the peak\n' $((peak / 1024))
+stop_clean largest
 
 # Whatever the schema lets in, the relay must carry or leave alone.
 reset

@@ -201,6 +201,10 @@ test_limits() {
     limit event_content_type_not_cloudevents content_type "'application/json'" "'application/cloudevents'" \
         "'APPLICATION/CloudEvents+json; charset=UTF-8'" "'application/cloudevents-batch+json'"
     limit event_schema_version_positive schema_version 1 0 -1
+    limit event_key_length key "convert_to(repeat('a', 1048576), 'UTF8')" "convert_to(repeat('a', 1048577), 'UTF8')"
+    limit event_payload_length payload "convert_to(repeat('a', 33554432), 'UTF8')" "convert_to(repeat('a', 33554433), 'UTF8')"
+    limit event_headers_length headers "jsonb_build_array(jsonb_build_array('a', repeat('a', 1048000)))" \
+        "jsonb_build_array(jsonb_build_array('a', repeat('a', 1048600)))"
     works "content_type may be null" q "insert into outbox.event (topic, type, content_type) values ('t', 'ty', null)"
     for e in '[]' '[["a","b"]]' '[["a",""],["a","ü\n\""],["c","d"]]'; do
         works "headers may be $e" q "insert into outbox.event (topic, type, headers) values ('t', 'ty', '$e')"
