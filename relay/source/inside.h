@@ -82,6 +82,7 @@ struct source {
     bool catching_up;
     bool first_read; /* from the cursor that was loaded: the floor does not hold yet */
     int64_t epoch;
+    int64_t last_epoch; /* that we are known to have had; 0: none, or it is not known */
 
     enum reading reading;
     uint32_t read_max;

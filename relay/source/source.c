@@ -84,6 +84,8 @@ void source_link_lost(struct source *s, uint64_t now_ms, const char *why)
         conn_close(&s->conn[i]);
     aside_link_down(s);
     s->up = false;
+    if (s->request == REQUEST_ACQUIRE)
+        s->last_epoch = 0; /* we may have a new one */
     s->request = REQUEST_NONE;
     s->retry_at_ms = now_ms + delay;
     s->n_events = 0; /* answers of a link that is gone */
@@ -339,11 +341,12 @@ void source_mark(struct source *s, uint64_t now_ms, const struct source_mark *ma
 
 void source_acquire(struct source *s, uint64_t now_ms)
 {
-    char ttl[8];
-    const char *const values[] = { s->cfg.owner, net64((int64_t)s->cfg.lease_ttl_ms, ttl) };
-    const int lengths[] = { (int)strlen(s->cfg.owner), 8 };
+    char ttl[8], last[8];
+    const char *const values[] = { s->cfg.owner, net64((int64_t)s->cfg.lease_ttl_ms, ttl),
+                                   net64(s->last_epoch, last) };
+    const int lengths[] = { (int)strlen(s->cfg.owner), 8, 8 };
 
-    source_request(s, now_ms, REQUEST_ACQUIRE, "outbox_acquire", 2, values, lengths);
+    source_request(s, now_ms, REQUEST_ACQUIRE, "outbox_acquire", 3, values, lengths);
     CRASH_POINT("source.acquire_sent");
 }
 
@@ -373,6 +376,18 @@ void source_resign(struct source *s, uint64_t now_ms, uint64_t page)
     CRASH_POINT("source.resign_sent");
 }
 
+static void log_follow(const struct source *s, const PGresult *res)
+{
+    const char *owner = PQgetvalue(res, 0, 5);
+    bool namesake = strcmp(owner, s->cfg.owner) == 0;
+
+    log_write(s->following ? LOG_LEVEL_DEBUG : namesake ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "source",
+              "another relay leads; this one stands by", "owner", owner, "lease_left_ms",
+              PQgetisnull(res, 0, 6) ? "?" : log_i64(wire_i64(PQgetvalue(res, 0, 6))), "remedy",
+              namesake ? "it has this one's name: give each process a lease.owner of its own" : NULL,
+              (char *)0);
+}
+
 /* The columns of outbox_acquire: epoch, cursor_id, cursor_snapshot, floor_id, catch_up_to, then of
  * the row before: owner, ms left, whether the cluster changed. Columns 0-3 are NULL when refused. */
 static int on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
@@ -384,18 +399,15 @@ static int on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
         return 0;
     }
     if (PQgetisnull(res, 0, 0)) {
-        log_write(s->following ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "source",
-                  "another relay leads; this one stands by", "owner", PQgetvalue(res, 0, 5),
-                  "lease_left_ms",
-                  PQgetisnull(res, 0, 6) ? "?" : log_i64(wire_i64(PQgetvalue(res, 0, 6))), (char *)0);
+        log_follow(s, res);
         s->following = true;
         source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = false });
         return 0;
     }
+    s->epoch = s->last_epoch = wire_i64(PQgetvalue(res, 0, 0));
     if (cursors_load(&s->cursors, wire_i64(PQgetvalue(res, 0, 1)), PQgetvalue(res, 0, 2),
                      PQgetlength(res, 0, 2)) < 0)
         return -1;
-    s->epoch = wire_i64(PQgetvalue(res, 0, 0));
     s->floor = wire_i64(PQgetvalue(res, 0, 3));
     s->catch_up_to = wire_i64(PQgetvalue(res, 0, 4));
     s->catching_up = true; /* at least the first read leaves out what is settled */

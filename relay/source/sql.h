@@ -145,13 +145,16 @@
     SQL_PREPARE("outbox_mark", SQL_MARK_TYPES, SQL_MARK)                                           \
     SQL_PREPARE("outbox_mark_again", SQL_MARK_TYPES, SQL_MARK " on conflict do nothing")
 
-/* $1 owner, $2 ttl in ms. A lease can be taken when it is free, over, or bears our own name.
+/* $1 owner, $2 ttl in ms, $3 the last epoch that we had; 0: none yet, or who knows. A lease can be taken
+ * when it is free, over, or bears our own name and nobody had a later one: two relays of one name would
+ * take it from each other for ever. One that was renewed later than now was written by a clock that has
+ * been set back since, and would last as much longer.
  * The floor is the highest id of a visible row whose transaction this cluster has not reached: such a
  * row came from another cluster (dump and restore), is not late, and must not be taken for late. It is
  * found by xid; without the `+ 0` the planner might look for it from the highest id downwards. */
 #define SQL_PREPARE_ACQUIRE                                                                        \
     SQL_PREPARE(                                                                                   \
-        "outbox_acquire", "text, bigint",                                                          \
+        "outbox_acquire", "text, bigint, bigint",                                                  \
         "with old as materialized (select owner, lease_expires_at, system_identifier, timeline "   \
         "from outbox.relay where name = 'default'), got as ("                                      \
         "update outbox.relay r set epoch = r.epoch + 1, owner = $1, "                              \
@@ -161,8 +164,10 @@
         "where xid >= pg_snapshot_xmax(pg_current_snapshot()))), "           \
         "system_identifier = (select system_identifier from pg_control_system()), "     \
         "timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int "  \
-        "where r.name = 'default' and (r.owner is null or r.owner = $1 "                           \
-        "or r.lease_expires_at is null or r.lease_expires_at < clock_timestamp()) "     \
+        "where r.name = 'default' and (r.owner is null "                                           \
+        "or (r.owner = $1 and ($3 = 0 or r.epoch <= $3)) "                                         \
+        "or r.lease_expires_at is null or r.lease_expires_at < clock_timestamp() "                 \
+        "or r.renewed_at > clock_timestamp() + $2 * interval '1 ms') "                             \
         "returning r.*) "                                                                          \
         "select got.epoch, got.cursor_id, got.cursor_snapshot, got.floor_id, "                     \
         "greatest((select max(id) from outbox.sent), "                                  \

@@ -1159,7 +1159,7 @@ static void expect_cheap_late(long most)
 
 static void expect_cheap_acquire(long most)
 {
-    (void)explain("outbox_acquire ('test', 1000)");
+    (void)explain("outbox_acquire ('test', 1000, 0)");
     expect_few_buffers(most);
 }
 

@@ -131,6 +131,64 @@ START_TEST(each_lease_has_an_epoch_of_its_own)
 }
 END_TEST
 
+/* Two processes that were given one name. A restarted one takes its own lease back at once; but not what
+ * another took from it, and so on for ever. */
+START_TEST(lease_that_a_namesake_took_is_not_taken_back)
+{
+    struct source *namesake = open_source("one");
+
+    (void)wait_for(namesake, SOURCE_UP);
+    ck_assert(gets_the_lease(one));
+    ck_assert(gets_the_lease(namesake)); /* one might have died */
+    ck_assert(!keeps_the_lease(one));
+    ck_assert(!gets_the_lease(one));
+    ck_assert(keeps_the_lease(namesake));
+    ck_assert(gets_the_lease(namesake)); /* its link was lost, say */
+    rig_exec(db, "update outbox.relay set lease_expires_at = clock_timestamp() - interval '1 ms'");
+    ck_assert(gets_the_lease(one));
+    ck_assert(!keeps_the_lease(namesake));
+    source_free(namesake);
+}
+END_TEST
+
+/* Set back by a day, or a standby was promoted whose clock is behind: the lease of a dead relay would last
+ * a day more. */
+START_TEST(lease_does_not_outlast_a_clock_that_is_set_back)
+{
+    ck_assert(gets_the_lease(one));
+    rig_exec(db, "update outbox.relay set renewed_at = renewed_at + interval '50 s',"
+                 " lease_expires_at = lease_expires_at + interval '50 s'");
+    ck_assert(!gets_the_lease(two)); /* that soon passes by itself */
+    rig_exec(db, "update outbox.relay set renewed_at = renewed_at + interval '1 day',"
+                 " lease_expires_at = lease_expires_at + interval '1 day'");
+    ck_assert(gets_the_lease(two));
+    ck_assert(!keeps_the_lease(one));
+}
+END_TEST
+
+static void isolation(const char *level)
+{
+    rig_execf(db, "alter database \"%s\" set default_transaction_isolation = '%s'", PQdb(db), level);
+}
+
+/* Its reads would count in the conflicts for which PostgreSQL ends transactions of the application. */
+START_TEST(relay_takes_no_part_in_serializable_transactions)
+{
+    isolation("serializable");
+    struct source *s = open_source("three");
+    (void)wait_for(s, SOURCE_UP);
+    isolation("read committed");
+    rig_exec(person, "begin isolation level serializable; select count(*) from outbox.event");
+    ck_assert(gets_the_lease(s));
+    source_read(s, now(), 10, 1 << 20, 0); /* what it read would be remembered while person's lasts */
+    (void)wait_for(s, SOURCE_PAGE);
+    ck_assert_int_eq(rig_scalar_i64(db, "select count(distinct pid) from pg_locks where mode = 'SIReadLock'"),
+                     1);
+    rig_exec(person, "rollback");
+    source_free(s);
+}
+END_TEST
+
 static void hold(const struct row *row, enum hold_state state)
 {
     const struct source_hold h = { .row = row, .state = state, .attempts = 1, .delay_ms = TTL_MS };
@@ -177,6 +235,9 @@ Suite *suite_rivals(void)
     tcase_add_test(tc, lease_is_of_one_until_it_ends);
     tcase_add_test(tc, lease_that_is_given_back_is_free_at_once);
     tcase_add_test(tc, each_lease_has_an_epoch_of_its_own);
+    tcase_add_test(tc, lease_that_a_namesake_took_is_not_taken_back);
+    tcase_add_test(tc, lease_does_not_outlast_a_clock_that_is_set_back);
+    tcase_add_test(tc, relay_takes_no_part_in_serializable_transactions);
     tcase_add_loop_test(tc, row_behind_one_that_is_being_taken_away_is_due, 0, 2);
     suite_add_tcase(s, tc);
     return s;
