@@ -26,6 +26,7 @@
 #include "relay/sink/record_id.h"
 
 #define SAMPLE_ROWS 64      /* tell how large the records are */
+#define SPREAD 16           /* so many partitions are read as far as the configuration says */
 #define RECORD_BYTES 100    /* counted for headers and the like, which are not measured */
 #define REQUEST_MS 1000     /* one look-up; tail_free waits for it */
 #define REQUEST_ONE_MS 250  /* one of many, after all together failed */
@@ -56,6 +57,7 @@ struct topic {
     rd_kafka_topic_t *handle;
     struct part *part; /* by partition */
     int32_t n_parts, n_reading;
+    int32_t n_counted; /* of its partitions, in the tail's n_parts; it may be read anew */
     struct id_table ids;
     uint64_t took_ms;
     char why[160]; /* it failed */
@@ -69,6 +71,7 @@ struct tail {
     enum envelope_kind envelope;
     uint32_t rows;
     uint64_t max_bytes;
+    uint64_t n_parts; /* the reader's: of all topics so far */
     int wake[2]; /* the reader and librdkafka write, the loop polls */
     struct topic **topic;
     size_t n_topics;
@@ -213,15 +216,23 @@ static int part_start(struct tail *t, struct topic *topic, int32_t p, int64_t st
     return 0;
 }
 
+/* What the other relay had on its way was spread over all partitions: of many each is read less far, so
+ * that memory and time do not grow with their number. */
+static uint64_t share(const struct tail *t, uint64_t whole)
+{
+    return t->n_parts > SPREAD ? whole * SPREAD / t->n_parts : whole;
+}
+
 /* How far down the second reading goes. */
 static int64_t rest_start(const struct tail *t, const struct part *part)
 {
     uint64_t seen = (uint64_t)(part->high - part->start);
-    uint64_t rows = t->rows > seen ? t->rows - seen : 0;
-    uint64_t bytes = t->max_bytes > part->bytes ? t->max_bytes - part->bytes : 0;
+    uint64_t rows = share(t, t->rows), bytes = share(t, t->max_bytes);
     uint64_t each = part->n > 0 ? part->bytes / part->n : RECORD_BYTES; /* 0: control records */
     int64_t low = part->low;
 
+    rows = rows > seen ? rows - seen : 0;
+    bytes = bytes > part->bytes ? bytes - part->bytes : 0;
     if (rows > bytes / each)
         rows = bytes / each;
     if (part->start - low > (int64_t)rows)
@@ -340,7 +351,8 @@ static bool all_lead(const struct rd_kafka_metadata_topic *mt)
 }
 
 /* True: its partitions are known and each has a leader. */
-static bool know_partitions(struct topic *topic, const struct rd_kafka_metadata_topic *mt)
+static bool know_partitions(struct tail *t, struct topic *topic,
+                            const struct rd_kafka_metadata_topic *mt)
 {
     switch ((int)mt->err) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
@@ -368,6 +380,8 @@ static bool know_partitions(struct topic *topic, const struct rd_kafka_metadata_
         return false;
     }
     topic->n_parts = mt->partition_cnt;
+    t->n_parts += (uint64_t)topic->n_parts - (uint64_t)topic->n_counted;
+    topic->n_counted = topic->n_parts;
     return true;
 }
 
@@ -440,7 +454,7 @@ static void plan(struct tail *t, struct topic *const *topic, size_t n, uint64_t 
             md != NULL ? find_topic(md, topic[k]->name) : NULL;
         if (mt == NULL)
             retry_later(topic[k], err);
-        else if (know_partitions(topic[k], mt))
+        else if (know_partitions(t, topic[k], mt))
             known[n_known++] = topic[k];
     }
     if (md != NULL)

@@ -9,8 +9,10 @@
  * right to read the topics; no topic comes into being by it.
  *
  * Looked at are the last `rows` records of each partition, fewer where they have more than
- * max_bytes: 64 of the newest, and then as many as these let expect, in one go. Memory: 40 bytes
- * per record looked at, and while reading up to about 25 MiB of records on their way.
+ * max_bytes: 64 of the newest, and then as many as these let expect, in one go. Where the topics that
+ * are asked for have more than 16 partitions together, as much as 16 would take is shared among them;
+ * but the 64 newest of each are always looked at. Memory: 40 bytes per record looked at, and while
+ * reading up to about 25 MiB of records on their way.
  */
 #ifndef RELAY_SINK_TAIL_H
 #define RELAY_SINK_TAIL_H

@@ -66,6 +66,31 @@ START_TEST(tail_looks_at_about_max_bytes_only)
 }
 END_TEST
 
+/* 16 times rows, for all of them together; 64 at least of each. */
+START_TEST(tail_shares_what_it_reads_among_many_partitions)
+{
+    enum { PARTS = 40, EACH = 150 };
+    static const uint32_t rows[] = { 100, 250, 1000 }, looked_at[] = { 64, 100, 150 };
+
+    records_topic(TOPIC("tail-shares"), PARTS, NULL);
+    struct records *r = records_open(NULL);
+    for (uint64_t n = 0; n < PARTS * EACH; n++)
+        records_put(r, TOPIC("tail-shares"), (int32_t)(n % PARTS), "ce_id", n, 20);
+    records_close(r);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, rows[i], TAILS_MANY_BYTES);
+        uint64_t first = PARTS * (EACH - looked_at[i]);
+        for (int turn = 0; turn < 2; turn++) {
+            tails_read(t, TOPIC("tail-shares"));
+            for (uint64_t n = 0; n < PARTS * EACH; n++)
+                ck_assert_msg(tails_has(t, TOPIC("tail-shares"), n) == (n >= first),
+                              "%u rows, event %u", (unsigned)rows[i], (unsigned)n);
+        }
+        tail_free(t);
+    }
+}
+END_TEST
+
 START_TEST(tail_tells_where_an_event_came_first)
 {
     struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, 1000, TAILS_MANY_BYTES);
@@ -317,6 +342,7 @@ Suite *suite_tail(void)
     tcase_add_test(tc, tail_finds_the_events_of_all_partitions);
     tcase_add_test(tc, tail_looks_at_the_last_rows_only);
     tcase_add_test(tc, tail_looks_at_about_max_bytes_only);
+    tcase_add_test(tc, tail_shares_what_it_reads_among_many_partitions);
     tcase_add_test(tc, tail_tells_where_an_event_came_first);
     tcase_add_test(tc, tail_takes_the_header_of_the_envelope);
     tcase_add_test(tc, tail_takes_no_row_for_another_with_its_event_id);
