@@ -271,7 +271,9 @@
 
 /* -- the sweep ------------------------------------------------------------------------------ */
 
-/* $1 epoch, $2 the id behind which to look, $3 how many events to look at. Row 0: whether the epoch is
+/* Every visible row behind the cursor but those that the late read will find: what the cursor's snapshot
+ * did not see, unless it came from another cluster, before this lead or since.
+ * $1 epoch, $2 the id behind which to look, $3 how many events to look at. Row 0: whether the epoch is
  * ours, the last id that was looked at (NULL: there were none), how many there were. Then the ids found. */
 #define SQL_SWEEP                                                                                  \
     "with fence as materialized (select cursor_id, cursor_snapshot, floor_id from outbox.relay "   \
@@ -279,7 +281,8 @@
     "piece as materialized (select e.id, e.bucket, e.xid, e.topic, e.key from outbox.event e "     \
     "where e.id > $2 and e.id <= (select cursor_id from fence) order by e.id limit $3), "          \
     "found as materialized (select p.* from piece p cross join fence f "                           \
-    "where (pg_visible_in_snapshot(p.xid, f.cursor_snapshot) or p.id <= f.floor_id) "              \
+    "where (pg_visible_in_snapshot(p.xid, f.cursor_snapshot) or p.id <= f.floor_id "               \
+    "or p.xid >= pg_snapshot_xmax(pg_current_snapshot())) "                                        \
     "and not " SQL_IS_SENT("p")                                                                    \
     " and not exists (select from outbox.held h where h.id = p.id)), "                             \
     "put as (insert into outbox.held (id, bucket, topic, key, state, next_attempt_at, "            \

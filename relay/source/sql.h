@@ -74,17 +74,21 @@
     "select x from pg_snapshot_xip($2) x where pg_visible_in_snapshot(x, pg_current_snapshot())"
 #define SQL_XIP_ALL "select x from pg_snapshot_xip($2) x"
 
+/* What is visible with an id that this cluster has not reached came from another one while we were
+ * reading: it is not late, and would be so at every read. The sweep finds it. */
+#define SQL_OF_THIS_CLUSTER " and e.xid < pg_snapshot_xmax(pg_current_snapshot())"
+
 /* Both halves are needed: xmax of a snapshot is the latest completed transaction + 1, so transactions
  * at or above it may be running without being in the xip list.
  * Both must go by the index on (xid, id), whatever the statistics say: after a bulk load they may say
  * that all rows have one xid, and of a leaf that was just emptied nothing at all. `id + 0` is there so
  * that the index on id cannot be used. `$1 > $3` is evaluated once, before anything is looked up. */
-#define SQL_LATE(xip, unsettled)                                                                   \
+#define SQL_LATE(xip, below, unsettled)                                                            \
     "(select e.* from ("                                                                           \
     "select e.* from outbox.event e where e.xid = any (array(" xip "))"                            \
     " and e.id + 0 <= $1 and e.id + 0 > $3 and $1 > $3"                                            \
     " union all "                                                                                  \
-    "select e.* from outbox.event e where e.xid >= pg_snapshot_xmax($2)"                           \
+    "select e.* from outbox.event e where e.xid >= pg_snapshot_xmax($2)" below                     \
     " and e.id + 0 <= $1 and e.id + 0 > $3 and $1 > $3"                                            \
     ") e where true" unsettled " order by e.id limit $4)"
 
@@ -125,11 +129,12 @@
  * out); late and fresh rows, or the rest of the late ones. */
 #define SQL_PREPARE_READS                                                                          \
     SQL_PREPARE("outbox_read", SQL_READ_TYPES,                                                     \
-                SQL_PAGE(SQL_LATE(SQL_XIP_FINISHED, "") " union all " SQL_FRESH("")))              \
+                SQL_PAGE(SQL_LATE(SQL_XIP_FINISHED, SQL_OF_THIS_CLUSTER, "") " union all "         \
+                         SQL_FRESH("")))                                                           \
     SQL_PREPARE("outbox_read_late", SQL_READ_TYPES ", pg_snapshot",                               \
                 SQL_PAGE(SQL_LATE_REST(SQL_SEEN, "")))                                             \
     SQL_PREPARE("outbox_catch_up", SQL_READ_TYPES,                                                 \
-                SQL_PAGE(SQL_LATE(SQL_XIP_ALL, SQL_UNSETTLED) " union all "                        \
+                SQL_PAGE(SQL_LATE(SQL_XIP_ALL, "", SQL_UNSETTLED) " union all "                    \
                          SQL_FRESH(SQL_UNSETTLED)))                                                \
     SQL_PREPARE("outbox_catch_up_late", SQL_READ_TYPES ", pg_snapshot, bigint",                    \
                 SQL_PAGE(SQL_LATE_REST(SQL_SEEN_OR_FOREIGN, SQL_UNSETTLED)))

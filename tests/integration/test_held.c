@@ -972,6 +972,25 @@ START_TEST(sweep_finds_rows_behind_the_cursor_that_were_forgotten)
 }
 END_TEST
 
+/* With ids of transactions that this cluster has not reached: nobody else looks for them there. */
+START_TEST(sweep_finds_rows_that_were_restored_behind_the_reader)
+{
+    open_source();
+    append_and_read("t/a t/b t/c");
+    rig_exec(db, "insert into outbox.sent (bucket, id) select bucket, id from outbox.event;"
+                 "alter table outbox.event alter id restart with 10");
+    append_and_read("t/d");
+    mark("10");
+    renew();
+    rig_exec(db, "insert into outbox.event (xid, id, topic, type) overriding system value"
+                 " values ((pg_current_xact_id()::text::bigint + 1000000)::text::xid8, 5, 't', 'x')");
+    log_setup((enum log_level)-1, LOG_FORMAT_LOGFMT);
+    ck_assert_uint_eq(sweep(), 1);
+    ck_assert_str_eq(held(), "5:retrying*");
+    ck_assert_uint_eq(sweep(), 0);
+}
+END_TEST
+
 START_TEST(sweep_goes_round_in_pieces)
 {
     open_source();
@@ -1218,6 +1237,7 @@ Suite *suite_held(void)
     tc = add_case(s, "sweep", 60);
     tcase_add_test(tc, sweep_finds_nothing_in_a_healthy_outbox);
     tcase_add_test(tc, sweep_finds_rows_behind_the_cursor_that_were_forgotten);
+    tcase_add_test(tc, sweep_finds_rows_that_were_restored_behind_the_reader);
     tcase_add_test(tc, sweep_goes_round_in_pieces);
     tcase_add_test(tc, sweep_wakes_keys_that_nothing_else_would);
     tcase_add_test(tc, sweep_wakes_keys_behind_dead_rows_once_these_are_skipped);

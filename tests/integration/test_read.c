@@ -792,6 +792,26 @@ START_TEST(restored_rows_not_yet_settled_come_again_after_a_crash)
 }
 END_TEST
 
+/* As save_and_restore leaves them: with ids of transactions that this cluster has not reached. */
+START_TEST(rows_that_are_restored_under_the_reader_do_not_come_again_and_again)
+{
+    reader_open();
+    append(a, "k");
+    append(a, "k");
+    expect_read("1 2");
+    rig_exec(db, "insert into outbox.event (xid, id, topic, type) overriding system value"
+                 " select (pg_current_xact_id()::text::bigint + 1000000)::text::xid8, n, 't', 'x'"
+                 " from generate_series(10, 12) n");
+    expect_read("10 11 12");
+    for (int i = 0; i < 3; i++)
+        expect_read("");
+    rig_exec(db, "alter table outbox.event alter id restart with 20");
+    append(a, "k");
+    expect_read("20");
+    expect_read("");
+}
+END_TEST
+
 /* More of them than a page holds: late to the cursor, every one. */
 START_TEST(many_restored_late_rows_come_page_by_page)
 {
@@ -1247,6 +1267,7 @@ Suite *suite_read(void)
     tc = add_case(s, "restored", 60);
     tcase_add_test(tc, restored_rows_come_all_and_in_order_and_so_do_new_ones);
     tcase_add_test(tc, restored_rows_not_yet_settled_come_again_after_a_crash);
+    tcase_add_test(tc, rows_that_are_restored_under_the_reader_do_not_come_again_and_again);
     tcase_add_test(tc, many_restored_late_rows_come_page_by_page);
     tcase_add_test(tc, restored_without_its_cursor_every_row_comes_in_order);
 
