@@ -139,6 +139,7 @@ $(O)/tools/%: tests/$(1)/%.c $(2) $(O)/liboutbox.a
 endef
 $(eval $(call tool_rule,tools,))
 $(eval $(call tool_rule,demo,))
+$(eval $(call tool_rule,tsan,))
 $(eval $(call tool_rule,bench,$(RELAY_PARTS)))
 
 $(O)/%.pc: pkgconfig/%.pc.in include/outbox.h

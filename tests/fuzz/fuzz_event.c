@@ -1,7 +1,7 @@
 /* fuzz_event.c - any event through the library's checks: what is accepted comes out of the relay's
  * decoder and envelope as it went in; what is refused says so in one line that shows no content.
  *
- * Input: presence (2 bytes, a bit for each field), schema_version and available_at (8 bytes each),
+ * Input: presence (2 bytes, a bit for each field, the rest becomes hops), schema_version and available_at (8 bytes each),
  * growth of the payload, then fields with 0xff between them: topic, key, type, content type,
  * payload, event id, correlation id, causation id, traceparent, tracestate, then names and values
  * of headers.
@@ -14,7 +14,7 @@
 #include "tests/fuzz/fuzz.h"
 
 enum field { TOPIC, KEY, TYPE, CONTENT_TYPE, PAYLOAD, EVENT_ID, CORRELATION, CAUSATION, TRACEPARENT,
-             TRACESTATE, N_FIELDS, MAX_HEADERS = OUTBOX_MAX_HEADERS + 2, N_CARRIED = 4 };
+             TRACESTATE, N_FIELDS, MAX_HEADERS = OUTBOX_MAX_HEADERS + 2, N_CARRIED = 5 };
 
 struct made {
     outbox_event event;
@@ -60,6 +60,7 @@ static void make(struct made *m, struct input *in)
     unsigned presence = take_byte(in) | (unsigned)take_byte(in) << 8;
     outbox_event e = OUTBOX_EVENT_INIT;
 
+    e.hops = (presence >> N_FIELDS) * 0x04000001u;
     e.schema_version = (int32_t)take_i64(in);
     e.available_at_us = take_i64(in);
     unsigned shift = take_byte(in);
@@ -150,13 +151,16 @@ static void same_header(const struct header *h, const char *name, const void *va
 static size_t check_headers(const outbox_event *e, const struct outbox__row *row,
                             struct pairs *pairs)
 {
-    const char *const names[N_CARRIED] = { "correlationid", "causationid", "traceparent",
+    char hops[11];
+    const char *const names[N_CARRIED] = { "correlationid", "causationid", "hops", "traceparent",
                                            "tracestate" };
-    const char *const values[N_CARRIED] = { e->correlation_id, e->causation_id, e->traceparent,
+    const char *const values[N_CARRIED] = { e->correlation_id, e->causation_id,
+                                            e->hops > 0 ? hops : NULL, e->traceparent,
                                             e->tracestate };
     const char *column = row->values[OUTBOX__HEADERS];
     size_t n = 0, bytes, at = 0;
 
+    snprintf(hops, sizeof hops, "%u", e->hops);
     if (column != NULL) {
         REQUIRE(row->lengths[OUTBOX__HEADERS] > 0 && column[0] == 1);
         REQUIRE(outbox__non_ascii_find(column, (size_t)row->lengths[OUTBOX__HEADERS]) ==
@@ -205,6 +209,7 @@ static void check_envelope(const outbox_event *e, const struct outbox__row *row,
                      .n_headers = n_pairs };
 
     memcpy(r.event_id, row->event_id, sizeof r.event_id);
+    REQUIRE(envelope_hops(&r) == e->hops);
     REQUIRE(envelope_headers(&envelope, &r, &buf, &h, &n) == 0);
     carried(h, n, "ce_type", e->type);
     carried(h, n, "content-type", e->content_type);
