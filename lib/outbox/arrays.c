@@ -17,7 +17,7 @@ void outbox__arrays_clear(struct outbox__arrays *a)
 {
     for (int i = 0; i < OUTBOX__N_PARAMETERS; i++) {
         a->column[i].len = 0;
-        a->column[i].has_null = false;
+        a->column[i].n_nulls = 0;
     }
     a->n_rows = a->n_bytes = 0;
 }
@@ -67,7 +67,7 @@ static bool add_element(struct outbox__array *array, const char *value, int len)
     put_word(array->bytes + array->len, value != NULL ? (uint32_t)n : UINT32_MAX);
     array->len += 4;
     if (value == NULL)
-        array->has_null = true;
+        array->n_nulls++;
     else if (n > 0)
         memcpy(array->bytes + array->len, value, n);
     array->len += n;
@@ -90,8 +90,11 @@ const char *outbox__arrays_finish(struct outbox__arrays *a, int column, uint32_t
 {
     struct outbox__array *array = &a->column[column];
 
+    *ret_len = 0;
+    if (array->n_nulls == a->n_rows)
+        return NULL;
     put_word(array->bytes, 1);
-    put_word(array->bytes + 4, array->has_null);
+    put_word(array->bytes + 4, array->n_nulls > 0);
     put_word(array->bytes + 8, element_type);
     put_word(array->bytes + 12, (uint32_t)a->n_rows);
     put_word(array->bytes + 16, 1);

@@ -12,7 +12,7 @@
 struct outbox__array {
     char *bytes;
     size_t len, size;
-    bool has_null;
+    size_t n_nulls;
 };
 
 struct outbox__arrays {
@@ -31,7 +31,8 @@ size_t outbox__arrays_row_bytes(const struct outbox__row *row);
 /** Add a row; its bytes are copied. False: out of memory, the arrays are of no use any more. */
 bool outbox__arrays_add(struct outbox__arrays *a, const struct outbox__row *row);
 
-/** The finished array of one column; there is a row at least. */
+/** The finished array of one column; there is a row at least. NULL when all its values are: the
+ *  server fills what is missing beside the other columns with nulls, at less cost. */
 const char *outbox__arrays_finish(struct outbox__arrays *a, int column, uint32_t element_type,
                                   int *ret_len);
 

@@ -7,7 +7,7 @@
  * are computed for each such row, after it. The server computes the key of the lock, so that all
  * writers agree on it, whatever they are written in.
  *
- * Many: ORDER BY the ordinality makes the order of the ids a matter of SQL. It costs no sort, for the
+ * Many: an array that is NULL stands for a column of nulls, as ROWS FROM pads to the longest. ORDER BY the ordinality makes the order of the ids a matter of SQL. It costs no sort, for the
  * server knows that unnest() gives its rows in that order.
  */
 #include "statement.h"

@@ -79,6 +79,15 @@ static void check_column(struct outbox__arrays *arrays, int column, const struct
     const unsigned char *end = at + len;
     bool null = false;
 
+    if (at == NULL) {
+        REQUIRE(len == 0);
+        for (size_t i = 0; i < n; i++) {
+            REQUIRE(outbox__row_encode(&made[accepted[i]].event, &row, NULL) == OUTBOX_OK);
+            REQUIRE(row.values[column] == NULL);
+            outbox__row_deinit(&row);
+        }
+        return;
+    }
     REQUIRE(len >= 20 && word(at) == 1 && word(at + 8) == 4711 && word(at + 12) == n &&
             word(at + 16) == 1);
     uint32_t says_null = word(at + 4);

@@ -118,6 +118,26 @@ START_TEST(many_keep_the_order_of_the_array_in_one_round_trip)
 }
 END_TEST
 
+/* Columns of nothing but nulls, and none at all. */
+START_TEST(many_without_a_value_in_a_column_leave_it_null)
+{
+    make("columns", 3);
+    for (size_t i = 0; i < 3; i++) {
+        events[i].key = NULL;
+        events[i].key_len = 0;
+        events[i].payload = NULL;
+        events[i].payload_len = 0;
+    }
+    rig_exec(conn, "begin");
+    expect_ok(many(3));
+    rig_exec(conn, "commit");
+    expect_scalar("select count(*) from outbox.event where topic = 'columns' and key is null and"
+                  " payload is null and headers is null and content_type is null and"
+                  " available_at is null and type = 'test' and schema_version = 1",
+                  "3");
+}
+END_TEST
+
 /* 7 MB in all: two portions of up to 4 MiB. */
 START_TEST(many_are_split_where_a_statement_ends)
 {
@@ -383,6 +403,7 @@ Suite *suite_many(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, many_store_what_single_ones_store);
     tcase_add_test(tcase, many_keep_the_order_of_the_array_in_one_round_trip);
+    tcase_add_test(tcase, many_without_a_value_in_a_column_leave_it_null);
     tcase_add_test(tcase, many_are_split_where_a_statement_ends);
     tcase_add_test(tcase, many_take_events_that_fill_a_portion_alone);
     tcase_add_test(tcase, many_of_one_are_a_single_one_and_none_are_none);
