@@ -234,7 +234,7 @@ void held_on_read(struct source *s, uint64_t now_ms, const PGresult *res)
         return;
     }
     stale->n = 0;
-    int n = source_decode(s, res, stale);
+    int n = source_decode(s, res, PQntuples(res) - 1, stale);
     if (n < 0) {
         source_push(s, (struct source_event){ .type = SOURCE_READ_FAILED });
         return;

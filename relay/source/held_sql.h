@@ -159,7 +159,7 @@
     "e.before + e.size >= $3, e.held_as, e.attempts, e.maybe, e.stale from ("                      \
     "select e.*, sum(e.size) over (rows unbounded preceding) - e.size as before from ("            \
     "select m.id, m.bucket, e.event_id, e.created_at, e.schema_version, e.topic, e.key, e.type, "  \
-    "e.content_type, e.payload, e.headers, e.available_at, " SQL_SIZE ", "                         \
+    "e.content_type, e.payload, e.headers, e.available_at, " SQL_SIZE " as size, "                 \
     "case m.state when 'paused' then 2 when 'scheduled' then 3 else 1 end::smallint as held_as, "  \
     "m.attempts, m.maybe_delivered as maybe, "                                                     \
     "case when s.yes then 1 when e.id is null then 2 end::smallint as stale "                      \

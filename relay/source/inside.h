@@ -86,7 +86,9 @@ struct source {
 
     enum reading reading;
     uint32_t read_max;
-    uint64_t read_page;
+    uint64_t read_bytes, read_page;
+    bool read_small;    /* the page under way is one of small rows (sql.h) */
+    size_t largest_row; /* of the last page that had rows; SIZE_MAX: it ended in front of a large one */
     enum request request;
     bool mark_again; /* some of the marks were there */
 
@@ -126,9 +128,9 @@ void source_request(struct source *s, uint64_t now_ms, enum request what, const 
 void source_request_transaction(struct source *s, uint64_t now_ms, enum request what,
                                 const struct conn_statement *statement, int n);
 void source_request_failed(struct source *s, enum request what, const PGresult *res);
-/* Decodes the rows of a page behind row 0 that are not stale; the ids of stale ones go to *stale, when
- * given. Returns the number of rows, or -1. */
-int source_decode(struct source *s, const PGresult *res, struct touched *stale);
+/* Decodes the first `rows` rows of a page behind row 0, but those that are stale; their ids go to *stale,
+ * when given. Returns the number of decoded rows, or -1. */
+int source_decode(struct source *s, const PGresult *res, int rows, struct touched *stale);
 void source_free_rows(struct source *s, uint32_t n);
 void source_leading(struct source *s);
 void source_lease_gone(struct source *s);

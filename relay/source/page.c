@@ -36,6 +36,16 @@ bool page_is_cut(const PGresult *res, int n)
     return n > 0 && PQgetlength(res, n, COL_CUT) == 1 && PQgetvalue(res, n, COL_CUT)[0] != 0;
 }
 
+int page_before_cut(const PGresult *res)
+{
+    int rows = PQntuples(res) - 1;
+
+    for (int i = 1; i <= rows; i++)
+        if (page_is_cut(res, i))
+            return i - 1;
+    return rows;
+}
+
 int page_stale(const PGresult *res, int i)
 {
     return PQgetisnull(res, i, COL_STALE) ? 0 : wire_i16(PQgetvalue(res, i, COL_STALE));

@@ -15,6 +15,8 @@ struct row *page_row(const PGresult *res, int i, struct pairs *scratch, const ch
 
 /* Did the bytes that were asked for end the page at row n? */
 bool page_is_cut(const PGresult *res, int n);
+/* Of a page of small rows: how many come before the first one that is cut. -1: there is no row 0. */
+int page_before_cut(const PGresult *res);
 
 /* Of a page of held rows: 0, 1 when row i is in outbox.sent, 2 when its event is gone. Only the id and
  * bucket of such a row can be asked for. */

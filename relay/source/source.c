@@ -130,31 +130,45 @@ bool source_lacks_right(struct source *s, const PGresult *res)
 
 /* -- reading -------------------------------------------------------------------------------- */
 
+struct statement {
+    const char *name;
+    int n_params;
+};
+
+/* Where the rows of the last page were small enough for every row of this one to be as large as the
+ * largest of them, no sum of their sizes is needed. */
+static const struct statement *choose_statement(struct source *s, bool late)
+{
+    static const struct statement small = { "outbox_read_small", 5 },
+        other[2][2] = { { { "outbox_read", 5 }, { "outbox_read_late", 6 } },
+                        { { "outbox_catch_up", 5 }, { "outbox_catch_up_late", 7 } } };
+
+    s->read_small = !late && !s->catching_up && s->largest_row <= s->read_bytes / s->read_max;
+    return s->read_small ? &small : &other[s->catching_up][late];
+}
+
 void source_read(struct source *s, uint64_t now_ms, uint32_t max_rows, uint64_t max_bytes,
                  uint64_t page)
 {
-    static const struct {
-        const char *name;
-        int n_params;
-    } statement[2][2] = { { { "outbox_read", 5 }, { "outbox_read_late", 6 } },
-                          { { "outbox_catch_up", 5 }, { "outbox_catch_up_late", 7 } } };
     const struct cursors *cur = &s->cursors;
     bool late = cur->late_until.bytes != NULL;
     int64_t above = late ? cur->late_from : s->first_read ? 0 : s->floor;
     char pos[8], above_id[8], rows[8], bytes[8], floor_id[8];
+    s->read_max = max_rows;
+    s->read_bytes = max_bytes;
+    s->read_page = page;
+    const struct statement *st = choose_statement(s, late);
+    uint64_t most = s->read_small ? max_bytes / max_rows : max_bytes;
     const char *const values[] = { net64(cur->now.pos, pos), cur->now.snap.bytes,
                                    net64(above, above_id), net64(max_rows, rows),
-                                   net64((int64_t)max_bytes, bytes), cur->late_until.bytes,
+                                   net64((int64_t)most, bytes), cur->late_until.bytes,
                                    net64(s->floor, floor_id) };
     const int lengths[] = { 8, cur->now.snap.len, 8, 8, 8, cur->late_until.len, 8 };
 
     /* The first read behind a long absence looks at every row appended since. */
     s->conn[READ_SIDE].timeout_ms = s->cfg.statement_timeout_ms * (s->catching_up ? 20 : 1);
     s->reading = READING_PAGE;
-    s->read_max = max_rows;
-    s->read_page = page;
-    if (conn_send_prepared(&s->conn[READ_SIDE], now_ms, statement[s->catching_up][late].name,
-                           statement[s->catching_up][late].n_params, values, lengths) < 0)
+    if (conn_send_prepared(&s->conn[READ_SIDE], now_ms, st->name, st->n_params, values, lengths) < 0)
         source_link_lost(s, now_ms, conn_error(&s->conn[READ_SIDE]));
 }
 
@@ -176,9 +190,9 @@ void source_free_rows(struct source *s, uint32_t n)
         free(s->rows[--n]);
 }
 
-int source_decode(struct source *s, const PGresult *res, struct touched *stale)
+int source_decode(struct source *s, const PGresult *res, int rows, struct touched *stale)
 {
-    int n = 0, rows = PQntuples(res) - 1;
+    int n = 0;
     const char *why = "there is no row 0, or no memory";
 
     if (rows < 0 || room_for(s, (uint32_t)rows) < 0) {
@@ -211,7 +225,16 @@ int source_decode(struct source *s, const PGresult *res, struct touched *stale)
 
 static bool page_is_full(const struct source *s, const PGresult *res, int n)
 {
-    return (uint32_t)n == s->read_max || page_is_cut(res, n);
+    return (uint32_t)n == s->read_max || (s->read_small ? n < PQntuples(res) - 1 : page_is_cut(res, n));
+}
+
+static void note_largest(struct source *s, int n)
+{
+    if (n > 0)
+        s->largest_row = 0;
+    for (int i = 0; i < n; i++)
+        if (s->rows[i]->block_bytes > s->largest_row)
+            s->largest_row = s->rows[i]->block_bytes;
 }
 
 /* Moves the cursor over the page. Late rows come before fresh ones, so a full page that ends with a
@@ -254,13 +277,20 @@ static int advance(struct source *s, const PGresult *res, int n, bool full)
 /* Row 0 of the result carries the snapshot. */
 static void on_page(struct source *s, uint64_t now_ms, const PGresult *res)
 {
-    int n = PQntuples(res) > 0 && PQgetisnull(res, 0, 0) ? -1 : source_decode(s, res, NULL);
+    int rows = s->read_small ? page_before_cut(res) : PQntuples(res) - 1;
+    int n = rows >= 0 && PQgetisnull(res, 0, 0) ? -1 : source_decode(s, res, rows, NULL);
 
     if (n < 0) {
         source_push(s, (struct source_event){ .type = SOURCE_READ_FAILED });
         return;
     }
     bool full = page_is_full(s, res, n);
+    note_largest(s, n);
+    if (n == 0 && full) { /* the first row is a large one */
+        s->largest_row = SIZE_MAX;
+        source_read(s, now_ms, s->read_max, s->read_bytes, s->read_page);
+        return;
+    }
     if (advance(s, res, n, full) < 0) {
         source_free_rows(s, (uint32_t)n);
         source_link_lost(s, now_ms, "out of memory");

@@ -39,6 +39,7 @@ static struct seen {
 static size_t n_seen, seen_cap;
 static struct source_event last; /* of read_page; its rows are gone */
 static size_t last_bytes, last_row_bytes;
+static unsigned last_large; /* rows that have something large */
 static unsigned n_reads;
 
 /* -- the reader ----------------------------------------------------------------------------- */
@@ -108,11 +109,12 @@ static uint32_t read_page(uint32_t max_rows, uint64_t max_bytes)
     source_read(reader, (uint64_t)rig_now_ms(), max_rows, max_bytes, next_page);
     wait_for(SOURCE_PAGE);
     ck_assert_uint_le(last.n_rows, max_rows);
-    last_bytes = last_row_bytes = 0;
+    last_bytes = last_row_bytes = last_large = 0;
     for (uint32_t i = 0; i < last.n_rows; i++) {
         remember(last.rows[i], next_page);
         last_row_bytes = last.rows[i]->payload_len;
         last_bytes += last_row_bytes;
+        last_large += last.rows[i]->block_bytes > 100000;
         free(last.rows[i]);
     }
     n_reads++;
@@ -573,6 +575,46 @@ START_TEST(cut_page_is_never_taken_for_the_last)
             (void)read_page(100, bytes);
         expect_all_once();
     }
+}
+END_TEST
+
+/* Among small rows a large one ends its page early, and comes whole with the next. */
+#define SQL_ROWS_WITH_A_LARGE_ONE(what)                                                           \
+    "insert into outbox.event (topic, type, key, payload, headers)"                               \
+    " select 't', 'x', case when n = 15 and " #what " = 1 then convert_to(repeat('k', 200000), 'UTF8')"\
+    " else 'k' end, decode(repeat('00', case when n = 15 and " #what " = 0 then 200000 else 10 end), 'hex'),"\
+    " jsonb_build_array(jsonb_build_array('n', case when n = 15 and " #what " = 2"                \
+    " then (select string_agg(md5(i::text), '') from generate_series(1, 6000) i) else 'v' end))"  \
+    " from generate_series(1, 40) n"
+static const char *const with_a_large_one[] = {
+    SQL_ROWS_WITH_A_LARGE_ONE(0), SQL_ROWS_WITH_A_LARGE_ONE(1), SQL_ROWS_WITH_A_LARGE_ONE(2)
+};
+
+START_TEST(large_row_among_small_ones_comes_whole)
+{
+    bool late = _i >= 3;
+    size_t bytes = 0, large_pages = 0;
+
+    reader_open();
+    rig_exec(a, "begin");
+    rig_exec(a, with_a_large_one[_i % 3]);
+    if (late)
+        append(b, "b");
+    read_all(100, 1000000);
+    ck_assert_uint_eq(n_seen, late);
+    rig_exec(a, "commit");
+    n_reads = 0;
+    while (n_seen < 40 + (size_t)late) {
+        ck_assert_msg(n_reads < 6, "%zu rows in %u pages", n_seen, n_reads);
+        (void)read_page(100, 1000000);
+        bytes += last_bytes;
+        large_pages += last_large;
+        ck_assert(last.full || n_seen == 40 + (size_t)late);
+    }
+    ck_assert_uint_eq(bytes, _i % 3 == 0 ? 200000 + 39 * 10 : 40 * 10);
+    ck_assert_uint_eq(large_pages, 1);
+    expect_all_once();
+    expect_key_order();
 }
 END_TEST
 
@@ -1253,6 +1295,7 @@ Suite *suite_read(void)
     tcase_add_loop_test(tc, large_late_transaction_is_read_once_in_order_in_few_pages, 0, 2);
     tcase_add_test(tc, rows_that_become_late_during_a_late_read_are_read);
     tcase_add_loop_test(tc, pages_are_cut_by_bytes_and_a_giant_row_passes, 0, 2);
+    tcase_add_loop_test(tc, large_row_among_small_ones_comes_whole, 0, 6);
     tcase_add_loop_test(tc, cut_page_is_never_taken_for_the_last, 0,
                         (int)(sizeof shapes / sizeof shapes[0]));
 
