@@ -67,53 +67,60 @@ uint64_t page_next_due_ms(const PGresult *res)
                                             : (uint64_t)wire_i64(PQgetvalue(res, 0, COL_WAIT_MS));
 }
 
-static size_t length(const PGresult *res, int i, int col)
+/* One column of one row. */
+struct value {
+    const char *at; /* NULL: it is NULL */
+    size_t len;
+};
+
+/* Up to COL_WAIT_MS. Each is asked for once: libpq checks row and column at each call. */
+static void get_values(const PGresult *res, int i, struct value v[COL_CUT])
 {
-    return (size_t)PQgetlength(res, i, col);
-}
-
-/* Copies a column behind *end, always terminated; NULL stays NULL. */
-static char *put(char **end, const PGresult *res, int i, int col)
-{
-    char *to = *end;
-
-    if (PQgetisnull(res, i, col))
-        return NULL;
-    memcpy(to, PQgetvalue(res, i, col), length(res, i, col));
-    to[length(res, i, col)] = '\0';
-    *end += length(res, i, col) + 1;
-    return to;
-}
-
-/* The header's texts; their sizes were counted by pairs_decode. */
-static void put_headers(struct header *to, char **end, const struct pairs *from, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        const struct header *h = &from->header[i];
-        size_t name_len = strlen(h->name);
-
-        to[i] = (struct header){ .name = *end, .value_len = h->value_len };
-        memcpy(*end, h->name, name_len + 1);
-        *end += name_len + 1;
-        to[i].value = *end;
-        memcpy(*end, h->value, h->value_len);
-        *end += h->value_len;
+    for (int col = COL_ID; col < COL_CUT; col++) {
+        v[col].len = (size_t)PQgetlength(res, i, col);
+        v[col].at = v[col].len == 0 && PQgetisnull(res, i, col) ? NULL : PQgetvalue(res, i, col);
     }
 }
 
-static const char *wrong_column(const PGresult *res, int i)
+/* Copies a column behind *end, always terminated; NULL stays NULL. */
+static char *put(char **end, struct value v)
+{
+    char *to = *end;
+
+    if (v.at == NULL)
+        return NULL;
+    memcpy(to, v.at, v.len);
+    to[v.len] = '\0';
+    *end += v.len + 1;
+    return to;
+}
+
+static void put_headers(struct header *to, char **end, const struct pairs *from, size_t n, size_t bytes)
+{
+    if (n == 0)
+        return;
+    memcpy(*end, from->bytes, bytes);
+    for (size_t i = 0; i < n; i++)
+        to[i] = (struct header){ .name = *end + (from->header[i].name - from->bytes),
+                                 .value = *end + (from->header[i].value - from->bytes),
+                                 .value_len = from->header[i].value_len };
+    *end += bytes;
+}
+
+static const char *wrong_column(const PGresult *res, const struct value v[COL_CUT])
 {
     static const struct {
-        int col, len;
+        int col;
+        size_t len;
     } fixed[] = { { COL_ID, 8 }, { COL_BUCKET, 2 }, { COL_EVENT_ID, 16 }, { COL_CREATED_AT, 8 },
                   { COL_SCHEMA_VERSION, 4 } };
 
     for (size_t f = 0; f < sizeof fixed / sizeof fixed[0]; f++)
-        if (PQgetisnull(res, i, fixed[f].col) || PQgetlength(res, i, fixed[f].col) != fixed[f].len)
+        if (v[fixed[f].col].at == NULL || v[fixed[f].col].len != fixed[f].len)
             return PQfname(res, fixed[f].col);
-    if (!PQgetisnull(res, i, COL_WAIT_MS) && PQgetlength(res, i, COL_WAIT_MS) != 8)
+    if (v[COL_WAIT_MS].at != NULL && v[COL_WAIT_MS].len != 8)
         return PQfname(res, COL_WAIT_MS);
-    if (PQgetisnull(res, i, COL_TOPIC) || PQgetisnull(res, i, COL_TYPE))
+    if (v[COL_TOPIC].at == NULL || v[COL_TYPE].at == NULL)
         return "topic or type";
     return NULL;
 }
@@ -127,20 +134,14 @@ static int64_t unix_us(int64_t pg_us)
 }
 
 /* jsonb's binary form is its text behind a version byte. */
-static int decode_headers(const PGresult *res, int i, struct pairs *scratch, size_t *ret_n,
-                          size_t *ret_bytes)
+static int decode_headers(struct value v, struct pairs *scratch, size_t *ret_n, size_t *ret_bytes)
 {
     *ret_n = *ret_bytes = 0;
-    if (PQgetisnull(res, i, COL_HEADERS))
+    if (v.at == NULL)
         return 0;
-    if (length(res, i, COL_HEADERS) < 1 || PQgetvalue(res, i, COL_HEADERS)[0] != 1)
+    if (v.len < 1 || v.at[0] != 1)
         return -1;
-    if (pairs_decode(PQgetvalue(res, i, COL_HEADERS) + 1, length(res, i, COL_HEADERS) - 1, scratch,
-                     ret_n, ret_bytes) < 0)
-        return -1;
-    for (size_t h = 0; h < *ret_n; h++)
-        *ret_bytes += strlen(scratch->header[h].name) + 1;
-    return 0;
+    return pairs_decode(v.at + 1, v.len - 1, scratch, ret_n, ret_bytes);
 }
 
 static void put_held(struct row *r, const PGresult *res, int i)
@@ -154,18 +155,20 @@ static void put_held(struct row *r, const PGresult *res, int i)
 
 struct row *page_row(const PGresult *res, int i, struct pairs *scratch, const char **ret_why)
 {
+    struct value v[COL_CUT];
     size_t n_headers, header_bytes;
 
-    *ret_why = wrong_column(res, i);
+    get_values(res, i, v);
+    *ret_why = wrong_column(res, v);
     if (*ret_why != NULL)
         return NULL;
-    if (decode_headers(res, i, scratch, &n_headers, &header_bytes) < 0) {
+    if (decode_headers(v[COL_HEADERS], scratch, &n_headers, &header_bytes) < 0) {
         *ret_why = "headers";
         return NULL;
     }
     size_t bytes = sizeof(struct row) + n_headers * sizeof(struct header) + header_bytes;
     for (int col = COL_TOPIC; col <= COL_PAYLOAD; col++)
-        bytes += length(res, i, col) + 1;
+        bytes += v[col].len + 1;
     struct row *r = malloc(bytes);
     if (r == NULL) {
         *ret_why = "out of memory";
@@ -174,24 +177,24 @@ struct row *page_row(const PGresult *res, int i, struct pairs *scratch, const ch
     struct header *headers = (struct header *)(r + 1);
     char *end = (char *)(headers + n_headers);
     *r = (struct row){
-        .id = wire_i64(PQgetvalue(res, i, COL_ID)),
-        .created_at_us = unix_us(wire_i64(PQgetvalue(res, i, COL_CREATED_AT))),
-        .wait_ms = PQgetisnull(res, i, COL_WAIT_MS) ? 0 : wire_i64(PQgetvalue(res, i, COL_WAIT_MS)),
-        .schema_version = wire_i32(PQgetvalue(res, i, COL_SCHEMA_VERSION)),
-        .bucket = wire_i16(PQgetvalue(res, i, COL_BUCKET)),
-        .key_len = length(res, i, COL_KEY),
-        .payload_len = length(res, i, COL_PAYLOAD),
+        .id = wire_i64(v[COL_ID].at),
+        .created_at_us = unix_us(wire_i64(v[COL_CREATED_AT].at)),
+        .wait_ms = v[COL_WAIT_MS].at == NULL ? 0 : wire_i64(v[COL_WAIT_MS].at),
+        .schema_version = wire_i32(v[COL_SCHEMA_VERSION].at),
+        .bucket = wire_i16(v[COL_BUCKET].at),
+        .key_len = v[COL_KEY].len,
+        .payload_len = v[COL_PAYLOAD].len,
         .headers = headers,
         .n_headers = n_headers,
         .block_bytes = bytes,
     };
-    memcpy(r->event_id, PQgetvalue(res, i, COL_EVENT_ID), sizeof r->event_id);
-    r->topic = put(&end, res, i, COL_TOPIC);
-    r->key = put(&end, res, i, COL_KEY);
-    r->type = put(&end, res, i, COL_TYPE);
-    r->content_type = put(&end, res, i, COL_CONTENT_TYPE);
-    r->payload = put(&end, res, i, COL_PAYLOAD);
-    put_headers(headers, &end, scratch, n_headers);
+    memcpy(r->event_id, v[COL_EVENT_ID].at, sizeof r->event_id);
+    r->topic = put(&end, v[COL_TOPIC]);
+    r->key = put(&end, v[COL_KEY]);
+    r->type = put(&end, v[COL_TYPE]);
+    r->content_type = put(&end, v[COL_CONTENT_TYPE]);
+    r->payload = put(&end, v[COL_PAYLOAD]);
+    put_headers(headers, &end, scratch, n_headers, header_bytes);
     if (PQnfields(res) > COL_STALE)
         put_held(r, res, i);
     return r;

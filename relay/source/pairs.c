@@ -1,7 +1,8 @@
-/* pairs.c - see pairs.h. One pass over the text, all reads checked against its end. */
+/* pairs.c - see pairs.h. One pass over the text, all reads checked against its end. Runs for every row. */
 #include "relay/source/pairs.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +21,9 @@ static bool is_blank(char ch)
 }
 
 /* Is the next thing `ch`? Then step over it. */
-static bool take(struct reader *r, char ch)
+static inline bool take(struct reader *r, char ch)
 {
-    while (r->at < r->end && is_blank(*r->at))
+    while (r->at < r->end && *r->at != ch && is_blank(*r->at))
         r->at++;
     if (r->at == r->end || *r->at != ch)
         return false;
@@ -30,12 +31,37 @@ static bool take(struct reader *r, char ch)
     return true;
 }
 
-/* To the next quote, backslash or control character. */
-static const char *plain_end(const char *at, const char *end)
+/* Neither quote nor backslash nor control character: such bytes stand for themselves. */
+static bool is_plain(char ch)
 {
-    while (at < end && *at != '"' && *at != '\\' && (unsigned char)*at >= 0x20)
-        at++;
-    return at;
+    return ch != '"' && ch != '\\' && (unsigned char)ch >= 0x20;
+}
+
+/* The same of each byte of a word. (x - 1) & ~x has the high bit of a byte set where that byte is zero, or
+ * where a lower one is. */
+static bool are_plain(uint64_t word)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';
+
+    return ((((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) |
+             ((word - ones * 0x20) & ~word)) & ones * 0x80) == 0;
+}
+
+static void copy_plain(struct reader *r)
+{
+    uint64_t word;
+
+    while (r->end - r->at >= (ptrdiff_t)sizeof word) {
+        memcpy(&word, r->at, sizeof word);
+        if (!are_plain(word))
+            break;
+        memcpy(r->to, &word, sizeof word);
+        r->at += sizeof word;
+        r->to += sizeof word;
+    }
+    while (r->at < r->end && is_plain(*r->at))
+        *r->to++ = *r->at++;
 }
 
 /* 16: not a digit. */
@@ -118,55 +144,33 @@ static bool take_escape(struct reader *r)
     return true;
 }
 
-/* Behind the opening quote: decode to r->to, up to and over the closing one. */
-static bool copy_string(struct reader *r)
+/* Decodes to r->to. */
+static bool take_string(struct reader *r)
 {
+    if (!take(r, '"'))
+        return false;
     for (;;) {
-        const char *stop = plain_end(r->at, r->end);
-        memcpy(r->to, r->at, (size_t)(stop - r->at));
-        r->to += stop - r->at;
-        r->at = stop;
-        if (stop == r->end || (*stop != '"' && *stop != '\\'))
+        copy_plain(r);
+        if (r->at == r->end || (*r->at != '"' && *r->at != '\\'))
             return false;
-        r->at++;
-        if (*stop == '"')
+        if (*r->at++ == '"')
             return true;
         if (!take_escape(r))
             return false;
     }
 }
 
-static bool take_name(struct reader *r, struct header *h)
-{
-    h->name = r->to;
-    if (!take(r, '"') || !copy_string(r))
-        return false;
-    *r->to++ = '\0';
-    return true;
-}
-
-/* Points into the text when there is nothing to decode. */
-static bool take_value(struct reader *r, struct header *h)
-{
-    if (!take(r, '"'))
-        return false;
-    const char *stop = plain_end(r->at, r->end);
-    if (stop < r->end && *stop == '"') {
-        h->value = r->at;
-        h->value_len = (size_t)(stop - r->at);
-        r->at = stop + 1;
-        return true;
-    }
-    h->value = r->to;
-    if (!copy_string(r))
-        return false;
-    h->value_len = (size_t)(r->to - h->value);
-    return true;
-}
-
 static bool take_pair(struct reader *r, struct header *h)
 {
-    return take(r, '[') && take_name(r, h) && take(r, ',') && take_value(r, h) && take(r, ']');
+    h->name = r->to;
+    if (!take(r, '[') || !take_string(r))
+        return false;
+    *r->to++ = '\0';
+    h->value = r->to;
+    if (!take(r, ',') || !take_string(r))
+        return false;
+    h->value_len = (size_t)(r->to - h->value);
+    return take(r, ']');
 }
 
 static int reserve_bytes(struct pairs *buf, size_t n)
@@ -195,7 +199,7 @@ static int reserve_header(struct pairs *buf, size_t n)
 }
 
 /* Behind the first bracket. */
-static int take_pairs(struct reader *r, struct pairs *buf, size_t *n, size_t *value_bytes)
+static int take_pairs(struct reader *r, struct pairs *buf, size_t *n)
 {
     if (take(r, ']'))
         return 0;
@@ -204,31 +208,30 @@ static int take_pairs(struct reader *r, struct pairs *buf, size_t *n, size_t *va
             return PAIRS_NOMEM;
         if (!take_pair(r, &buf->header[*n]))
             return PAIRS_MALFORMED;
-        *value_bytes += buf->header[*n].value_len;
         ++*n;
     } while (take(r, ','));
     return take(r, ']') ? 0 : PAIRS_MALFORMED;
 }
 
-int pairs_decode(const char *json, size_t len, struct pairs *buf, size_t *ret_n,
-                 size_t *ret_value_bytes)
+int pairs_decode(const char *json, size_t len, struct pairs *buf, size_t *ret_n, size_t *ret_bytes)
 {
-    size_t n = 0, value_bytes = 0;
+    size_t n = 0, bytes = 0;
 
     if (json != NULL && len > 0) {
         if (reserve_bytes(buf, len) < 0)
             return PAIRS_NOMEM;
         struct reader r = { .at = json, .end = json + len, .to = buf->bytes };
-        int rc = take(&r, '[') ? take_pairs(&r, buf, &n, &value_bytes) : PAIRS_MALFORMED;
+        int rc = take(&r, '[') ? take_pairs(&r, buf, &n) : PAIRS_MALFORMED;
         if (rc < 0)
             return rc;
         while (r.at < r.end && is_blank(*r.at))
             r.at++;
         if (r.at < r.end)
             return PAIRS_MALFORMED;
+        bytes = (size_t)(r.to - buf->bytes);
     }
     *ret_n = n;
-    *ret_value_bytes = value_bytes;
+    *ret_bytes = bytes;
     return 0;
 }
 

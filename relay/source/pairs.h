@@ -16,18 +16,16 @@
 struct pairs {
     struct header *header;
     size_t max_headers;
-    char *bytes;
+    char *bytes; /* all names, each terminated, and values */
     size_t max_bytes;
 };
 
 enum { PAIRS_MALFORMED = -1, PAIRS_NOMEM = -2 };
 
-/* Decode json (NULL or of length 0: no headers) into buf->header[0 .. *ret_n). Names are terminated
- * and hold no NUL. *ret_value_bytes: the length of all values together. The headers point into buf
- * and into json and are good until the next call with buf, and while json is. Returns 0 or a
- * negative PAIRS_ code; then nothing is given back. */
-int pairs_decode(const char *json, size_t len, struct pairs *buf, size_t *ret_n,
-                 size_t *ret_value_bytes);
+/* Decode json (NULL or of length 0: no headers) into buf->header[0 .. *ret_n), which point into
+ * buf->bytes[0 .. *ret_bytes) and are good until the next call with buf. Names hold no NUL. Returns 0 or
+ * a negative PAIRS_ code; then nothing is given back. */
+int pairs_decode(const char *json, size_t len, struct pairs *buf, size_t *ret_n, size_t *ret_bytes);
 
 void pairs_deinit(struct pairs *buf);
 

@@ -83,14 +83,14 @@ static char *encode(const struct pairs *p, size_t n, size_t *ret_len)
     return text;
 }
 
-static void decode_again(const struct pairs *first, size_t n, size_t value_bytes)
+static void decode_again(const struct pairs *first, size_t n, size_t bytes)
 {
     struct pairs again = { .header = NULL };
     size_t len = 0, n2, bytes2;
     char *text = encode(first, n, &len);
 
     REQUIRE(pairs_decode(text, len, &again, &n2, &bytes2) == 0);
-    REQUIRE(n2 == n && bytes2 == value_bytes);
+    REQUIRE(n2 == n && bytes2 == bytes);
     for (size_t i = 0; i < n; i++) {
         const struct header *a = &first->header[i], *b = &again.header[i];
 
@@ -115,7 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         compare(json, size, &scratch, rc == 0, n);
     if (rc == 0) {
         for (size_t i = 0; i < n; i++)
-            sum += scratch.header[i].value_len;
+            sum += strlen(scratch.header[i].name) + 1 + scratch.header[i].value_len;
         REQUIRE(sum == bytes);
         decode_again(&scratch, n, bytes);
     }

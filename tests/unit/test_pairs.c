@@ -22,7 +22,7 @@ static int decode(const char *json, size_t len, struct pairs *buf, char **ret_bl
 }
 
 /* "name=value;..." with the values' bytes as they are. */
-static char *render(const struct pairs *buf, size_t n, size_t value_bytes)
+static char *render(const struct pairs *buf, size_t n, size_t bytes)
 {
     char *text = NULL;
     size_t size, sum = 0;
@@ -32,10 +32,12 @@ static char *render(const struct pairs *buf, size_t n, size_t value_bytes)
         fprintf(out, "%s=", buf->header[i].name);
         fwrite(buf->header[i].value, 1, buf->header[i].value_len, out);
         fputs(";", out);
-        sum += buf->header[i].value_len;
+        sum += strlen(buf->header[i].name) + 1 + buf->header[i].value_len;
+        ck_assert(buf->header[i].name >= buf->bytes);
+        ck_assert(buf->header[i].value + buf->header[i].value_len <= buf->bytes + bytes);
     }
     fclose(out);
-    ck_assert_uint_eq(sum, value_bytes);
+    ck_assert_uint_eq(sum, bytes);
     return text;
 }
 
@@ -59,6 +61,8 @@ static const struct {
       "a=\xe0\xa0\x80\xef\xbf\xbf\xef\xbf\xbd\xed\x9f\xbf\xee\x80\x80;" },
     { "[[\"a\", \"\\ud800\\udc00\\uDBFF\\uDFFF\\uD83D\\uDE00\"]]",
       "a=\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\xf0\x9f\x98\x80;" },
+    { "[[\"exactly8\", \"0123456789abcdef\"], [\"1234567\\n9\", \"12345678\\\"0\"]]",
+      "exactly8=0123456789abcdef;1234567\n9=12345678\"0;" },
     { "[[\"gr\xc3\xbc\xc3\x9f\", \"\xe2\x82\xac \xf0\x9f\x98\x80 \x7f\"]]",
       "gr\xc3\xbc\xc3\x9f=\xe2\x82\xac \xf0\x9f\x98\x80 \x7f;" },
 };
@@ -126,6 +130,10 @@ static const char *const refused[] = {
     "\xef\xbb\xbf[]",
     "[[\"a\", \"new\nline\"]]",
     "[[\"a\", \"\x1f\"]]",
+    "[[\"a\", \"\x1f" "2345678\"]]",
+    "[[\"a\", \"1234567\x1f\"]]",
+    "[[\"a\", \"12345678901\x01" "23456\"]]",
+    "[[\"a\", \"12345678",
     "[[\"a\x01\", \"b\"]]",
     "[[\"a\", \"\\",
     "[[\"a\", \"\\x\"]]",
