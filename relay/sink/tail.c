@@ -129,6 +129,9 @@ static int conf_fill(rd_kafka_conf_t *conf, const struct tail_config *cfg, char 
         { "fetch.wait.max.ms", "10" }, /* an end is noticed by an empty answer */
         { "fetch.error.backoff.ms", "50" },
         { "fetch.max.bytes", "8388608" },
+        /* Of each partition: with little on its way for each, what has come is used up meanwhile. The
+         * queue must not fill up: 2.0.2 then pauses for a second. */
+        { "fetch.message.max.bytes", "131072" },
         { "queued.max.messages.kbytes", "16384" },
     };
 

@@ -12,7 +12,7 @@
  * max_bytes: 64 of the newest, and then as many as these let expect, in one go. Where the topics that
  * are asked for have more than 16 partitions together, as much as 16 would take is shared among them;
  * but the 64 newest of each are always looked at. Memory: 40 bytes per record looked at, and while
- * reading up to about 25 MiB of records on their way.
+ * reading some MiB of records on their way, 25 at worst.
  */
 #ifndef RELAY_SINK_TAIL_H
 #define RELAY_SINK_TAIL_H
