@@ -559,6 +559,7 @@ static int open_all(struct driver *d, const struct settings *set)
         .retry_max_ms = set->retry_max_ms,
         .seed = random_u64(),
         .skip_poison = set->on_poison == ON_POISON_SKIP,
+        .mark_async = set->mark_commit == MARK_COMMIT_ASYNC,
     };
 
     name_owner(d, set);

@@ -20,6 +20,7 @@
 
 /* What becomes of the later rows of a key when one of it is dead. */
 enum on_poison { ON_POISON_BLOCK, ON_POISON_SKIP };
+enum mark_commit { MARK_COMMIT_SYNC, MARK_COMMIT_ASYNC };
 enum takeover_tail { TAKEOVER_TAIL_AUTO, TAKEOVER_TAIL_OFF };
 
 enum setting_flags {

@@ -341,11 +341,20 @@ void source_request_transaction(struct source *s, uint64_t now_ms, enum request 
 
 static void send_marks(struct source *s, uint64_t now_ms)
 {
+    static const char *const commit = "off";
+    const struct conn_statement statement[] = {
+        { "outbox_commit", 1, &commit, &(int){ 3 } },
+        { s->mark_again ? "outbox_mark_again" : "outbox_mark", MARK_COLUMNS, s->marks.values,
+          s->marks.lengths },
+    };
+
     if (s->held.touched[MARK_SIDE].n > 0)
         held_mark(s, now_ms);
+    else if (s->cfg.mark_async)
+        source_request_transaction(s, now_ms, REQUEST_MARK, statement, 2);
     else
-        source_request(s, now_ms, REQUEST_MARK, s->mark_again ? "outbox_mark_again" : "outbox_mark",
-                       MARK_COLUMNS, s->marks.values, s->marks.lengths);
+        source_request(s, now_ms, REQUEST_MARK, statement[1].name, MARK_COLUMNS, s->marks.values,
+                       s->marks.lengths);
 }
 
 void source_mark(struct source *s, uint64_t now_ms, const struct source_mark *marks, uint32_t n)

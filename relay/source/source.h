@@ -35,6 +35,7 @@ struct source_config {
     uint64_t retry_base_ms, retry_max_ms;
     uint64_t seed;
     bool skip_poison; /* on.poison = skip: a dead row does not block its key */
+    bool mark_async;  /* marks are answered before they are on disk; not those of rows that were held */
     bool aside;       /* open a third connection: see source_aside_ready */
 };
 

@@ -158,14 +158,18 @@
 /* A mark is a fact, true whoever writes it: no epoch, and twice is once. Twice is rare, so the first
  * attempt does without the second look at the index that `on conflict` costs each row; it fails as a
  * whole where a mark is there already, and the second statement then writes the others. In the select list
- * unnest gives row after row; in `from` it would put all of them aside first. */
+ * unnest gives row after row; in `from` it would put all of them aside first.
+ * outbox_commit stands before a mark that need not be on disk when it is answered. Only marks may be lost
+ * that way: whatever is committed afterwards and is not lost (a saved cursor, a held row) is behind them in
+ * the log of the database, so they are not lost either. */
 #define SQL_MARK                                                                                   \
     "insert into outbox.sent (bucket, id, kafka_partition, kafka_offset) "                         \
     "select unnest($1), unnest($2), unnest($3), unnest($4)"
 #define SQL_MARK_TYPES "smallint[], bigint[], int[], bigint[]"
 #define SQL_PREPARE_MARK                                                                           \
     SQL_PREPARE("outbox_mark", SQL_MARK_TYPES, SQL_MARK)                                           \
-    SQL_PREPARE("outbox_mark_again", SQL_MARK_TYPES, SQL_MARK " on conflict do nothing")
+    SQL_PREPARE("outbox_mark_again", SQL_MARK_TYPES, SQL_MARK " on conflict do nothing")           \
+    SQL_PREPARE("outbox_commit", "text", "select set_config('synchronous_commit', $1, true)")
 
 /* $1 owner, $2 ttl in ms, $3 the last epoch that we had; 0: none yet, or who knows. A lease can be taken
  * when it is free, over, or bears our own name and nobody had a later one: two relays of one name would

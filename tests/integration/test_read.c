@@ -69,6 +69,8 @@ static void reader_close(void)
 }
 
 /* As after a crash, when there was a reader: nobody resigned, and the name is the same. */
+static bool mark_async;
+
 static void reader_open(void)
 {
     static struct source_config cfg = {
@@ -81,6 +83,7 @@ static void reader_open(void)
 
     reader_close();
     cfg.dsn = rig_dsn();
+    cfg.mark_async = mark_async;
     reader = source_new(&cfg);
     ck_assert_ptr_nonnull(reader);
     wait_for(SOURCE_UP);
@@ -161,7 +164,7 @@ static int16_t bucket_of(int64_t id)
     ck_abort_msg("id %lld was not read", (long long)id);
 }
 
-static void mark(const char *ids)
+static void mark_rows(const char *ids, bool held)
 {
     struct source_mark marks[100];
     char *copy = strdup(ids), *rest = NULL;
@@ -170,11 +173,16 @@ static void mark(const char *ids)
     for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
         int64_t id = atoll(word);
         marks[n++] = (struct source_mark){ .id = id, .offset = id, .partition = 3,
-                                           .bucket = bucket_of(id) };
+                                           .bucket = bucket_of(id), .held = held };
     }
     free(copy);
     source_mark(reader, (uint64_t)rig_now_ms(), marks, n);
     wait_for(SOURCE_MARKED);
+}
+
+static void mark(const char *ids)
+{
+    mark_rows(ids, false);
 }
 
 /* What must hold of the saved cursor at any time: no row that is not settled is behind it. */
@@ -650,6 +658,44 @@ START_TEST(marks_name_partition_and_offset_and_twice_is_once)
                                     " kafka_offset), ' ' order by s.id) from outbox.sent s join"
                                     " outbox.event e on e.id = s.id and e.bucket = s.bucket"),
                      "1:3:1 2:3:2");
+}
+END_TEST
+
+/* The database says in which mode each write is committed. */
+START_TEST(only_marks_are_committed_without_waiting_and_only_when_asked)
+{
+    rig_exec(db, "create table public.mode (id int generated always as identity, what text);"
+                 "create function public.note_mode() returns trigger language plpgsql as "
+                 "'begin insert into public.mode (what) values (tg_argv[0] || '':'' ||"
+                 " current_setting(''synchronous_commit'')); return null; end';"
+                 "create trigger mode after insert on outbox.sent for each statement"
+                 " execute function public.note_mode('mark');"
+                 "create trigger mode after update on outbox.relay for each statement"
+                 " execute function public.note_mode('lease');"
+                 "create trigger mode after delete on outbox.held for each statement"
+                 " execute function public.note_mode('held')");
+    mark_async = _i == 1;
+    reader_open();
+    for (int i = 0; i < 3; i++)
+        append(a, "k");
+    expect_read("1 2 3");
+    mark("1");
+    mark("1 2"); /* again, the other way */
+    renew(0);
+    rig_exec(db, "insert into outbox.held (id, bucket, topic, key, state)"
+                 " select id, bucket, topic, key, 'retrying' from outbox.event where id = 3");
+    mark_rows("3", true);
+    ck_assert_str_eq(rig_scalar(db, "select count(*) from outbox.sent"), "3");
+    ck_assert_str_eq(rig_scalar(db, "select string_agg(distinct what, ' ' order by what)"
+                                    " from public.mode where id <= 4"),
+                     _i == 1 ? "lease:on mark:off" : "lease:on mark:on");
+    ck_assert_str_eq(rig_scalar(db, "select string_agg(distinct what, ' ' order by what)"
+                                    " from public.mode where id > 4"),
+                     "held:on mark:on");
+    rig_exec(db, "drop trigger mode on outbox.sent; drop trigger mode on outbox.relay;"
+                 "drop trigger mode on outbox.held; drop function public.note_mode;"
+                 "drop table public.mode");
+    mark_async = false;
 }
 END_TEST
 
@@ -1302,6 +1348,7 @@ Suite *suite_read(void)
     tc = add_case(s, "catch_up", 60);
     tcase_add_test(tc, next_reader_gets_what_is_neither_sent_nor_held);
     tcase_add_test(tc, marks_name_partition_and_offset_and_twice_is_once);
+    tcase_add_loop_test(tc, only_marks_are_committed_without_waiting_and_only_when_asked, 0, 2);
     tcase_add_test(tc, saved_cursor_stops_before_the_oldest_unsettled_page);
     tcase_add_test(tc, saved_cursor_keeps_late_rows_late);
     tcase_add_test(tc, cursor_in_the_midst_of_a_large_late_read_loses_nothing);

@@ -104,6 +104,7 @@ START_TEST(defaults_are_those_of_the_table)
     ck_assert_uint_eq(s.poll_min_ms, 1);
     ck_assert_uint_eq(s.poll_max_ms, 20);
     ck_assert_uint_eq(s.mark_delay_ms, 20);
+    ck_assert_int_eq(s.mark_commit, MARK_COMMIT_SYNC);
     ck_assert_uint_eq(s.retry_base_ms, 100);
     ck_assert_uint_eq(s.retry_max_ms, 30000);
     ck_assert_uint_eq(s.retry_attempts, 10);
@@ -527,7 +528,7 @@ END_TEST
 static const char all_set[] =
     "dsn = host=x dbname='a b'\nsource = /s\nenvelope = debezium\nbatch.rows = 17\n"
     "inflight.rows = 1234\ninflight.bytes = 1500B\npoll.min = 2ms\npoll.max = 1500ms\n"
-    "mark.delay = 0ms\nretry.base = 7s\nretry.max = 90s\nretry.attempts = 0\n"
+    "mark.delay = 0ms\nmark.commit = async\nretry.base = 7s\nretry.max = 90s\nretry.attempts = 0\n"
     "hops.max = 7\non.poison = skip\nstall.timeout = 0ms\ntakeover.tail = off\nlease.ttl = 3600s\n"
     "lease.owner = pod-0\ndrain.timeout = 3h\nstatement.timeout = 101ms\n"
     "tcp.user.timeout = 61s\nlog.level = warn\nlog.format = json\nkafka.b = 2\nkafka.a = 1\n";
@@ -542,6 +543,7 @@ START_TEST(what_is_printed_is_a_file_of_the_same_settings)
     ck_assert_uint_eq(s.inflight_bytes, 1500);
     ck_assert_uint_eq(s.lease_ttl_ms, 3600000);
     ck_assert_uint_eq(s.retry_attempts, 0);
+    ck_assert_int_eq(s.mark_commit, MARK_COMMIT_ASYNC);
     ck_assert_int_eq(s.on_poison, ON_POISON_SKIP);
     ck_assert_uint_eq(s.stall_timeout_ms, 0);
     ck_assert_int_eq(s.takeover_tail, TAKEOVER_TAIL_OFF);
