@@ -82,13 +82,29 @@ static bool descends(const struct process *p, long ancestor)
     return false;
 }
 
-static double seconds_of_tree(long pid)
+static unsigned long long ticks_of_tree(long pid)
 {
     unsigned long long ticks = 0;
 
+    read_processes();
     for (int i = 0; i < n_processes; i++)
         if (descends(&process[i], pid))
             ticks += process[i].ticks;
+    return ticks;
+}
+
+/* A process that ends while /proc is read is missed, in itself and in its parent: two readings that agree
+ * have missed none. Other work of the tree goes on meanwhile, so not for ever. */
+static double seconds_of_tree(long pid)
+{
+    unsigned long long last, ticks = ticks_of_tree(pid);
+    int tries = 20;
+
+    do {
+        last = ticks;
+        nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+        ticks = ticks_of_tree(pid);
+    } while (ticks != last && --tries > 0);
     return (double)ticks / (double)sysconf(_SC_CLK_TCK);
 }
 
@@ -154,7 +170,6 @@ int main(int argc, char **argv)
         fputs("usage: usage [NAME=PID]... -- COMMAND [ARGUMENT...]\n", stderr);
         return 64;
     }
-    read_processes();
     for (int i = 0; i < n; i++)
         before[i] = seconds_of_tree(pid[i]);
     double began = now(), machine = seconds_of_machine();
@@ -163,7 +178,6 @@ int main(int argc, char **argv)
 
     double wall = now() - began, cpu = seconds(used.ru_utime) + seconds(used.ru_stime);
     machine = seconds_of_machine() - machine - cpu;
-    read_processes();
     printf("seconds=%.3f cpu=%.3f user=%.3f rss_kb=%ld switches=%ld", wall, cpu,
            seconds(used.ru_utime), used.ru_maxrss, used.ru_nvcsw + used.ru_nivcsw);
     for (int i = 0; i < n; i++) {
