@@ -266,7 +266,8 @@ void core_page_end(struct core *c, uint64_t now_ms, uint32_t n_rows, bool full, 
     if (n_rows > 0) {
         c->poll_ms = c->cfg.poll_min_ms;
     } else {
-        c->poll_ms *= 2;
+        /* by half: a row that comes alone waits a third of the time since the one before, at most */
+        c->poll_ms += (c->poll_ms + 1) / 2;
         if (c->poll_ms > c->cfg.poll_max_ms)
             c->poll_ms = c->cfg.poll_max_ms;
     }
