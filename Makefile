@@ -6,6 +6,7 @@
 #   make install    DESTDIR= prefix= (or PREFIX=)   install-strip, uninstall
 #   make installcheck   what is installed there serves programs in C and C++, by pkg-config and CMake
 #   make dist       the source as $(O)/outbox-VERSION.tar.gz       make deb   Debian packages in $(O)/deb
+#   make sql-variants   the migrations for Flyway, golang-migrate, dbmate and sqitch, in $(O)/sql
 #   make abi-baseline   after a wanted change of the library's interface; tests/checks/abi.sh compares
 #   make bench      relay against a bare producer   make soak   seeded faults for long, SOAK_KILLS=n
 #   make fuzz       the decoders under libFuzzer, FUZZ_SECONDS= each (default 60)
@@ -75,7 +76,7 @@ FUZZERS = $(patsubst tests/fuzz/%.c,$(O)/fuzzers/%,$(wildcard tests/fuzz/fuzz_*.
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all lib relay crash tools tests fuzzers man check mutants soak demo bench fuzz install \
-        install-strip installcheck uninstall dist deb abi-baseline clean distclean deps
+        install-strip installcheck uninstall dist deb sql-variants abi-baseline clean distclean deps
 
 all: lib relay
 lib: $(O)/liboutbox.a $(O)/$(SONAME)
@@ -204,6 +205,9 @@ dist:
 	git -c tar.umask=0002 archive --format=tar --prefix=$(DIST)/ HEAD >$(O)/$(DIST).tar
 	gzip -9 -n -f $(O)/$(DIST).tar
 	cd $(O) && sha256sum $(DIST).tar.gz >$(DIST).tar.gz.sha256
+
+sql-variants:
+	@relay/contrib/sql-variants '$(O)/sql'
 
 deb:
 	@O='$(O)' relay/contrib/build-deb

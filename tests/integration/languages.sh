@@ -67,8 +67,8 @@ fetch_java() {
 
 # go ARGUMENTS: the toolchain must be the one that is here, and what it fetches can be deleted again
 go_here() {
-    (cd "$examples/go" && GOTOOLCHAIN=local GOFLAGS='-mod=readonly -modcacherw' GOMODCACHE=$cache/go \
-        GOCACHE=$cache/go-build CGO_ENABLED=0 go "$@")
+    (cd "$examples/go" && GOTOOLCHAIN=local GOFLAGS='-mod=readonly -modcacherw' GOMODCACHE=$root/.cache/go/mod \
+        GOCACHE=$root/.cache/go/build CGO_ENABLED=0 go "$@")
 }
 fetch_go() {
     command -v go >/dev/null || { echo 'go is not installed'; return 1; }
