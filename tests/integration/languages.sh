@@ -66,13 +66,17 @@ fetch_java() {
 }
 
 # go ARGUMENTS: the toolchain must be the one that is here, and what it fetches can be deleted again
+in_time=()
 go_here() {
     (cd "$examples/go" && GOTOOLCHAIN=local GOFLAGS='-mod=readonly -modcacherw' GOMODCACHE=$root/.cache/go/mod \
-        GOCACHE=$root/.cache/go/build CGO_ENABLED=0 go "$@")
+        GOCACHE=$root/.cache/go/build CGO_ENABLED=0 "${in_time[@]}" go "$@")
 }
 fetch_go() {
     command -v go >/dev/null || { echo 'go is not installed'; return 1; }
     go_here mod download >"$dir/fetch" 2>&1 || { echo "go cannot fetch pgx: $(last "$dir/fetch")"; return 1; }
+    # Once, and most of it is Go's own packages.
+    in_time=(timeout 300)
+    go_here build github.com/jackc/pgx/v5 >"$dir/fetch" 2>&1 || { echo "pgx was not compiled, in 300 s at most: $(last "$dir/fetch")"; return 1; }
 }
 
 if reason=$(fetch_python); then

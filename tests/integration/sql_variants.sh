@@ -92,25 +92,6 @@ else
     skip sqitch 'sqitch with the driver for PostgreSQL is not installed (Debian: sqitch libdbd-pg-perl)'
 fi
 
-# golang-migrate is built from its module, with the driver that the tag names. languages.sh has
-# compiled Go's own packages already, into the same cache.
-fetch_migrate() {
-    [[ ! -x $cache/migrate ]] || return 0
-    command -v go >/dev/null || { echo 'go is not installed'; return 1; }
-    (cd "$dir" && GOTOOLCHAIN=local GOFLAGS=-modcacherw GOMODCACHE=$root/.cache/go/mod GOCACHE=$root/.cache/go/build CGO_ENABLED=0 GOBIN=$cache \
-        go install -tags postgres "github.com/golang-migrate/migrate/v4/cmd/migrate@$migrate_version") >"$dir/fetch" 2>&1 ||
-        { echo "go cannot build golang-migrate: $(last "$dir/fetch")"; return 1; }
-}
-if reason=$(fetch_migrate); then
-    fresh golang_migrate
-    holds golang_migrate_goes_up "$cache/migrate" -path "$variants/golang-migrate" -database "$url" up
-    is_up golang_migrate
-    holds golang_migrate_goes_down "$cache/migrate" -path "$variants/golang-migrate" -database "$url" down -all
-    is_down golang_migrate
-else
-    skip golang_migrate "$reason"
-fi
-
 # Flyway is a library with a program around it; the library is what Maven Central has whole.
 fetch_flyway() {
     local jars=$cache/flyway-$flyway_version group
@@ -148,5 +129,24 @@ JAVA
     is_down flyway
 else
     skip flyway "$reason"
+fi
+
+# golang-migrate is built from its module, with the driver that the tag names. languages.sh has
+# compiled Go's own packages already, into the same cache.
+fetch_migrate() {
+    [[ ! -x $cache/migrate ]] || return 0
+    command -v go >/dev/null || { echo 'go is not installed'; return 1; }
+    (cd "$dir" && GOTOOLCHAIN=local GOFLAGS=-modcacherw GOMODCACHE=$root/.cache/go/mod GOCACHE=$root/.cache/go/build CGO_ENABLED=0 GOBIN=$cache \
+        timeout 240 go install -tags postgres "github.com/golang-migrate/migrate/v4/cmd/migrate@$migrate_version") >"$dir/fetch" 2>&1 ||
+        { echo "golang-migrate was not built, in 240 s at most: $(last "$dir/fetch")"; return 1; }
+}
+if reason=$(fetch_migrate); then
+    fresh golang_migrate
+    holds golang_migrate_goes_up "$cache/migrate" -path "$variants/golang-migrate" -database "$url" up
+    is_up golang_migrate
+    holds golang_migrate_goes_down "$cache/migrate" -path "$variants/golang-migrate" -database "$url" down -all
+    is_down golang_migrate
+else
+    skip golang_migrate "$reason"
 fi
 exit $bad
