@@ -14,6 +14,11 @@ for source in "$root"/lib/examples/*.c; do
     holds "${name}_builds" "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -O1 "-I$root/include" "${flags[@]}" \
         -o "$dir/$name" "$source" "${OUTBOX_BUILD:-$root/.build}/liboutbox.a" "${libs[@]}" -pthread
 done
+for source in "$root"/lib/examples/*.cc; do
+    name=${source##*/} name=${name%.cc}
+    holds "${name}_builds" "${CXX:-c++}" -std=c++11 -Wall -Wextra -Wpedantic -Werror -O1 "-I$root/include" "${flags[@]}" \
+        -o "$dir/$name" "$source" "${OUTBOX_BUILD:-$root/.build}/liboutbox.a" "${libs[@]}" -pthread
+done
 sql 'drop table if exists orders; create table orders (id bigint primary key, item text)'
 
 # example NAME ID [DSN]: its exit status is in $status, its words in $said
@@ -52,7 +57,7 @@ on_commit='create constraint trigger fail after insert on orders deferrable init
            for each row execute function fail()'
 works() { sql 'drop trigger if exists fail on orders; drop trigger if exists fail on outbox.event'; }
 
-for name in hello pipeline event_loop retry; do
+for name in hello pipeline event_loop retry raii; do
     works
     empty
     example $name 1
@@ -71,6 +76,26 @@ for name in hello pipeline event_loop retry; do
     example $name 5
     does "${name}_stores_nothing_on_a_lost_link" 1 'terminat' '0 orders, 0 events'
 done
+
+# --- a service with several events ------------------------------------------------------------------------
+
+works
+empty
+example order_service 1
+equal order_service_places_pays_and_ships '0 shipped' "$status $(sql 'select string_agg(item, $$ $$) from orders')"
+equal order_service_tells_each_step_in_order \
+    'orders placed 0, mails wanted 0, orders paid 1, orders shipped 2' \
+    "$(sql "select string_agg(topic || ' ' || regexp_replace(type, '.*\.', '') || ' ' ||
+                coalesce((select h ->> 1 from jsonb_array_elements(headers) h where h ->> 0 = 'hops'), '0'), ', ' order by id)
+              from outbox.event")"
+equal order_service_carries_its_correlation_on 't 2' \
+    "$(sql "select bool_and(h ->> 1 = (select event_id::text from outbox.event where type like '%placed')) || ' ' || count(*)
+              from outbox.event, jsonb_array_elements(headers) h where h ->> 0 = 'correlationid'" | sed 's/true/t/')"
+example order_service 1
+equal order_service_places_no_order_twice '1 4' "$status $(sql 'select count(*) from outbox.event')"
+fail 23505 1000000 "$on_event"
+example order_service 2
+does order_service_stores_no_order_without_its_events 1 'outbox: .*23505' '0 orders, 0 events'
 
 # --- until it is done ---------------------------------------------------------------------------------
 
