@@ -85,6 +85,8 @@ struct operate *operate_new(const struct operate_options *options);
 /* Accepts NULL. */
 void operate_free(struct operate *o);
 
+/* Connects, whatever the server holds. */
+int operate_open(struct operate *o);
 /* Connects and looks whether the outbox is there, in a version that this program knows. */
 int operate_connect(struct operate *o);
 

@@ -1,4 +1,5 @@
-/* operate_sql.h - the statements of the commands that a person gives. Used by operate.c only.
+/* operate_sql.h - the statements of the commands that a person gives. Used by operate*.c only;
+ * those of one subject stand in a file with its name.
  *
  * A key group is all rows of outbox.held with one topic and key that are not settled: retrying or
  * blocked, and dead unless later rows pass the dead (on.poison = skip). Its first row alone may be
@@ -21,6 +22,8 @@
     "set local datestyle = 'ISO'; set local bytea_output = 'hex'; "                                \
     "set local enable_hashjoin = off; set local enable_mergejoin = off; "                          \
     "set local statement_timeout = %llu; set local lock_timeout = %llu"
+
+#define SQL_TIMEOUT "set local statement_timeout = %llu"
 
 #define SQL_INSTALLED "select to_regclass('outbox.schema_version') is not null"
 
@@ -86,9 +89,7 @@
  * one pass, however many rows a key has: n is how many of `later` stand behind a chosen row, and of
  * those of its key, numbered upwards, the first is number n_key - n + 1. $8: so many are described; the
  * last column says how many there are. */
-#define SQL_LONG_READ                                                                              \
-    "set local enable_hashjoin = on; set local enable_nestloop = off; "                            \
-    "set local statement_timeout = %llu"
+#define SQL_BY_HASH "set local enable_hashjoin = on; set local enable_nestloop = off"
 /* Events that were scheduled are in no order with the others. */
 #define SQL_IN_ORDER(e) "coalesce(" e ".available_at <= " e ".created_at, true)"
 #define SQL_OVERTAKEN                                                                              \

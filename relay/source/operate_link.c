@@ -1,0 +1,390 @@
+/* operate_link.c - the one connection of the commands: connecting, statements in short transactions, and
+ * errors in words with their remedy. See operate_inside.h.
+ */
+#include "relay/source/operate_inside.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/exit_codes.h"
+#include "relay/log.h"
+#include "relay/loop.h"
+#include "relay/source/operate_sql.h"
+#include "relay/source/source.h"
+
+#define SCHEMA_VERSION 1
+#define LOCK_TIMEOUT_MS 5000  /* the relay's own transactions take milliseconds */
+
+struct operate *operate_new(const struct operate_options *options)
+{
+    struct operate *o = calloc(1, sizeof *o);
+
+    if (o != NULL) {
+        o->opt = *options;
+        o->patience_ms = options->statement_timeout_ms + OPERATE_GRACE_MS;
+    }
+    return o;
+}
+
+void operate_free(struct operate *o)
+{
+    if (o == NULL)
+        return;
+    PQfinish(o->pg);
+    free(o);
+}
+
+const char *operate_error(const struct operate *o)
+{
+    return o->error;
+}
+
+/* -- errors ----------------------------------------------------------------------------------- */
+
+int operate_fail(struct operate *o, int exit_code, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(o->error, sizeof o->error, fmt, args);
+    va_end(args);
+    o->state[0] = '\0';
+    return exit_code;
+}
+
+/* libpq's words may have several lines. The dsn was parsed before, so there is no password in them. */
+static int fail_link(struct operate *o, const char *what)
+{
+    char line[512];
+    size_t len = 0;
+
+    for (const char *p = PQerrorMessage(o->pg); *p != '\0' && len + 1 < sizeof line; p++)
+        line[len++] = *p == '\n' || *p == '\t' ? ' ' : *p;
+    while (len > 0 && line[len - 1] == ' ')
+        len--;
+    line[len] = '\0';
+    return operate_fail(o, EXIT_UNAVAILABLE, "%s: %s; see the setting dsn (--print-config shows it)", what,
+                len > 0 ? line : "out of memory");
+}
+
+static const struct {
+    const char *state; /* or how it begins */
+    int exit_code;
+    const char *remedy;
+} remedies[] = {
+    { "42501", EXIT_PERMISSION,
+      "apply sql/roles.sql and grant outbox_relay to the role of the dsn" },
+    { "42", EXIT_CONFIGURATION, "the schema outbox is not what this program expects: apply the "
+                                "migrations in sql/ in order" },
+    { "23514", EXIT_CONFIGURATION, "the schema outbox is not what this program expects: apply the "
+                                   "migrations in sql/ in order" },
+    { "57014", EXIT_UNAVAILABLE, "raise the setting statement.timeout, or choose fewer events" },
+    { "55P03", EXIT_UNAVAILABLE, "another transaction has the rows locked; look for it in "
+                                 "pg_stat_activity, then run the same command again" },
+    { "25006", EXIT_UNAVAILABLE, "let the dsn name the primary server" },
+    { "40", EXIT_UNAVAILABLE, "run the same command again" },
+    { "53", EXIT_UNAVAILABLE, "the server is out of a resource; run the same command again" },
+    { "57", EXIT_UNAVAILABLE, "the server is stopping or restarting; run the same command again" },
+    { "", EXIT_INTERNAL, "look into the log of the server" },
+};
+
+static int fail_result(struct operate *o, const PGresult *res)
+{
+    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+    if (state == NULL || text == NULL)
+        return fail_link(o, "lost PostgreSQL");
+    o->deadlock = strcmp(state, "40P01") == 0 || strcmp(state, "40001") == 0;
+    size_t i = 0;
+    while (strncmp(state, remedies[i].state, strlen(remedies[i].state)) != 0)
+        i++;
+    int code = operate_fail(o, remedies[i].exit_code, "PostgreSQL: %s (SQLSTATE %s); %s", text, state,
+                            remedies[i].remedy);
+    snprintf(o->state, sizeof o->state, "%s", state);
+    return code;
+}
+
+/* -- statements ------------------------------------------------------------------------------- */
+
+/* 0: there is an answer, or the link broke, which PQgetResult will say; -1: it takes too long. */
+static int wait_answer(struct operate *o, uint64_t deadline_ms)
+{
+    while (PQisBusy(o->pg)) {
+        struct pollfd p = { .fd = PQsocket(o->pg), .events = POLLIN };
+        uint64_t now = loop_now_ms(), left = deadline_ms > now ? deadline_ms - now : 0;
+
+        if (left == 0)
+            return -1;
+        if (poll(&p, 1, left < 60000 ? (int)left : 60000) < 0 && errno != EINTR)
+            return 0;
+        if (p.revents != 0 && PQconsumeInput(o->pg) == 0)
+            return 0;
+    }
+    return 0;
+}
+
+/* The last result is the answer; of several an error comes last. NULL: lost, or too late. */
+static PGresult *answer(struct operate *o)
+{
+    uint64_t deadline_ms = loop_now_ms() + o->patience_ms;
+    PGresult *last = NULL;
+
+    for (;;) {
+        PGresult *res = NULL;
+        if (wait_answer(o, deadline_ms) < 0) {
+            PQclear(last);
+            PQfinish(o->pg); /* what is still under way must not be mistaken for a later answer */
+            o->pg = NULL;
+            return NULL;
+        }
+        res = PQgetResult(o->pg);
+        if (res == NULL)
+            return last;
+        PQclear(last);
+        last = res;
+        if (PQstatus(o->pg) != CONNECTION_OK)
+            return last;
+    }
+}
+
+/* *ret_res: taken by the caller, and set on success only; may be NULL. */
+static int finish(struct operate *o, int was_sent, PGresult **ret_res)
+{
+    if (!was_sent)
+        return fail_link(o, "lost PostgreSQL");
+    PGresult *res = answer(o);
+    if (o->pg == NULL)
+        return operate_fail(o, EXIT_UNAVAILABLE, "no answer from PostgreSQL within %llu ms; see the setting "
+                    "statement.timeout, and run the same command again",
+                    (unsigned long long)o->patience_ms);
+    ExecStatusType status = PQresultStatus(res); /* PGRES_FATAL_ERROR for NULL */
+    if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
+        if (ret_res != NULL)
+            *ret_res = res;
+        else
+            PQclear(res);
+        return EXIT_OK;
+    }
+    int code = fail_result(o, res);
+    PQclear(res);
+    return code;
+}
+
+int operate_run_text(struct operate *o, const char *sql, PGresult **ret_res)
+{
+    o->deadlock = false;
+    if (o->pg == NULL)
+        return operate_fail(o, EXIT_UNAVAILABLE, "not connected to PostgreSQL");
+    return finish(o, PQsendQuery(o->pg, sql), ret_res);
+}
+
+static int run_format(struct operate *o, const char *sql, int n, const struct params *p, int format,
+                      PGresult **ret_res)
+{
+    o->deadlock = false;
+    if (o->pg == NULL)
+        return operate_fail(o, EXIT_UNAVAILABLE, "not connected to PostgreSQL");
+    return finish(o, PQsendQueryParams(o->pg, sql, n, NULL, p->values, p->lengths, p->formats, format),
+                  ret_res);
+}
+
+int operate_run(struct operate *o, const char *sql, int n, const struct params *p,
+                PGresult **ret_res)
+{
+    return run_format(o, sql, n, p, 0, ret_res);
+}
+
+int operate_run_binary(struct operate *o, const char *sql, int n, const struct params *p,
+                       PGresult **ret_res)
+{
+    return run_format(o, sql, n, p, 1, ret_res);
+}
+
+int operate_begin(struct operate *o)
+{
+    char sql[sizeof SQL_BEGIN + 64];
+
+    snprintf(sql, sizeof sql, SQL_BEGIN, o->opt.only_reads ? "read only" : "read write",
+             (unsigned long long)o->opt.statement_timeout_ms, (unsigned long long)LOCK_TIMEOUT_MS);
+    return operate_run_text(o, sql, NULL);
+}
+
+int operate_take_long(struct operate *o)
+{
+    uint64_t timeout_ms = o->opt.statement_timeout_ms * OPERATE_LONG_READ;
+    char sql[sizeof SQL_TIMEOUT + 24];
+
+    snprintf(sql, sizeof sql, SQL_TIMEOUT, (unsigned long long)timeout_ms);
+    int code = operate_run_text(o, sql, NULL);
+    o->patience_ms = timeout_ms + OPERATE_GRACE_MS;
+    return code;
+}
+
+static int commit(struct operate *o)
+{
+    PGresult *res = NULL;
+    int code = operate_run_text(o, "commit", &res);
+
+    if (code == EXIT_OK && strcmp(PQcmdStatus(res), "COMMIT") != 0)
+        code = operate_fail(o, EXIT_INTERNAL, "PostgreSQL rolled back what should have been committed; look "
+                    "into the log of the server");
+    else if (code != EXIT_OK && (o->pg == NULL || PQstatus(o->pg) != CONNECTION_OK))
+        code = operate_fail(o, EXIT_UNAVAILABLE, "lost PostgreSQL while a change was being committed, so it "
+                    "may be done or not; run the same command again: what is done is left alone");
+    PQclear(res);
+    return code;
+}
+
+/* After a failure, whose words are kept; a link that is gone has rolled back by itself. */
+static void rollback(struct operate *o)
+{
+    char error[sizeof o->error], state[sizeof o->state];
+    bool deadlock = o->deadlock;
+
+    if (o->pg == NULL || PQtransactionStatus(o->pg) == PQTRANS_IDLE)
+        return;
+    memcpy(error, o->error, sizeof error);
+    memcpy(state, o->state, sizeof state);
+    (void)operate_run_text(o, "rollback", NULL);
+    memcpy(o->error, error, sizeof error);
+    memcpy(o->state, state, sizeof state);
+    o->deadlock = deadlock;
+}
+
+int operate_end(struct operate *o, int code)
+{
+    o->patience_ms = o->opt.statement_timeout_ms + OPERATE_GRACE_MS;
+    if (code == EXIT_OK)
+        return commit(o);
+    rollback(o);
+    return code;
+}
+
+/* -- connecting ------------------------------------------------------------------------------- */
+
+static void on_notice(void *arg, const PGresult *res)
+{
+    (void)arg;
+    log_debug("source", "server notice", "text", PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
+}
+
+static PGconn *connect_to(const struct operate_options *opt)
+{
+    char tcp_user_timeout[24], connect_timeout[24];
+    /* What stands before dbname are defaults that the dsn may override, what follows overrides it. */
+    const char *const names[] = {
+        "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
+        "connect_timeout", "fallback_application_name", "dbname", "target_session_attrs",
+        "client_encoding", NULL
+    };
+    const char *const values[] = {
+        "10", "5", "3", tcp_user_timeout, connect_timeout, "outbox-relay command", opt->dsn,
+        opt->only_reads ? "any" : "read-write", "UTF8", NULL
+    };
+
+    snprintf(tcp_user_timeout, sizeof tcp_user_timeout, "%llu",
+             (unsigned long long)opt->tcp_user_timeout_ms);
+    snprintf(connect_timeout, sizeof connect_timeout, "%llu",
+             (unsigned long long)(opt->statement_timeout_ms + 999) / 1000);
+    return PQconnectdbParams(names, values, 1);
+}
+
+static int check_versions(struct operate *o, int newest, int breaking)
+{
+    if (newest >= SCHEMA_VERSION && breaking <= SCHEMA_VERSION)
+        return EXIT_OK;
+    return operate_fail(o, EXIT_CONFIGURATION, "the schema outbox has version %d and this program needs %d; "
+                "%s", newest, SCHEMA_VERSION,
+                newest < SCHEMA_VERSION ? "apply the newer files in sql/" : "upgrade outbox-relay");
+}
+
+static int check_schema(struct operate *o)
+{
+    PGresult *res = NULL;
+    int code = operate_run_text(o, SQL_INSTALLED, &res);
+
+    if (code != EXIT_OK)
+        return code;
+    bool installed = strcmp(PQgetvalue(res, 0, 0), "t") == 0;
+    PQclear(res);
+    if (!installed)
+        return operate_fail(o, EXIT_CONFIGURATION, "the outbox is not installed in database \"%s\"; let the "
+                    "DBA apply sql/001_outbox.up.sql, or correct the setting dsn", PQdb(o->pg));
+    code = operate_run_text(o, SQL_NEWEST, &res);
+    if (code != EXIT_OK)
+        return code;
+    code = check_versions(o, atoi(PQgetvalue(res, 0, 0)), atoi(PQgetvalue(res, 0, 1)));
+    PQclear(res);
+    return code;
+}
+
+int operate_open(struct operate *o)
+{
+    char why[256];
+
+    if (source_check_dsn(o->opt.dsn, why, sizeof why) < 0)
+        return operate_fail(o, EXIT_CONFIGURATION, "the setting dsn: %s", why);
+    o->pg = connect_to(&o->opt);
+    if (o->pg == NULL || PQstatus(o->pg) != CONNECTION_OK)
+        return fail_link(o, "cannot connect to PostgreSQL");
+    PQsetNoticeReceiver(o->pg, on_notice, NULL);
+    return EXIT_OK;
+}
+
+int operate_connect(struct operate *o)
+{
+    int code = operate_open(o);
+
+    if (code != EXIT_OK)
+        return code;
+    code = operate_begin(o);
+    return operate_end(o, code == EXIT_OK ? check_schema(o) : code);
+}
+
+/* -- results ---------------------------------------------------------------------------------- */
+
+const char *operate_text(const PGresult *res, int row, int column)
+{
+    return PQgetisnull(res, row, column) ? NULL : PQgetvalue(res, row, column);
+}
+
+int operate_key(struct operate *o, const PGresult *res, int row, int column,
+                  unsigned char **ret_key, size_t *ret_len)
+{
+    *ret_key = NULL;
+    *ret_len = 0;
+    if (PQgetisnull(res, row, column))
+        return EXIT_OK;
+    *ret_key = PQunescapeBytea((const unsigned char *)PQgetvalue(res, row, column), ret_len);
+    return *ret_key != NULL ? EXIT_OK : operate_fail(o, EXIT_INTERNAL, "out of memory");
+}
+
+bool operate_true(const PGresult *res, int row, int column)
+{
+    return strcmp(PQgetvalue(res, row, column), "t") == 0;
+}
+
+int64_t operate_number(const PGresult *res, int row, int column)
+{
+    return strtoll(PQgetvalue(res, row, column), NULL, 10);
+}
+
+int operate_look(struct operate *o, const char *sql, int n, const struct params *p,
+                PGresult **ret_res)
+{
+    int code = operate_begin(o);
+
+    if (code == EXIT_OK)
+        code = operate_run(o, sql, n, p, ret_res);
+    code = operate_end(o, code);
+    if (code != EXIT_OK) {
+        PQclear(*ret_res);
+        *ret_res = NULL;
+    }
+    return code;
+}
