@@ -298,6 +298,19 @@ uint64_t envelope_hops(const struct row *row)
     return 0;
 }
 
+const char *envelope_id_header(enum envelope_kind kind)
+{
+    switch (kind) {
+    case ENVELOPE_CLOUDEVENTS:
+        return "ce_id";
+    case ENVELOPE_DEBEZIUM:
+        return "id";
+    case ENVELOPE_PLAIN:
+        break;
+    }
+    return NULL;
+}
+
 void envelope_buf_deinit(struct envelope_buf *buf)
 {
     free(buf->headers);

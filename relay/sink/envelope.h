@@ -44,6 +44,9 @@ int envelope_headers(const struct envelope *e, const struct row *row, struct env
 /* What the row's own header `hops` says, as digits; 0: it has none, or something else. */
 uint64_t envelope_hops(const struct row *row);
 
+/* The header that holds the event id; NULL: none does. */
+const char *envelope_id_header(enum envelope_kind kind);
+
 void envelope_buf_deinit(struct envelope_buf *buf);
 
 #endif
