@@ -92,14 +92,23 @@ GRANT SELECT, TRUNCATE ON
     outbox.sent_5, outbox.sent_6, outbox.sent_7, outbox.sent_kept TO outbox_relay;
 GRANT INSERT ON outbox.event_kept TO outbox_relay;
 
--- Monitor: the views, which the relay's status commands read too. backlog runs with the rights of
--- the caller, so it needs the columns that it looks at; none holds business data but the topic.
+-- Monitor: the views, and what `outbox-relay status` reads. backlog runs with the rights of the caller,
+-- so it needs the columns that it looks at; none holds business data but the topic.
 GRANT SELECT ON outbox.event_status, outbox.backlog, outbox.blocker TO outbox_monitor, outbox_relay;
 GRANT EXECUTE ON FUNCTION outbox.backlog_now() TO outbox_monitor, outbox_relay;
 GRANT SELECT (id, xid, bucket, topic, created_at, available_at) ON outbox.event TO outbox_monitor;
-GRANT SELECT (id, bucket) ON outbox.sent TO outbox_monitor;
-GRANT SELECT (id, bucket, topic, state, next_attempt_at) ON outbox.held TO outbox_monitor;
-GRANT SELECT (name, cursor_id, cursor_snapshot, floor_id) ON outbox.relay TO outbox_monitor;
+GRANT SELECT (id, bucket, sent_at) ON outbox.sent TO outbox_monitor;
+GRANT SELECT (id, bucket, topic, state, next_attempt_at, error_code, error) ON outbox.held TO outbox_monitor;
+GRANT SELECT (name, owner, epoch, lease_expires_at, renewed_at, cursor_id, cursor_snapshot, floor_id)
+    ON outbox.relay TO outbox_monitor;
+
+-- `outbox-relay doctor` looks whether the sequence is behind the events.
+DO $sequence$
+BEGIN
+    EXECUTE format('GRANT SELECT ON SEQUENCE %s TO outbox_monitor, outbox_relay',
+                   pg_get_serial_sequence('outbox.event', 'id'));
+END
+$sequence$;
 
 -- The age of other roles' transactions in outbox.blocker.
 DO $monitor$

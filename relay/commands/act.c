@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "relay/commands/object.h"
 #include "relay/commands/text.h"
@@ -192,12 +191,6 @@ static int look_for_overtakers(struct deed *d, struct operate *op)
     return -1;
 }
 
-/* Somebody is there to be asked, and can see the question. */
-static bool has_person(void)
-{
-    return isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
-}
-
 static bool must_ask(const struct options *o)
 {
     return (o->all || o->choice.topic != NULL) && !o->yes && !o->dry_run;
@@ -205,19 +198,11 @@ static bool must_ask(const struct options *o)
 
 static int ask(const struct deed *d)
 {
-    char line[16];
-
     if (!must_ask(d->o))
         return -1;
     fprintf(stderr, "%s %" PRId64 " event%s (%s)? [y/N] ", d->act->name, d->n_matched,
             plural(d->n_matched), d->by_topic);
-    fflush(stderr);
-    if (fgets(line, sizeof line, stdin) == NULL)
-        line[0] = '\0';
-    line[strcspn(line, "\r\n")] = '\0';
-    if (strcmp(line, "y") == 0 || strcmp(line, "Y") == 0 || strcmp(line, "yes") == 0)
-        return -1;
-    return options_fail(d->o, EXIT_REFUSED, "nothing was done");
+    return options_answer(d->o);
 }
 
 static int check_order(const struct deed *d)
@@ -314,7 +299,7 @@ static int prepare(struct deed *d)
 {
     const struct options *o = d->o;
 
-    if (must_ask(o) && !has_person())
+    if (must_ask(o) && !options_has_person())
         return options_fail(o, EXIT_USAGE, "%s concerns many events and there is no terminal to ask "
                             "at: give --yes, or --dry-run to see them", o->all ? "--all" : "--topic");
     if (o->json) {
@@ -336,7 +321,7 @@ int act_run(const struct act *act, int argc, char **argv)
     if (code < 0)
         code = prepare(&d);
     if (code < 0) {
-        code = options_connect(&o, o.dry_run, &op);
+        code = options_connect(&o, SETTINGS_NEED_DATABASE, o.dry_run, &op);
         if (code == EXIT_OK)
             code = act_on(&d, op);
     }

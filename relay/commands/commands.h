@@ -17,6 +17,11 @@ extern const struct command commands[];
 /* NULL: there is none of this name. */
 const struct command *command_find(const char *name);
 
+int command_status(int argc, char **argv);
+int command_trace(int argc, char **argv);
+int command_verify(int argc, char **argv);
+int command_replay(int argc, char **argv);
+int command_doctor(int argc, char **argv);
 int command_dead(int argc, char **argv);
 int command_retry(int argc, char **argv);
 int command_discard(int argc, char **argv);

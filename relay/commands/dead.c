@@ -70,49 +70,23 @@ static void list_object(struct listing *l, json_t *list, json_t *object, bool is
 
 /* -- as a table ------------------------------------------------------------------------------- */
 
-static void add_number(struct table *t, int64_t n)
-{
-    char text[24];
-
-    snprintf(text, sizeof text, "%" PRId64, n);
-    table_add(t, text);
-}
-
-static void add_text(struct table *t, const char *text)
-{
-    FILE *cell = table_open(t);
-
-    if (cell != NULL)
-        text_put(cell, text, WIDE);
-    table_close(t);
-}
-
-static void add_key(struct table *t, const struct operate_event *e)
-{
-    FILE *cell = table_open(t);
-
-    if (cell != NULL)
-        text_put_key(cell, e->key, e->key_len);
-    table_close(t);
-}
-
 static void add_event(struct listing *l, const struct operate_event *e)
 {
     struct table *t = &l->table;
 
-    add_number(t, e->id);
-    add_text(t, e->event_id);
-    add_text(t, e->topic);
-    add_key(t, e);
-    add_text(t, e->type);
+    table_add_number(t, e->id);
+    table_add_text(t, e->event_id, WIDE);
+    table_add_text(t, e->topic, WIDE);
+    table_add_key(t, e->key, e->key_len);
+    table_add_text(t, e->type, WIDE);
     if (l->with_state)
-        add_text(t, e->state);
-    add_number(t, e->attempts);
-    add_text(t, e->first_error_at);
+        table_add_text(t, e->state, WIDE);
+    table_add_number(t, e->attempts);
+    table_add_text(t, e->first_error_at, WIDE);
     table_add(t, e->maybe_delivered ? "yes" : "no");
-    add_number(t, e->n_waiting);
-    add_text(t, e->error_code);
-    add_text(t, e->error);
+    table_add_number(t, e->n_waiting);
+    table_add_text(t, e->error_code, WIDE);
+    table_add_text(t, e->error, WIDE);
 }
 
 static void add_heads(struct listing *l)
@@ -157,9 +131,9 @@ static void on_total(void *arg, const struct operate_total *t)
                         object_put_text(object, "state", t->state) &&
                         object_put_number(object, "n", t->n));
     } else {
-        add_text(&l->table, t->topic);
-        add_text(&l->table, t->state);
-        add_number(&l->table, t->n);
+        table_add_text(&l->table, t->topic, WIDE);
+        table_add_text(&l->table, t->state, WIDE);
+        table_add_number(&l->table, t->n);
     }
 }
 
@@ -239,7 +213,7 @@ int command_dead(int argc, char **argv)
     int code = options_parse(&o, argc, argv);
 
     if (code < 0) {
-        code = options_connect(&o, true, &op);
+        code = options_connect(&o, SETTINGS_NEED_DATABASE, true, &op);
         if (code == EXIT_OK)
             code = show(&o, op);
     }

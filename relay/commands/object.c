@@ -20,6 +20,19 @@ bool object_put_number(json_t *object, const char *name, int64_t n)
     return object_put(object, name, json_integer(n));
 }
 
+bool object_put_seconds(json_t *object, const char *name, double seconds)
+{
+    return object_put(object, name, seconds >= 0 ? json_real(seconds) : json_null());
+}
+
+bool object_append(json_t *list, json_t *object, bool is_whole)
+{
+    bool done = object != NULL && is_whole && json_array_append(list, object) == 0;
+
+    json_decref(object);
+    return done;
+}
+
 static json_t *hex_of(const void *bytes, size_t len)
 {
     char *text = NULL;
@@ -46,6 +59,6 @@ bool object_put_name(json_t *object, const struct operate_event *e)
 
 bool object_print(const json_t *object, FILE *out)
 {
-    return json_dumpf(object, out, JSON_ENSURE_ASCII | JSON_PRESERVE_ORDER) == 0 &&
+    return json_dumpf(object, out, JSON_ENSURE_ASCII | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9)) == 0 &&
            putc('\n', out) != EOF;
 }

@@ -12,6 +12,11 @@ bool object_put(json_t *object, const char *name, json_t *value);
 bool object_put_text(json_t *object, const char *name, const char *text); /* NULL: null */
 bool object_put_number(json_t *object, const char *name, int64_t n);
 
+/* Negative: null. */
+bool object_put_seconds(json_t *object, const char *name, double seconds);
+/* The object, which is taken, goes to the end of the list, if it is whole; else, or when it is NULL, false. */
+bool object_append(json_t *list, json_t *object, bool is_whole);
+
 /* id, event_id, topic, key (null where the key is not UTF-8) and key_hex. */
 bool object_put_name(json_t *object, const struct operate_event *e);
 

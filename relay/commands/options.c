@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "relay/commands/text.h"
 #include "relay/exit_codes.h"
@@ -151,11 +152,14 @@ static int set_key_hex(struct options *o)
 /* -- the line --------------------------------------------------------------------------------- */
 
 #define ACTS (OPTIONS_RETRY | OPTIONS_DISCARD)
-#define EVERY (OPTIONS_DEAD | ACTS)
+#define RANGES (OPTIONS_REPLAY | OPTIONS_VERIFY)
+#define EVERY                                                                                      \
+    (OPTIONS_DEAD | ACTS | RANGES | OPTIONS_STATUS | OPTIONS_DOCTOR | OPTIONS_TRACE)
 
 enum option_value {
     OPT_JSON = 256, OPT_TOPIC, OPT_LIMIT, OPT_STATE, OPT_ALL_STATES, OPT_ID, OPT_KEY, OPT_KEY_HEX,
-    OPT_ALL, OPT_YES, OPT_DRY_RUN, OPT_FORCE_ORDER, OPT_REASON, OPT_RETRYING
+    OPT_ALL, OPT_YES, OPT_DRY_RUN, OPT_FORCE_ORDER, OPT_REASON, OPT_RETRYING, OPT_FROM_ID,
+    OPT_TO_ID, OPT_SINCE, OPT_UNTIL, OPT_PROBE_WRITE
 };
 
 static const struct {
@@ -165,19 +169,24 @@ static const struct {
     { { "config", required_argument, NULL, 'c' }, EVERY },
     { { "help", no_argument, NULL, 'h' }, EVERY },
     { { "json", no_argument, NULL, OPT_JSON }, EVERY },
-    { { "topic", required_argument, NULL, OPT_TOPIC }, EVERY },
-    { { "limit", required_argument, NULL, OPT_LIMIT }, OPTIONS_DEAD },
+    { { "topic", required_argument, NULL, OPT_TOPIC }, OPTIONS_DEAD | ACTS | RANGES },
+    { { "limit", required_argument, NULL, OPT_LIMIT }, OPTIONS_DEAD | OPTIONS_VERIFY | OPTIONS_STATUS },
     { { "state", required_argument, NULL, OPT_STATE }, OPTIONS_DEAD },
     { { "all-states", no_argument, NULL, OPT_ALL_STATES }, OPTIONS_DEAD },
-    { { "id", required_argument, NULL, OPT_ID }, ACTS },
-    { { "key", required_argument, NULL, OPT_KEY }, ACTS },
-    { { "key-hex", required_argument, NULL, OPT_KEY_HEX }, ACTS },
+    { { "id", required_argument, NULL, OPT_ID }, ACTS | OPTIONS_TRACE },
+    { { "key", required_argument, NULL, OPT_KEY }, ACTS | OPTIONS_REPLAY },
+    { { "key-hex", required_argument, NULL, OPT_KEY_HEX }, ACTS | OPTIONS_REPLAY },
     { { "all", no_argument, NULL, OPT_ALL }, ACTS },
-    { { "yes", no_argument, NULL, OPT_YES }, ACTS },
-    { { "dry-run", no_argument, NULL, OPT_DRY_RUN }, ACTS },
+    { { "yes", no_argument, NULL, OPT_YES }, ACTS | OPTIONS_REPLAY },
+    { { "dry-run", no_argument, NULL, OPT_DRY_RUN }, ACTS | OPTIONS_REPLAY },
     { { "force-order", no_argument, NULL, OPT_FORCE_ORDER }, OPTIONS_RETRY },
     { { "reason", required_argument, NULL, OPT_REASON }, OPTIONS_DISCARD },
     { { "retrying", no_argument, NULL, OPT_RETRYING }, OPTIONS_DISCARD },
+    { { "from-id", required_argument, NULL, OPT_FROM_ID }, RANGES },
+    { { "to-id", required_argument, NULL, OPT_TO_ID }, RANGES },
+    { { "since", required_argument, NULL, OPT_SINCE }, RANGES },
+    { { "until", required_argument, NULL, OPT_UNTIL }, RANGES },
+    { { "probe-write", no_argument, NULL, OPT_PROBE_WRITE }, OPTIONS_DOCTOR },
 };
 #define N_SPECS (sizeof specs / sizeof specs[0])
 
@@ -233,6 +242,19 @@ static int take(struct options *o, int opt, const char *value)
     case OPT_RETRYING:
         o->with_retrying = true;
         return -1;
+    case OPT_FROM_ID:
+        return set_number(o, "from-id", value, INT64_MAX, &o->from_id);
+    case OPT_TO_ID:
+        return set_number(o, "to-id", value, INT64_MAX, &o->to_id);
+    case OPT_SINCE:
+        o->since = value;
+        return -1;
+    case OPT_UNTIL:
+        o->until = value;
+        return -1;
+    case OPT_PROBE_WRITE:
+        o->probe_write = true;
+        return -1;
     }
     fprintf(stderr, "Try '%s --help'.\n", o->program); /* getopt has named the mistake */
     return EXIT_USAGE;
@@ -264,12 +286,38 @@ static int check_named(const struct options *o)
                         n == 0 ? "which events? Give" : "give only");
 }
 
+/* All that is given must hold for an event. */
+static int check_range(const struct options *o)
+{
+    bool any = o->from_id != 0 || o->to_id != 0 || o->since != NULL || o->until != NULL ||
+               o->choice.key != NULL;
+
+    if (o->to_id != 0 && o->to_id < o->from_id)
+        return options_fail(o, EXIT_USAGE, "--to-id %lld lies before --from-id %lld",
+                            (long long)o->to_id, (long long)o->from_id);
+    if (o->of == OPTIONS_REPLAY && !any)
+        return options_fail(o, EXIT_USAGE, "which events? Give --from-id A --to-id B, --since TIME "
+                            "--until TIME, or --topic T --key K");
+    return -1;
+}
+
+static int check_one(const struct options *o)
+{
+    if ((o->choice.event_id != NULL) + (o->choice.id != 0) == 1)
+        return -1;
+    return options_fail(o, EXIT_USAGE, "which event? Give its EVENT_ID or --id N");
+}
+
 static int check_line(struct options *o)
 {
     int code = take_key(o);
 
     if (code < 0 && (o->of & ACTS))
         code = check_named(o);
+    if (code < 0 && (o->of & RANGES))
+        code = check_range(o);
+    if (code < 0 && o->of == OPTIONS_TRACE)
+        code = check_one(o);
     if (code >= 0)
         return code;
     if (o->of == OPTIONS_DISCARD && o->reason == NULL)
@@ -301,7 +349,7 @@ int options_parse(struct options *o, int argc, char **argv)
     for (int opt; code < 0 && (opt = getopt_long(argc, argv, "c:X:h", options, NULL)) != -1;)
         code = take(o, opt, optarg);
     for (; code < 0 && optind < argc; optind++)
-        code = o->of & ACTS ? set_event_id(o, argv[optind])
+        code = o->of & (ACTS | OPTIONS_TRACE) ? set_event_id(o, argv[optind])
                             : options_fail(o, EXIT_USAGE, "%s: an argument that means nothing here",
                                            argv[optind]);
     if (code < 0)
@@ -320,15 +368,31 @@ void options_deinit(struct options *o)
 
 /* -- what follows ----------------------------------------------------------------------------- */
 
-int options_connect(struct options *o, bool only_reads, struct operate **ret)
+int options_settings(struct options *o, unsigned need)
 {
     extern char **environ;
     char err[1024];
 
     if (settings_load(&o->settings, o->config, environ, o->x, o->n_x, err, sizeof err) < 0 ||
-        settings_require(&o->settings, SETTINGS_NEED_DATABASE, err, sizeof err) < 0)
+        settings_require(&o->settings, need, err, sizeof err) < 0)
         return options_fail(o, EXIT_CONFIGURATION, "%s", err);
     log_setup(o->settings.log_level, o->settings.log_format);
+    return EXIT_OK;
+}
+
+struct sink_property *options_kafka(const struct options *o, size_t *ret_n)
+{
+    const struct settings *set = &o->settings;
+    struct sink_property *p = calloc(set->n_kafka + 1, sizeof *p);
+
+    for (size_t i = 0; p != NULL && i < set->n_kafka; i++)
+        p[i] = (struct sink_property){ set->kafka[i].name, set->kafka[i].value };
+    *ret_n = set->n_kafka;
+    return p;
+}
+
+struct operate *options_operate(const struct options *o, bool only_reads)
+{
     const struct operate_options operate_options = {
         .dsn = o->settings.dsn,
         .statement_timeout_ms = o->settings.statement_timeout_ms,
@@ -337,9 +401,22 @@ int options_connect(struct options *o, bool only_reads, struct operate **ret)
         .only_reads = only_reads,
     };
     struct operate *op = operate_new(&operate_options);
+
     if (op == NULL)
-        return options_fail(o, EXIT_INTERNAL, "out of memory");
-    int code = operate_connect(op);
+        options_fail(o, EXIT_INTERNAL, "out of memory");
+    return op;
+}
+
+int options_connect(struct options *o, unsigned need, bool only_reads, struct operate **ret)
+{
+    int code = options_settings(o, need);
+
+    if (code != EXIT_OK)
+        return code;
+    struct operate *op = options_operate(o, only_reads);
+    if (op == NULL)
+        return EXIT_INTERNAL;
+    code = operate_connect(op);
     if (code != EXIT_OK) {
         options_fail_operate(o, op, code);
         operate_free(op);
@@ -347,6 +424,24 @@ int options_connect(struct options *o, bool only_reads, struct operate **ret)
     }
     *ret = op;
     return EXIT_OK;
+}
+
+bool options_has_person(void)
+{
+    return isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+}
+
+int options_answer(const struct options *o)
+{
+    char line[16];
+
+    fflush(stderr);
+    if (fgets(line, sizeof line, stdin) == NULL)
+        line[0] = '\0';
+    line[strcspn(line, "\r\n")] = '\0';
+    if (strcmp(line, "y") == 0 || strcmp(line, "Y") == 0 || strcmp(line, "yes") == 0)
+        return -1;
+    return options_fail(o, EXIT_REFUSED, "nothing was done");
 }
 
 int options_finish_output(const struct options *o)

@@ -7,12 +7,22 @@
 #include <stdint.h>
 
 #include "relay/settings.h"
+#include "relay/sink/sink.h"
 #include "relay/source/operate.h"
 
 #define OPTIONS_MAX_X 256
 
 /* Which command reads its line: decides which options there are. */
-enum options_of { OPTIONS_DEAD = 1, OPTIONS_RETRY = 2, OPTIONS_DISCARD = 4 };
+enum options_of {
+    OPTIONS_DEAD = 1,
+    OPTIONS_RETRY = 2,
+    OPTIONS_DISCARD = 4,
+    OPTIONS_STATUS = 8,
+    OPTIONS_DOCTOR = 16,
+    OPTIONS_REPLAY = 32,
+    OPTIONS_VERIFY = 64,
+    OPTIONS_TRACE = 128
+};
 
 struct options {
     enum options_of of;
@@ -25,6 +35,9 @@ struct options {
     bool with_retrying; /* discard */
     const char *reason;
     int64_t limit;
+    int64_t from_id, to_id;    /* replay, verify; 0: not given */
+    const char *since, *until; /* or NULL */
+    bool probe_write;          /* doctor */
     unsigned char *key_bytes; /* of --key-hex; owned */
     const char *key, *key_hex;
     struct operate_choice choice;
@@ -41,9 +54,20 @@ void options_deinit(struct options *o);
 __attribute__((format(printf, 3, 4))) int options_fail(const struct options *o, int exit_code,
                                                        const char *fmt, ...);
 
-/* Reads the settings and connects. EXIT_OK, and *ret is to be freed with operate_free; or another
- * exit code, and it was said why. */
-int options_connect(struct options *o, bool only_reads, struct operate **ret);
+/* Reads the settings; `need`: of enum setting_need. EXIT_OK, or it was said what is wrong. */
+int options_settings(struct options *o, unsigned need);
+/* What kafka.<property> settings there are: an array to be freed; NULL when out of memory. */
+struct sink_property *options_kafka(const struct options *o, size_t *ret_n);
+/* The connection, not opened yet. NULL: out of memory, which was said. */
+struct operate *options_operate(const struct options *o, bool only_reads);
+/* Both, and connects to the database. EXIT_OK, and *ret is to be freed with operate_free; or another exit
+ * code, and it was said why. */
+int options_connect(struct options *o, unsigned need, bool only_reads, struct operate **ret);
+
+/* The answer to a question that stands on stderr: -1 to go on, or EXIT_REFUSED, which was said. */
+int options_answer(const struct options *o);
+/* Somebody is there to be asked, and can see the question. */
+bool options_has_person(void);
 
 /* What operate_error has to say, for the person. Returns exit_code. */
 int options_fail_operate(const struct options *o, const struct operate *op, int exit_code);

@@ -1,6 +1,7 @@
 /* text.c - see text.h. */
 #include "relay/commands/text.h"
 
+#include <inttypes.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +113,14 @@ void text_put_hex(FILE *out, const void *bytes, size_t len)
         fprintf(out, "%02x", ((const unsigned char *)bytes)[i]);
 }
 
+void text_uuid(const unsigned char id[16], char to[37])
+{
+    char *p = to;
+
+    for (int i = 0; i < 16; i++)
+        p += sprintf(p, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", id[i]);
+}
+
 static bool can_be_shown(const unsigned char *s, size_t len)
 {
     for (size_t n; len > 0; s += n, len -= n) {
@@ -177,6 +186,32 @@ void table_add(struct table *t, const char *text)
     if (cell != NULL)
         fputs(text, cell);
     table_close(t);
+}
+
+void table_add_text(struct table *t, const char *text, size_t max_chars)
+{
+    FILE *cell = table_open(t);
+
+    if (cell != NULL)
+        text_put(cell, text, max_chars);
+    table_close(t);
+}
+
+void table_add_key(struct table *t, const void *key, size_t len)
+{
+    FILE *cell = table_open(t);
+
+    if (cell != NULL)
+        text_put_key(cell, key, len);
+    table_close(t);
+}
+
+void table_add_number(struct table *t, int64_t n)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%" PRId64, n);
+    table_add(t, text);
 }
 
 /* Characters, not bytes; some take two columns of a terminal, which is then a little untidy. */

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 /* Is it UTF-8? A NUL byte is a character, too. */
@@ -19,6 +20,9 @@ void text_put(FILE *out, const char *text, size_t max_chars);
 
 /* A key: text that can be shown as it is, in double quotes; other bytes as \x6b00ff; "-" when NULL. */
 void text_put_key(FILE *out, const void *key, size_t len);
+
+/* The 36 characters of a UUID. */
+void text_uuid(const unsigned char id[16], char to[37]);
 
 void text_put_hex(FILE *out, const void *bytes, size_t len);
 
@@ -37,6 +41,10 @@ FILE *table_open(struct table *t);
 void table_close(struct table *t);
 /* A cell of plain text of our own. */
 void table_add(struct table *t, const char *text);
+/* The text of others, as text_put and text_put_key. */
+void table_add_text(struct table *t, const char *text, size_t max_chars);
+void table_add_key(struct table *t, const void *key, size_t len);
+void table_add_number(struct table *t, int64_t n);
 /* false: out of memory, nothing was printed. */
 bool table_print(const struct table *t, FILE *out);
 void table_deinit(struct table *t);

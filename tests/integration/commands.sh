@@ -4,8 +4,8 @@
 set -euo pipefail
 
 : "${OUTBOX_TEST_BROKERS:=127.0.0.1:1}" # the commands do not speak with Kafka
-# shellcheck source=tests/rig/lib_relay.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
+# shellcheck source=tests/rig/lib_commands.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_commands.sh"
 
 background=()
 roles='commands_poor, commands_relay, commands_monitor'
@@ -19,59 +19,11 @@ end_all() {
 }
 trap end_all EXIT
 
-# cmd ARGUMENT...: out, err and code of a command that must end within 60 s
-cmd() {
-    local verb=$1
-    shift
-    code=0
-    timeout 60 "$OUTBOX_RELAY" "$verb" -X "dsn=$relay_dsn" "$@" >"$dir/out" 2>"$dir/err" </dev/null || code=$?
-    out=$(<"$dir/out") err=$(<"$dir/err")
-}
-
-# said_so NAME STATUS PATTERN: of the last command, on stdout or stderr
-said_so() {
-    if [[ $code != "$2" ]]; then
-        not_ok "$1" "exit status $code, not $2: $out $err"
-    elif ! grep -q -e "$3" <<<"$out
-$err"; then
-        not_ok "$1" "no '$3' in: $out $err"
-    else
-        ok "$1"
-    fi
-}
-
-# says NAME STATUS PATTERN ARGUMENT...
-says() {
-    local name=$1 want=$2 pattern=$3
-    shift 3
-    cmd "$@"
-    said_so "$name" "$want" "$pattern"
-}
-
-# j EXPRESSION: of j, the last command's stdout as jsonb
-j() {
-    psql -XqAt -v ON_ERROR_STOP=1 -d "$dsn" <<END
-\\set j \`cat $(printf '%q' "$dir/out")\`
-select $1 from (select :'j'::jsonb as j) x
-END
-}
-
-# hold STATE ID [ATTEMPTS]: the event is in held, as the relay leaves it; retrying: due in an hour
-hold() {
-    sql "insert into outbox.held (id, bucket, topic, key, state, attempts, next_attempt_at, first_error_at, error_code, error)
-         select e.id, e.bucket, e.topic, e.key, '$1', ${3:-5}, case when '$1' = 'retrying' then now() + interval '1 hour' end,
-                case when '$1' in ('retrying', 'dead') then timestamptz '2026-01-02 03:04:05.678+00' end,
-                case when '$1' in ('retrying', 'dead') then 'MSG_SIZE_TOO_LARGE' end,
-                case when '$1' in ('retrying', 'dead') then 'Broker: Message size too large' end
-           from outbox.event e where e.id in ($2)"
-}
-mark() { sql "insert into outbox.sent (bucket, id) select bucket, id from outbox.event where id in ($1)"; }
 # held ID: "state attempts due" where due is now, later or never
 held() {
     sql "select coalesce((select state || ' ' || attempts || ' ' || case when next_attempt_at is null then 'never'
              when next_attempt_at <= now() then 'now' else 'later' end from outbox.held where id = $1), 'gone')"
 }
-event_id() { sql "select event_id from outbox.event where id = $1"; }
 one_key() { append "$1" "${2:-orders}" "'\\x6b31'"; } # k1
 
 # --- words ------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 /* produce.c - write the records that stdin describes, in order; for tests of the judge.
  *
- *   produce BOOTSTRAP < lines        topic key header=value payload, separated by tabs
+ *   produce BOOTSTRAP < lines        topic key header=value[;...] payload, separated by tabs
  * "-" stands for none (NULL key, no header, NULL payload), an empty field for zero bytes. Ends when
  * all are acknowledged; exits 1 when one was not.
  */
@@ -57,14 +57,14 @@ static bool produce_line(rd_kafka_t *rk, char *line)
     char *rest = line;
     rd_kafka_headers_t *headers = rd_kafka_headers_new(1);
     rd_kafka_resp_err_t err;
-    char *value;
+    char *name, *value;
 
     line[strcspn(line, "\n")] = '\0';
     for (int i = 0; i < N_FIELDS; i++)
         fields[i] = rest != NULL ? strsep(&rest, "\t") : line + strlen(line);
-    value = strchr(fields[2], '=');
-    if (value != NULL)
-        rd_kafka_header_add(headers, fields[2], value - fields[2], value + 1, -1);
+    while ((name = strsep(&fields[2], ";")) != NULL)
+        if ((value = strchr(name, '=')) != NULL)
+            rd_kafka_header_add(headers, name, value - name, value + 1, -1);
     err = rd_kafka_producev(
         rk, RD_KAFKA_V_TOPIC(fields[0]), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
         RD_KAFKA_V_KEY(or_null(fields[1]), or_null(fields[1]) ? strlen(fields[1]) : 0),

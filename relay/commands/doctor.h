@@ -1,0 +1,40 @@
+/* doctor.h - the two halves of `doctor`. Each runs whatever the other found. */
+#ifndef RELAY_COMMANDS_DOCTOR_H
+#define RELAY_COMMANDS_DOCTOR_H
+
+#include "relay/commands/findings.h"
+#include "relay/commands/options.h"
+#include "relay/sink/inspect.h"
+#include "relay/source/operate_doctor.h"
+
+#define DOCTOR_TOPICS 100 /* asked about at most */
+
+struct doctor_need {
+    struct operate_need need; /* its texts are in the arrays */
+    char topic[256], error_code[64], error[512];
+};
+
+struct doctor {
+    struct options *o;
+    struct findings findings;
+    struct doctor_need need[DOCTOR_TOPICS];
+    size_t n_needs;
+    bool needs_known;
+};
+
+/* The server, the schema, the rights and what holds cleaning back; and which topics are needed. */
+void doctor_database(struct doctor *d);
+/* The brokers, and those topics. */
+void doctor_kafka(struct doctor *d);
+
+/* What librdkafka of this version is known for: 0x020002ff is 2.0.2. Pure. */
+void doctor_library(struct findings *f, unsigned version, bool compresses);
+/* One topic and what waits for it. Pure. compresses: the producer does. */
+void doctor_topic(struct findings *f, const struct inspect_topic *t, const struct operate_need *need,
+                  bool compresses);
+/* The server's clock against ours: server_s in between, in Unix time. Pure. */
+void doctor_clock(struct findings *f, double before_s, double server_s, double after_s);
+/* A fact about the database. Pure. */
+void doctor_fact(struct findings *f, const struct operate_fact *fact);
+
+#endif

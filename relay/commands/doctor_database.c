@@ -1,0 +1,334 @@
+/* doctor_database.c - the half of `doctor` that looks at PostgreSQL: what each fact means, and what to do. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "relay/commands/doctor.h"
+#include "relay/exit_codes.h"
+#include "relay/source/operate_status.h"
+#include "relay/verdict.h"
+
+#define SKEW_S 1.0
+#define SERVER_VERSION_MIN 130000
+#define SCHEMA_VERSION 1
+#define GIB (1024.0 * 1024.0 * 1024.0)
+#define SCHEMA_REMEDY "let the DBA compare the schema with sql/001_outbox.up.sql and mend it"
+
+/* -- what a fact means ----------------------------------------------------------------------- */
+
+static void judge_server(struct findings *f, const struct operate_fact *x)
+{
+    if (x->number < SERVER_VERSION_MIN)
+        findings_fail(f, EXIT_CONFIGURATION, "server", "upgrade PostgreSQL to 13 or later",
+                      "PostgreSQL %s is too old", x->name);
+    else if (strcmp(x->detail, "standby") == 0)
+        findings_fail(f, EXIT_UNAVAILABLE, "server", "let the dsn name the primary, or all servers with "
+                      "target_session_attrs=read-write",
+                      "PostgreSQL %s is a standby: the relay can only work on the primary", x->name);
+    else if (x->detail[0] != '\0')
+        findings_fail(f, EXIT_UNAVAILABLE, "server", "set default_transaction_read_only to off for the role "
+                      "of the relay", "PostgreSQL %s is %s for this role: nothing can be marked", x->name,
+                      x->detail);
+    else
+        findings_ok(f, "server", "PostgreSQL %s, primary", x->name);
+}
+
+static void judge_version(struct findings *f, const struct operate_fact *x)
+{
+    int newest = (int)x->number, breaking = atoi(x->detail);
+
+    if (newest < SCHEMA_VERSION)
+        findings_fail(f, EXIT_CONFIGURATION, "schema", "apply the newer files in sql/ in order",
+                      "the schema has version %d, this program needs %d", newest, SCHEMA_VERSION);
+    else if (breaking > SCHEMA_VERSION)
+        findings_fail(f, EXIT_CONFIGURATION, "schema", "upgrade outbox-relay",
+                      "the schema has version %d, which programs that know %d must not use", breaking,
+                      SCHEMA_VERSION);
+    else
+        findings_ok(f, "schema", "version %d", newest);
+}
+
+static void judge_default(struct findings *f, const struct operate_fact *x)
+{
+    char period[32];
+
+    if (x->number < 0)
+        findings_warn(f, "bucket", "SELECT outbox.set_bucket_period('1 day')",
+                      "the default of outbox.event.bucket is not one that set_bucket_period writes: %s",
+                      x->detail);
+    else
+        findings_ok(f, "bucket", "a new bucket each %s, eight of them",
+                    verdict_age(x->number, period, sizeof period));
+}
+
+static void judge_sequence(struct findings *f, const struct operate_fact *x)
+{
+    if (x->number > 0)
+        findings_fail(f, EXIT_CONFIGURATION, "sequence", "SELECT setval(pg_get_serial_sequence("
+                      "'outbox.event', 'id'), (SELECT max(id) FROM outbox.event))",
+                      "the sequence of outbox.event.id stands %.0f below the highest id: ids are handed "
+                      "out again, and such events are not sent (a copy without its sequence?)", x->number);
+    else if (x->number < 0)
+        findings_warn(f, "sequence", "run sql/roles.sql again, which grants it",
+                      "the sequence of outbox.event.id may not be seen by this role");
+    else
+        findings_ok(f, "sequence", "the sequence of outbox.event.id is not behind");
+}
+
+static void judge_old(struct findings *f, const struct operate_fact *x)
+{
+    char age[32];
+
+    verdict_age(x->number, age, sizeof age);
+    if (x->kind == FACT_OLD)
+        findings_warn(f, "transaction", "let it end, or end it: SELECT pg_terminate_backend(pid)",
+                      "pid %s (%s) has been in a transaction for %s; vacuum cannot clean what it may still "
+                      "see", x->detail, x->name, age);
+    else
+        findings_warn(f, "prepared", "COMMIT PREPARED or ROLLBACK PREPARED, as whoever prepared it says",
+                      "the prepared transaction \"%s\" of %s has been there for %s; it holds its events, "
+                      "buckets and vacuum", x->name, x->detail, age);
+}
+
+static void judge_slot(struct findings *f, const struct operate_fact *x)
+{
+    findings_warn(f, "slot", "start its consumer, or SELECT pg_drop_replication_slot(name)",
+                  "the replication slot \"%s\" is %s and keeps %.1f GiB of the log%s", x->name, x->detail,
+                  x->number / GIB, strcmp(x->detail, "active") == 0
+                                       ? "; old rows that it may need are not cleaned" : "; the disk may fill");
+}
+
+static void judge_async(struct findings *f, const struct operate_fact *x)
+{
+    findings_warn(f, "commits", "set it to on for whoever appends events",
+                  "synchronous_commit is off for %s: a crash of the server may lose a transaction whose "
+                  "event is published already", x->name);
+}
+
+/* A flat switch over what there is to know. */
+void doctor_fact(struct findings *f, const struct operate_fact *x)
+{
+    switch (x->kind) {
+    case FACT_SERVER:
+        judge_server(f, x);
+        return;
+    case FACT_ROLE:
+        findings_ok(f, "role", "\"%s\" in database \"%s\"", x->name, x->detail);
+        return;
+    case FACT_POOLER:
+        findings_fail(f, EXIT_CONFIGURATION, "pooler", "let the dsn name PostgreSQL itself; applications may "
+                      "go through the pooler", "the dsn leads to a pooler: the relay refuses to work there");
+        return;
+    case FACT_SETTING:
+        findings_warn(f, "server", "set it to on", "%s is %s: a crash of the machine may damage the "
+                      "database", x->name, x->detail);
+        return;
+    case FACT_ASYNC_COMMIT:
+        judge_async(f, x);
+        return;
+    case FACT_INSTALLED:
+        if (x->number == 0)
+            findings_fail(f, EXIT_CONFIGURATION, "schema", "let the DBA apply sql/001_outbox.up.sql, or "
+                          "correct the dsn", "the outbox is not installed in this database");
+        return;
+    case FACT_USAGE:
+        if (x->number == 0)
+            findings_fail(f, EXIT_PERMISSION, "rights", "apply sql/roles.sql and grant outbox_relay to the "
+                          "role", "the role may not use the schema outbox");
+        return;
+    case FACT_VERSION:
+        judge_version(f, x);
+        return;
+    case FACT_RIGHT:
+        findings_fail(f, EXIT_PERMISSION, "rights", "apply sql/roles.sql and grant outbox_relay to the role",
+                      "the role lacks %s on %s", x->detail, x->name);
+        return;
+    case FACT_LEAF:
+        findings_fail(f, EXIT_CONFIGURATION, "ring", SCHEMA_REMEDY, "%s %s", x->name, x->detail);
+        return;
+    case FACT_INDEX:
+        findings_fail(f, EXIT_CONFIGURATION, "index", "create it as sql/001_outbox.up.sql does; an invalid "
+                      "one is dropped first", "%s has no valid index %s", x->name, x->detail);
+        return;
+    case FACT_DEFAULT:
+        judge_default(f, x);
+        return;
+    case FACT_SEQUENCE:
+        judge_sequence(f, x);
+        return;
+    case FACT_CLUSTER:
+        findings_warn(f, "cluster", "nothing, when the database was restored or copied on purpose; the next "
+                      "relay that leads sees to it", "what the relay saved last comes from another cluster");
+        return;
+    case FACT_BLIND:
+        findings_warn(f, "rights", "grant pg_monitor to the role, or run the doctor as another",
+                      "the role may not see how old the transactions of others are");
+        return;
+    case FACT_OLD:
+    case FACT_PREPARED:
+        judge_old(f, x);
+        return;
+    case FACT_SLOT:
+        judge_slot(f, x);
+        return;
+    case FACT_CLOCK: /* doctor_clock */
+    case N_FACTS:
+        return;
+    }
+}
+
+void doctor_clock(struct findings *f, double before_s, double server_s, double after_s)
+{
+    double off = server_s < before_s ? before_s - server_s : server_s > after_s ? server_s - after_s : 0;
+    char age[32];
+
+    if (off > SKEW_S)
+        findings_warn(f, "clock", "let both machines follow a time server",
+                      "the clock of PostgreSQL is %s %s that of this machine; records bear the time of "
+                      "PostgreSQL (a broker's clock cannot be asked for)", verdict_age(off, age, sizeof age),
+                      server_s < before_s ? "behind" : "ahead of");
+    else
+        findings_ok(f, "clock", "PostgreSQL and this machine agree (a broker's clock cannot be asked for)");
+}
+
+/* -- asking ---------------------------------------------------------------------------------- */
+
+struct asking {
+    struct doctor *d;
+    struct operate *op;
+    bool installed, usable;
+    size_t n; /* facts of the kind that was asked for */
+    double clock_s;
+};
+
+static void on_fact(void *arg, const struct operate_fact *x)
+{
+    struct asking *a = arg;
+
+    a->n++;
+    if (x->kind == FACT_INSTALLED)
+        a->installed = x->number != 0;
+    if (x->kind == FACT_USAGE)
+        a->usable = x->number != 0;
+    if (x->kind == FACT_CLOCK)
+        a->clock_s = x->number;
+    doctor_fact(&a->d->findings, x);
+}
+
+/* `good`: what there is to say when there is no such fact; NULL: nothing. False: it cannot be known. */
+static bool ask(struct asking *a, enum operate_fact_kind kind, const char *subject, const char *good)
+{
+    a->n = 0;
+    int code = operate_facts(a->op, kind, on_fact, a);
+    if (code != EXIT_OK)
+        findings_fail(&a->d->findings, code, subject, NULL, "cannot be looked at: %s", operate_error(a->op));
+    else if (a->n == 0 && good != NULL)
+        findings_ok(&a->d->findings, subject, "%s", good);
+    return code == EXIT_OK;
+}
+
+/* The time of day, as this machine has it. */
+static double wall_clock_s(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void ask_clock(struct asking *a)
+{
+    double before_s = wall_clock_s();
+
+    if (ask(a, FACT_CLOCK, "clock", NULL))
+        doctor_clock(&a->d->findings, before_s, a->clock_s, wall_clock_s());
+}
+
+static void ask_server(struct asking *a)
+{
+    (void)ask(a, FACT_SERVER, "server", NULL);
+    (void)ask(a, FACT_ROLE, "role", NULL);
+    (void)ask(a, FACT_POOLER, "pooler", "none in between");
+    (void)ask(a, FACT_SETTING, "server", NULL);
+    (void)ask(a, FACT_ASYNC_COMMIT, "commits", "synchronous_commit is not off for anybody");
+    ask_clock(a);
+    (void)ask(a, FACT_BLIND, "rights", NULL);
+    (void)ask(a, FACT_OLD, "transaction", "none has been open for five minutes");
+    (void)ask(a, FACT_PREPARED, "prepared", "there is no prepared transaction");
+    (void)ask(a, FACT_SLOT, "slot", "no replication slot is inactive or holds cleaning back");
+}
+
+static void on_need(void *arg, const struct operate_need *need)
+{
+    struct doctor *d = arg;
+    struct doctor_need *n = &d->need[d->n_needs++];
+
+    n->need = *need;
+    snprintf(n->topic, sizeof n->topic, "%s", need->topic);
+    snprintf(n->error_code, sizeof n->error_code, "%s", need->error_code != NULL ? need->error_code : "");
+    snprintf(n->error, sizeof n->error, "%s", need->error != NULL ? need->error : "");
+    n->need.topic = n->topic;
+    n->need.error_code = need->error_code != NULL ? n->error_code : NULL;
+    n->need.error = need->error != NULL ? n->error : NULL;
+}
+
+static void on_blocker(void *arg, const struct operate_blocker *b)
+{
+    struct doctor *d = arg;
+    char age[32];
+
+    if (b->age_s < 60)
+        return;
+    const char *holds = b->holds_rows ? "its events" : "the emptying of a bucket";
+    verdict_age(b->age_s, age, sizeof age);
+    if (b->pid != 0)
+        findings_warn(&d->findings, "blocker", "let it end, or end it: SELECT pg_terminate_backend(pid)",
+                      "the transaction of pid %" PRId64 " (%s) has been open for %s and holds back %s", b->pid,
+                      b->application != NULL ? b->application : "?", age, holds);
+    else
+        findings_warn(&d->findings, "blocker", "COMMIT PREPARED or ROLLBACK PREPARED, as whoever prepared it "
+                      "says", "the prepared transaction \"%s\" has been there for %s and holds back %s",
+                      b->prepared != NULL ? b->prepared : "?", age, holds);
+}
+
+static void ask_outbox(struct asking *a)
+{
+    struct doctor *d = a->d;
+
+    (void)ask(a, FACT_VERSION, "schema", NULL);
+    (void)ask(a, FACT_RIGHT, "rights", "the role has all that the relay needs");
+    (void)ask(a, FACT_LEAF, "ring", "all leaves are there");
+    (void)ask(a, FACT_INDEX, "index", "all are there and valid");
+    (void)ask(a, FACT_DEFAULT, "bucket", NULL);
+    (void)ask(a, FACT_SEQUENCE, "sequence", NULL);
+    (void)ask(a, FACT_CLUSTER, "cluster", NULL);
+    int code = operate_blockers(a->op, 10, on_blocker, d);
+    if (code == EXIT_OK)
+        code = operate_needs(a->op, DOCTOR_TOPICS, on_need, d);
+    d->needs_known = code == EXIT_OK;
+    if (code != EXIT_OK)
+        findings_fail(&d->findings, code, "topics", NULL, "what waits cannot be looked at: %s",
+                      operate_error(a->op));
+}
+
+void doctor_database(struct doctor *d)
+{
+    struct asking a = { .d = d, .op = options_operate(d->o, true) };
+
+    if (a.op == NULL) {
+        d->findings.failed = true;
+        return;
+    }
+    int code = operate_open(a.op);
+    if (code != EXIT_OK) {
+        findings_fail(&d->findings, code, "database", "the error says whether it is the address, the password, "
+                      "the network or the server", "%s", operate_error(a.op));
+    } else {
+        ask_server(&a);
+        if (ask(&a, FACT_INSTALLED, "schema", NULL) && a.installed &&
+            ask(&a, FACT_USAGE, "rights", NULL) && a.usable)
+            ask_outbox(&a);
+    }
+    operate_free(a.op);
+}

@@ -1,0 +1,398 @@
+/* trace.c - `outbox-relay trace`: what became of one event, as sentences in the order of time. Changes
+ * nothing.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/commands/commands.h"
+#include "relay/commands/compare.h"
+#include "relay/commands/object.h"
+#include "relay/commands/options.h"
+#include "relay/commands/text.h"
+#include "relay/exit_codes.h"
+#include "relay/source/operate_events.h"
+#include "relay/verdict.h"
+
+#define WIDE 200
+#define ASK_KAFKA_MS 5000
+
+static const char help[] =
+    "Usage: outbox-relay trace EVENT_ID | --id N\n"
+    "The whole story of one event: appended when and by which transaction, why it was held, sent when and\n"
+    "where, and, when kafka.bootstrap.servers is set and a broker answers, whether its record is there now.\n"
+    "\n"
+    "  EVENT_ID              the event with this UUID (ce_id, or id, of the record)\n"
+    "      --id N            the event with this number (ce_sequence of the record)\n"
+    "      --json            one JSON object instead of sentences\n"
+    "  -c, --config FILE     read settings from FILE\n"
+    "  -X KEY=VALUE          set one setting; may be repeated\n"
+    "  -h, --help            print this\n"
+    "\n"
+    "Examples:\n"
+    "  outbox-relay trace --config relay.conf 01890a5d-ac96-774b-bcce-b302099a8057\n"
+    "  outbox-relay trace --config relay.conf --id 4711\n"
+    "  outbox-relay trace -X dsn=postgresql:///shop --id 4711 --json\n"
+    "\n"
+    "Events have no index on their UUID. One that liboutbox made tells when, and is found at once; one that\n"
+    "SQL made is looked for among all events, which takes about a second for each million.\n"
+    "\n"
+    "Exit codes: 0 told; 1 there is no such event (any more: a bucket that was emptied is forgotten);\n"
+    "64 usage, 69 database unavailable, 70 internal error, 77 a right is missing, 78 settings or schema.\n";
+
+enum found { NOT_ASKED, THERE, OTHER, EXPIRED, GONE, NO_TOPIC, NOT_KNOWN };
+
+/* What is at the place where the record was written. */
+struct at_place {
+    enum found found;
+    unsigned differences;
+    bool seen;
+    char why[512];
+    int64_t low, high;
+    const struct row *row;
+    const struct header *headers;
+    size_t n_headers;
+    enum envelope_kind kind;
+};
+
+struct telling {
+    struct options *o;
+    struct operate *op;
+    int code;
+    bool failed;
+};
+
+/* -- the record ------------------------------------------------------------------------------ */
+
+static void on_record(void *arg, const struct reader_record *record)
+{
+    struct at_place *p = arg;
+
+    p->seen = true;
+    p->differences = compare_record(p->kind, p->row, p->headers, p->n_headers, record);
+}
+
+static void look_at_record(struct at_place *p, struct reader *r, const struct operate_sent *sent)
+{
+    const char *topic = sent->row->topic;
+    enum reader_ends ends = reader_ends(r, topic, sent->partition, ASK_KAFKA_MS, &p->low, &p->high,
+                                        p->why, sizeof p->why);
+
+    p->found = ends == READER_NO_TOPIC ? NO_TOPIC : NOT_KNOWN;
+    if (ends != READER_THERE)
+        return;
+    if (sent->offset < p->low || sent->offset >= p->high) {
+        p->found = sent->offset < p->low ? EXPIRED : GONE;
+        return;
+    }
+    if (reader_read(r, topic, sent->partition, sent->offset, sent->offset + 1, ASK_KAFKA_MS, NULL,
+                    on_record, p, p->why, sizeof p->why) == 0)
+        p->found = !p->seen ? GONE : p->differences != 0 ? OTHER : THERE;
+}
+
+static void ask_kafka(struct at_place *p, const struct options *o, const struct operate_sent *sent)
+{
+    const struct envelope envelope = { o->settings.envelope, o->settings.source };
+    struct envelope_buf buf = { .headers = NULL };
+    size_t n = 0;
+    struct sink_property *properties = options_kafka(o, &n);
+
+    p->kind = o->settings.envelope;
+    p->row = sent->row;
+    p->found = NOT_KNOWN;
+    snprintf(p->why, sizeof p->why, "out of memory");
+    if (properties != NULL &&
+        envelope_headers(&envelope, sent->row, &buf, &p->headers, &p->n_headers) == 0) {
+        struct reader *r = reader_new(properties, n, p->why, sizeof p->why);
+        if (r != NULL)
+            look_at_record(p, r, sent);
+        reader_free(r);
+    }
+    envelope_buf_deinit(&buf);
+    free(properties);
+}
+
+/* Only what was sent, and where is known, can be looked at. */
+static int find_record(struct telling *t, const struct operate_story *s, struct at_place *p)
+{
+    const struct operate_range range = { .from_id = s->event.id, .to_id = s->event.id };
+    struct operate_walk walk;
+    struct operate_sent sent;
+    uint32_t n = 0;
+    int64_t n_unsent = 0;
+    char err[512];
+
+    if (s->sent_at == NULL || s->offset < 0 || s->partition < 0 ||
+        settings_require(&t->o->settings, SETTINGS_NEED_KAFKA, err, sizeof err) < 0)
+        return EXIT_OK;
+    int code = operate_walk_begin(t->op, &range, &walk);
+    if (code == EXIT_OK)
+        code = operate_walk_next(t->op, &walk, 1, UINT32_MAX, &sent, &n, &n_unsent);
+    if (code == EXIT_OK && n == 1) {
+        ask_kafka(p, t->o, &sent);
+        free(sent.row);
+    }
+    return code;
+}
+
+/* -- sentences ------------------------------------------------------------------------------- */
+
+static void say_event(const struct operate_story *s)
+{
+    printf("event   %" PRId64 ", %s\ntopic   ", s->event.id, s->event.event_id);
+    text_put(stdout, s->event.topic, WIDE);
+    fputs("\nkey     ", stdout);
+    if (s->event.key == NULL)
+        fputs("none: it has no order", stdout);
+    else
+        text_put_key(stdout, s->event.key, s->event.key_len);
+    fputs("\ntype    ", stdout);
+    text_put(stdout, s->event.type, WIDE);
+    printf(" (version %" PRId64 ")\npayload ", s->schema_version);
+    if (s->payload_bytes < 0)
+        fputs("none: a tombstone", stdout);
+    else
+        printf("%" PRId64 " bytes", s->payload_bytes);
+    printf(", %" PRId64 " header%s\n\n", s->n_headers, s->n_headers == 1 ? "" : "s");
+}
+
+static void say_append(const struct operate_story *s)
+{
+    printf("%s  the transaction began that appended it: %s; it is in outbox.event_", s->created_at,
+           s->xid);
+    if (s->bucket >= 0)
+        printf("%" PRId64 "\n", s->bucket);
+    else
+        puts("kept");
+    if (s->committed_at != NULL)
+        printf("%s  that transaction committed\n", s->committed_at);
+    else
+        printf("%-24s  it committed; when is not known%s\n", "",
+               s->commit_times ? "" : " (track_commit_timestamp is off)");
+    if (s->available_at != NULL)
+        printf("%s  it was not to be sent before\n", s->available_at);
+}
+
+static void say_error(const struct operate_story *s)
+{
+    if (s->event.error_code == NULL && s->event.error == NULL)
+        return;
+    printf("%-24s  ", s->event.first_error_at != NULL ? s->event.first_error_at : "");
+    if (strcmp(s->event.state, "discarded") == 0)
+        fputs("it was given up by a person: ", stdout);
+    else
+        printf("%s, %" PRId64 " attempt%s refused so far, the last: ",
+               s->event.first_error_at != NULL ? "Kafka refused it" : "it could not go",
+               s->event.attempts, s->event.attempts == 1 ? "" : "s");
+    text_put(stdout, s->event.error_code, WIDE);
+    fputs(": ", stdout);
+    text_put(stdout, s->event.error, WIDE);
+    putchar('\n');
+    if (s->event.maybe_delivered)
+        printf("%-24s  one attempt ended without an answer: the record may be in the topic\n", "");
+}
+
+static const char *meaning_of(const char *state)
+{
+    static const struct {
+        const char *state, *meaning;
+    } meanings[] = {
+        { "pending", "no relay has taken it up yet; it goes by itself when one leads (outbox-relay status)" },
+        { "retrying", "it is tried again by itself" },
+        { "blocked", "it waits for an earlier event of its key" },
+        { "paused", "its topic takes nothing; it goes by itself when the topic works again" },
+        { "scheduled", "it goes by itself when its time has come" },
+        { "dead", "its attempts are used up; a person decides: outbox-relay retry, or discard" },
+        { "discarded", "it is never sent" },
+    };
+
+    for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++)
+        if (strcmp(meanings[i].state, state) == 0)
+            return meanings[i].meaning;
+    return "";
+}
+
+static void say_state(const struct operate_story *s)
+{
+    char age[32];
+
+    if (s->sent_at != NULL) {
+        printf("%s  it was marked sent: partition ", s->sent_at);
+        if (s->partition >= 0)
+            printf("%" PRId64 ", offset %" PRId64, s->partition, s->offset);
+        else
+            fputs("and offset not known", stdout);
+        printf("; it had waited for %s\n", verdict_age(s->waited_s, age, sizeof age));
+        return;
+    }
+    printf("%s  now it is %s: %s", s->now, s->event.state, meaning_of(s->event.state));
+    if (s->event.next_attempt_at != NULL)
+        printf("; due at %s", s->event.next_attempt_at);
+    if (s->before_id != 0)
+        printf("; before it goes event %" PRId64 ", which is %s", s->before_id, s->before_state);
+    if (s->waited_s > 0)
+        printf("; it has waited for %s", verdict_age(s->waited_s, age, sizeof age));
+    putchar('\n');
+}
+
+static void say_record(const struct operate_story *s, const struct at_place *p)
+{
+    if (s->sent_at == NULL)
+        return;
+    printf("%s  ", s->now);
+    switch (p->found) {
+    case NOT_ASKED:
+        puts(s->offset < 0 ? "where its record is, is not known"
+                           : "the topic was not looked at: kafka.bootstrap.servers is not set");
+        return;
+    case THERE:
+        puts("its record is there");
+        return;
+    case OTHER:
+        fputs("the record there is not as it was sent; different: ", stdout);
+        compare_print(p->differences, stdout);
+        puts(p->differences & COMPARE_EVENT_ID ? " (was the topic made anew?)" : "");
+        return;
+    case EXPIRED:
+        printf("its record is not there any more: the topic has dropped what is below offset %" PRId64 "\n",
+               p->low);
+        return;
+    case GONE:
+        printf("its record is not there (the topic holds offsets %" PRId64 " to %" PRId64
+               "): compacted away, or the topic was made anew\n", p->low, p->high - 1);
+        return;
+    case NO_TOPIC:
+        puts("the topic is not there any more, or has fewer partitions");
+        return;
+    case NOT_KNOWN:
+        fputs("the topic could not be looked at: ", stdout);
+        text_put(stdout, p->why, sizeof p->why);
+        putchar('\n');
+        return;
+    }
+}
+
+static void say_later(const struct operate_story *s)
+{
+    if (s->event.key == NULL)
+        return;
+    printf("%-24s  later events of its key among the next %" PRId64 ": %" PRId64 ", of which %" PRId64
+           " sent\n", "", s->n_looked, s->n_later, s->n_later_sent);
+}
+
+/* -- as JSON --------------------------------------------------------------------------------- */
+
+static json_t *record_of(const struct at_place *p)
+{
+    static const char *const names[] = { "not asked", "there", "different", "expired",
+                                         "gone", "no topic", "not known" };
+    json_t *object = json_object(), *list = json_array();
+
+    for (unsigned i = 0; list != NULL && i < 4; i++) {
+        static const char *const what[] = { "event_id", "key", "payload", "headers" };
+        if (p->differences & (1u << i))
+            (void)json_array_append_new(list, json_string(what[i]));
+    }
+    if (object == NULL || !object_put_text(object, "found", names[p->found]) ||
+        !object_put_text(object, "error", p->found == NOT_KNOWN ? p->why : NULL)) {
+        json_decref(list);
+        json_decref(object);
+        return NULL;
+    }
+    (void)object_put(object, "different", list);
+    return object;
+}
+
+static json_t *place_or_null(int64_t n)
+{
+    return n >= 0 ? json_integer(n) : json_null();
+}
+
+static bool story_to_object(json_t *o, const struct operate_story *s, const struct at_place *p)
+{
+    const struct operate_event *e = &s->event;
+
+    return object_put_name(o, e) && object_put_text(o, "type", e->type) &&
+           object_put_text(o, "state", e->state) && object_put_text(o, "created_at", s->created_at) &&
+           object_put_text(o, "xid", s->xid) && object_put_text(o, "committed_at", s->committed_at) &&
+           object_put_text(o, "available_at", s->available_at) &&
+           object_put_number(o, "bucket", s->bucket) &&
+           object_put(o, "payload_bytes", place_or_null(s->payload_bytes)) &&
+           object_put_number(o, "headers", s->n_headers) &&
+           object_put_number(o, "attempts", e->attempts) &&
+           object_put_text(o, "first_error_at", e->first_error_at) &&
+           object_put_text(o, "next_attempt_at", e->next_attempt_at) &&
+           object_put_text(o, "error_code", e->error_code) && object_put_text(o, "error", e->error) &&
+           object_put(o, "maybe_delivered", json_boolean(e->maybe_delivered)) &&
+           object_put(o, "waits_for_id", s->before_id != 0 ? json_integer(s->before_id) : json_null()) &&
+           object_put_text(o, "waits_for_state", s->before_state) &&
+           object_put_text(o, "sent_at", s->sent_at) &&
+           object_put(o, "partition", place_or_null(s->partition)) &&
+           object_put(o, "offset", place_or_null(s->offset)) &&
+           object_put(o, "waited_s", json_real(s->waited_s)) && object_put(o, "record", record_of(p)) &&
+           object_put_number(o, "later_of_its_key", s->n_later) &&
+           object_put_number(o, "later_of_its_key_sent", s->n_later_sent) &&
+           object_put_number(o, "later_looked_at", s->n_looked) && object_put_text(o, "now", s->now);
+}
+
+/* -- both ------------------------------------------------------------------------------------ */
+
+static void on_story(void *arg, const struct operate_story *s)
+{
+    struct telling *t = arg;
+    struct at_place place = { .found = NOT_ASKED };
+
+    t->code = find_record(t, s, &place);
+    if (t->o->json) {
+        json_t *object = json_object();
+        t->failed = object == NULL || !story_to_object(object, s, &place) || !object_print(object, stdout);
+        json_decref(object);
+        return;
+    }
+    say_event(s);
+    say_append(s);
+    say_error(s);
+    say_state(s);
+    say_record(s, &place);
+    say_later(s);
+}
+
+static int tell(struct options *o, struct operate *op)
+{
+    struct telling t = { .o = o, .op = op };
+    int64_t id = o->choice.id;
+    bool found = false;
+    int code = EXIT_OK;
+
+    if (o->choice.event_id != NULL)
+        code = operate_find_event(op, o->choice.event_id, &id);
+    if (code == EXIT_OK && id != 0)
+        code = operate_tell(op, id, on_story, &t, &found);
+    if (code == EXIT_OK)
+        code = t.code;
+    if (code != EXIT_OK)
+        return options_fail_operate(o, op, code);
+    if (!found && o->choice.event_id != NULL)
+        return options_fail(o, EXIT_NO_MATCH, "there is no event %s (any more)", o->choice.event_id);
+    if (!found)
+        return options_fail(o, EXIT_NO_MATCH, "there is no event with the number %" PRId64 " (any more)", id);
+    if (t.failed)
+        return options_fail(o, EXIT_INTERNAL, "out of memory");
+    return options_finish_output(o);
+}
+
+int command_trace(int argc, char **argv)
+{
+    struct options o = { .of = OPTIONS_TRACE, .help = help };
+    struct operate *op = NULL;
+    int code = options_parse(&o, argc, argv);
+
+    if (code < 0) {
+        code = options_connect(&o, SETTINGS_NEED_DATABASE, true, &op);
+        if (code == EXIT_OK)
+            code = tell(&o, op);
+    }
+    operate_free(op);
+    options_deinit(&o);
+    return code;
+}

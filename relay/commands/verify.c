@@ -1,0 +1,376 @@
+/* verify.c - `outbox-relay verify`: is what was marked sent in the topics, once, and as it was sent? Changes
+ * nothing.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/commands/commands.h"
+#include "relay/commands/compare.h"
+#include "relay/commands/object.h"
+#include "relay/commands/options.h"
+#include "relay/commands/progress.h"
+#include "relay/commands/text.h"
+#include "relay/commands/verify_chunk.h"
+#include "relay/exit_codes.h"
+#include "relay/loop.h"
+
+#define WIDE 60
+#define READ_MS 10000 /* nothing came for so long: the topic cannot be read */
+
+static const char help[] =
+    "Usage: outbox-relay verify [--since TIME] [--until TIME] | [--from-id A] [--to-id B] [--topic T]\n"
+    "Compare the events that are marked sent with what their topics hold at the partition and offset that\n"
+    "each mark tells: which are missing, which differ (event id, key, payload, headers), which are there\n"
+    "twice. Without a range: what was marked in the last hour.\n"
+    "\n"
+    "      --since TIME      marked sent at or after: '2026-01-02 03:04+00', 'today', or 15m, 2h, 3d ago\n"
+    "      --until TIME      marked sent before\n"
+    "      --from-id A       events from this number on\n"
+    "      --to-id B         up to this one\n"
+    "      --topic T         only those of this topic\n"
+    "      --limit N         show at most N of the events found (default 50); all are counted\n"
+    "      --json            one JSON object instead of words\n"
+    "  -c, --config FILE     read settings from FILE: the envelope and the source must be those of the relay\n"
+    "  -X KEY=VALUE          set one setting; may be repeated\n"
+    "  -h, --help            print this\n"
+    "\n"
+    "Examples:\n"
+    "  outbox-relay verify --config relay.conf\n"
+    "  outbox-relay verify --config relay.conf --since 3d --topic orders\n"
+    "  outbox-relay verify --config relay.conf --from-id 1000 --to-id 2000 --json\n"
+    "\n"
+    "expired: the topic's retention has dropped that part, so nothing can be said. missing also means\n"
+    "compacted away in a topic with cleanup.policy=compact. twice: the same event once more, near by, which\n"
+    "at-least-once delivery allows (consumers drop repeats by the event id); what replay sent again is\n"
+    "counted apart. With the plain envelope records carry no event id: then repeats are not seen.\n"
+    "Needs the right to read the topics. Of much, this takes as long as reading it.\n"
+    "\n"
+    "Exit codes: 0 nothing is missing or changed; 69 something is, or database or topics could not be read;\n"
+    "64 usage, 70 internal error, 77 a right is missing, 78 settings or schema.\n";
+
+struct verify {
+    struct options *o;
+    struct operate *op;
+    struct envelope envelope;
+    struct verify_chunk *chunk;
+    struct operate_walk walk;
+    struct progress progress;
+    int64_t n[N_VERIFY_OUTCOMES], n_twice, n_replayed, n_unsent, n_checked, n_shown;
+    struct table table;
+    json_t *examples; /* NULL: a table is wanted */
+    bool failed;      /* out of memory */
+};
+
+static const char *const outcome_names[N_VERIFY_OUTCOMES] = {
+    [VERIFY_UNREAD] = "unread",   [VERIFY_AS_SENT] = "as sent", [VERIFY_CHANGED] = "changed",
+    [VERIFY_MISSING] = "missing", [VERIFY_EXPIRED] = "expired", [VERIFY_UNPLACED] = "unplaced",
+};
+
+/* -- examples -------------------------------------------------------------------------------- */
+
+struct example {
+    const char *found;
+    int64_t id; /* 0: not at hand */
+    const char *event_id, *topic;
+    int32_t partition;
+    int64_t offset;
+    unsigned differences;
+    bool twice;
+    int32_t again_partition;
+    int64_t again_offset;
+};
+
+static void print_detail(FILE *out, const struct example *x)
+{
+    if (x->differences != 0)
+        compare_print(x->differences, out);
+    else if (x->twice)
+        fprintf(out, "one is at partition %" PRId32 ", offset %" PRId64, x->again_partition,
+                x->again_offset);
+    else
+        putc('-', out);
+}
+
+static void example_to_table(struct verify *v, const struct example *x)
+{
+    static const char *const heads[] = { "FOUND", "ID", "EVENT ID", "TOPIC", "PARTITION", "OFFSET",
+                                         "WHAT" };
+    struct table *t = &v->table;
+    FILE *cell;
+
+    for (size_t i = 0; t->n_columns == 0 && i < sizeof heads / sizeof heads[0]; i++)
+        table_add(t, heads[i]);
+    t->n_columns = sizeof heads / sizeof heads[0];
+    table_add(t, x->found);
+    if (x->id != 0)
+        table_add_number(t, x->id);
+    else
+        table_add(t, "-");
+    table_add(t, x->event_id);
+    table_add_text(t, x->topic, WIDE);
+    table_add_number(t, x->partition);
+    table_add_number(t, x->offset);
+    if ((cell = table_open(t)) != NULL)
+        print_detail(cell, x);
+    table_close(t);
+}
+
+static json_t *differences_of(unsigned differences)
+{
+    static const char *const names[] = { "event_id", "key", "payload", "headers" };
+    json_t *list = json_array();
+
+    for (unsigned i = 0; list != NULL && i < 4; i++)
+        if ((differences & (1u << i)) && json_array_append_new(list, json_string(names[i])) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
+static void example_to_list(struct verify *v, const struct example *x)
+{
+    json_t *o = json_object();
+
+    if (!object_append(
+            v->examples, o,
+            o != NULL && object_put_text(o, "found", x->found) &&
+                object_put(o, "id", x->id != 0 ? json_integer(x->id) : json_null()) &&
+                object_put_text(o, "event_id", x->event_id) && object_put_text(o, "topic", x->topic) &&
+                object_put_number(o, "partition", x->partition) &&
+                object_put_number(o, "offset", x->offset) &&
+                object_put(o, "different", differences_of(x->differences)) &&
+                object_put(o, "again_partition", x->twice ? json_integer(x->again_partition) : json_null()) &&
+                object_put(o, "again_offset", x->twice ? json_integer(x->again_offset) : json_null())))
+        v->failed = true;
+}
+
+static void show(struct verify *v, const struct example *x)
+{
+    if (v->n_shown >= v->o->limit)
+        return;
+    v->n_shown++;
+    if (v->examples != NULL)
+        example_to_list(v, x);
+    else
+        example_to_table(v, x);
+}
+
+/* -- counting -------------------------------------------------------------------------------- */
+
+static void count_event(struct verify *v, const struct verify_event *e)
+{
+    char event_id[37];
+    struct example x = { outcome_names[e->outcome], e->sent.row->id, event_id, e->sent.row->topic,
+                         e->sent.partition, e->sent.offset, e->differences, e->twice, e->again_partition,
+                         e->again_offset };
+
+    text_uuid(e->sent.row->event_id, event_id);
+    v->n_checked++;
+    v->n[e->outcome]++;
+    v->n_replayed += e->replayed;
+    if (e->outcome == VERIFY_CHANGED || e->outcome == VERIFY_MISSING || e->outcome == VERIFY_UNREAD)
+        show(v, &x);
+    if (!e->twice || e->outcome == VERIFY_MISSING || e->outcome == VERIFY_UNPLACED)
+        return;
+    v->n_twice++;
+    x.found = "twice";
+    x.differences = 0;
+    show(v, &x);
+}
+
+static void on_late_repeat(void *arg, const uint8_t id[16], const struct id_place *place,
+                           int32_t partition, int64_t offset)
+{
+    struct verify *v = arg;
+    char event_id[37];
+
+    text_uuid(id, event_id);
+    v->n_twice++;
+    show(v, &(struct example){ "twice", 0, event_id, NULL, place->partition, place->offset, 0, true,
+                               partition, offset });
+}
+
+static int fill(struct verify *v)
+{
+    static struct operate_sent sent[1000];
+    struct verify_chunk *c = v->chunk;
+    uint64_t bytes = 0;
+    int code = EXIT_OK;
+
+    while (code == EXIT_OK && !v->walk.done && bytes < VERIFY_BYTES && c->n < VERIFY_ROWS) {
+        uint32_t room = VERIFY_ROWS - c->n, n = 0;
+        code = operate_walk_next(v->op, &v->walk, room < 1000 ? room : 1000, VERIFY_BYTES - bytes,
+                                 sent, &n, &v->n_unsent);
+        for (uint32_t i = 0; i < n; i++) {
+            bytes += sent[i].row->block_bytes;
+            c->event[c->n++].sent = sent[i];
+        }
+        progress_show(&v->progress, loop_now_ms(), v->walk.at - v->walk.first + 1,
+                      v->walk.last - v->walk.first + 1, v->n_checked);
+    }
+    return code;
+}
+
+static int walk(struct verify *v)
+{
+    const struct options *o = v->o;
+    struct operate_range range = { o->from_id, o->to_id, o->since, o->until, o->choice.topic, NULL, 0 };
+    int code;
+
+    if (o->from_id == 0 && o->to_id == 0 && o->since == NULL && o->until == NULL)
+        range.since = "1h";
+    code = operate_walk_begin(v->op, &range, &v->walk);
+    v->chunk->is_first = true;
+    while (code == EXIT_OK && !v->walk.done) {
+        code = fill(v);
+        if (code != EXIT_OK)
+            break;
+        v->chunk->is_last = v->walk.done;
+        verify_chunk_compare(v->chunk);
+        v->chunk->is_first = false;
+        for (uint32_t i = 0; i < v->chunk->n; i++)
+            count_event(v, &v->chunk->event[i]);
+        verify_chunk_next(v->chunk);
+    }
+    progress_end(&v->progress);
+    return code == EXIT_OK ? EXIT_OK : options_fail_operate(v->o, v->op, code);
+}
+
+/* -- results --------------------------------------------------------------------------------- */
+
+static bool is_good(const struct verify *v)
+{
+    return v->n[VERIFY_CHANGED] + v->n[VERIFY_MISSING] + v->n[VERIFY_UNREAD] == 0;
+}
+
+static void print_words(struct verify *v)
+{
+    static const enum verify_outcome order[] = { VERIFY_AS_SENT, VERIFY_MISSING, VERIFY_CHANGED,
+                                                 VERIFY_EXPIRED, VERIFY_UNPLACED, VERIFY_UNREAD };
+    static const char *const notes[N_VERIFY_OUTCOMES] = {
+        [VERIFY_EXPIRED] = "  (below what the topic still has)",
+        [VERIFY_UNPLACED] = "  (their marks do not tell where they are)",
+    };
+
+    if (v->n_checked == 0)
+        puts("no event in this range is marked sent");
+    else
+        printf("%s: %" PRId64 " event%s compared\n",
+               is_good(v) ? v->n[VERIFY_AS_SENT] == v->n_checked ? "All are there as they were sent"
+                                                                 : "None is missing or changed"
+                          : "NOT all are there as they were sent",
+               v->n_checked, v->n_checked == 1 ? "" : "s");
+    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++)
+        if (v->n[order[i]] > 0)
+            printf("%-9s %" PRId64 "%s\n", outcome_names[order[i]], v->n[order[i]],
+                   notes[order[i]] != NULL ? notes[order[i]] : "");
+    if (v->n_twice > 0)
+        printf("%-9s %" PRId64 "\n", "twice", v->n_twice);
+    if (v->n_replayed > 0)
+        printf("%-9s %" PRId64 "\n", "replayed", v->n_replayed);
+    if (v->n_unsent > 0)
+        printf("%-9s %" PRId64 "  (in the range and not sent: not looked for)\n", "not sent", v->n_unsent);
+    if (v->table.n_cells > 0) {
+        putchar('\n');
+        if (!table_print(&v->table, stdout))
+            v->failed = true;
+    }
+}
+
+static void print_object(struct verify *v)
+{
+    json_t *o = json_object();
+
+    if (o == NULL || !object_put(o, "good", json_boolean(is_good(v))) ||
+        !object_put_text(o, "since", v->walk.since[0] != '\0' ? v->walk.since : NULL) ||
+        !object_put_text(o, "until", v->walk.until[0] != '\0' ? v->walk.until : NULL) ||
+        !object_put_number(o, "first_id", v->walk.first) || !object_put_number(o, "last_id", v->walk.last) ||
+        !object_put_number(o, "n_compared", v->n_checked) ||
+        !object_put_number(o, "n_as_sent", v->n[VERIFY_AS_SENT]) ||
+        !object_put_number(o, "n_missing", v->n[VERIFY_MISSING]) ||
+        !object_put_number(o, "n_changed", v->n[VERIFY_CHANGED]) ||
+        !object_put_number(o, "n_expired", v->n[VERIFY_EXPIRED]) ||
+        !object_put_number(o, "n_unplaced", v->n[VERIFY_UNPLACED]) ||
+        !object_put_number(o, "n_unread", v->n[VERIFY_UNREAD]) ||
+        !object_put_number(o, "n_twice", v->n_twice) || !object_put_number(o, "n_replayed", v->n_replayed) ||
+        !object_put_number(o, "n_not_sent", v->n_unsent) ||
+        !object_put_text(o, "error", v->chunk->error[0] != '\0' ? v->chunk->error : NULL) ||
+        !object_put(o, "examples", json_incref(v->examples)) || !object_print(o, stdout))
+        v->failed = true;
+    json_decref(o);
+}
+
+/* -- from the command line ------------------------------------------------------------------- */
+
+static int verify(struct verify *v)
+{
+    int code = walk(v);
+
+    if (code != EXIT_OK)
+        return code;
+    if (v->o->json)
+        print_object(v);
+    else
+        print_words(v);
+    if (v->failed || v->table.failed)
+        return options_fail(v->o, EXIT_INTERNAL, "out of memory; show fewer with --limit");
+    code = options_finish_output(v->o);
+    if (v->n[VERIFY_UNREAD] > 0)
+        return options_fail(v->o, EXIT_UNAVAILABLE, "%" PRId64 " events could not be looked for: %s",
+                            v->n[VERIFY_UNREAD], v->chunk->error);
+    return code == EXIT_OK && !is_good(v) ? EXIT_UNAVAILABLE : code;
+}
+
+static int open_and_verify(struct verify *v)
+{
+    struct options *o = v->o;
+    size_t n = 0;
+    char err[512];
+    int code = EXIT_OK;
+    struct sink_property *p = options_kafka(o, &n);
+
+    v->chunk = calloc(1, sizeof *v->chunk);
+    v->examples = o->json ? json_array() : NULL;
+    if (p == NULL || v->chunk == NULL || (o->json && v->examples == NULL))
+        code = options_fail(o, EXIT_INTERNAL, "out of memory");
+    if (code == EXIT_OK) {
+        v->envelope = (struct envelope){ o->settings.envelope, o->settings.source };
+        v->chunk->envelope = &v->envelope;
+        v->chunk->timeout_ms = READ_MS;
+        v->chunk->on_late_repeat = on_late_repeat;
+        v->chunk->arg = v;
+        v->chunk->reader = reader_new(p, n, err, sizeof err);
+        if (v->chunk->reader == NULL)
+            code = options_fail(o, EXIT_CONFIGURATION, "%s", err);
+    }
+    progress_begin(&v->progress, o->program, "compared", loop_now_ms());
+    if (code == EXIT_OK)
+        code = verify(v);
+    if (v->chunk != NULL) {
+        verify_chunk_deinit(v->chunk);
+        reader_free(v->chunk->reader);
+    }
+    free(v->chunk);
+    free(p);
+    json_decref(v->examples);
+    table_deinit(&v->table);
+    return code;
+}
+
+int command_verify(int argc, char **argv)
+{
+    struct options o = { .of = OPTIONS_VERIFY, .help = help };
+    struct verify v = { .o = &o };
+    int code = options_parse(&o, argc, argv);
+
+    if (code < 0) {
+        code = options_connect(&o, SETTINGS_NEED_DATABASE | SETTINGS_NEED_KAFKA, true, &v.op);
+        if (code == EXIT_OK)
+            code = open_and_verify(&v);
+    }
+    operate_free(v.op);
+    options_deinit(&o);
+    return code;
+}

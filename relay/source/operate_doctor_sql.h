@@ -1,0 +1,168 @@
+/* operate_doctor_sql.h - the statements of operate_doctor.c. Each but the last gives rows of name, detail and
+ * number.
+ */
+#ifndef RELAY_SOURCE_OPERATE_DOCTOR_SQL_H
+#define RELAY_SOURCE_OPERATE_DOCTOR_SQL_H
+
+#define SQL_FACT_SERVER                                                                            \
+    "select current_setting('server_version'), case when pg_is_in_recovery() then 'standby' "      \
+    "when (select s.reset_val from pg_catalog.pg_settings s "                                      \
+    "where s.name = 'default_transaction_read_only') = 'on' then 'read only' else '' end, "        \
+    "current_setting('server_version_num')::float8"
+
+#define SQL_FACT_ROLE "select current_user::text, current_database()::text, 0"
+
+#define SQL_FACT_POOLER "select '', '', pg_backend_pid()::float8"
+
+#define SQL_FACT_CLOCK "select '', '', extract(epoch from clock_timestamp())::float8"
+
+#define SQL_FACT_SETTING                                                                           \
+    "select s.name, s.setting, 0 from pg_catalog.pg_settings s "                                   \
+    "where s.name in ('fsync', 'full_page_writes') and s.setting = 'off'"
+
+/* Of the server, then of roles and databases. */
+#define SQL_FACT_ASYNC_COMMIT                                                                      \
+    "select 'every session that does not say otherwise', '', 0 from pg_catalog.pg_settings s "     \
+    "where s.name = 'synchronous_commit' and s.reset_val = 'off' and s.source <> 'user' "          \
+    "and s.source <> 'database user' union all "                                                   \
+    "select coalesce('role ' || r.rolname, 'every role') || "                                      \
+    "coalesce(' in database ' || d.datname, ''), '', 0 from pg_catalog.pg_db_role_setting x "      \
+    "left join pg_catalog.pg_roles r on r.oid = x.setrole "                                        \
+    "left join pg_catalog.pg_database d on d.oid = x.setdatabase "                                 \
+    "where 'synchronous_commit=off' = any (x.setconfig) "                                          \
+    "and (x.setdatabase = 0 or d.datname = current_database()) limit 20"
+
+#define SQL_FACT_INSTALLED                                                                         \
+    "select '', '', (exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n "    \
+    "on n.oid = c.relnamespace where n.nspname = 'outbox' and c.relname = 'schema_version'))::int"
+
+#define SQL_FACT_USAGE "select '', '', has_schema_privilege('outbox', 'USAGE')::int"
+
+#define SQL_FACT_VERSION                                                                           \
+    "select '', coalesce(max(v.version) filter (where v.breaking), 0)::text, "                     \
+    "coalesce(max(v.version), 0) from outbox.schema_version v"
+
+/* What sql/roles.sql grants to outbox_relay. */
+#define SQL_FACT_RIGHT                                                                             \
+    "with leaf (n) as (values ('0'), ('1'), ('2'), ('3'), ('4'), ('5'), ('6'), ('7'), ('kept')), " \
+    "need (name, privilege) as (values ('event', 'SELECT'), ('sent', 'SELECT'), ('sent', 'INSERT'), " \
+    "('held', 'SELECT'), ('held', 'INSERT'), ('held', 'UPDATE'), ('held', 'DELETE'), "             \
+    "('relay', 'SELECT'), ('relay', 'UPDATE'), ('schema_version', 'SELECT'), "                     \
+    "('event_kept', 'INSERT'), ('backlog', 'SELECT'), ('blocker', 'SELECT'), "                     \
+    "('event_status', 'SELECT') union all select k || l.n, p from leaf l, "                        \
+    "unnest(array['event_', 'sent_']) k, unnest(array['SELECT', 'TRUNCATE']) p) "                  \
+    "select 'outbox.' || n.name, string_agg(n.privilege, ', '), 0 from need n "                    \
+    "where to_regclass('outbox.' || n.name) is not null "                                          \
+    "and not has_table_privilege('outbox.' || n.name, n.privilege) group by n.name union all "     \
+    "select 'function ' || f.name, 'EXECUTE', 0 from (values ('outbox.backlog_now()'), "           \
+    "('pg_catalog.pg_control_system()')) f (name) where to_regprocedure(f.name) is not null "      \
+    "and not has_function_privilege(f.name, 'EXECUTE') order by 1"
+
+#define SQL_FACT_LEAF                                                                              \
+    "with leaf (n, bucket) as (select i::text, i from generate_series(0, 7) i "                    \
+    "union all select 'kept', -1), "                                                               \
+    "want as (select k as root, k || '_' || l.n as name, l.bucket from leaf l, "                   \
+    "unnest(array['event', 'sent']) k) "                                                           \
+    "select 'outbox.' || w.name, case when c.oid is null then 'is missing' "                       \
+    "when i.inhrelid is null then 'is not attached to outbox.' || w.root "                         \
+    "else 'holds ' || pg_get_expr(c.relpartbound, c.oid) || ' instead of bucket ' || w.bucket end, 0 " \
+    "from want w left join pg_catalog.pg_class c on c.oid = to_regclass('outbox.' || w.name) "     \
+    "left join pg_catalog.pg_inherits i on i.inhrelid = c.oid "                                    \
+    "and i.inhparent = to_regclass('outbox.' || w.root) "                                          \
+    "where i.inhrelid is null or pg_get_expr(c.relpartbound, c.oid) "                              \
+    "<> 'FOR VALUES IN (''' || w.bucket || ''')' order by 1 limit 20"
+
+#define SQL_FACT_INDEX                                                                             \
+    "with leaf (n) as (values ('0'), ('1'), ('2'), ('3'), ('4'), ('5'), ('6'), ('7'), ('kept')), " \
+    "want (name, columns) as (select 'event_' || l.n, c from leaf l, unnest(array['id', 'xid, id']) c " \
+    "union all select 'sent_' || l.n, 'id' from leaf l), "                                         \
+    "have as (select i.indrelid, (select string_agg(a.attname, ', ' order by k.n) "                \
+    "from unnest(i.indkey::int2[]) with ordinality k (attnum, n) "                                 \
+    "join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum) as columns " \
+    "from pg_catalog.pg_index i where i.indisvalid and i.indisready and i.indpred is null "        \
+    "and i.indexprs is null) "                                                                     \
+    "select 'outbox.' || w.name, 'on (' || w.columns || ')', 0 from want w "                       \
+    "where to_regclass('outbox.' || w.name) is not null and not exists (select from have h "       \
+    "where h.indrelid = to_regclass('outbox.' || w.name) and h.columns = w.columns) union all "    \
+    "select 'outbox.held', w.name, 0 from (values ('held_pkey'), ('held_key_idx'), "               \
+    "('held_dead_idx'), ('held_paused_idx'), ('held_next_attempt_idx')) w (name) "                 \
+    "where not exists (select from pg_catalog.pg_index i "                                         \
+    "where i.indexrelid = to_regclass('outbox.' || w.name) and i.indisvalid and i.indisready) "    \
+    "order by 1, 2 limit 50"
+
+/* As set_bucket_period writes it, whatever casts and parentheses the server shows; the number is that of the
+ * period. */
+#define SQL_FACT_DEFAULT                                                                           \
+    "select '', coalesce(x.text, 'none'), coalesce((regexp_match(regexp_replace(x.text, "          \
+    "'[() '']|::bigint|::text|::smallint', '', 'g'), "                                             \
+    "'^floordate_partepoch,now/([0-9]+)&7$'))[1]::float8, -1) "                                    \
+    "from (select (select pg_get_expr(d.adbin, d.adrelid) from pg_catalog.pg_attrdef d "           \
+    "join pg_catalog.pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum "             \
+    "where d.adrelid = 'outbox.event'::regclass and a.attname = 'bucket') as text) x"
+
+/* Below is what hands out ids again. */
+#define SQL_FACT_SEQUENCE                                                                          \
+    "select '', coalesce(x.last, 0)::text, case when not x.may then -1 else greatest(0, "          \
+    "x.highest - coalesce(x.last, 0)) end from (select "                                           \
+    "has_sequence_privilege(pg_get_serial_sequence('outbox.event', 'id'), 'SELECT') as may, "      \
+    "(select s.last_value from pg_catalog.pg_sequences s "                                         \
+    "where format('%I.%I', s.schemaname, s.sequencename) = "                                       \
+    "pg_get_serial_sequence('outbox.event', 'id')) as last, "                                      \
+    "(select coalesce(max(e.id), 0) from outbox.event e) as highest) x"
+
+#define SQL_FACT_CLUSTER                                                                           \
+    "select '', '', 0 from outbox.relay r where r.name = 'default' and r.system_identifier <> "    \
+    "(select c.system_identifier from pg_control_system() c)"
+
+#define SQL_FACT_BLIND                                                                             \
+    "select '', '', 0 where not pg_has_role('pg_read_all_stats', 'USAGE')"
+
+#define SQL_FACT_OLD                                                                               \
+    "select coalesce(nullif(a.application_name, ''), a.usename, a.backend_type), a.pid::text, "    \
+    "extract(epoch from clock_timestamp() - a.xact_start)::float8 "                                \
+    "from pg_catalog.pg_stat_activity a where a.datname = current_database() "                     \
+    "and a.pid <> pg_backend_pid() and coalesce(a.backend_xid, a.backend_xmin) is not null "       \
+    "and a.backend_type = 'client backend' and a.xact_start < now() - interval '5 min' "           \
+    "order by 3 desc limit 10"
+
+#define SQL_FACT_PREPARED                                                                          \
+    "select p.gid, p.owner::text, extract(epoch from clock_timestamp() - p.prepared)::float8 "     \
+    "from pg_catalog.pg_prepared_xacts p where p.database = current_database() "                   \
+    "order by 3 desc limit 10"
+
+#define SQL_FACT_SLOT                                                                              \
+    "select s.slot_name::text, case when s.active then 'active' else 'inactive' end, "             \
+    "coalesce(case when pg_is_in_recovery() then 0 else "                                          \
+    "pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn) end, 0)::float8 "                        \
+    "from pg_catalog.pg_replication_slots s where (s.restart_lsn is not null and not s.active) "   \
+    "or age(coalesce(s.xmin, s.catalog_xmin)) > 5000000 order by 3 desc limit 10"
+
+/* $1: so many topics at most. What waits is what lies behind the saved cursor and what is held. */
+#define SQL_NEEDS                                                                                  \
+    "with part as materialized (select e.id, e.bucket, e.topic, true as unread from ("             \
+    "select e.id, e.bucket, e.topic from outbox.event e where e.id > "                             \
+    "(select r.cursor_id from outbox.relay r where r.name = 'default') "                           \
+    "and e.id <= 9223372036854775807 order by e.id limit 100000) e union all "                     \
+    "select h.id, h.bucket, h.topic, false from (select h.id, h.bucket, h.topic from outbox.held h " \
+    "where h.state <> 'discarded' order by h.id limit 100000) h), "                                \
+    "waits as materialized (select p.topic, p.id, x.created_at, x.bytes from part p "              \
+    "left join lateral (select true as found from outbox.sent s where s.bucket = p.bucket "        \
+    "and s.id = p.id limit 1) m on true "                                                          \
+    "left join lateral (select true as found from outbox.held h where p.unread and h.id = p.id "   \
+    "limit 1) k on true join lateral (select e.created_at, coalesce(octet_length(e.payload), 0) + " \
+    "coalesce(octet_length(e.key), 0) + coalesce(octet_length(e.headers::text), 0) as bytes "      \
+    "from outbox.event e where e.bucket = any (array[p.bucket, -1::smallint]) and e.id = p.id "    \
+    "limit 1) x on true where m.found is null and k.found is null), "                              \
+    "recent as (select distinct e.topic from (select e.topic from (select e.id, e.topic "          \
+    "from outbox.event e order by e.id desc limit 10000) e) e), "                                  \
+    "sums as (select t.topic, count(w.id) as n, max(w.bytes) as bytes, "                           \
+    "(array_agg(w.id order by w.bytes desc, w.id))[1] as largest, min(w.created_at) as oldest "    \
+    "from (select topic from recent union select topic from waits) t "                             \
+    "left join waits w on w.topic = t.topic group by t.topic) "                                    \
+    "select s.topic, s.n, coalesce(s.bytes, 0), coalesce(s.largest, 0), "                          \
+    "extract(epoch from clock_timestamp() - s.oldest)::float8, p.error_code, p.error from sums s"  \
+    " left join lateral (select h.error_code, h.error from outbox.held h where h.topic = s.topic " \
+    "and h.state = 'paused' order by h.id + 0 limit 1) p on true "                                 \
+    "order by s.n desc, s.topic limit $1::bigint"
+
+#endif

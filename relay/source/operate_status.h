@@ -1,0 +1,54 @@
+/* operate_status.h - what there is to see in the database about how events flow, for `status`. One look,
+ * changes nothing. See operate.h for the connection and what functions return.
+ */
+#ifndef RELAY_SOURCE_OPERATE_STATUS_H
+#define RELAY_SOURCE_OPERATE_STATUS_H
+
+#include "relay/source/operate.h"
+
+/* Times are in seconds, by the server's clock; negative: there is none. */
+struct operate_lead {
+    const char *owner; /* NULL: nobody leads */
+    double left_s;     /* until the lease ends */
+    bool ended;        /* it has */
+    double renewed_s;  /* so long ago */
+    int64_t epoch;
+    double rate;          /* events marked per second, of the last marks */
+    double since_mark_s;  /* the last mark; negative: none */
+    double oldest_s;      /* how long the oldest event that is due and not taken up has waited */
+    bool is_standby;      /* the server only follows another one */
+};
+
+struct operate_topic {
+    const char *topic;
+    int64_t pending, held, dead;
+    double oldest_s;                       /* negative: none is due */
+    const char *paused_code, *paused_why;  /* of the first paused row; NULL: none is */
+    bool more; /* there are more pending ones than were counted */
+};
+
+/* A row of the view outbox.blocker. */
+struct operate_blocker {
+    int64_t pid;          /* 0: a prepared transaction */
+    const char *prepared; /* its name; or NULL */
+    const char *username, *application; /* or NULL */
+    double age_s;                       /* negative: this role may not see it */
+    bool holds_rows, holds_truncate;
+    const char *leaves; /* "{event_3,sent_3}" */
+};
+
+struct operate_status {
+    void *arg;
+    void (*on_lead)(void *arg, const struct operate_lead *lead);
+    void (*on_topic)(void *arg, const struct operate_topic *topic);       /* the oldest first */
+    void (*on_blocker)(void *arg, const struct operate_blocker *blocker); /* the oldest first */
+};
+
+/* Calls on_lead once, the others for at most `limit` topics and blockers each. */
+int operate_status(struct operate *o, int64_t limit, const struct operate_status *status);
+
+/* Of these the blockers only. */
+int operate_blockers(struct operate *o, int64_t limit,
+                     void (*on_blocker)(void *arg, const struct operate_blocker *blocker), void *arg);
+
+#endif

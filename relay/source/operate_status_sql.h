@@ -1,0 +1,67 @@
+/* operate_status_sql.h - the statements of operate_status.c. */
+#ifndef RELAY_SOURCE_OPERATE_STATUS_SQL_H
+#define RELAY_SOURCE_OPERATE_STATUS_SQL_H
+
+#define SQL_SECONDS(interval) "extract(epoch from " interval ")::float8"
+
+/* The last marks are those of the highest ids, near enough: the rate is that of the last ten seconds, or
+ * of 10,000 marks when these were less. The last expression looks for the first event behind the saved
+ * cursor that nobody has taken up: the cursor stands before the first unsettled one, so that is near.
+ * Ranges have two ends for the planner's sake, see outbox.backlog_now. */
+#define SQL_LEAD                                                                                   \
+    "with saved as materialized (select r.* from (select name, owner, lease_expires_at, "          \
+    "renewed_at, epoch, cursor_id from outbox.relay) r where r.name = 'default'), "                \
+    "marks as materialized (select m.sent_at from outbox.sent m "                                  \
+    "order by m.id desc limit 10000) "                                                             \
+    "select r.owner, " SQL_SECONDS("r.lease_expires_at - clock_timestamp()") ", "                  \
+    SQL_SECONDS("clock_timestamp() - r.renewed_at") ", r.epoch, "                                  \
+    "(select case when count(*) = 10000 and min(m.sent_at) > clock_timestamp() - interval '10 s' "  \
+    "then 10000 / greatest(0.1, " SQL_SECONDS("clock_timestamp() - min(m.sent_at)") ") else "       \
+    "count(*) filter (where m.sent_at > clock_timestamp() - interval '10 s') / 10.0 end "          \
+    "from marks m), "                                                                              \
+    "(select " SQL_SECONDS("clock_timestamp() - max(m.sent_at)") " from marks m), "                \
+    "(select " SQL_SECONDS("now() - greatest(e.created_at, e.available_at)") " from ("             \
+    "select e.* from (select id, bucket, created_at, available_at from outbox.event) e "           \
+    "where e.id > r.cursor_id and e.id <= 9223372036854775807 order by e.id limit 100000) e "      \
+    "where (e.available_at is null or e.available_at <= now()) "                                   \
+    "and not exists (select from outbox.sent s where s.bucket = e.bucket and s.id = e.id) "        \
+    "and not exists (select from outbox.held h where h.id = e.id) limit 1), "                      \
+    "pg_is_in_recovery() from (select 1) one left join saved r on true"
+
+/* Why the first paused row of the topic of x is paused. */
+#define SQL_PAUSED(x)                                                                              \
+    " left join lateral (select h.error_code, h.error from outbox.held h where h.topic = " x       \
+    ".topic and h.state = 'paused' order by h.id + 0 limit 1) p on true "
+
+/* $1: so many topics at most. */
+#define SQL_BACKLOG                                                                                \
+    "select b.topic, b.pending, b.held, b.dead, " SQL_SECONDS("b.oldest_age") ", p.error_code, "   \
+    "p.error, false from outbox.backlog b" SQL_PAUSED("b")                                         \
+    "order by b.oldest_age desc nulls last, b.topic limit $1::bigint"
+
+/* When that takes too long, because very much waits: of what waits only the first 100,000 events are
+ * counted. */
+#define SQL_BACKLOG_PART                                                                           \
+    "with part as materialized (select e.topic, e.bucket, e.id, "                                  \
+    "greatest(e.created_at, e.available_at) as due_at from outbox.event e "                        \
+    "where e.id > (select r.cursor_id from outbox.relay r where r.name = 'default') "              \
+    "and e.id <= 9223372036854775807 order by e.id limit 100000), "                                \
+    "waits as (select p.topic, 1 as pending, 0 as held, 0 as dead, p.due_at from part p "          \
+    "where not exists (select from outbox.sent s where s.bucket = p.bucket and s.id = p.id) "      \
+    "and not exists (select from outbox.held h where h.id = p.id) union all "                      \
+    "select h.topic, 0, (h.state <> 'dead')::int, (h.state = 'dead')::int, null "                  \
+    "from (select h.* from (select id, bucket, topic, state from outbox.held) h "                  \
+    "where h.state <> 'discarded' order by h.id limit 100000) h where not exists "                 \
+    "(select from outbox.sent s where s.bucket = h.bucket and s.id = h.id)), "                     \
+    "sums as (select w.topic, sum(w.pending) as pending, sum(w.held) as held, sum(w.dead) as dead, " \
+    "now() - min(w.due_at) filter (where w.due_at <= now()) as oldest_age from waits w group by 1) " \
+    "select b.topic, b.pending, b.held, b.dead, " SQL_SECONDS("b.oldest_age") ", p.error_code, "   \
+    "p.error, true from sums b" SQL_PAUSED("b")                                                    \
+    "order by b.oldest_age desc nulls last, b.topic limit $1::bigint"
+
+#define SQL_BLOCKERS                                                                               \
+    "select coalesce(b.pid, 0), b.prepared, b.username, b.application, " SQL_SECONDS("b.age") ", " \
+    "b.holds_rows, b.holds_truncate, b.leaves from outbox.blocker b "                              \
+    "order by b.age desc nulls last, b.pid limit $1::bigint"
+
+#endif

@@ -1,0 +1,192 @@
+#!/usr/bin/env bash
+# doctor.sh - outbox-relay doctor: each finding is caused for real, but for those that only a real Kafka has
+# (kafka_doctor.sh). Needs OUTBOX_TEST_DSN and OUTBOX_TEST_BROKERS.
+set -euo pipefail
+
+# shellcheck source=tests/rig/lib_commands.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_commands.sh"
+kafka=(-X "kafka.bootstrap.servers=$brokers")
+session_pid=
+end_all() {
+    [[ -z $session_pid ]] || sql "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'doctor-%'" >/dev/null
+    sql "rollback prepared 'doctor-gid'" 2>/dev/null || true
+    sql "select pg_drop_replication_slot('doctor_slot')" >/dev/null 2>&1 || true
+    sql "drop owned by doctor_relay, doctor_poor, doctor_async; drop role doctor_relay, doctor_poor, doctor_async" 2>/dev/null || true
+    [[ -z ${bouncer_pid-} ]] || end_process "$bouncer_pid" || true
+    cleanup
+}
+trap end_all EXIT
+
+level() { j "(select string_agg(f->>'level', ',') from jsonb_array_elements(j->'findings') f where f->>'subject' = '$1')"; }
+# finds NAME STATUS PATTERN ARGUMENT...: and with what to do
+finds() {
+    local name=$1 want=$2 pattern=$3
+    shift 3
+    cmd doctor "${kafka[@]}" "$@"
+    said_so "$name" "$want" "$pattern"
+    holds "${name}_has_a_remedy" grep -q -e '^  *do: ' <(grep -A1 -e "$pattern" "$dir/out")
+}
+
+# --- words ------------------------------------------------------------------------------------------
+
+says doctor_has_help 0 '^Usage: outbox-relay doctor ' doctor --help
+said_so doctor_help_has_examples 0 '^  outbox-relay doctor '
+says doctor_unknown_option 64 "unrecognized option '--nope'" doctor --nope
+says doctor_takes_no_argument 64 'x: an argument that means nothing here' doctor x
+
+# --- all is well ------------------------------------------------------------------------------------
+
+reset
+sql "drop role if exists doctor_relay, doctor_poor, doctor_async; create role doctor_relay login in role outbox_relay; create role doctor_poor login; create role doctor_async login;
+     grant pg_monitor to doctor_relay"
+cmd doctor "${kafka[@]}" -X "dsn=$relay_dsn user=doctor_relay"
+said_so all_is_well 0 '^Nothing must be mended'
+for what in 'server  .*PostgreSQL .* primary' 'role  .*"doctor_relay" in database' 'pooler  *none in between' \
+    'commits  *synchronous_commit is not off' 'clock  *PostgreSQL and this machine agree' 'transaction  *none has been open' \
+    'prepared  *there is no prepared' 'slot  *no replication slot' 'schema  *version 1' 'rights  *the role has all' 'ring  *all leaves' \
+    'index  *all are there' 'bucket  *a new bucket each 1 d' 'sequence  .*is not behind' 'librdkafka  *version' 'kafka  *a broker answers'; do
+    said_so "well_${what%% *}" 0 "^ok    $what"
+done
+cmd doctor "${kafka[@]}" --json
+equal doctor_json 't 0' "$(j "concat_ws(' ', (j->>'good')::bool, j->>'n_fail')")"
+
+# --- the server -------------------------------------------------------------------------------------
+
+cmd doctor "${kafka[@]}" -X "dsn=host=127.0.0.1 port=1"
+said_so database_is_away 69 '^fail  database .*cannot connect to PostgreSQL'
+said_so kafka_is_looked_at_all_the_same 69 '^ok    kafka .*a broker answers'
+cmd doctor -X kafka.bootstrap.servers=127.0.0.1:1
+said_so kafka_is_away 69 '^fail  kafka .*no broker answers: _TRANSPORT'
+said_so database_is_looked_at_all_the_same 69 '^ok    schema  *version 1'
+cmd doctor -X kafka.bootstrap.servers=127.0.0.1:1 -X "dsn=host=127.0.0.1 port=1" --json
+equal both_are_away '69 fail fail' "$code $(level database) $(level kafka)"
+cmd doctor
+said_so kafka_is_not_set 78 '^fail  kafka .*kafka.bootstrap.servers is not set'
+finds read_only 69 'PostgreSQL .* is read only for this role' -X "dsn=$relay_dsn options='-c default_transaction_read_only=on'"
+sql "alter role doctor_async set synchronous_commit = off"
+finds commits_of_a_role 0 '^warn  commits .*off for role doctor_async'
+sql "alter role doctor_async reset synchronous_commit; alter database $(sql 'select current_database()') set synchronous_commit = off"
+finds commits_of_a_database 0 '^warn  commits .*off for every role in database'
+sql "alter database $(sql 'select current_database()') reset synchronous_commit"
+if command -v faketime >/dev/null; then
+    code=0
+    # without brokers: librdkafka's threads do not get on with a clock that is not the kernel's
+    timeout 60 faketime -f '+3m' "$OUTBOX_RELAY" doctor -X "dsn=$relay_dsn" >"$dir/out" 2>"$dir/err" || code=$?
+    out=$(<"$dir/out") err=$(<"$dir/err")
+    said_so clocks_differ 78 '^warn  clock .*PostgreSQL is [23] min.* behind that of this machine'
+else
+    ok 'clocks_differ # skip faketime is not installed'
+fi
+
+# A pooler in between: what it hands out is not the session that was opened.
+bouncer() {
+    local port=$1 host
+    host=$(sed -n "s/.*host='\([^']*\)'.*/\1/p" <<<"$dsn")
+    cat >"$dir/bouncer.ini" <<INI
+[databases]
+* = host=$host port=5432 user=outbox
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = $port
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+ignore_startup_parameters = extra_float_digits
+logfile = $dir/bouncer.log
+INI
+    chmod 0644 "$dir/bouncer.ini"
+    touch "$dir/bouncer.log" && chmod 0666 "$dir/bouncer.log"
+    if [[ $(id -u) == 0 ]]; then
+        setpriv --reuid postgres --regid postgres --init-groups pgbouncer "$dir/bouncer.ini" >/dev/null 2>&1 &
+    else
+        pgbouncer "$dir/bouncer.ini" >/dev/null 2>&1 &
+    fi
+    bouncer_pid=$!
+}
+if command -v pgbouncer >/dev/null; then
+    bouncer_port=$(free_port)
+    bouncer "$bouncer_port"
+    wait_until 20 port_taken "$bouncer_port" || die "pgbouncer did not start: $(<"$dir/bouncer.log")"
+    finds pooler 78 'the dsn leads to a pooler' -X "dsn=host=127.0.0.1 port=$bouncer_port user=outbox dbname=$(sql 'select current_database()')"
+    end_process "$bouncer_pid"
+    bouncer_pid=
+else
+    ok 'pooler # skip pgbouncer is not installed'
+fi
+
+# --- what holds cleaning back -----------------------------------------------------------------------
+
+# A transaction that is five minutes old cannot be waited for: the doctor's clock is not the server's, but
+# pg_stat_activity is a view, and its place can be taken.
+sql "begin; insert into outbox.event (topic, type) values ('t', 'x'); prepare transaction 'doctor-gid'"
+finds prepared_transaction 0 '^warn  prepared .*"doctor-gid"'
+sql "rollback prepared 'doctor-gid'"
+sql "select pg_create_physical_replication_slot('doctor_slot', true)" >/dev/null
+finds inactive_slot 0 '^warn  slot .*"doctor_slot" is inactive and keeps'
+sql "select pg_drop_replication_slot('doctor_slot')" >/dev/null
+
+# --- schema -----------------------------------------------------------------------------------------
+
+finds not_installed 78 'the outbox is not installed' -X "dsn=$relay_dsn dbname=postgres"
+sql "insert into outbox.schema_version values (1000, '99.0.0', true)"
+finds schema_is_newer 78 '^fail  schema .*version 1000'
+sql "delete from outbox.schema_version where version = 1000; update outbox.schema_version set version = 1001"
+sql "alter table outbox.schema_version drop constraint schema_version_positive; update outbox.schema_version set version = 0"
+finds schema_is_older 78 'has version 0, this program needs 1'
+sql "update outbox.schema_version set version = 1"
+finds may_not_use_the_schema 77 'may not use the schema outbox' -X "dsn=$relay_dsn user=doctor_poor"
+sql "grant usage on schema outbox to doctor_poor"
+cmd doctor "${kafka[@]}" -X "dsn=$relay_dsn user=doctor_poor"
+said_so lacks_rights 77 'lacks SELECT, INSERT on outbox.sent$'
+said_so cannot_see_ages 77 '^warn  rights .*may not see how old'
+sql "revoke truncate on outbox.event_3 from outbox_relay"
+finds lacks_one_right 77 'lacks TRUNCATE on outbox.event_3' -X "dsn=$relay_dsn user=doctor_relay"
+sql "grant truncate on outbox.event_3 to outbox_relay"
+sql "revoke execute on function outbox.backlog_now() from outbox_relay"
+cmd doctor "${kafka[@]}" -X "dsn=$relay_dsn user=doctor_relay"
+said_so lacks_a_function 77 'lacks EXECUTE on function outbox.backlog_now()'
+sql "grant execute on function outbox.backlog_now() to outbox_relay"
+# Each change is undone by the end of its transaction, which the doctor does not see: so it is really made.
+sql "alter table outbox.event detach partition outbox.event_5"
+finds leaf_is_detached 78 '^fail  ring .*outbox.event_5 is not attached'
+sql "alter table outbox.event attach partition outbox.event_5 for values in (5); alter table outbox.sent_2 rename to sent_two"
+finds leaf_is_missing 78 '^fail  ring .*outbox.sent_2 is missing'
+sql "alter table outbox.sent_two rename to sent_2"
+sql "alter table outbox.event detach partition outbox.event_5; alter table outbox.event attach partition outbox.event_5 for values in (50)"
+finds leaf_of_another_bucket 78 "outbox.event_5 holds FOR VALUES IN ('50') instead of bucket 5"
+sql "alter table outbox.event detach partition outbox.event_5; alter table outbox.event attach partition outbox.event_5 for values in (5)"
+sql "drop index outbox.held_paused_idx"
+finds index_is_missing 78 'outbox.held has no valid index held_paused_idx'
+sql "create index held_paused_idx on outbox.held (topic, (id + 0)) where state = 'paused'"
+sql "update pg_index set indisvalid = false where indexrelid = 'outbox.sent_4_pkey'::regclass"
+finds index_is_not_valid 78 'outbox.sent_4 has no valid index on (id)'
+sql "update pg_index set indisvalid = true where indexrelid = 'outbox.sent_4_pkey'::regclass"
+sql "select outbox.set_bucket_period('90 min')"
+cmd doctor "${kafka[@]}"
+said_so other_period 0 '^ok    bucket  *a new bucket each 1 h 30 min'
+sql "alter table only outbox.event alter column bucket set default 0"
+finds bucket_default 0 '^warn  bucket .*: \(0\|.*0.*\)$'
+sql "select outbox.set_bucket_period('1 day')"
+append 5
+sql "select setval(pg_get_serial_sequence('outbox.event', 'id'), (select max(id) - 3 from outbox.event))" >/dev/null
+finds sequence_is_behind 78 'stands 3 below the highest id'
+sql "select setval(pg_get_serial_sequence('outbox.event', 'id'), (select max(id) from outbox.event))" >/dev/null
+sql "update outbox.relay set system_identifier = 1"
+finds other_cluster 0 '^warn  cluster .*comes from another cluster'
+sql "update outbox.relay set system_identifier = null"
+
+# --- topics, as far as the mock can tell --------------------------------------------------------------
+
+reset
+"$broker" cmd "$OUTBOX_TEST_BROKER_DIR" topic "$topic-there" 2
+append 3 "$topic-there"
+sql "update outbox.event set created_at = now() - interval '1 day'"
+cmd doctor "${kafka[@]}"
+said_so mock_has_no_settings 0 "^warn  topic .*\"$topic-there\": its settings may not be seen"
+hold paused 3 0
+sql "update outbox.held set error_code = 'NOT_ENOUGH_REPLICAS', error = E'Broker: \x1b[2J'"
+finds paused_topic 0 "\"$topic-there\" is paused: NOT_ENOUGH_REPLICAS: Broker: \\\\x1b\\[2J"
+cmd doctor "${kafka[@]}" --probe-write
+said_so write_cannot_be_probed 0 "whether this client may write to \"$topic-there\" cannot be found out: the topic's max.message.bytes is not known"
+holds nothing_was_produced test "$("$oracle" watch --brokers "$brokers" --topics "$topic-there" --out "$dir/records" --to-end; grep -c . "$dir/records" || true)" = 0
+exit "$bad"

@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# status.sh - outbox-relay status: each way not to flow, made for real or, where time would have to pass, by
+# what a relay writes. Needs OUTBOX_TEST_DSN and OUTBOX_TEST_BROKERS (for whether a broker answers).
+set -euo pipefail
+
+# shellcheck source=tests/rig/lib_commands.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_commands.sh"
+
+blocker_pid=
+end_all() {
+    [[ -z $blocker_pid ]] || sql "select pg_terminate_backend(pid) from outbox.blocker" >/dev/null
+    sql "drop owned by status_monitor, status_poor; drop role status_monitor, status_poor" 2>/dev/null || true
+    cleanup
+}
+trap end_all EXIT
+
+lead() { sql "update outbox.relay set owner = '${1:-relay-a}', epoch = 7, lease_expires_at = now() + interval '${2:-1 hour}', renewed_at = now()"; }
+first_line() { head -n 1 "$dir/out"; }
+kafka=(-X "kafka.bootstrap.servers=$brokers")
+
+# --- words ------------------------------------------------------------------------------------------
+
+says status_has_help 0 '^Usage: outbox-relay status ' status --help
+said_so status_help_has_examples 0 '^  outbox-relay status '
+said_so status_help_tells_the_exit_codes 0 '^Exit codes: 0 events flow'
+says status_unknown_option 64 "unrecognized option '--nope'" status --nope
+says status_takes_no_argument 64 'x: an argument that means nothing here' status x
+
+# --- flowing ----------------------------------------------------------------------------------------
+
+reset
+lead
+cmd status
+said_so nothing_waits 0 '^Events flow: every committed event is published\.$'
+equal first_line_says_it 'Events flow: every committed event is published.' "$(first_line)"
+said_so lead_is_told 0 '^lead    relay-a, for another 59 min.* (renewed .* ago, epoch 7)$'
+said_so kafka_is_not_asked 0 '^kafka   not asked: kafka.bootstrap.servers is not set$'
+says broker_answers 0 '^kafka   1 broker$' status "${kafka[@]}"
+append 3 orders
+append 1 payments
+cmd status
+said_so a_little_waits 0 '^Events flow: 4 events wait, the oldest for [0-9.]* s\.$'
+said_so topics_are_listed 0 '^orders  *3  *0  *0  *[0-9.]* s  *-$'
+cmd status --json
+equal status_json 't t relay-a 7 orders 3 f payments 1' "$(j "concat_ws(' ', (j->>'flowing')::bool, (j->>'database_up')::bool, j->'lead'->>'owner', j->'lead'->>'epoch', j->'topics'->0->>'topic', j->'topics'->0->>'pending', (j->'topics'->0->>'more')::bool, j->'topics'->1->>'topic', j->'topics'->1->>'pending')")"
+equal status_json_unknown 'null' "$(j "(j->'kafka_up')::text")"
+equal status_json_is_one_line 1 "$(wc -l <"$dir/out")"
+cmd status --limit 1
+equal limit_lists_fewer 0 "$(grep -c '^payments' <<<"$out" || true)"
+mark '1, 2, 3, 4'
+says marks_are_a_rate 0 '^Events flow: 0.4 a second\.$' status
+sql "update outbox.sent set sent_at = now() - interval '3 min'"
+says last_mark_is_told 0 '^marks   0 a second, the last 3 min ago$' status
+sql "insert into outbox.event (topic, type, available_at) values ('later', 'test', now() + interval '1 day')"
+says what_is_for_later_does_not_wait 0 '^Events flow: every committed event is published' status
+
+# --- not flowing ------------------------------------------------------------------------------------
+
+reset
+says nobody_leads 69 '^Events do not flow: no relay leads\.$' status
+said_so nobody_leads_remedy 69 '^     Start a relay;'
+lead relay-b '-3 min'
+says lease_has_ended 69 '^Events do not flow: no relay leads: the lease of relay-b has ended, and nobody has taken it\.$' status
+said_so lease_ended_when 69 '^lead    relay-b, until 3 min.* ago'
+lead
+sql "insert into outbox.event (created_at, topic, type) values (now() - interval '40 min', 'orders', 'test')"
+says nothing_moves 69 '^Events do not flow: nothing has moved for 40 min; 1 event waits, for 40 min\.$' status
+sql "insert into outbox.sent (bucket, id, sent_at) values (0, 99, now() - interval '35 s')"
+says nothing_moves_since_the_last_mark 69 'nothing has moved for 3[5-9] s' status
+sql "update outbox.sent set sent_at = now()"
+says it_moves_slowly 0 '^Events flow: 0.1 a second; 1 event waits, for 40 min\.$' status
+says broker_is_down 69 '^Events do not flow: no Kafka broker answers: .*; 1 event waits' status -X kafka.bootstrap.servers=127.0.0.1:1
+said_so broker_is_down_remedy 69 'Look at the brokers, and at kafka.bootstrap.servers'
+cmd status --json -X kafka.bootstrap.servers=127.0.0.1:1
+equal broker_is_down_json 'false false bad' "$(j "concat_ws(' ', j->>'flowing', j->>'kafka_up', j->>'level')")"
+mark 1
+says broker_is_down_and_nothing_waits 0 'but no Kafka broker answers' status -X kafka.bootstrap.servers=127.0.0.1:1
+says database_is_down 69 '^Events do not flow: PostgreSQL cannot be used: cannot connect' status -X "dsn=host=127.0.0.1 port=1"
+cmd status --json -X "dsn=host=127.0.0.1 port=1"
+equal database_is_down_json 'false false null' "$(j "concat_ws(' ', j->>'flowing', j->>'database_up', (j->'lead')::text)")"
+says no_schema_is_told 78 'not installed in database "postgres"' status -X "dsn=$relay_dsn dbname=postgres"
+
+# --- needs a look -----------------------------------------------------------------------------------
+
+reset
+lead
+append 6
+hold dead '1'
+hold blocked '2, 3' 0
+hold paused '4, 5' 0
+hold retrying 6
+sql "update outbox.held set topic = 'gone-' || id, error_code = 'UNKNOWN_TOPIC_OR_PART', error = E'Broker: Unknown topic\x1b[2J' where state = 'paused'"
+cmd status
+said_so paused_topic 0 'but topic "gone-4" takes nothing (Broker: Unknown topic\\x1b\[2J), nor does 1 other\.$'
+said_so dead_event 0 '^warn 1 event is dead: Kafka refused it for good$'
+said_so dead_event_remedy 0 '`outbox-relay dead` lists them'
+holds no_control_character test "$(tr -d '\n' <"$dir/out" | LC_ALL=C grep -c '[[:cntrl:]]' || true)" = 0
+cmd status --json
+equal held_json '5 1 UNKNOWN_TOPIC_OR_PART' "$(j "concat_ws(' ', (select sum((t->>'held')::int) from jsonb_array_elements(j->'topics') t), (select sum((t->>'dead')::int) from jsonb_array_elements(j->'topics') t), (select min(t->>'paused_code') from jsonb_array_elements(j->'topics') t))")"
+
+# A transaction that has written an event and does not end.
+PGAPPNAME=$'sleepy\e[31m' psql -Xq -d "$dsn" -c "begin; insert into outbox.event (topic, type) values ('t', 'x'); select pg_sleep(600)" >/dev/null 2>&1 &
+blocker_pid=$!
+wait_sql 20 1 "select count(*) from outbox.blocker where holds_rows"
+cmd status
+said_so blocker_is_listed 0 "^$(sql 'select pid from outbox.blocker')  *sleepy.*  [0-9.]* s  *its events, and a bucket$"
+cmd status --json
+equal blocker_json "$(sql 'select pid from outbox.blocker') t" "$(j "concat_ws(' ', j->'blockers'->0->>'pid', (j->'blockers'->0->>'holds_rows')::bool)")"
+sql "select pg_terminate_backend(pid) from outbox.blocker" >"$dir/ended"
+wait "$blocker_pid" || true
+blocker_pid=
+
+# So much waits that counting takes too long: what was counted until then is told, with a +.
+reset
+lead
+append 2000 orders
+hold blocked 7 0
+was=$(sql "select pg_get_functiondef('outbox.backlog_now()'::regprocedure)")
+sql "create or replace function outbox.backlog_now(out topic text, out pending bigint, out held bigint, out dead bigint, out oldest_age interval)
+     returns setof record language sql stable as \$\$ select pg_sleep(60)::text, 0::bigint, 0::bigint, 0::bigint, null::interval \$\$"
+cmd status -X statement.timeout=500ms
+said_so count_is_given_up 0 '^orders  *1999+  *1  *0  *[0-9.]* s  *-$'
+said_so count_given_up_in_words 0 '^Events flow: more than 1,999 events wait'
+sql "$was"
+says count_is_whole_again 0 '^orders  *1999  *1 ' status
+
+# --- rights -----------------------------------------------------------------------------------------
+
+sql "drop role if exists status_monitor, status_poor; create role status_monitor login in role outbox_monitor; create role status_poor login"
+says monitor_may_ask 0 '^Events flow' status -X "dsn=$relay_dsn user=status_monitor"
+says others_may_not 77 'apply sql/roles.sql' status -X "dsn=$relay_dsn user=status_poor"
+exit "$bad"

@@ -1,0 +1,235 @@
+/* test_doctor.c - what the doctor makes of facts, where the fact itself is hard to come by: versions of
+ * librdkafka, clocks, old transactions, leaders and replicas.
+ */
+#include <check.h>
+#include <string.h>
+
+#include "relay/commands/doctor.h"
+#include "relay/exit_codes.h"
+
+static struct findings f;
+
+static void teardown(void)
+{
+    findings_deinit(&f);
+}
+
+/* There is one of that level that says so, and a WARN or FAIL says what to do. */
+static bool found(enum finding_level level, const char *text)
+{
+    for (size_t i = 0; i < f.n; i++)
+        if (f.list[i].level == level && strstr(f.list[i].text, text) != NULL)
+            return level == FINDING_OK || f.list[i].remedy != NULL;
+    return false;
+}
+
+static struct inspect_topic good_topic(void)
+{
+    return (struct inspect_topic){
+        .name = "orders",
+        .partitions = 3,
+        .replicas = 3,
+        .in_sync = 3,
+        .max_message_bytes = 1048588,
+        .min_insync_replicas = 2,
+        .retention_ms = 604800000,
+        .timestamp_before_ms = INT64_MAX,
+        .timestamp_after_ms = 3600000,
+    };
+}
+
+static const struct operate_need nothing_waits = { .topic = "orders", .oldest_s = -1 };
+
+START_TEST(topic_in_order_is_good)
+{
+    struct inspect_topic t = good_topic();
+
+    doctor_topic(&f, &t, &nothing_waits, false);
+    ck_assert_uint_eq(f.n, 1);
+    ck_assert(found(FINDING_OK, "3 partitions, 3 replicas"));
+    ck_assert_int_eq(findings_exit_code(&f), EXIT_OK);
+}
+END_TEST
+
+START_TEST(topic_without_leader_fails)
+{
+    struct inspect_topic t = good_topic();
+
+    t.without_leader = 1;
+    doctor_topic(&f, &t, &nothing_waits, false);
+    ck_assert(found(FINDING_FAIL, "1 of 3 partitions have no leader"));
+    ck_assert_int_eq(findings_exit_code(&f), EXIT_UNAVAILABLE);
+}
+END_TEST
+
+START_TEST(topic_with_too_few_in_sync_fails)
+{
+    struct inspect_topic t = good_topic();
+
+    t.in_sync = 1;
+    doctor_topic(&f, &t, &nothing_waits, false);
+    ck_assert(found(FINDING_FAIL, "1 replicas in sync and min.insync.replicas is 2"));
+}
+END_TEST
+
+/* Kafka 4 takes the number of replicas where min.insync.replicas is more. */
+START_TEST(topic_with_more_in_sync_than_replicas_warns)
+{
+    struct inspect_topic t = good_topic();
+
+    t.replicas = t.in_sync = 1;
+    doctor_topic(&f, &t, &nothing_waits, false);
+    ck_assert(found(FINDING_WARN, "min.insync.replicas is 2 and it has 1 replica"));
+    ck_assert_int_eq(findings_exit_code(&f), EXIT_OK);
+}
+END_TEST
+
+START_TEST(topic_whose_brokers_must_all_be_up_warns)
+{
+    struct inspect_topic t = good_topic();
+
+    t.min_insync_replicas = 3;
+    doctor_topic(&f, &t, &nothing_waits, false);
+    ck_assert(found(FINDING_WARN, "one broker away stops it"));
+}
+END_TEST
+
+START_TEST(topic_that_confirms_on_one_disk_warns)
+{
+    struct inspect_topic t = good_topic();
+
+    t.min_insync_replicas = 1;
+    doctor_topic(&f, &t, &nothing_waits, false);
+    ck_assert(found(FINDING_WARN, "min.insync.replicas is 1 of 3"));
+}
+END_TEST
+
+START_TEST(size_counts_the_envelope_about)
+{
+    struct inspect_topic t = good_topic();
+    struct operate_need need = { .topic = "orders", .waiting = 1, .largest_id = 7, .oldest_s = 1 };
+
+    t.max_message_bytes = 10000;
+    need.largest_bytes = 9000;
+    doctor_topic(&f, &t, &need, false);
+    ck_assert(found(FINDING_OK, "takes 10000"));
+    need.largest_bytes = 9001;
+    doctor_topic(&f, &t, &need, false);
+    ck_assert(found(FINDING_WARN, "event 7 has 9001 bytes without its envelope"));
+    need.largest_bytes = 10001;
+    doctor_topic(&f, &t, &need, true);
+    ck_assert(!found(FINDING_FAIL, "it will be refused"));
+    doctor_topic(&f, &t, &need, false);
+    ck_assert(found(FINDING_FAIL, "event 7 has 10001 bytes"));
+}
+END_TEST
+
+START_TEST(age_is_compared_with_what_the_topic_takes_and_keeps)
+{
+    struct inspect_topic t = good_topic();
+    struct operate_need need = { .topic = "orders", .waiting = 1, .oldest_s = 700000 };
+
+    doctor_topic(&f, &t, &need, false);
+    ck_assert(found(FINDING_WARN, "the topic keeps 7 d"));
+    t.timestamp_before_ms = 3600000;
+    doctor_topic(&f, &t, &need, false);
+    ck_assert(found(FINDING_FAIL, "message.timestamp.before.max.ms"));
+    findings_deinit(&f);
+    t = good_topic();
+    t.retention_ms = -1; /* for ever */
+    doctor_topic(&f, &t, &need, false);
+    ck_assert_uint_eq(findings_count(&f, FINDING_WARN), 0);
+}
+END_TEST
+
+START_TEST(library_traps_go_by_version)
+{
+    doctor_library(&f, 0x020002ff, false);
+    ck_assert(found(FINDING_OK, "version 2.0.2"));
+    ck_assert(found(FINDING_OK, "(2.3.0)"));
+    ck_assert(found(FINDING_OK, "(2.10.1)"));
+    ck_assert_uint_eq(findings_count(&f, FINDING_WARN), 0);
+    findings_deinit(&f);
+    doctor_library(&f, 0x020002ff, true);
+    ck_assert(found(FINDING_WARN, "uncompressed"));
+    findings_deinit(&f);
+    doctor_library(&f, 0x020a00ff, true); /* 2.10.0 */
+    ck_assert(!found(FINDING_OK, "(2.10.0)"));
+    ck_assert(found(FINDING_OK, "(2.10.1)"));
+    ck_assert(found(FINDING_WARN, "uncompressed"));
+    findings_deinit(&f);
+    doctor_library(&f, 0x020b01ff, true); /* 2.11.1 */
+    ck_assert_uint_eq(f.n, 1);
+    findings_deinit(&f);
+    doctor_library(&f, 0x020001ff, false);
+    ck_assert(found(FINDING_FAIL, "2.0.1 is too old"));
+    ck_assert_int_eq(findings_exit_code(&f), EXIT_CONFIGURATION);
+}
+END_TEST
+
+/* The server's reading was taken between our two. */
+START_TEST(clocks_agree_within_a_second)
+{
+    doctor_clock(&f, 1000, 1000.9, 1000.1);
+    doctor_clock(&f, 1000, 1000.5, 1001);
+    doctor_clock(&f, 1000, 999.1, 1001);
+    ck_assert_uint_eq(findings_count(&f, FINDING_OK), 3);
+    doctor_clock(&f, 1000, 1003, 1001);
+    ck_assert(found(FINDING_WARN, "2.0 s ahead of"));
+    doctor_clock(&f, 1000, 940, 1001);
+    ck_assert(found(FINDING_WARN, "1 min behind"));
+}
+END_TEST
+
+START_TEST(facts_that_take_long_to_come_about)
+{
+    doctor_fact(&f, &(struct operate_fact){ FACT_OLD, "billing", "4711", 3600 });
+    ck_assert(found(FINDING_WARN, "pid 4711 (billing) has been in a transaction for 1 h"));
+    doctor_fact(&f, &(struct operate_fact){ FACT_SLOT, "slot_a", "active", 0 });
+    ck_assert(found(FINDING_WARN, "old rows that it may need are not cleaned"));
+    doctor_fact(&f, &(struct operate_fact){ FACT_SERVER, "12.9", "", 120009 });
+    ck_assert(found(FINDING_FAIL, "PostgreSQL 12.9 is too old"));
+    doctor_fact(&f, &(struct operate_fact){ FACT_SERVER, "15.1", "standby", 150001 });
+    ck_assert(found(FINDING_FAIL, "is a standby"));
+    doctor_fact(&f, &(struct operate_fact){ FACT_SETTING, "fsync", "off", 0 });
+    ck_assert(found(FINDING_WARN, "fsync is off"));
+    doctor_fact(&f, &(struct operate_fact){ FACT_SEQUENCE, "", "", -1 });
+    ck_assert(found(FINDING_WARN, "may not be seen by this role"));
+}
+END_TEST
+
+START_TEST(worst_exit_code_wins)
+{
+    findings_warn(&f, "a", "b", "c");
+    ck_assert_int_eq(findings_exit_code(&f), EXIT_OK);
+    findings_fail(&f, EXIT_UNAVAILABLE, "a", "b", "c");
+    ck_assert_int_eq(findings_exit_code(&f), EXIT_UNAVAILABLE);
+    findings_fail(&f, EXIT_CONFIGURATION, "a", "b", "c");
+    findings_fail(&f, EXIT_PERMISSION, "a", "b", "c");
+    ck_assert_int_eq(findings_exit_code(&f), EXIT_CONFIGURATION);
+}
+END_TEST
+
+Suite *suite_doctor(void);
+
+Suite *suite_doctor(void)
+{
+    Suite *s = suite_create("doctor");
+    TCase *tc = tcase_create("findings");
+
+    tcase_add_checked_fixture(tc, NULL, teardown);
+    tcase_add_test(tc, topic_in_order_is_good);
+    tcase_add_test(tc, topic_without_leader_fails);
+    tcase_add_test(tc, topic_with_too_few_in_sync_fails);
+    tcase_add_test(tc, topic_with_more_in_sync_than_replicas_warns);
+    tcase_add_test(tc, topic_whose_brokers_must_all_be_up_warns);
+    tcase_add_test(tc, topic_that_confirms_on_one_disk_warns);
+    tcase_add_test(tc, size_counts_the_envelope_about);
+    tcase_add_test(tc, age_is_compared_with_what_the_topic_takes_and_keeps);
+    tcase_add_test(tc, library_traps_go_by_version);
+    tcase_add_test(tc, clocks_agree_within_a_second);
+    tcase_add_test(tc, facts_that_take_long_to_come_about);
+    tcase_add_test(tc, worst_exit_code_wins);
+    suite_add_tcase(s, tc);
+    return s;
+}
