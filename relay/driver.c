@@ -9,6 +9,7 @@
 
 #include "relay/core/core.h"
 #include "relay/incidents.h"
+#include "relay/janitor.h"
 #include "relay/log.h"
 #include "relay/loop.h"
 #include "relay/notify.h"
@@ -44,6 +45,7 @@ struct driver {
     struct sink_property *properties;
     struct takeover takeover;
     struct incidents incidents;
+    struct janitor janitor;
     struct envelope envelope;
     struct envelope_buf envelope_buf;
     struct notify notify;
@@ -259,6 +261,7 @@ static void on_source_event(struct driver *d, const struct source_event *e)
         break;
     case SOURCE_DOWN:
         takeover_end(&d->takeover);
+        janitor_link_down(&d->janitor);
         core_link(&d->core, d->now_ms, false);
         if (d->once) {
             log_error("relay", "PostgreSQL is not available");
@@ -311,7 +314,10 @@ static void on_source_event(struct driver *d, const struct source_event *e)
         core_resigned(&d->core, d->now_ms);
         break;
     case SOURCE_LOOKED:
-    case SOURCE_LOOK_FAILED:
+    case SOURCE_WALKED:
+    case SOURCE_EMPTIED:
+    case SOURCE_TIDIED:
+        janitor_answer(&d->janitor, d->now_ms, e);
         break;
     case SOURCE_REFUSED:
         d->exit_code = e->exit_code;
@@ -461,6 +467,29 @@ static void do_action(struct driver *d, const struct core_action *a)
     }
 }
 
+/* Last of those who ask on the aside: it can wait. */
+static void do_janitor(struct driver *d)
+{
+    if (d->core.phase != CORE_LEAD || !source_aside_ready(d->source))
+        return;
+    switch (janitor_next(&d->janitor, d->now_ms)) {
+    case JANITOR_NOTHING:
+        break;
+    case JANITOR_LOOK:
+        source_look(d->source, d->now_ms);
+        break;
+    case JANITOR_WALK:
+        source_walk(d->source, d->now_ms, d->janitor.bucket);
+        break;
+    case JANITOR_EMPTY:
+        source_empty(d->source, d->now_ms, d->janitor.retention_ms);
+        break;
+    case JANITOR_TIDY:
+        source_tidy(d->source, d->now_ms, d->janitor.retention_ms);
+        break;
+    }
+}
+
 /* -- set-up and turns ----------------------------------------------------------------------- */
 
 static uint64_t random_u64(void)
@@ -560,6 +589,7 @@ static int open_all(struct driver *d, const struct settings *set)
         .seed = random_u64(),
         .skip_poison = set->on_poison == ON_POISON_SKIP,
         .mark_async = set->mark_commit == MARK_COMMIT_ASYNC,
+        .aside = set->retention_ms > 0 && !d->once,
     };
 
     name_owner(d, set);
@@ -570,6 +600,7 @@ static int open_all(struct driver *d, const struct settings *set)
     d->source = source_new(&source_cfg);
     d->now_ms = loop_now_ms();
     notify_init(&d->notify, d->now_ms);
+    janitor_init(&d->janitor, d->now_ms, set->retention_ms);
     if (d->slot == NULL || d->marks == NULL || d->holds == NULL || d->source == NULL ||
         core_init(&d->core, d->now_ms, &core_cfg) < 0) {
         log_error("relay", "out of memory");
@@ -613,6 +644,7 @@ static bool turn(struct driver *d)
         use_page(d, &page);
     while (d->exit_code < 0 && source_next(d->source, d->now_ms, &e))
         on_source_event(d, &e);
+    do_janitor(d);
     for (int i = 0; d->exit_code < 0 && i < ACTIONS_PER_TURN; i++) {
         if (!core_next(&d->core, d->now_ms, &a))
             return true;
@@ -650,6 +682,9 @@ static void wait(struct driver *d, bool idle)
         due = takeover_deadline(&d->takeover);
     if (notify_deadline(&d->notify) < due)
         due = notify_deadline(&d->notify);
+    if (d->core.phase == CORE_LEAD && source_aside_ready(d->source) &&
+        janitor_deadline(&d->janitor) < due)
+        due = janitor_deadline(&d->janitor);
     loop_wait(fds, n, idle ? due : 0);
 }
 
@@ -700,7 +735,8 @@ static int finish(const struct driver *d)
               "rows_marked", log_i64((int64_t)d->n_marked), "rows_failed",
               log_i64((int64_t)d->n_failed), "rows_held", log_i64((int64_t)d->n_held), "rows_dead",
               log_i64((int64_t)d->core.n_dead), "maybe_delivered", log_i64((int64_t)d->core.n_maybe),
-              "found_by_sweep", log_i64((int64_t)d->n_swept), "exit_code", log_i64(code), (char *)0);
+              "found_by_sweep", log_i64((int64_t)d->n_swept), "buckets_emptied",
+              log_i64((int64_t)d->janitor.n_emptied), "exit_code", log_i64(code), (char *)0);
     return code;
 }
 

@@ -165,7 +165,9 @@ enum setting_stored setting_store(struct settings *s, const struct setting_spec 
         return store_string(spec, text, field);
     case TYPE_DURATION:
     case TYPE_SIZE:
-        if (!parse_limited(spec, text, &number))
+        if ((spec->flags & SETTING_OFF) && strcmp(text, "off") == 0)
+            number = 0;
+        else if (!parse_limited(spec, text, &number))
             return SETTING_REFUSED;
         *(uint64_t *)field = number;
         return SETTING_STORED;
@@ -220,7 +222,10 @@ void setting_print_value(const struct settings *s, const struct setting_spec *sp
         break;
     case TYPE_DURATION:
     case TYPE_SIZE:
-        print_number(spec->type, *(const uint64_t *)field, out);
+        if ((spec->flags & SETTING_OFF) && *(const uint64_t *)field == 0)
+            fputs("off", out);
+        else
+            print_number(spec->type, *(const uint64_t *)field, out);
         break;
     case TYPE_COUNT:
         print_number(TYPE_COUNT, *(const uint32_t *)field, out);
@@ -259,7 +264,8 @@ void setting_print_allowed(const struct setting_spec *spec, FILE *out)
             fprintf(out, "%s %.*s", n == spec->names ? "" : ",", (int)strcspn(n, "|"), n);
         return;
     }
-    fprintf(out, ", from %s to %s", spec->least, spec->most);
+    fprintf(out, ", from %s to %s%s", spec->least, spec->most,
+            spec->flags & SETTING_OFF ? " or off" : "");
 }
 
 /* -- keys ------------------------------------------------------------------------------------- */

@@ -73,6 +73,7 @@ DROP VIEW outbox.blocker;
 DROP VIEW outbox.backlog;
 DROP VIEW outbox.event_status;
 DROP FUNCTION outbox.backlog_now();
+DROP FUNCTION outbox.empty_bucket(smallint, bigint, interval, pg_snapshot, bigint[]);
 DROP FUNCTION outbox.set_bucket_period(interval);
 DROP FUNCTION outbox.append_json(text, text, text, jsonb, jsonb, integer, text, uuid, timestamptz);
 DROP FUNCTION outbox.append(text, bytea, text, bytea, jsonb, integer, text, uuid, timestamptz);

@@ -8,7 +8,7 @@
 -- Duration  Well under a second; nothing is scanned or rewritten.
 -- Tables    Creates schema outbox with event (event_0..event_7, event_kept), sent (the same ring),
 --           held, relay, schema_version; views event_status, backlog, blocker; functions append,
---           append_json, set_bucket_period, backlog_now.
+--           append_json, set_bucket_period, empty_bucket, backlog_now.
 -- Needs     PostgreSQL 13 or later and CREATE on the database (or an empty schema "outbox" of your
 --           own). No extension, no superuser. Roles are in roles.sql and optional.
 -- Retry     Safe: it runs in one transaction, so a failure leaves nothing behind. Where it is
@@ -134,7 +134,7 @@ CREATE INDEX event_id_idx ON outbox.event (id);
 CREATE INDEX event_xid_id_idx ON outbox.event (xid, id);
 
 COMMENT ON TABLE outbox.event IS
-    'The events. Insert-only: rows are never updated or deleted; old buckets leave by TRUNCATE';
+    'The events. Insert-only: rows are never updated; old buckets leave by TRUNCATE, kept ones by DELETE';
 COMMENT ON COLUMN outbox.event.xid IS
     'Transaction that wrote the row, set by the database. First column: taken before id is drawn';
 COMMENT ON COLUMN outbox.event.id IS
@@ -199,7 +199,7 @@ DECLARE
 BEGIN
     FOREACH leaf IN ARRAY ARRAY['0', '1', '2', '3', '4', '5', '6', '7', 'kept'] LOOP
         EXECUTE format('COMMENT ON TABLE outbox.%I IS %L', 'event_' || leaf,
-            CASE leaf WHEN 'kept' THEN 'Events that outlived their bucket because held still names them'
+            CASE leaf WHEN 'kept' THEN 'Events that outlived their bucket because held named them; deleted when resolved and old'
                       ELSE 'Leaf of outbox.event, bucket ' || leaf END);
         EXECUTE format('COMMENT ON TABLE outbox.%I IS %L', 'sent_' || leaf,
             CASE leaf WHEN 'kept' THEN 'Marks of the events in event_kept'
@@ -555,9 +555,150 @@ BEGIN
 END
 $body$;
 
+-- Emptying a bucket -------------------------------------------------------------------------------
+
+-- For the relay's janitor, which has walked the bucket before, without a lock, and found every event in
+-- it sent or held: `walked` is the snapshot with which that began, was_held names those that were in held
+-- and not in sent. What is left to do under the lock is little, whatever the size of the bucket:
+-- - events that the walk may not have seen, found by the index on (xid, id): those of transactions that
+--   were running at its beginning or came later. An id up to floor_id of a transaction that this cluster
+--   has not reached came with a dump, before the relay took the lead.
+-- - events that held named then: are they there still, or sent? A mark is never taken back.
+-- - what held names now moves to event_kept, with its mark if it has one; but what a person has discarded
+--   goes. It is looked for between the lowest and the highest id, since held has no index on bucket.
+-- A transaction that has written to the bucket and not ended, a prepared one too, has a lock on it: then
+-- there is no TRUNCATE. Who asks for the lock queues others behind it: hence 100 ms and no more. Appends
+-- to other buckets do not wait at all. TRUNCATE is not for older snapshots: a transaction of isolation
+-- level repeatable read that has not looked at the bucket before (pg_dump has) finds it empty.
+-- A subtransaction, so that the locks end with it and the server's log has no error for what is normal.
+-- Another bucket's events, and event_kept, are not touched; the sequence of ids goes on.
+CREATE FUNCTION outbox.empty_bucket(
+    bucket smallint, epoch bigint, retention interval, walked pg_snapshot, was_held bigint[],
+    OUT outcome text, OUT moved bigint, OUT bytes bigint,
+    OUT pid integer, OUT prepared text, OUT application text, OUT age interval
+) LANGUAGE plpgsql VOLATILE SECURITY INVOKER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_bitmapscan = off SET max_parallel_workers_per_gather = 0 AS $body$
+#variable_conflict use_column
+DECLARE
+    most_rows CONSTANT bigint := 10000;     -- that may move, or be looked at, under the lock
+    most_bytes CONSTANT bigint := 67108864; -- that may move
+    floor_id bigint;
+    held_ids bigint[];
+    n        bigint;
+    size     bigint;
+    bad      boolean;
+BEGIN
+    IF bucket IS NULL OR bucket NOT BETWEEN 0 AND 7 OR retention IS NULL OR walked IS NULL THEN
+        RAISE EXCEPTION 'outbox: bucket must be 0 to 7, and retention and walked be given'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- With an older snapshot the look below the lock would not see what was committed before it.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'outbox: empty_bucket needs isolation level read committed'
+            USING ERRCODE = 'active_sql_transaction';
+    END IF;
+
+    outcome := 'crowded';
+    EXECUTE format($sql$
+        SELECT count(*), coalesce(sum(k.size), 0)
+          FROM (SELECT coalesce(pg_column_size(e.payload), 0) + coalesce(pg_column_size(e.headers), 0) AS size
+                  FROM outbox.held h JOIN outbox.event_%1$s e ON e.id = h.id
+                 WHERE h.bucket = %1$s AND h.state <> 'discarded'
+                   AND h.id >= (SELECT min(i.id) FROM outbox.event_%1$s i)
+                   AND h.id <= (SELECT max(i.id) FROM outbox.event_%1$s i)
+                 LIMIT $1 + 1) k
+        $sql$, bucket) INTO n, size USING most_rows;
+    IF n > most_rows OR size > most_bytes THEN
+        RETURN;
+    END IF;
+
+    BEGIN
+        EXECUTE format('LOCK TABLE outbox.event_%1$s, outbox.sent_%1$s IN ACCESS EXCLUSIVE MODE', bucket);
+
+        -- A takeover waits for us from here on, or we see it. The leader's renewal waits as well.
+        outcome := 'not leading';
+        SELECT r.floor_id INTO floor_id FROM outbox.relay r
+         WHERE r.name = 'default' AND r.epoch = empty_bucket.epoch FOR SHARE;
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
+
+        outcome := 'changed';
+        EXECUTE format($sql$
+            SELECT count(*) > $5 OR coalesce(bool_or(e.created_at > now() - $4
+                OR NOT EXISTS (SELECT FROM outbox.sent_%1$s s WHERE s.id = e.id)
+                   AND NOT EXISTS (SELECT FROM outbox.held h WHERE h.id = e.id)), false)
+                OR EXISTS (SELECT FROM unnest($2) AS u (id)
+                            WHERE NOT EXISTS (SELECT FROM outbox.held h WHERE h.id = u.id)
+                              AND NOT EXISTS (SELECT FROM outbox.sent_%1$s s WHERE s.id = u.id))
+              FROM (SELECT c.id, c.created_at FROM outbox.event_%1$s c
+                     WHERE c.xid = ANY (ARRAY(SELECT pg_snapshot_xip($1)))
+                     UNION ALL
+                    SELECT c.id, c.created_at FROM outbox.event_%1$s c
+                     WHERE c.xid >= pg_snapshot_xmax($1)
+                       AND (c.id + 0 > $3 OR c.xid < pg_snapshot_xmax(pg_current_snapshot()))
+                     LIMIT $5 + 1) e
+            $sql$, bucket) INTO bad USING walked, was_held, floor_id, retention, most_rows;
+        IF bad THEN
+            RETURN;
+        END IF;
+
+        -- In order of id, as everybody does who locks several; what is read of held below stays as it is.
+        EXECUTE format($sql$
+            SELECT ARRAY(SELECT h.id FROM outbox.held h
+                          WHERE h.id = ANY ($1 || ARRAY(SELECT i.id FROM outbox.held i
+                                WHERE i.bucket = %1$s AND i.id >= (SELECT min(e.id) FROM outbox.event_%1$s e)
+                                  AND i.id <= (SELECT max(e.id) FROM outbox.event_%1$s e)))
+                            AND EXISTS (SELECT FROM outbox.event_%1$s e WHERE e.id = h.id)
+                          ORDER BY h.id FOR UPDATE),
+                   pg_total_relation_size('outbox.event_%1$s') + pg_total_relation_size('outbox.sent_%1$s')
+            $sql$, bucket) INTO held_ids, bytes USING was_held;
+        EXECUTE format($sql$
+            INSERT INTO outbox.event_kept (xid, id, created_at, bucket, event_id, schema_version, topic, key,
+                                           type, content_type, payload, headers, available_at)
+            OVERRIDING SYSTEM VALUE
+            SELECT e.xid, e.id, e.created_at, -1, e.event_id, e.schema_version, e.topic, e.key,
+                   e.type, e.content_type, e.payload, e.headers, e.available_at
+              FROM unnest($1) AS u (id)
+              JOIN outbox.held h ON h.id = u.id AND h.state <> 'discarded'
+              JOIN outbox.event_%1$s e ON e.id = u.id
+            $sql$, bucket) USING held_ids;
+        GET DIAGNOSTICS moved = ROW_COUNT;
+        EXECUTE format($sql$
+            INSERT INTO outbox.sent (id, sent_at, kafka_offset, kafka_partition, bucket)
+            SELECT s.id, s.sent_at, s.kafka_offset, s.kafka_partition, -1
+              FROM unnest($1) AS u (id)
+              JOIN outbox.held h ON h.id = u.id AND h.state <> 'discarded'
+              JOIN outbox.sent_%1$s s ON s.id = u.id
+                ON CONFLICT DO NOTHING
+            $sql$, bucket) USING held_ids;
+        UPDATE outbox.held h SET bucket = -1 WHERE h.id = ANY (held_ids) AND h.state <> 'discarded';
+        DELETE FROM outbox.held h WHERE h.id = ANY (held_ids) AND h.state = 'discarded';
+        EXECUTE format('TRUNCATE outbox.event_%1$s, outbox.sent_%1$s', bucket);
+        outcome := 'emptied';
+    EXCEPTION
+        WHEN lock_not_available OR deadlock_detected THEN
+            outcome := 'locked';
+            moved := NULL;
+            bytes := NULL;
+            -- Who was in front of us is older than our wait; all others are passers-by. No age: either it
+            -- may not be seen, or the transaction has ended this moment.
+            SELECT b.pid, b.prepared, b.application, b.age INTO pid, prepared, application, age
+              FROM outbox.blocker b
+             WHERE b.leaves && ARRAY['event_' || empty_bucket.bucket, 'sent_' || empty_bucket.bucket]
+               AND (b.age >= interval '100 ms' OR b.age IS NULL AND b.username IS DISTINCT FROM current_user
+                                                  AND NOT pg_has_role('pg_read_all_stats', 'USAGE'))
+             ORDER BY b.age DESC NULLS FIRST LIMIT 1;
+    END;
+END
+$body$;
+
 REVOKE ALL ON FUNCTION outbox.append(text, bytea, text, bytea, jsonb, integer, text, uuid, timestamptz),
                        outbox.append_json(text, text, text, jsonb, jsonb, integer, text, uuid, timestamptz),
                        outbox.set_bucket_period(interval),
+                       outbox.empty_bucket(smallint, bigint, interval, pg_snapshot, bigint[]),
                        outbox.backlog_now() FROM PUBLIC;
 
 COMMENT ON FUNCTION outbox.append(text, bytea, text, bytea, jsonb, integer, text, uuid, timestamptz) IS
@@ -569,6 +710,11 @@ COMMENT ON FUNCTION outbox.backlog_now() IS
     'What the view backlog shows; with the rights of the caller, who therefore needs EXECUTE on it';
 COMMENT ON FUNCTION outbox.set_bucket_period(interval) IS
     'How long events go to one bucket of the ring (1 day at first). Owner only; locks outbox.event for a moment';
+
+COMMENT ON FUNCTION outbox.empty_bucket(smallint, bigint, interval, pg_snapshot, bigint[]) IS
+    'The relay''s janitor: truncate a bucket that it has walked, and keep what held names. outcome: emptied; '
+    'locked (pid, application, age say by whom); changed since the walk; crowded (more than 10,000 held '
+    'events, or 64 MiB); not leading';
 
 
 -- First rows --------------------------------------------------------------------------------------

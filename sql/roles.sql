@@ -79,8 +79,8 @@ GRANT EXECUTE ON FUNCTION
     outbox.append_json(text, text, text, jsonb, jsonb, integer, text, uuid, timestamptz) TO outbox_writer;
 
 -- Relay: reads events and marks them. It empties a bucket by moving what is held to event_kept and
--- truncating both leaves; TRUNCATE also allows the lock that goes before. No UPDATE or DELETE on
--- events and marks.
+-- truncating both leaves; TRUNCATE also allows the lock that goes before. No UPDATE on events and
+-- marks, and DELETE only of kept ones.
 GRANT SELECT ON outbox.event, outbox.sent, outbox.held, outbox.relay TO outbox_relay;
 GRANT INSERT ON outbox.sent TO outbox_relay;
 GRANT INSERT, UPDATE, DELETE ON outbox.held TO outbox_relay;
@@ -90,7 +90,10 @@ GRANT SELECT, TRUNCATE ON
     outbox.event_5, outbox.event_6, outbox.event_7, outbox.event_kept,
     outbox.sent_0, outbox.sent_1, outbox.sent_2, outbox.sent_3, outbox.sent_4,
     outbox.sent_5, outbox.sent_6, outbox.sent_7, outbox.sent_kept TO outbox_relay;
-GRANT INSERT ON outbox.event_kept TO outbox_relay;
+GRANT INSERT, DELETE ON outbox.event_kept TO outbox_relay;
+GRANT DELETE ON outbox.sent_kept TO outbox_relay;
+GRANT EXECUTE ON FUNCTION
+    outbox.empty_bucket(smallint, bigint, interval, pg_snapshot, bigint[]) TO outbox_relay;
 
 -- Monitor: the views, and what `outbox-relay status` reads. backlog runs with the rights of the caller,
 -- so it needs the columns that it looks at; none holds business data but the topic.
@@ -110,14 +113,17 @@ BEGIN
 END
 $sequence$;
 
--- The age of other roles' transactions in outbox.blocker.
+-- The age of other roles' transactions in outbox.blocker. The relay says in its log who stands in its way.
 DO $monitor$
 BEGIN
     IF NOT pg_has_role('outbox_monitor', 'pg_monitor', 'MEMBER') THEN
         GRANT pg_monitor TO outbox_monitor;
     END IF;
+    IF NOT pg_has_role('outbox_relay', 'pg_read_all_stats', 'MEMBER') THEN
+        GRANT pg_read_all_stats TO outbox_relay;
+    END IF;
 EXCEPTION
     WHEN insufficient_privilege THEN
-        RAISE NOTICE 'outbox: pg_monitor was not granted to outbox_monitor (%); outbox.blocker shows no age', SQLERRM;
+        RAISE NOTICE 'outbox: pg_monitor and pg_read_all_stats were not granted (%); outbox.blocker shows no age', SQLERRM;
 END
 $monitor$;

@@ -8,6 +8,7 @@
 #include "relay/core/retry.h"
 #include "relay/log.h"
 #include "relay/source/buckets.h"
+#include "relay/source/buckets_sql.h"
 #include "relay/source/inside.h"
 #include "relay/source/sql.h"
 
@@ -20,6 +21,9 @@ static const struct {
     void (*on_answer)(struct source *s, const PGresult *res); /* NULL: there is none */
 } requests[N_ASIDE_REQUESTS] = {
     [ASIDE_LOOK] = { "the buckets cannot be looked at", buckets_on_look },
+    [ASIDE_WALK] = { "a bucket cannot be looked through", buckets_on_walk },
+    [ASIDE_EMPTY] = { "a bucket cannot be emptied", buckets_on_empty },
+    [ASIDE_TIDY] = { "what was kept cannot be tidied", buckets_on_tidy },
 };
 
 bool source_aside_ready(const struct source *s)
@@ -176,6 +180,7 @@ void aside_link_up(struct source *s, uint64_t now_ms)
 
 void aside_link_down(struct source *s)
 {
+    buckets_forget(&s->buckets);
     shut(&s->aside);
     s->aside.request = ASIDE_NOTHING;
 }

@@ -16,7 +16,14 @@
 
 struct source;
 
-enum aside_request { ASIDE_NOTHING, ASIDE_LOOK, N_ASIDE_REQUESTS };
+enum aside_request {
+    ASIDE_NOTHING,
+    ASIDE_LOOK,
+    ASIDE_WALK,
+    ASIDE_EMPTY,
+    ASIDE_TIDY,
+    N_ASIDE_REQUESTS
+};
 
 enum aside_setup { ASIDE_CONNECT, ASIDE_SESSION, ASIDE_PREPARE, ASIDE_READY };
 

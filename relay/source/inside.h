@@ -5,6 +5,7 @@
 #include <libpq-fe.h>
 
 #include "relay/source/aside.h"
+#include "relay/source/buckets.h"
 #include "relay/source/conn.h"
 #include "relay/source/cursor.h"
 #include "relay/source/held_arrays.h"
@@ -98,6 +99,7 @@ struct source {
     struct mark_arrays marks;
     struct held held;
     struct aside aside;
+    struct buckets buckets;
 
     struct source_event event[4];
     unsigned n_events;

@@ -33,6 +33,7 @@ void source_free(struct source *s)
     for (int i = 0; i < N_SIDES; i++)
         conn_close(&s->conn[i]);
     aside_link_down(s);
+    buckets_deinit(&s->buckets);
     cursors_deinit(&s->cursors);
     pairs_deinit(&s->pairs);
     free(s->rows);

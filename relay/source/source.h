@@ -81,9 +81,35 @@ enum source_event_type {
     SOURCE_LEASE,     /* answer to acquire or renew: .ours; unasked and not ours: the epoch moved */
     SOURCE_LEASE_FAILED,
     SOURCE_RESIGNED,  /* also when it failed: the lease then ends by itself */
-    SOURCE_LOOKED,    /* answer to look */
-    SOURCE_LOOK_FAILED,
+    SOURCE_LOOKED,    /* answers of the aside, .failed or not */
+    SOURCE_WALKED,
+    SOURCE_EMPTIED,
+    SOURCE_TIDIED,
     SOURCE_REFUSED    /* this database cannot be used as it is; .exit_code says how to end */
+};
+
+enum source_walk {
+    WALK_MORE,       /* so far all is resolved: ask again */
+    WALK_DONE,       /* all events of the bucket are */
+    WALK_UNRESOLVED, /* .id is neither sent nor held; asked again, the walk goes on from there */
+    WALK_CROWDED     /* more events are held than could be moved */
+};
+
+enum source_emptying {
+    EMPTYING_DONE,
+    EMPTYING_LOCKED,  /* the lock was not to be had in time; .holder has it, or had */
+    EMPTYING_CHANGED, /* something came since the walk; walk again */
+    EMPTYING_CROWDED,
+    EMPTYING_NOT_LEADING,
+    N_EMPTYINGS
+};
+
+/* Who has a lock on a bucket. */
+struct source_holder {
+    int32_t pid;      /* 0: a prepared transaction, or nobody was found any more */
+    bool prepared;
+    const char *name; /* its application, or the name of the prepared transaction; "": not known */
+    int64_t age_ms;   /* of the transaction; -1: not known */
 };
 
 struct source_event {
@@ -107,6 +133,14 @@ struct source_event {
      * the ring takes events to one bucket, 0: not known. */
     int64_t bucket_age_ms[SOURCE_RING];
     int64_t bucket_period_s;
+    bool failed;      /* LOOKED, WALKED, EMPTIED, TIDIED: the question was not answered, as is logged */
+    int16_t bucket;   /* WALKED, EMPTIED */
+    enum source_walk walk;
+    int64_t id;       /* WALKED, unresolved */
+    enum source_emptying emptying;
+    int64_t n_events; /* EMPTIED: that the bucket had; TIDIED: that left event_kept */
+    int64_t n_moved, n_bytes; /* EMPTIED: events to event_kept, space given back */
+    struct source_holder holder;
 };
 
 /* Returns NULL when out of memory. free accepts NULL; it closes the connections. */
@@ -159,5 +193,14 @@ void source_sweep(struct source *s, uint64_t now_ms);
 bool source_aside_ready(const struct source *s);
 /* How old the buckets are. */
 void source_look(struct source *s, uint64_t now_ms);
+/* The next few thousand events of the bucket: are they sent or held? Goes on from where the walk of this
+ * bucket stands; there is one walk, which another bucket's, an emptying and the loss of the link end. */
+void source_walk(struct source *s, uint64_t now_ms, int16_t bucket);
+/* Empties the bucket whose walk is done, if we lead, nothing is younger than the retention, and what came
+ * since the walk is resolved as well. What is held moves to event_kept; what was discarded goes. */
+void source_empty(struct source *s, uint64_t now_ms, uint64_t retention_ms);
+/* Of the next few thousand events in event_kept, those that are old and resolved go. SOURCE_TIDIED says
+ * in .full whether there are more to look at. */
+void source_tidy(struct source *s, uint64_t now_ms, uint64_t retention_ms);
 
 #endif

@@ -19,7 +19,7 @@ holds there_are_crash_points test "${#points[@]}" -ge 15
 # pass_of POINT ROUND: what a life passes often is hit at a later pass as well
 pass_of() {
     case $1 in
-    source.connected | source.acquire* | *resign* | sink.before_end | *reset* | *producer*) echo 1 ;;
+    source.connected | *empt* | source.acquire* | *resign* | sink.before_end | *reset* | *producer*) echo 1 ;;
     *.renew* | *_renew) echo $(($2 == 1 ? 1 : 1 + RANDOM % 2)) ;;
     source.*) echo $(($2 == 1 ? 1 : 1 + RANDOM % 6)) ;;
     *) echo $(($2 == 1 ? 1 : 1 + RANDOM % 400)) ;;
@@ -33,10 +33,26 @@ schedule_one_more() {
     gone "${relay_pid[crash]}"
 }
 
+# Another bucket than today's, of another topic, which the judge does not look at: what is emptied is gone.
+old_bucket="(((floor(date_part('epoch', now()))::bigint / 86400) & 7) + 3) % 8"
+empty_one_more() {
+    sql "insert into outbox.event (bucket, created_at, topic, type)
+         values ($old_bucket, now() - interval '1 hour', 'emptied', 'test')"
+    gone "${relay_pid[crash]}"
+}
+# Whole or gone: no mark without its event.
+emptied_whole() {
+    equal "bucket_is_whole_or_gone_$1" 0 "$(sql "select count(*) from outbox.sent s where not exists
+        (select from outbox.event e where e.bucket = s.bucket and e.id = s.id)")"
+    sql "delete from outbox.sent where id in (select id from outbox.event where topic = 'emptied');
+         delete from outbox.event where topic = 'emptied'"
+}
+
 # live_to POINT PASS SIGNAL: one life, until it ends; $status as relay_end leaves it
 live_to() {
     local args=()
     [[ $1 != *reset* && $1 != *producer* ]] || args=("${one_at_a_time[@]}")
+    [[ $1 != *empt* ]] || args=(-X retention=10s)
     : >"$dir/crash.log"
     OUTBOX_CRASH_AT=$1:$2 OUTBOX_CRASH_SIGNAL=$3 relay_start crash -X lease.owner=crash "${args[@]}"
     case $1 in
@@ -48,12 +64,16 @@ live_to() {
         wait_said crash msg=leading || true
         mock push-error 0 OUT_OF_ORDER_SEQUENCE_NUMBER
         ;;
+    *empt*) # when a bucket is emptied
+        wait_until 20 empty_one_more || true
+        ;;
     *hold*) # when a row is put into outbox.held, such as a scheduled one
         wait_until 20 schedule_one_more || true
         ;;
     esac
     fault relay_end crash 20 2>/dev/null # bash has a word for each that was killed
     mock clear-errors 0
+    [[ $1 != *empt* ]] || emptied_whole "$1_$2_$3"
 }
 
 for ((round = 1; round <= rounds; round++)); do

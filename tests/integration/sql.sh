@@ -418,6 +418,7 @@ test_writer() {
     may_not outbox_writer "hold" "insert into outbox.held (id, bucket, topic, state) values (1, 0, 't', 'dead')"
     may_not outbox_writer "lead" "update outbox.relay set epoch = 1"
     may_not outbox_writer "use the sequence" "select nextval('outbox.event_id_seq')"
+    may_not outbox_writer "empty a bucket" "select outbox.empty_bucket(3::smallint, 0, '0', pg_current_snapshot(), '{}')"
     may_not outbox_writer "set the period" "select outbox.set_bucket_period('1 hour')"
     may_not outbox_writer "create in the schema" "create table outbox.x ()"
 }
@@ -443,11 +444,14 @@ test_relay_role() {
         update outbox.held set bucket = -1 where bucket = 3;
         truncate outbox.event_3, outbox.sent_3; commit"
     gives "emptied_bucket_left_what_is_held" "dead|-1" "select distinct state, bucket from outbox.event_status where id in (select id from outbox.held)"
+    may outbox_relay "empty a bucket by the function" "select outbox.empty_bucket(3::smallint, epoch, '0', pg_current_snapshot(), '{}') from outbox.relay"
+    may outbox_relay "tidy the kept" "delete from outbox.event_kept where id < 0; delete from outbox.sent_kept where id < 0"
     may outbox_relay "empty the kept" "truncate outbox.event_kept, outbox.sent_kept"
     may_not outbox_relay "append" "select outbox.append('t', null, 'ty', null)"
     may_not outbox_relay "insert events" "insert into outbox.event (topic, type) values ('t', 'ty')"
     may_not outbox_relay "update events" "update outbox.event set topic = 'x'"
     may_not outbox_relay "delete events" "delete from outbox.event"
+    may_not outbox_relay "delete events of a bucket" "delete from outbox.event_3"
     may_not outbox_relay "truncate all events" "truncate outbox.event"
     may_not outbox_relay "update marks" "update outbox.sent set kafka_offset = 1"
     may_not outbox_relay "delete marks" "delete from outbox.sent"

@@ -81,17 +81,22 @@ static void wait_for(enum source_event_type type)
     wait_for_either(type, type);
 }
 
-static void wait_ready(void)
+static void wait_readiness(bool ready)
 {
     int64_t end_ms = rig_now_ms() + DEADLINE_MS;
     struct pollfd fds[SOURCE_MAX_FDS];
 
-    while (!source_aside_ready(src)) {
+    while (source_aside_ready(src) != ready) {
         while (source_next(src, now(), &last))
-            ck_abort_msg("event %d while the aside opens", (int)last.type);
-        ck_assert_msg(rig_now_ms() < end_ms, "the aside is not ready in %d ms", DEADLINE_MS);
+            ck_abort_msg("event %d while the aside opens or is lost", (int)last.type);
+        ck_assert_msg(rig_now_ms() < end_ms, "the aside is not as expected in %d ms", DEADLINE_MS);
         (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
     }
+}
+
+static void wait_ready(void)
+{
+    wait_readiness(true);
 }
 
 static void lead(void)
@@ -115,10 +120,16 @@ static void the_link_works(void)
         free(last.rows[i]);
 }
 
-static void look(enum source_event_type expected)
+static void wait_for_look(bool well)
+{
+    wait_for(SOURCE_LOOKED);
+    ck_assert_msg(last.failed != well, "the look has %s", well ? "failed" : "not failed");
+}
+
+static void look(bool well)
 {
     source_look(src, now());
-    wait_for(expected);
+    wait_for_look(well);
 }
 
 static bool aside_is_gone(void *pid)
@@ -138,7 +149,7 @@ START_TEST(tells_how_old_the_buckets_are)
                  "(5, now() + interval '1 hour', 't', 't')");
     open_source(true);
     lead();
-    look(SOURCE_LOOKED);
+    look(true);
     for (int i = 0; i < SOURCE_RING; i++)
         if (i != 2)
             ck_assert_int_eq(last.bucket_age_ms[i], i == 5 ? 0 : -1);
@@ -146,7 +157,7 @@ START_TEST(tells_how_old_the_buckets_are)
     ck_assert_int_lt(last.bucket_age_ms[2], 3000 * 1000);
     ck_assert_int_eq(last.bucket_period_s, 86400);
     rig_exec(db, "select outbox.set_bucket_period('2 hours')");
-    look(SOURCE_LOOKED);
+    look(true);
     ck_assert_int_eq(last.bucket_period_s, 7200);
     rig_exec(db, "select outbox.set_bucket_period('1 day')");
 }
@@ -179,10 +190,12 @@ START_TEST(its_loss_is_not_the_loss_of_the_link)
         rig_execf(db, "select pg_terminate_backend(%d)", pid);
         ck_assert(rig_wait_until(aside_is_gone, &pid, DEADLINE_MS));
         if (_i == 1)
-            wait_for(SOURCE_LOOK_FAILED);
+            wait_for_look(false);
+        else
+            wait_readiness(false);
         the_link_works();
         wait_ready();
-        look(SOURCE_LOOKED);
+        look(true);
     }
 }
 END_TEST
@@ -196,11 +209,11 @@ START_TEST(its_silence_delays_nobody)
     ck_assert(!source_aside_ready(src));
     the_link_works();
     ck_assert(!source_aside_ready(src)); /* it did not answer meanwhile */
-    wait_for(SOURCE_LOOK_FAILED);        /* its deadline passed */
+    wait_for_look(false);                /* its deadline passed */
     the_link_works();
     muted_pid = 0;
     wait_ready();
-    look(SOURCE_LOOKED);
+    look(true);
 }
 END_TEST
 
@@ -213,9 +226,9 @@ START_TEST(waits_for_no_lock)
     lead();
     pid = rig_scalar_i64(db, ASIDE_PID);
     rig_exec(a, "begin; lock table outbox.event_3 in access exclusive mode");
-    look(SOURCE_LOOK_FAILED);
+    look(false);
     rig_exec(a, "rollback");
-    look(SOURCE_LOOKED);
+    look(true);
     ck_assert_int_eq(rig_scalar_i64(db, "select pid from pg_stat_activity where query like "
                                         "'%outbox_look%' and pid <> pg_backend_pid()"), pid);
     PQfinish(a);
@@ -245,7 +258,7 @@ static int log_lines(void (*during)(void), const char *needle)
 static void look_in_vain(void)
 {
     for (int i = 0; i < 5; i++)
-        look(SOURCE_LOOK_FAILED);
+        look(false);
 }
 
 START_TEST(a_missing_right_is_told_once)
@@ -255,7 +268,7 @@ START_TEST(a_missing_right_is_told_once)
     rig_exec(db, "revoke select on outbox.event from outbox_relay");
     ck_assert_int_eq(log_lines(look_in_vain, "roles.sql"), 1);
     rig_exec(db, "grant select on outbox.event to outbox_relay");
-    look(SOURCE_LOOKED);
+    look(true);
     the_link_works();
 }
 END_TEST
@@ -270,7 +283,7 @@ START_TEST(goes_down_and_comes_up_with_the_link)
     wait_for_either(SOURCE_DOWN, SOURCE_LOOKED);
     ck_assert(!source_aside_ready(src));
     lead();
-    look(SOURCE_LOOKED);
+    look(true);
     the_link_works();
 }
 END_TEST

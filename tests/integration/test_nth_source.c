@@ -321,7 +321,9 @@ static void on_event(const struct source_event *e)
         flow.done = true;
         break;
     case SOURCE_LOOKED:
-    case SOURCE_LOOK_FAILED:
+    case SOURCE_WALKED:
+    case SOURCE_EMPTIED:
+    case SOURCE_TIDIED:
         ck_abort_msg("nobody asked for the buckets");
     case SOURCE_REFUSED:
         ck_abort_msg("%s failed, and the database is refused", failed != NULL ? failed : "nothing");

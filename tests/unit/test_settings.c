@@ -110,6 +110,7 @@ START_TEST(defaults_are_those_of_the_table)
     ck_assert_uint_eq(s.retry_attempts, 10);
     ck_assert_int_eq(s.on_poison, ON_POISON_BLOCK);
     ck_assert_uint_eq(s.stall_timeout_ms, 30000);
+    ck_assert_uint_eq(s.retention_ms, 72 * 3600 * 1000);
     ck_assert_int_eq(s.takeover_tail, TAKEOVER_TAIL_AUTO);
     ck_assert_uint_eq(s.lease_ttl_ms, 10000);
     ck_assert_str_eq(s.lease_owner, "");
@@ -317,6 +318,9 @@ static const struct {
     { "retry.attempts=2s", "retry.attempts = 2s: " ATTEMPTS },
     { "on.poison=stop", "on.poison = stop: must be one of block, skip" },
     { "stall.timeout=25h", "stall.timeout = 25h: " A_DURATION "0s to 24h" },
+    { "retention=0s", "retention = 0s: " A_DURATION "1ms to 8760h or off" },
+    { "retention=never", "retention = never: " A_DURATION "1ms to 8760h or off" },
+    { "stall.timeout=off", "stall.timeout = off: " A_DURATION "0s to 24h" },
     { "stall.timeout=0", "stall.timeout = 0: " A_DURATION "0s to 24h; the unit is missing" },
     { "takeover.tail=on", "takeover.tail = on: must be one of auto, off" },
     { "source=", "source = : must be text, not empty" },
@@ -372,6 +376,11 @@ START_TEST(limits_themselves_are_taken)
                        "retry.base = 30s\nlease.ttl = 1s\n",
                        NULL, NULL));
     expect_loaded(load("batch.rows = 1\ninflight.rows = 2\n", NULL, NULL));
+    expect_loaded(load("retention = off\n", NULL, NULL));
+    ck_assert_uint_eq(s.retention_ms, 0);
+    expect_printed("retention = off\n", true);
+    expect_loaded(load("retention = 1ms\n", NULL, NULL));
+    ck_assert_uint_eq(s.retention_ms, 1);
     expect_loaded(load("retry.attempts = 0\nstall.timeout = 0s\n", NULL, NULL));
     ck_assert_uint_eq(s.retry_attempts, 0);
     ck_assert_uint_eq(s.stall_timeout_ms, 0);
@@ -530,7 +539,7 @@ static const char all_set[] =
     "inflight.rows = 1234\ninflight.bytes = 1500B\npoll.min = 2ms\npoll.max = 1500ms\n"
     "mark.delay = 0ms\nmark.commit = async\nretry.base = 7s\nretry.max = 90s\nretry.attempts = 0\n"
     "hops.max = 7\non.poison = skip\nstall.timeout = 0ms\ntakeover.tail = off\nlease.ttl = 3600s\n"
-    "lease.owner = pod-0\ndrain.timeout = 3h\nstatement.timeout = 101ms\n"
+    "lease.owner = pod-0\ndrain.timeout = 3h\nretention = off\nstatement.timeout = 101ms\n"
     "tcp.user.timeout = 61s\nlog.level = warn\nlog.format = json\nkafka.b = 2\nkafka.a = 1\n";
 
 START_TEST(what_is_printed_is_a_file_of_the_same_settings)

@@ -1,0 +1,307 @@
+/* test_janitor.c - when the janitor asks what, how long it leaves a bucket alone, and what it says.
+ *
+ * Standard error goes to a file while a test runs; said() counts its lines with a text.
+ */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "relay/janitor.h"
+#include "relay/log.h"
+
+#define HOUR_MS ((uint64_t)3600 * 1000)
+#define MINUTE_MS ((uint64_t)60 * 1000)
+#define RETENTION_MS (72 * HOUR_MS)
+
+static struct janitor j;
+static uint64_t t; /* now */
+static FILE *lines;
+static int stderr_fd;
+static char text[65536];
+
+static void begin(void)
+{
+    t = 1000;
+    janitor_init(&j, t, RETENTION_MS);
+    (void)unsetenv("JOURNAL_STREAM");
+    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
+    lines = tmpfile();
+    ck_assert_ptr_nonnull(lines);
+    stderr_fd = dup(STDERR_FILENO);
+    ck_assert_int_ge(stderr_fd, 0);
+    ck_assert_int_ge(dup2(fileno(lines), STDERR_FILENO), 0);
+}
+
+static void end(void)
+{
+    (void)dup2(stderr_fd, STDERR_FILENO);
+    (void)close(stderr_fd);
+    (void)fclose(lines);
+}
+
+static unsigned said(const char *what)
+{
+    unsigned n = 0;
+    ssize_t len = pread(fileno(lines), text, sizeof text - 1, 0);
+
+    ck_assert_int_ge(len, 0);
+    ck_assert_int_lt(len, (ssize_t)sizeof text - 1);
+    text[len] = '\0';
+    for (const char *at = text; (at = strstr(at, what)) != NULL; at += strcspn(at, "\n"))
+        n++;
+    return n;
+}
+
+/* At the time that it has named it asks this, and not before; then nothing until the answer. */
+static void asks(enum janitor_do what)
+{
+    uint64_t due = janitor_deadline(&j);
+
+    ck_assert_uint_ne(due, UINT64_MAX);
+    if (due > t) {
+        ck_assert_int_eq(janitor_next(&j, due - 1), JANITOR_NOTHING);
+        t = due;
+    }
+    ck_assert_int_eq(janitor_next(&j, t), what);
+    ck_assert_uint_eq(janitor_deadline(&j), UINT64_MAX);
+    ck_assert_int_eq(janitor_next(&j, t + HOUR_MS), JANITOR_NOTHING);
+}
+
+static void answer(struct source_event e)
+{
+    janitor_answer(&j, t, &e);
+}
+
+/* The buckets of these bits are old enough, the others are an hour old. */
+static void looked(unsigned old)
+{
+    struct source_event e = { .type = SOURCE_LOOKED, .bucket_period_s = 86400 };
+
+    for (int b = 0; b < SOURCE_RING; b++)
+        e.bucket_age_ms[b] = old & (1U << b) ? (int64_t)RETENTION_MS : (int64_t)RETENTION_MS - 1;
+    asks(JANITOR_LOOK);
+    answer(e);
+}
+
+static void walked(int bucket, enum source_walk walk)
+{
+    asks(JANITOR_WALK);
+    ck_assert_int_eq(j.bucket, bucket);
+    answer((struct source_event){ .type = SOURCE_WALKED, .bucket = j.bucket, .walk = walk });
+}
+
+static void emptied(int bucket, enum source_emptying emptying)
+{
+    asks(JANITOR_EMPTY);
+    ck_assert_int_eq(j.bucket, bucket);
+    answer((struct source_event){ .type = SOURCE_EMPTIED, .bucket = j.bucket, .emptying = emptying,
+                                  .n_events = 10, .n_moved = 2, .n_bytes = 100,
+                                  .holder = { .pid = 4711, .name = "pg_dump", .age_ms = 61000 } });
+}
+
+static void tidied(bool full, int64_t n)
+{
+    asks(JANITOR_TIDY);
+    answer((struct source_event){ .type = SOURCE_TIDIED, .full = full, .n_events = n });
+}
+
+START_TEST(looks_once_a_minute_or_a_hundredth_of_the_retention)
+{
+    static const uint64_t retention[][2] = {
+        { RETENTION_MS, MINUTE_MS }, { HOUR_MS, 36000 }, { 1000, 100 }, { 1, 100 }
+    };
+
+    for (size_t i = 0; i < sizeof retention / sizeof retention[0]; i++) {
+        janitor_init(&j, 500, retention[i][0]);
+        ck_assert_uint_eq(janitor_deadline(&j), 500 + retention[i][1]);
+    }
+    janitor_init(&j, 500, 0);
+    ck_assert_uint_eq(janitor_deadline(&j), UINT64_MAX);
+    ck_assert_int_eq(janitor_next(&j, UINT64_MAX - 1), JANITOR_NOTHING);
+}
+END_TEST
+
+START_TEST(old_buckets_are_walked_and_emptied_one_after_the_other)
+{
+    looked(0x81);
+    walked(7, WALK_MORE);
+    walked(7, WALK_DONE);
+    emptied(7, EMPTYING_DONE);
+    walked(0, WALK_DONE);
+    emptied(0, EMPTYING_DONE);
+    tidied(true, 5);
+    tidied(false, 1);
+    ck_assert_uint_eq(j.n_emptied, 2);
+    ck_assert_uint_eq(j.n_dropped, 16);
+    ck_assert_uint_eq(j.n_kept, 4);
+    ck_assert_uint_eq(j.n_bytes, 200);
+    ck_assert_uint_eq(j.n_tidied, 6);
+    ck_assert_uint_eq(j.n_gave_up, 0);
+    ck_assert_uint_eq(said("msg=\"a bucket was emptied\" component=janitor bucket=7 events=10 kept=2 bytes=100"), 1);
+    ck_assert_uint_eq(janitor_deadline(&j), t + MINUTE_MS);
+    looked(0);
+    tidied(false, 0);
+}
+END_TEST
+
+START_TEST(rests_between_pieces_as_long_as_one_took)
+{
+    looked(0x02);
+    asks(JANITOR_WALK);
+    t += 70;
+    answer((struct source_event){ .type = SOURCE_WALKED, .bucket = 1, .walk = WALK_MORE });
+    ck_assert_uint_eq(janitor_deadline(&j), t + 70);
+}
+END_TEST
+
+START_TEST(a_bucket_that_cannot_go_is_left_alone_for_longer_each_time)
+{
+    uint64_t pause[12];
+
+    for (int i = 0; i < 12; i++) {
+        looked(0x08);
+        walked(3, WALK_DONE);
+        emptied(3, EMPTYING_LOCKED);
+        pause[i] = j.wait[3].until_ms - t;
+        tidied(false, 0);
+        while (t + MINUTE_MS < j.wait[3].until_ms) { /* meanwhile it is passed over */
+            looked(0x08);
+            tidied(false, 0);
+        }
+    }
+    ck_assert_uint_eq(pause[0], MINUTE_MS);
+    ck_assert_uint_eq(pause[1], 2 * MINUTE_MS);
+    ck_assert_uint_eq(pause[11], HOUR_MS);
+    ck_assert_uint_eq(j.n_gave_up, 12);
+    looked(0x08);
+    walked(3, WALK_DONE);
+    emptied(3, EMPTYING_DONE);
+    tidied(false, 0);
+    looked(0x08); /* it is as any other again */
+    walked(3, WALK_UNRESOLVED);
+    ck_assert_uint_eq(j.wait[3].until_ms, t + MINUTE_MS);
+}
+END_TEST
+
+START_TEST(one_that_cannot_go_keeps_no_other_from_its_turn)
+{
+    looked(0x0e);
+    walked(1, WALK_UNRESOLVED);
+    walked(2, WALK_CROWDED);
+    walked(3, WALK_DONE);
+    emptied(3, EMPTYING_CHANGED);
+    tidied(false, 0);
+    ck_assert_uint_eq(j.n_gave_up, 0);
+    looked(0x0f); /* in the order of the ring: the new one first */
+    walked(0, WALK_DONE);
+    emptied(0, EMPTYING_DONE);
+    walked(1, WALK_UNRESOLVED);
+    walked(2, WALK_CROWDED);
+    walked(3, WALK_DONE);
+    emptied(3, EMPTYING_DONE);
+    tidied(false, 0);
+    looked(0x0f); /* two wait longer now */
+    walked(0, WALK_DONE);
+    emptied(0, EMPTYING_DONE);
+    walked(3, WALK_DONE);
+    emptied(3, EMPTYING_DONE);
+    tidied(false, 0);
+}
+END_TEST
+
+START_TEST(who_has_the_lock_is_said_but_not_again_and_again)
+{
+    static const char line[] = "it is locked\" component=janitor bucket=3 pid=4711 application=pg_dump age_s=61";
+    uint64_t told_ms = 0;
+
+    for (int i = 0; i < 5; i++) { /* within 1 + 2 + 4 minutes, then after eight */
+        looked(0x08);
+        walked(3, WALK_DONE);
+        emptied(3, EMPTYING_LOCKED);
+        if (i == 0)
+            told_ms = t;
+        ck_assert_uint_eq(said(line), t < told_ms + 10 * MINUTE_MS ? 1 : 2);
+        tidied(false, 0);
+        while (t + MINUTE_MS < j.wait[3].until_ms) {
+            looked(0x08);
+            tidied(false, 0);
+        }
+    }
+    ck_assert_uint_eq(said(line), 2);
+    looked(0x10); /* another bucket is news */
+    walked(4, WALK_DONE);
+    emptied(4, EMPTYING_LOCKED);
+    ck_assert_uint_eq(said("bucket=4 pid=4711"), 1);
+}
+END_TEST
+
+START_TEST(a_failed_question_ends_nothing)
+{
+    asks(JANITOR_LOOK);
+    answer((struct source_event){ .type = SOURCE_LOOKED, .failed = true });
+    ck_assert_uint_eq(janitor_deadline(&j), t + MINUTE_MS);
+    looked(0x03);
+    asks(JANITOR_WALK);
+    answer((struct source_event){ .type = SOURCE_WALKED, .bucket = 1, .failed = true });
+    walked(0, WALK_DONE);
+    asks(JANITOR_EMPTY);
+    answer((struct source_event){ .type = SOURCE_EMPTIED, .bucket = 0, .failed = true });
+    asks(JANITOR_TIDY);
+    answer((struct source_event){ .type = SOURCE_TIDIED, .failed = true, .full = true });
+    ck_assert_uint_eq(janitor_deadline(&j), t + MINUTE_MS);
+    ck_assert_uint_eq(j.n_emptied + j.n_gave_up, 0);
+    looked(0);
+}
+END_TEST
+
+START_TEST(after_the_loss_of_the_link_it_looks_again)
+{
+    looked(0x08);
+    walked(3, WALK_DONE);
+    asks(JANITOR_EMPTY);
+    janitor_link_down(&j);
+    looked(0x08);
+    walked(3, WALK_DONE);
+}
+END_TEST
+
+START_TEST(a_ring_that_is_shorter_than_the_retention_is_told_once)
+{
+    struct source_event e = { .type = SOURCE_LOOKED };
+    static const int64_t period_s[] = { 0, 37029, 37028, 37028, 86400, 37028 };
+    static const unsigned told[] = { 0, 0, 1, 1, 1, 2 };
+
+    for (int b = 0; b < SOURCE_RING; b++)
+        e.bucket_age_ms[b] = -1;
+    for (int i = 0; i < 6; i++) {
+        e.bucket_period_s = period_s[i];
+        asks(JANITOR_LOOK);
+        answer(e);
+        ck_assert_uint_eq(said("shorter than the retention"), told[i]);
+        tidied(false, 0);
+    }
+}
+END_TEST
+
+Suite *suite_janitor(void);
+
+Suite *suite_janitor(void)
+{
+    Suite *s = suite_create("janitor");
+    TCase *tc = tcase_create("rounds");
+
+    tcase_add_checked_fixture(tc, begin, end);
+    tcase_add_test(tc, looks_once_a_minute_or_a_hundredth_of_the_retention);
+    tcase_add_test(tc, old_buckets_are_walked_and_emptied_one_after_the_other);
+    tcase_add_test(tc, rests_between_pieces_as_long_as_one_took);
+    tcase_add_test(tc, a_bucket_that_cannot_go_is_left_alone_for_longer_each_time);
+    tcase_add_test(tc, one_that_cannot_go_keeps_no_other_from_its_turn);
+    tcase_add_test(tc, who_has_the_lock_is_said_but_not_again_and_again);
+    tcase_add_test(tc, a_failed_question_ends_nothing);
+    tcase_add_test(tc, after_the_loss_of_the_link_it_looks_again);
+    tcase_add_test(tc, a_ring_that_is_shorter_than_the_retention_is_told_once);
+    suite_add_tcase(s, tc);
+    return s;
+}
