@@ -281,6 +281,22 @@ START_TEST(kept_event_goes_its_way)
 }
 END_TEST
 
+START_TEST(a_bucket_is_emptied_again_when_it_has_filled)
+{
+    append(db, 3);
+    mark("id <> 2");
+    hold("id = 2", "dead");
+    empties();
+    mark("id = 2");
+    rig_exec(db, "delete from outbox.held");
+    append(db, 2);
+    mark("true");
+    empties();
+    ck_assert_int_eq(last.n_events, 2);
+    ck_assert_str_eq(status(), "2:sent");
+}
+END_TEST
+
 START_TEST(a_large_bucket_is_walked_in_pieces)
 {
     append(db, 45000);
@@ -584,6 +600,7 @@ Suite *suite_buckets(void)
     tcase_add_test(tc, an_event_that_is_not_sent_stays_with_its_bucket);
     tcase_add_test(tc, held_events_are_kept_whole_and_discarded_ones_go);
     tcase_add_test(tc, kept_event_goes_its_way);
+    tcase_add_test(tc, a_bucket_is_emptied_again_when_it_has_filled);
     tcase_add_test(tc, a_large_bucket_is_walked_in_pieces);
     tcase_add_loop_test(tc, too_much_to_move_stays, 0, 2);
     tcase_add_test(since, a_late_commit_between_two_pieces_is_looked_at);
