@@ -23,7 +23,7 @@ judge broker_that_comes_later --deadline 30 committed=500 unmarked=0
 watch_stop
 stop_clean early
 
-stream_start outage
+stream_start outage "${steady[@]}"
 fault mock down
 wait_said outage 'ALL_BROKERS_DOWN\|TRANSPORT' || true
 # Longer than any retry: the backlog is more than the relay may hold, and it has long been at rest.
@@ -147,29 +147,22 @@ watch_all
 judge hostile_rows_arrive_unaltered committed=47 unmarked=0
 stop_clean hostile
 
-# Where a broker refuses a batch it refuses those behind it, for their sequence numbers do not follow. The
-# mock looks at those of transactional producers only: it takes the batch behind a refused one, which then
-# overtakes, or lets librdkafka believe that the refused one was written as well. So here a batch is made
-# when the one before it has long been answered; kafka_broker.sh has several on their way to a real broker.
 # refused NAME CODES...: one stream, and for each line of codes three times these answers to Produce
 refused() {
     local name=$1 codes
-    stream_start "$name" "${one_at_a_time[@]}"
+    stream_start "$name"
     for codes in "${@:2}"; do
         for _ in 1 2 3; do
             # shellcheck disable=SC2086 # words
-            fault mock push-error 0 $codes
+            fault refuse "$name" $codes
             must_move "moves_after_${codes// /_}" "$name"
         done
     done
-    mock clear-errors 0
     stream_judge "$name"
     stop_clean "$name"
 }
 refused batch_is_refused MSG_SIZE_TOO_LARGE
-holds producer_was_replaced_after_the_refusal said batch_is_refused 'producer was replaced'
 refused producer_is_fatally_wrong OUT_OF_ORDER_SEQUENCE_NUMBER
-holds producer_was_replaced_after_the_fatal_error said producer_is_fatally_wrong 'producer was replaced'
 refused other_answers_of_the_broker 'INVALID_RECORD MSG_SIZE_TOO_LARGE POLICY_VIOLATION' TOPIC_AUTHORIZATION_FAILED \
     'NOT_LEADER_FOR_PARTITION REQUEST_TIMED_OUT NOT_ENOUGH_REPLICAS' UNKNOWN_PRODUCER_ID INVALID_PRODUCER_EPOCH
 

@@ -48,12 +48,11 @@ emptied_whole() {
          delete from outbox.event where topic = 'emptied'"
 }
 
-# live_to POINT PASS SIGNAL: one life, until it ends; $status as relay_end leaves it
+# live_to POINT PASS SIGNAL [ARGUMENT ...]: one life, until it ends; $status as relay_end leaves it
 live_to() {
-    local args=()
-    [[ $1 != *reset* && $1 != *producer* ]] || args=("${one_at_a_time[@]}")
-    [[ $1 != *empt* ]] || args=(-X retention=10s)
-    : >"$dir/crash.log"
+    local args=("${@:4}")
+    [[ $1 != *empt* ]] || args+=(-X retention=10s)
+    log_anew crash
     OUTBOX_CRASH_AT=$1:$2 OUTBOX_CRASH_SIGNAL=$3 relay_start crash -X lease.owner=crash "${args[@]}"
     case $1 in
     *resign* | sink.before_end) # on its way out
@@ -62,7 +61,7 @@ live_to() {
         ;;
     *reset* | *producer*) # when a producer is replaced
         wait_said crash msg=leading || true
-        mock push-error 0 OUT_OF_ORDER_SEQUENCE_NUMBER
+        refuse_at 1 OUT_OF_ORDER_SEQUENCE_NUMBER # what is left of it meets the next life
         ;;
     *empt*) # when a bucket is emptied
         wait_until 20 empty_one_more || true
@@ -72,7 +71,6 @@ live_to() {
         ;;
     esac
     fault relay_end crash 20 2>/dev/null # bash has a word for each that was killed
-    mock clear-errors 0
     [[ $1 != *empt* ]] || emptied_whole "$1_$2_$3"
 }
 
@@ -98,7 +96,7 @@ writer_start
 for point in "${points[@]}"; do
     [[ $point != *resign* && $point != sink.before_end ]] || continue # a second TERM, which ends at once
     pass=$(pass_of "$point" 2)
-    live_to "$point" "$pass" 15
+    live_to "$point" "$pass" 15 "${steady[@]}"
     [[ $status == 0 ]] || not_ok "stops_at_${point}_$pass" "exit status $status: $(tail -n 3 "$dir/crash.log")"
     is "select owner is null from outbox.relay" t || not_ok "gives_the_lease_back_at_${point}_$pass"
 done
@@ -106,7 +104,7 @@ writer_stop
 watch_stop
 judge all_that_was_confirmed_was_marked_before_the_end --ledger "$marked" --allow-pending duplicates=0
 watch_start
-relay_start crash
+relay_start crash "${steady[@]}"
 stream_judge the_rest_comes_later duplicates=0
 stop_clean crash
 

@@ -190,8 +190,9 @@ case_missing_topic() {
     holds held_rows_of_a_topic_end wait_sql 40 0 "$(n_held true)"
     held_judge topic_is_there_again excused=0
     equal its_rows_spent_no_attempts 0 "$(sql "$(n_noted "attempts > 0")")"
-    holds others_never_stopped test "$(longest_silence "$topic")" -lt 4000
-    printf '# longest silence of the other topics: %d ms\n' "$(longest_silence "$topic")"
+    holds others_flowed_while_it_drained test "$(sql "select count(*) from outbox.sent s join outbox.event e using (bucket, id)
+        where topic like '$topic%' and topic <> '$topic-gone' and sent_at between (select min(at) from held_log where state is null)
+        and (select max(at) from held_log where state is null)")" -gt 0
     stop_clean gone
 }
 
@@ -205,7 +206,7 @@ case_topic_not_authorised() {
     watch_start
     append 300 "$topic-no"
     append 300
-    relay_start denied
+    relay_start denied "${steady[@]}"
     held_judge denied_topic_is_allowed excused=0 duplicates=0
     equal rows_of_a_denied_topic_were_paused 300 "$(sql "select count(distinct id) from held_log
         where state = 'paused' and code = 'TOPIC_AUTHORIZATION_FAILED' and topic = '$topic-no' and attempts = 0")"
@@ -250,22 +251,30 @@ case_scheduled() {
     reset
     watch_start
     append 10
-    ids=$(sql "insert into outbox.event (topic, type, key, payload, available_at)
-        select '$topic', 's', convert_to('k' || n, 'UTF8'), 'later', now() + interval '2 s' from generate_series(1, 5) n returning event_id")
+    sql "insert into outbox.event (topic, type, key, payload, available_at)
+        select '$topic', 's', convert_to('k' || n, 'UTF8'), 'later', now() + interval '1 h' from generate_series(1, 5) n"
     sql "insert into outbox.event (topic, type, key, payload, available_at) values ('$topic', 's', 'k1', 'past', now() - interval '1 s')"
     append 50
     relay_start time -X lease.owner=time
-    holds rows_of_later_wait_as_scheduled wait_sql 1 5 "$(n_held "state = 'scheduled' and next_attempt_at > now() and attempts = 0")"
-    holds later_rows_do_not_wait_for_them wait_sql 1 5 "$unsent"
+    holds rows_of_later_wait_as_scheduled wait_sql 20 5 "$(n_held "state = 'scheduled' and next_attempt_at > now() and attempts = 0")"
+    holds later_rows_do_not_wait_for_them wait_sql 20 5 "$unsent"
     fault relay_kill time
     relay_start time -X lease.owner=time
+    append 50
+    holds nor_do_those_that_come_after_a_restart wait_sql 20 5 "$unsent"
+    equal they_wait_on 5 "$(sql "$(n_held "state = 'scheduled' and attempts = 0")")"
+    # Their hour comes in two seconds; two more are written for then.
+    sql "with soon as (update outbox.event set available_at = now() + interval '2 s' where payload = 'later' returning id, available_at)
+        update outbox.held h set next_attempt_at = soon.available_at from soon where h.id = soon.id"
+    ids=$(sql "insert into outbox.event (topic, type, key, payload, available_at)
+        select '$topic', 's', convert_to('k' || n, 'UTF8'), 'soon', now() + interval '2 s' from generate_series(1, 2) n returning event_id")
+    ids+=" $(sql "select event_id from outbox.event where payload = 'later'")"
     for id in $ids; do
         wait_until 20 grep -q "$id" "$dir/records" || not_ok scheduled_row_arrives "$id"
         is "select clock_timestamp() >= available_at from outbox.event where event_id = '$id'" t || not_ok scheduled_row_is_not_early "$id"
     done
-    held_judge scheduled_rows_arrive excused=0 arrived=66
-    equal scheduled_rows_are_in_time t "$(sql "select bool_and(s.sent_at between available_at and available_at + interval '1500 ms')
-        from outbox.event e join outbox.sent s using (bucket, id) where available_at > created_at")"
+    held_judge scheduled_rows_arrive excused=0 arrived=118
+    equal no_scheduled_row_is_early 0 "$(sql "select count(*) from outbox.event e join outbox.sent s using (bucket, id) where s.sent_at < available_at")"
     stop_clean time
 }
 
@@ -274,12 +283,13 @@ case_scheduled() {
 # Nothing answers: that is no topic's fault, and nothing is put aside.
 case_no_broker_at_all() {
     local before
-    stream_start alone -X stall.timeout=1s
+    stream_start alone -X stall.timeout=1s "${steady[@]}"
     fault mock down
     append 12000 "$topic-c"
-    wait_until 20 said_often alone 'no broker answers' 1 || not_ok nobody_answers_is_said
+    wait_sql 20 t "$at_rest" || not_ok it_comes_to_rest
+    wait_until 20 said_often alone 'no broker answers' 2 || not_ok nobody_answers_is_said
     before=$(memory alone VmRSS)
-    wait_until 40 said_often alone 'no broker answers' 4 || not_ok nobody_answers_is_said_again
+    wait_until 40 said_often alone 'no broker answers' 5 || not_ok nobody_answers_is_said_again
     equal nothing_is_held_without_a_broker 0 "$(sql "select count(*) from held_log")"
     holds memory_is_flat_without_a_broker test "$(memory alone VmRSS)" -le $((before + 4096))
     mock up
@@ -298,7 +308,7 @@ case_stalled_topic() {
     topics_led_by "$topic" 1 "$topic-b" 2
     watch_start
     writer_start
-    relay_start stall -X stall.timeout=1s
+    relay_start stall -X stall.timeout=4s # longer than a slow machine takes for a row that moves
     wait_until 20 grows 100 || not_ok stall_starts "$(tail -n 3 "$dir/stall.log")"
     fault mock rtt 60000 2
     holds stalled_topic_is_paused wait_sql 20 t "select count(*) > 0 from outbox.held where state = 'paused' and topic = '$topic-b'"
@@ -333,8 +343,7 @@ case_producer_breaks_while_rows_are_held() {
     wait_sql 20 1 "$(n_held "state = 'dead'")" || not_ok one_is_dead
     before=$(sql "select string_agg(id || state, ' ' order by id) from outbox.held")
     for n in 1 2 3; do
-        fault mock push-error 0 OUT_OF_ORDER_SEQUENCE_NUMBER
-        wait_until 20 said_often fatal "producer was replaced.*lane=main" "$n" || not_ok "producer_is_replaced_$n" "$(tail -n 3 "$dir/fatal.log")"
+        fault refuse fatal OUT_OF_ORDER_SEQUENCE_NUMBER
         must_move "moves_after_the_producer_broke_$n" fatal
     done
     equal held_is_as_it_was "$before" "$(sql "select string_agg(id || state, ' ' order by id) from outbox.held")"
@@ -384,7 +393,7 @@ chaos() {
     local kind=$1 n=$2 name id
     name=$( ((n % 2)) && echo one || echo two)
     if ((kind < 60)); then
-        : >"$dir/$name.log"
+        log_anew "$name"
         relay_kill "$name"
         chaos_start "$name" "$n"
     elif ((kind < 68)); then
@@ -392,7 +401,7 @@ chaos() {
     elif ((kind < 78)); then
         leaders "$topic-$((n % 4))" some
     elif ((kind < 83)); then
-        mock push-error-at $((n % 3 + 1)) 0 "${chaos_codes[n % 6]}" "${chaos_codes[n % 5]}"
+        refuse_at $((n % 3 + 1)) "${chaos_codes[n % 6]}" "${chaos_codes[n % 5]}"
     elif ((kind < 86)); then
         mock topic-error "$topic-$((n % 4))" $( ((n % 3)) && echo 0 || echo UNKNOWN_TOPIC_OR_PART)
     elif ((kind < 92)); then

@@ -114,7 +114,7 @@ stop_clean frozen
 # again and the broker knows its sequence number: nothing is there twice.
 times_lost() { grep -c lost "$dir/kafka.log" || true; }
 lost_more_than() { (($(times_lost) > $1)); }
-stream_on unacked "${through_proxy[@]}"
+stream_on unacked "${through_proxy[@]}" "${steady[@]}"
 for n in {1..8}; do
     before=$(times_lost)
     fault proxy kafka "lose ce_type" # stands in records only

@@ -124,7 +124,7 @@ case_frozen_broker() {
     for name in "$topic" "$topic-b"; do make_topic "$name" 4; done
     watch_start
     writer_start
-    relay_start frozen -X stall.timeout=2s -X lease.ttl=3s
+    relay_start frozen -X stall.timeout=2s "${steady[@]}"
     wait_until 20 grows 100 || not_ok frozen_starts
     fault "$broker" pause "$dir/broker"
     wait_until 20 said_often frozen 'no broker answers' 1 || not_ok frozen_broker_is_noticed "$(tail -n 3 "$dir/frozen.log")"
@@ -150,7 +150,7 @@ case_killed_with_the_tail() {
     kill_loop tail $kills -X mark.delay=100ms
     relay_start tail -X lease.owner=tail
     held_judge killed_beside_a_real_kafka excused=0
-    printf '# takeover.tail=auto on a real Kafka: %d kills, %d rows, %d repeats\n' $kills "$(number committed)" "$(number duplicates)"
+    printf '# shown: takeover.tail=auto on a real Kafka: %d kills, %d rows, %d repeats\n' $kills "$(number committed)" "$(number duplicates)"
     holds fewer_than_one_repeat_in_ten_kills test $(($(number duplicates) * 10)) -lt $kills
     stop_clean tail
 }

@@ -38,10 +38,29 @@ own_proxy() {
 
 # own_mock [option of mock_broker ...]
 own_mock() { brokers=$("$broker" start "$dir/broker" mock "$@"); }
-# For a relay whose batches the mock refuses: see broker.sh.
-# shellcheck disable=SC2034 # for the tests
-one_at_a_time=(-X kafka.linger.ms=100)
 mock() { "$broker" cmd "$dir/broker" "$@"; }
+
+# A broker that refuses a batch refuses those behind it, for their sequence numbers do not follow. The mock
+# looks at those of transactional producers only: it would take the batch behind a refused one, which then
+# overtakes, or lets librdkafka believe that the refused one was written as well. So what may be on its way
+# behind is told what a broker would say: five requests of each producer. A producer that comes after sends
+# the first record of a partition alone; if the answers last until then, nothing is behind it.
+# (kafka_broker.sh has several batches on their way to a real broker.)
+behind() { printf 'OUT_OF_ORDER_SEQUENCE_NUMBER %.0s' $(seq "$1"); }
+# refuse_at BROKER CODE...: the next answers of a broker to Produce
+# shellcheck disable=SC2046 # words
+refuse_at() { mock push-error-at "$1" 0 "${@:2}" $(behind 10); }
+# refuse RELAY CODE...: those of all of them, until the relay has another producer
+refuse() {
+    local name=$1 before
+    shift
+    before=$(times_said "$name" 'producer was replaced.*lane=main')
+    # shellcheck disable=SC2046 # words
+    mock push-error 0 "$@" $(behind 40)
+    wait_until 20 said_often "$name" 'producer was replaced.*lane=main' $((before + 1)) ||
+        not_ok "${name}_replaces_its_producer" "$(tail -n 3 "$dir/$name.log")"
+    mock clear-errors 0
+}
 
 # --- sessions of the database that stay open --------------------------------------------------------
 
@@ -115,7 +134,7 @@ kill_loop() {
     local name=$1 n count=$2
     shift 2
     for ((n = 1; n <= count; n++)); do
-        : >"$dir/$name.log"
+        log_anew "$name"
         relay_start "$name" -X "lease.owner=$name" "$@"
         if ((n % 10 == 0)); then
             moving || not_ok "${name}_life_$n" "it marks nothing: $(tail -n 3 "$dir/$name.log")"

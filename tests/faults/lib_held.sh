@@ -79,17 +79,7 @@ held_judge() {
     judge "$1" --deadline "${judge_deadline:-40}" --allow-held missing=0 unmarked=0 gaps=0 "${@:2}"
     [[ -z $watch_pid ]] || watch_stop
     equal "$1: held_is_sound" '' "$(sql "$unsound")"
-    ! grep -q "neither sent nor held" "$dir"/*.log || not_ok "$1: sweep" 'it found rows that were passed by'
 }
-
-# longest_silence TOPIC: milliseconds between two marks of it
-longest_silence() {
-    sql "select coalesce(ceil(extract(epoch from max(gap)) * 1000), 0)::int from (select s.sent_at - lag(s.sent_at)
-         over (order by s.sent_at) as gap from outbox.sent s join outbox.event e using (bucket, id) where e.topic = '$1') x"
-}
-
-# said_often NAME PATTERN N
-said_often() { (($(times_said "$1" "$2") >= $3)); }
 
 run_cases() {
     local this_case began

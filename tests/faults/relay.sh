@@ -33,12 +33,12 @@ relay_start even
 wait_said even msg=leading || not_ok first_of_two_leads "$(tail -n 3 "$dir/even.log")"
 leader=even follower=odd
 for ((n = 1; n <= kills / 10; n++)); do
-    : >"$dir/$follower.log"
+    log_anew "$follower"
     relay_start "$follower"
     wait_said "$follower" 'another relay leads' || not_ok "standby_$n" "$(tail -n 3 "$dir/$follower.log")"
     chance_pause 60
     fault relay_kill "$leader"
-    wait_said "$follower" msg=leading 8 || not_ok "takeover_$n" "$(tail -n 3 "$dir/$follower.log")"
+    wait_said "$follower" msg=leading || not_ok "takeover_$n" "$(tail -n 3 "$dir/$follower.log")"
     must_move "moves_after_takeover_$n" "$follower"
     name=$leader leader=$follower follower=$name
 done
@@ -47,7 +47,8 @@ stop_clean "$leader"
 
 # --- stopping --------------------------------------------------------------------------------------
 
-stream_start drained -X lease.ttl=60s
+# The lease outlasts every wait here: who leads after it has been given it.
+stream_start drained -X lease.ttl=1h
 fault relay_signal drained TERM
 relay_end drained 20
 equal term_in_mid_stream_ends_with_0 0 "$status"
@@ -55,10 +56,8 @@ writer_stop
 watch_stop
 judge all_that_was_confirmed_is_marked --ledger "$marked" --allow-pending
 equal lease_is_released '' "$(sql "select owner from outbox.relay")"
-began=$(now_ms)
-relay_start heir -X lease.ttl=60s
-holds next_relay_begins_at_once wait_said heir 'msg=leading' 3
-holds within_a_second test $(($(now_ms) - began)) -lt 1500
+relay_start heir -X lease.ttl=1h
+holds next_relay_does_not_wait_for_the_lease_to_end wait_said heir 'msg=leading'
 wait_sent || not_ok heir_marks_the_rest
 watch_all
 judge nothing_went_twice_over_a_clean_stop duplicates=0 unmarked=0
@@ -73,18 +72,18 @@ mock down
 append 100
 # librdkafka says so when the first row of a topic is produced; signals come in only after that.
 wordy=(-X log.level=debug -X kafka.debug=topic)
-relay_start twice "${wordy[@]}"
+relay_start twice "${wordy[@]}" -X drain.timeout=1h
 wait_said twice "New local topic: $topic" || not_ok rows_are_out
 relay_signal twice TERM
 wait_until 10 term_taken twice
 holds drain_waits_for_confirmations alive "${relay_pid[twice]}"
 relay_signal twice TERM
-relay_end twice 2
-equal second_signal_ends_at_once 143 "$status"
-relay_start timed "${wordy[@]}" -X drain.timeout=300ms
+relay_end twice 20
+equal second_signal_ends_at_once 143 "$status" # not by the drain's end
+relay_start timed "${wordy[@]}" -X drain.timeout=300ms # without a broker only its timeout ends the drain
 wait_said timed "New local topic: $topic" || not_ok rows_are_out_again
 relay_signal timed TERM
-relay_end timed 12
+relay_end timed 20
 holds drain_ends_at_its_timeout test "$status" != still_running
 mock up
 relay_start timed
@@ -100,47 +99,45 @@ relay_start two -X lease.ttl=2s
 wait_said two 'msg=connected' || true
 holds one_leads_only test "$(times_said two 'msg=leading')" = 0
 fault relay_kill one
-killed_at=$(now_ms)
-holds standby_takes_over wait_said two 'msg=leading' 6
-took=$(($(now_ms) - killed_at))
-holds "no_later_than_the_lease_lasts" test "$took" -lt 3500
+ends=$(sql "select (extract(epoch from lease_expires_at) * 1000)::bigint from outbox.relay")
+holds standby_takes_over wait_said two 'msg=leading'
+led=$(sed -n 's/^ts=\([^ ]*\) .*msg=leading.*/\1/p' "$dir/two.log" | head -n 1)
+holds not_before_the_lease_ends test "$(date -d "$led" +%s%3N)" -ge "$ends"
 moving || not_ok moves_after_the_takeover "$(tail -n 3 "$dir/two.log")"
 
 # Frozen past its lease it still believes that it leads, and its producer has rows queued.
 relay_start one -X lease.ttl=2s
 wait_said one 'msg=connected' || true
 fault relay_signal two STOP
-holds frozen_leader_is_replaced wait_sql 8 t "select owner like '%/${relay_pid[one]}/%' from outbox.relay"
+holds frozen_leader_is_replaced wait_sql 20 t "select owner like '%/${relay_pid[one]}/%' from outbox.relay"
 moving || not_ok moves_beside_the_frozen "$(tail -n 3 "$dir/one.log")"
 relay_signal two CONT
 moving
 stream_judge frozen_leader_wakes_up
-holds frozen_leader_steps_down wait_said two 'msg="no longer leading"' 5
+holds frozen_leader_steps_down wait_said two 'msg="no longer leading"'
 holds and_does_not_lead is "select owner like '%/${relay_pid[one]}/%' from outbox.relay" t
 stop_clean two
 stop_clean one
 
 # Taken away from a leader that is well: it learns of it at its next renewal, and stops.
 stream_start robbed
-fault sql "update outbox.relay set owner = 'somebody', epoch = epoch + 1, lease_expires_at = now() + '2 s'"
-holds lost_lease_is_noticed wait_said robbed 'msg="no longer leading"' 2
-n=$(sql "$sent")
-wait_sql 10 t "select lease_expires_at < now() + '500 ms' from outbox.relay" || not_ok lease_runs_out
-holds nothing_new_is_sent_meanwhile test "$(sql "$sent")" -le $((n + 200))
-must_move moves_when_the_lease_is_free robbed 10
+fault sql "update outbox.relay set owner = 'somebody', epoch = epoch + 1, lease_expires_at = now() + '1 h'"
+holds lost_lease_is_noticed wait_said robbed 'msg="no longer leading"'
+id=$(sql "select max(id) from outbox.event")
+wait_sql 20 t "select count(*) > 1000 from outbox.event where id > $id" || not_ok writer_goes_on_beside_a_lost_lease
+equal nothing_new_is_sent_meanwhile 0 "$(sql "select count(*) from outbox.sent where id > $id")"
+sql "update outbox.relay set lease_expires_at = now()"
+must_move moves_when_the_lease_is_free robbed
 stream_judge lease_taken_from_a_running_leader
 stop_clean robbed
 
 # --- told to stop where there is nothing to drain ------------------------------------------------------
 
-# ends_on_term NAME STATUS: within a second or two, whatever it was waiting for
+# ends_on_term NAME STATUS: whatever it was waiting for, which lasts longer than the wait for its end
 ends_on_term() {
-    local began
-    began=$(now_ms)
     fault relay_signal "$1" TERM
     relay_end "$1" 10
     equal "term_$1" "$2" "$status"
-    holds "term_$1_at_once" test $(($(now_ms) - began)) -lt 3000
 }
 reset
 relay_start idle
@@ -156,7 +153,7 @@ wait_until 10 takes_signals connecting || not_ok connecting_takes_signals
 ends_on_term connecting 0
 proxy pgproxy resume
 proxy pgproxy refuse
-relay_start backing_off -X retry.base=30s -X retry.max=30s
+relay_start backing_off -X retry.base=1h -X retry.max=1h
 wait_said backing_off 'cannot use PostgreSQL' || not_ok backs_off "$(tail -n 3 "$dir/backing_off.log")"
 ends_on_term backing_off 0
 proxy pgproxy resume

@@ -32,8 +32,8 @@ pause_of() {
     sleep "${ms%???}.${ms: -3}"
 }
 victim_start() {
-    : >"$dir/victim.log"
-    relay_start victim -X lease.owner=victim "${one_at_a_time[@]}"
+    log_anew victim
+    relay_start victim -X lease.owner=victim
 }
 database_again() {
     "$pg" start "$dir/pg" >/dev/null
@@ -90,7 +90,7 @@ event() {
         mock up $((n % 3 + 1))
         n_broker=$((n_broker + 1))
     elif ((kind < 95)); then
-        mock push-error 0 "${codes[n % ${#codes[@]}]}"
+        refuse_at $((n / 8 % 3 + 1)) "${codes[n % ${#codes[@]}]}"
     elif ((kind < 97)); then
         mock leader "$topic" $((n % 4)) $((n % 3 + 1)) 2>/dev/null || true # not there before its first row
     elif ((kind < 98)); then
@@ -111,7 +111,7 @@ finished() {
     fi
 }
 
-relay_start survivor "${one_at_a_time[@]}"
+relay_start survivor
 first_fds=0 first_kb=0 round=0 n_events=0
 until finished; do
     round=$((round + 1))
@@ -127,7 +127,6 @@ until finished; do
         fault event "$kind" "$number"
         if ((n % 20 == 19)); then must_move "moves_after_event_$n_events" survivor 40; fi
     done
-    mock clear-errors 0
     proxy pgproxy resume
     stream_judge "round_$round"
     wait_said victim msg=started || true
@@ -142,7 +141,7 @@ holds survivor_is_still_alive alive "${relay_pid[survivor]}"
 holds descriptors_stay test "$fds" -le $((first_fds + 8))
 holds memory_stays test "$kb" -le $((first_kb + first_kb / 4 + 4096))
 stop_clean survivor
-printf '# events %d, kills: relay %d, postgresql %d, broker %d; seed %s\n' "$n_events" "$n_kills" "$n_postgres" "$n_broker" "$seed"
+printf '# shown: events %d, kills: relay %d, postgresql %d, broker %d; seed %s\n' "$n_events" "$n_kills" "$n_postgres" "$n_broker" "$seed"
 ((bad == 0)) || printf '# replay with SEED=%s\n' "$seed"
 n_kills=$((n_kills + n_postgres + n_broker))
 finish

@@ -43,7 +43,7 @@ dsn=$("$pg" conninfo "$dir/sync2")
 sql "alter system set synchronous_standby_names = ''"
 sql "select pg_reload_conf()" >/dev/null
 must_move moves_on_the_promoted_standby failover 40
-holds changed_timeline_is_logged wait_said failover 'another cluster or timeline' 5
+holds changed_timeline_is_logged wait_said failover 'another cluster or timeline'
 stream_judge failover_to_a_synchronous_standby
 stop_clean failover
 
@@ -83,7 +83,7 @@ dsn=$("$pg" conninfo "$dir/tail2")
 equal the_new_primary_lacks_the_tail 500 "$(sql "select count(*) from outbox.event")"
 append 700 # some get ids that the lost ones had
 holds relay_goes_on_without_the_tail wait_sent 40
-holds changed_timeline_is_logged_again wait_said lossy 'another cluster or timeline' 5
+holds changed_timeline_is_logged_again wait_said lossy 'another cluster or timeline'
 judge_but failover_that_lost_a_tail committed=1200 phantom=300
 watch_stop
 stop_clean lossy
@@ -132,7 +132,7 @@ relay_dsn=$dsn
 reset
 watch_start
 writer_start
-relay_start mover
+relay_start mover "${steady[@]}"
 moving || not_ok moves_in_the_old_cluster
 writer_stop
 stop_clean mover
@@ -142,7 +142,7 @@ pg_dumpall -d "$dsn" --roles-only | psql -Xq -d "$("$pg" conninfo "$dir/new")" >
 pg_dump -d "$dsn" | psql -XqAt -v ON_ERROR_STOP=1 -d "$("$pg" conninfo "$dir/new")" >/dev/null 2>"$dir/restore.log" ||
     not_ok restore "$(tail -n 3 "$dir/restore.log")"
 dsn=$("$pg" conninfo "$dir/new") relay_dsn=$("$pg" conninfo "$dir/new")
-relay_start mover
+relay_start mover "${steady[@]}"
 holds changed_cluster_is_logged wait_said mover 'another cluster or timeline'
 append 500
 writer_start

@@ -78,10 +78,10 @@ killed() {
     reset
     watch_start
     writer_start
-    kill_loop "$1" "$kills" -X takeover.tail="$2" -X inflight.rows=$window -X batch.rows=$((window / 2)) -X mark.delay=100ms
-    relay_start "$1" -X "lease.owner=$1" -X takeover.tail="$2"
+    kill_loop "$1" "$kills" "${steady[@]}" -X takeover.tail="$2" -X inflight.rows=$window -X batch.rows=$((window / 2)) -X mark.delay=100ms
+    relay_start "$1" "${steady[@]}" -X "lease.owner=$1" -X takeover.tail="$2"
     stream_judge "$1"
-    printf '# takeover.tail=%s: %d kills, %d rows, %d repeats\n' "$2" "$kills" "$(number committed)" "$(number duplicates)"
+    printf '# shown: takeover.tail=%s: %d kills, %d rows, %d repeats\n' "$2" "$kills" "$(number committed)" "$(number duplicates)"
     stop_clean "$1"
 }
 killed killed_with_the_tail auto
@@ -99,17 +99,17 @@ relay_start even -X mark.delay=100ms
 wait_said even msg=leading || not_ok first_of_two_leads "$(tail -n 3 "$dir/even.log")"
 leader=even follower=odd
 for ((n = 1; n <= kills / 6; n++)); do
-    : >"$dir/$follower.log"
+    log_anew "$follower"
     relay_start "$follower" -X mark.delay=100ms
     wait_said "$follower" 'another relay leads' || not_ok "standby_$n" "$(tail -n 3 "$dir/$follower.log")"
     must_move "moves_before_takeover_$n" "$leader"
     fault relay_kill "$leader"
-    wait_said "$follower" msg=leading 8 || not_ok "takeover_$n" "$(tail -n 3 "$dir/$follower.log")"
+    wait_said "$follower" msg=leading || not_ok "takeover_$n" "$(tail -n 3 "$dir/$follower.log")"
     must_move "moves_after_takeover_$n" "$follower"
     name=$leader leader=$follower follower=$name
 done
 stream_judge killed_with_a_standby_and_the_tail
-printf '# a standby takes over: %d kills, %d repeats\n' $((kills / 6)) "$(number duplicates)"
+printf '# shown: a standby takes over: %d kills, %d repeats\n' $((kills / 6)) "$(number duplicates)"
 holds fewer_than_one_repeat_with_the_standby_too few_repeats $((repeats + $(number duplicates))) $((kills + kills / 6))
 stop_clean "$leader"
 

@@ -105,7 +105,7 @@ judge marks_name_these_partitions committed=24 duplicates=0 false_marks=0 split=
 # --- a stream ------------------------------------------------------------------------------------
 
 reset
-relay_start stream
+relay_start stream "${steady[@]}"
 wait_said stream 'msg=leading' || true
 watch_start
 writer_start
@@ -122,10 +122,12 @@ watch_stop
 
 reset
 sql "insert into outbox.event (topic, type, key, available_at)
-     values ('$topic', 'soon', 'k', now() + '2s'), ('$topic', 'never', 'k', 'infinity'), ('$topic', 'now', 'k', null)"
+     values ('$topic', 'soon', 'k', now() + '1h'), ('$topic', 'never', 'k', 'infinity'), ('$topic', 'now', 'k', null)"
 relay_once later
 equal once_leaves_what_is_for_later 0 "$status"
 equal only_the_row_for_now_is_sent now "$(sql "select string_agg(type, ' ') from outbox.event_status where sent_at is not null")"
+sql "with soon as (update outbox.event set available_at = now() + '1s' where type = 'soon' returning id, available_at)
+     update outbox.held h set next_attempt_at = soon.available_at from soon where h.id = soon.id"
 relay_start later
 holds a_row_is_sent_when_its_time_has_come wait_sql 20 2 "$sent"
 equal not_before_its_time t "$(sql "select bool_and(s.sent_at >= e.available_at) from outbox.event e join outbox.sent s using (id) where e.type = 'soon'")"

@@ -28,9 +28,13 @@ now_ms() {
     printf '%d\n' "$((10#${up/./} * 10))"
 }
 
-# wait_until SECONDS COMMAND...: run COMMAND until it succeeds; fails when time is up.
+# A deadline bounds a wait and says nothing about speed: SECONDS are ample for an idle machine, and a
+# busy one gets so many times that.
+patience=${TEST_PATIENCE:-6}
+
+# wait_until SECONDS COMMAND...: run COMMAND until it succeeds; fails when SECONDS times patience are up.
 wait_until() {
-    local end=$(($(now_ms) + $1 * 1000))
+    local end=$(($(now_ms) + $1 * 1000 * patience))
     shift
     until "$@"; do
         (($(now_ms) < end)) || return 1
@@ -41,7 +45,7 @@ wait_until() {
 # gone PID: the opposite of alive, for wait_until.
 gone() { ! alive "$1"; }
 
-# end_process PID [SECONDS]: TERM, then KILL when it has not ended in time. Fine with a dead one.
+# end_process PID [SECONDS]: TERM, then KILL when it has not ended in time (as wait_until counts it). Fine with a dead one.
 end_process() {
     alive "${1-}" || return 0
     kill -TERM "$1" 2>/dev/null || return 0
@@ -59,12 +63,15 @@ port_taken() {
         awk -v p=":$hex" '$4 == "0A" && substr($2, length($2) - 4) == p { f = 1 } END { exit !f }'
 }
 
+# Nobody else under the same tests/check gets it.
+reserved() { [[ -z ${OUTBOX_TEST_PORTS-} ]] || mkdir "$OUTBOX_TEST_PORTS/$1" 2>/dev/null; }
+
 # free_port: a port of 127.0.0.1 that nobody listens on, outside the kernel's ephemeral range.
 free_port() {
     local port
     for _ in {1..200}; do
         port=$((20000 + RANDOM % 10000))
-        port_taken "$port" || { printf '%d\n' "$port"; return 0; }
+        ! port_taken "$port" && reserved "$port" && printf '%d\n' "$port" && return 0
     done
     die "no free port between 20000 and 29999"
 }

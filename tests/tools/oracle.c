@@ -53,7 +53,7 @@ enum {
     BATCH_WAIT_MS = 50,
     DISCOVER_MS = 200,
     REQUEST_MS = 5000,
-    END_DEADLINE_MS = 60000,
+    END_DEADLINE_MS = 300000,
     UUID_LEN = 36,
     CHUNK = 4 << 20, /* longer than any line: a key of 1 MiB is 2 MiB of hex */
     LOOK_AGAIN_MS = 100,
