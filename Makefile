@@ -81,7 +81,7 @@ FUZZERS = $(patsubst tests/fuzz/%.c,$(O)/fuzzers/%,$(wildcard tests/fuzz/fuzz_*.
 all: lib relay
 lib: $(O)/liboutbox.a $(O)/$(SONAME)
 relay: $(O)/outbox-relay
-tools: $(TOOLS)
+tools: $(TOOLS) $(O)/tests/faults/interrupted.so
 tests: $(TESTS) tools
 fuzzers: $(FUZZERS)
 
@@ -130,6 +130,11 @@ $(O)/fuzzers/%: tests/fuzz/%.c $(RELAY_PARTS) $(O)/liboutbox.a
 	@mkdir -p $(@D)
 	$(COMPILE) $(PQ_CFLAGS) $(JANSSON) -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(RELAY_PARTS) \
 	    $(O)/liboutbox.a $(PQ_LIBS) $(KAFKA_LIBS) $(if $(JANSSON),-ljansson) -pthread $(LDLIBS)
+
+# For LD_PRELOAD, with the relay as it is.
+$(O)/tests/faults/%.so: tests/faults/%.c
+	@mkdir -p $(@D)
+	$(COMPILE) -fPIC -shared $(LDFLAGS) -o $@ $< -ldl
 
 # Tools use the library; those of the bench also parts of the relay.
 define tool_rule
