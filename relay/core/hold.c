@@ -80,6 +80,23 @@ void hold_unpark_topic(struct core *c, uint32_t topic)
     }
 }
 
+/* Keys of two topics can have one hash. Then a row waits behind the other topic's key, and an earlier one
+ * of its own may be out that the database does not know of: put there it would be the first of its key. */
+static bool must_stay(struct core *c, uint32_t slot)
+{
+    const struct window_row *r = row_at(c, slot);
+
+    if (held_keys_has(&c->held, group_key(r->topic, r->key)))
+        return false;
+    for (uint32_t s = 0; s < c->window.cap; s++) {
+        const struct window_row *o = row_at(c, s);
+        if (o->key == r->key && o->topic == r->topic && o->seq < r->seq && o->state != ROW_FREE &&
+            o->state < ROW_HOLD)
+            return true;
+    }
+    return false;
+}
+
 static void spill(struct core *c, struct row_list *behind, enum hold_state as)
 {
     struct row_list all = *behind;
@@ -87,6 +104,10 @@ static void spill(struct core *c, struct row_list *behind, enum hold_state as)
 
     *behind = ROW_LIST_EMPTY;
     while ((slot = row_list_pop(&c->window, &all)) != NO_SLOT) {
+        if (as == HOLD_BLOCKED && must_stay(c, slot)) {
+            row_list_push(&c->window, behind, slot);
+            continue;
+        }
         c->n_behind--;
         c->behind_bytes -= row_at(c, slot)->bytes;
         hold_row(c, slot, as, 0);

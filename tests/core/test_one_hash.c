@@ -59,6 +59,42 @@ START_TEST(freed_key_does_not_pass_its_own_rows_that_wait_for_the_other)
 }
 END_TEST
 
+/* Ax2 waits behind Bx1, and what is behind becomes too much for the window. Ax1 is out, and the database
+ * knows nothing of it: if Ax2 were put there, it would be the first of its key. */
+START_TEST(row_behind_the_other_key_is_not_held_before_its_own_first)
+{
+    struct core_config cfg = default_config();
+
+    cfg.lease_ttl_ms = 60000;
+    begin_with(&cfg);
+    due_by_hand();
+    link_is(true);
+    core_held_key(&t.core, topic_of("B"), key_of("Ax1"));
+    lease(true);
+    page("Ax1");
+    expect_but_reads("acquire\nproduce Ax1 main\nfetch due 4\n");
+    back_row("Bx1");
+    due_end(UINT64_MAX);
+    for (int i = 0; i < 5; i++) {
+        pass(20);
+        new_row((const char *[]){ "Bx2", "Ax2", "Bx3", "Bx4", "Bx5" }[i]);
+    }
+    expect_but_reads("produce Bx1 main\n"
+                     "hold Bx2 blocked, Bx3 blocked, Bx4 blocked, Bx5 blocked\n");
+    held(true);
+    leave_out("release");
+    expect_but_reads("");
+    persisted("Ax1");
+    persisted("Bx1");
+    leave_out("fetch due");
+    expect_but_reads("");
+    pass(5);
+    marked(true);
+    leave_out("fetch due");
+    expect_but_reads("mark Ax1 Bx1\nrelease Ax1\nrelease Bx1\nproduce Ax2 main\n");
+}
+END_TEST
+
 Suite *suite_one_hash(void);
 
 Suite *suite_one_hash(void)
@@ -67,5 +103,7 @@ Suite *suite_one_hash(void)
 
     tcase_add_test(new_case(suite, "one hash"),
                    freed_key_does_not_pass_its_own_rows_that_wait_for_the_other);
+    tcase_add_test(new_case(suite, "behind"),
+                   row_behind_the_other_key_is_not_held_before_its_own_first);
     return suite;
 }
