@@ -35,10 +35,13 @@ enum blame errors_blame(rd_kafka_resp_err_t err)
     return err < 0 ? BLAME_NONE : BLAME_ROW;
 }
 
-enum outcome errors_outcome(rd_kafka_resp_err_t err, rd_kafka_msg_status_t status)
+/* A broker's confirmation says where the record is. Without an offset it is a conclusion of librdkafka: a
+ * later batch of the partition was accepted, so this one, which failed, must be there as well. That does
+ * not hold where the broker does not know the producer yet, for then it accepts any sequence number. */
+enum outcome errors_outcome(rd_kafka_resp_err_t err, rd_kafka_msg_status_t status, int64_t offset)
 {
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-        return OUTCOME_PERSISTED;
+        return offset >= 0 ? OUTCOME_PERSISTED : OUTCOME_MAYBE;
     switch (status) {
     case RD_KAFKA_MSG_STATUS_NOT_PERSISTED:
         return OUTCOME_NOT_PERSISTED;

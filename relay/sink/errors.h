@@ -7,6 +7,7 @@
 #include "relay/core/fate.h"
 
 enum blame errors_blame(rd_kafka_resp_err_t err);
-enum outcome errors_outcome(rd_kafka_resp_err_t err, rd_kafka_msg_status_t status);
+/* offset: of the report */
+enum outcome errors_outcome(rd_kafka_resp_err_t err, rd_kafka_msg_status_t status, int64_t offset);
 
 #endif

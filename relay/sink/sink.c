@@ -219,7 +219,7 @@ static void on_delivery(struct sink *s, enum lane lane, const rd_kafka_message_t
     struct sink_report r = {
         .slot = (uint32_t)(uintptr_t)m->_private,
         .lane = lane,
-        .outcome = errors_outcome(m->err, rd_kafka_message_status(m)),
+        .outcome = errors_outcome(m->err, rd_kafka_message_status(m), m->offset),
         .blame = m->err == RD_KAFKA_RESP_ERR_NO_ERROR ? BLAME_NONE : errors_blame(m->err),
         .partition = m->partition,
         .offset = m->offset,

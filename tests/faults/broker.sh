@@ -95,7 +95,8 @@ append 40
 fault sql "insert into outbox.event (topic, type, key, payload) values ('$topic', 'x', 'k5', convert_to(repeat('x', 5000), 'UTF8'))"
 append 40
 watch_start
-relay_start large -X kafka.message.max.bytes=2000 -X retry.attempts=10000 # not dead before the end
+# It must not be dead before it may go.
+relay_start large -X retry.attempts=10000 -X kafka.message.max.bytes=2000
 # 13 keys: the large row, and the rows of its key behind it, stay
 rest=$(sql "select count(*) from outbox.event where key = 'k5' and id > 40")
 holds others_pass_a_row_that_is_too_large wait_sql 20 "$rest" "$unsent"
@@ -106,7 +107,7 @@ holds refused_row_is_logged_with_its_id said large "did not accept.*id=41 .*code
 holds relay_lives alive "${relay_pid[large]}"
 judge refused_row_keeps_its_key_only --deadline 10 --ledger "$marked" --allow-pending "arrived=$((121 - rest))"
 stop_clean large
-relay_start large -X kafka.message.max.bytes=20000
+relay_start large -X retry.attempts=10000 -X kafka.message.max.bytes=20000
 judge refused_row_goes_when_it_may --deadline 20 committed=121 unmarked=0
 watch_stop
 stop_clean large
@@ -165,6 +166,23 @@ refused batch_is_refused MSG_SIZE_TOO_LARGE
 refused producer_is_fatally_wrong OUT_OF_ORDER_SEQUENCE_NUMBER
 refused other_answers_of_the_broker 'INVALID_RECORD MSG_SIZE_TOO_LARGE POLICY_VIOLATION' TOPIC_AUTHORIZATION_FAILED \
     'NOT_LEADER_FOR_PARTITION REQUEST_TIMED_OUT NOT_ENOUGH_REPLICAS' UNKNOWN_PRODUCER_ID INVALID_PRODUCER_EPOCH
+
+# A partition that does not know the producer takes a batch behind one that it has just refused for a while,
+# and librdkafka takes that for a confirmation of the refused one. The first row is the topic's pilot; then
+# each row is a batch of its own, and several are on their way to each of the other partitions.
+reset
+append 1 "$topic" null
+relay_start concluded -X kafka.batch.num.messages=1 -X kafka.linger.ms=0 -X kafka.sticky.partitioning.linger.ms=0
+wait_sent || not_ok pilot_goes_ahead
+mock rtt 200
+for n in 1 2 3; do fault mock push-error-at "$n" 0 NOT_ENOUGH_REPLICAS; done
+append 60 "$topic" null
+holds rows_refused_for_a_while_go wait_sent
+mock rtt 0
+watch_all
+judge confirmation_that_librdkafka_concluded_is_none committed=61 unmarked=0
+stop_clean concluded
+holds it_is_sent_again_and_counted test "$(sed -n 's/.*msg=stopped.* maybe_delivered=\([0-9]*\).*/\1/p' "$dir/concluded.log")" -gt 0
 
 # --- memory --------------------------------------------------------------------------------------
 
