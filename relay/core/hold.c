@@ -336,10 +336,12 @@ bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot)
             leave_there(c, slot);
         return !resuming;
     }
-    if (r->from == HELD_NOT && resuming)
-        wait_behind(c, &wait->behind, slot);
-    else
+    if (r->from != HELD_NOT || !resuming)
         hold_row(c, slot, HOLD_BLOCKED, 0);
+    else if (t->failures > 0)
+        pause_new(c, slot); /* as the later ones of its topic, which do not wait in the window */
+    else
+        wait_behind(c, &wait->behind, slot);
     return true;
 }
 

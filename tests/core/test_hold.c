@@ -436,6 +436,31 @@ END_TEST
 
 /* -- the suite ------------------------------------------------------------------------------ */
 
+/* Its topic has failed, and the first row that tries it again is one of the key that came back. Ax4 is put
+ * aside as the later rows of the topic are: left in the window, it would be passed by them. */
+START_TEST(new_row_behind_its_key_is_paused_with_the_later_ones_of_its_topic)
+{
+    key_is_held();
+    lane_fatal(LANE_MAIN);
+    pass(60);
+    page("Ax4");
+    due("Ax1", HELD_KEY, 1);
+    lane_ready(LANE_MAIN, true);
+    pass(20);
+    page("A-5");
+    leave_out("fetch");
+    expect_but_reads("reset main\nproduce Ax1 main\nproduce A-5 main\n");
+    topic_failed("A-5");
+    purged("Ax1");
+    pass(2000);
+    lane_ready(LANE_MAIN, true);
+    lease(true);
+    leave_out("fetch");
+    leave_out("renew");
+    expect_but_reads("reset main\nproduce Ax1 solo\nhold Ax4 paused, A-5 paused\n");
+}
+END_TEST
+
 Suite *suite_hold(void);
 
 Suite *suite_hold(void)
@@ -459,6 +484,7 @@ Suite *suite_hold(void)
     tcase_add_test(tc, row_that_is_refused_again_leaves_those_behind_it_in_held);
     tcase_add_test(tc, rows_behind_a_key_that_are_too_many_go_to_held);
     tcase_add_test(tc, bytes_behind_a_key_that_are_too_many_go_to_held);
+    tcase_add_test(tc, new_row_behind_its_key_is_paused_with_the_later_ones_of_its_topic);
     tcase_add_test(tc, key_is_not_freed_while_rows_of_it_are_on_their_way_to_held);
     tcase_add_test(tc, key_that_is_held_at_the_beginning_blocks_new_rows);
     tcase_add_test(tc, keys_that_were_held_are_forgotten_with_the_lead);
