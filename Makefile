@@ -57,6 +57,8 @@ KAFKA_CFLAGS = $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags rdkafka)
 KAFKA_LIBS = $(shell $(PKG_CONFIG) --libs rdkafka)
 JANSSON_CFLAGS = $(shell $(PKG_CONFIG) --cflags jansson)
 JANSSON_LIBS = $(shell $(PKG_CONFIG) --libs jansson)
+HTTP_CFLAGS = $(shell $(PKG_CONFIG) --cflags libmicrohttpd)
+HTTP_LIBS = $(shell $(PKG_CONFIG) --libs libmicrohttpd)
 CHECK_LIBS = $(shell $(PKG_CONFIG) --libs check)
 JANSSON = $(shell $(PKG_CONFIG) --exists jansson && echo -DHAVE_JANSSON)
 
@@ -95,7 +97,7 @@ $(O)/lib/%.o: lib/%.c
 
 $(O)/relay/%.o: relay/%.c
 	@mkdir -p $(@D)
-	$(COMPILE) -fPIE $(PQ_CFLAGS) $(KAFKA_CFLAGS) $(JANSSON_CFLAGS) -c -o $@ $<
+	$(COMPILE) -fPIE $(PQ_CFLAGS) $(KAFKA_CFLAGS) $(JANSSON_CFLAGS) $(HTTP_CFLAGS) -c -o $@ $<
 
 $(O)/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
@@ -112,7 +114,7 @@ $(O)/$(SONAME): $(LIB_OBJ) lib/outbox.map
 
 $(O)/outbox-relay: $(RELAY_OBJ)
 	$(CC) -pie $(OUR_LDFLAGS) $(LDFLAGS) -o $@ $(RELAY_OBJ) $(PQ_LIBS) $(KAFKA_LIBS) \
-	    $(JANSSON_LIBS) -pthread $(LDLIBS)
+	    $(JANSSON_LIBS) $(HTTP_LIBS) -lm -pthread $(LDLIBS)
 
 # A test file defines `Suite *suite_X(void)`; tests/rig/check_main.c runs it. It is linked with the
 # library and with every part of the relay except main. A line FAKE(type, function, ...) in it puts
@@ -122,14 +124,14 @@ $(O)/tests/%: $(O)/tests/%.o $(RIG_OBJ) $(RELAY_PARTS) $(O)/liboutbox.a
 	    $(shell sed -n 's/^FAKE.[^,]*, *\([a-zA-Z0-9_]*\).*/-Wl,--wrap=\1/p' tests/$*.c) \
 	    $(LDFLAGS) -o $@ $< tests/rig/check_main.c $(filter-out $(O)/tests/rig/check_main.o,$(RIG_OBJ)) \
 	    $(RELAY_PARTS) $(O)/liboutbox.a $(CHECK_LIBS) $(PQ_LIBS) $(KAFKA_LIBS) \
-	    $(JANSSON_LIBS) -pthread $(LDLIBS)
+	    $(JANSSON_LIBS) $(HTTP_LIBS) -lm -pthread $(LDLIBS)
 
 # Only with clang, and with the rest built for it: tests/fuzz/run knows how. jansson is a second
 # opinion, where it is installed.
 $(O)/fuzzers/%: tests/fuzz/%.c $(RELAY_PARTS) $(O)/liboutbox.a
 	@mkdir -p $(@D)
 	$(COMPILE) $(PQ_CFLAGS) $(JANSSON) -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(RELAY_PARTS) \
-	    $(O)/liboutbox.a $(PQ_LIBS) $(KAFKA_LIBS) $(if $(JANSSON),-ljansson) -pthread $(LDLIBS)
+	    $(O)/liboutbox.a $(PQ_LIBS) $(KAFKA_LIBS) $(if $(JANSSON),-ljansson) $(HTTP_LIBS) -lm -pthread $(LDLIBS)
 
 # For LD_PRELOAD, with the relay as it is.
 $(O)/tests/faults/%.so: tests/faults/%.c
@@ -141,7 +143,7 @@ define tool_rule
 $(O)/tools/%: tests/$(1)/%.c $(2) $(O)/liboutbox.a
 	@mkdir -p $$(@D)
 	$$(COMPILE) $$(PQ_CFLAGS) $$(KAFKA_CFLAGS) $$(LDFLAGS) -o $$@ $$< $(2) $(O)/liboutbox.a \
-	    $$(PQ_LIBS) $$(KAFKA_LIBS) $(if $(2),$$(JANSSON_LIBS)) -pthread $$(LDLIBS)
+	    $$(PQ_LIBS) $$(KAFKA_LIBS) $(if $(2),$$(JANSSON_LIBS) $$(HTTP_LIBS) -lm) -pthread $$(LDLIBS)
 endef
 $(eval $(call tool_rule,tools,))
 $(eval $(call tool_rule,demo,))

@@ -7,11 +7,14 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "include/outbox.h"
 #include "relay/core/core.h"
+#include "relay/http/listen.h"
 #include "relay/incidents.h"
 #include "relay/janitor.h"
 #include "relay/log.h"
 #include "relay/loop.h"
+#include "relay/monitor.h"
 #include "relay/notify.h"
 #include "relay/reload.h"
 #include "relay/sink/envelope.h"
@@ -46,6 +49,7 @@ struct driver {
     struct takeover takeover;
     struct incidents incidents;
     struct janitor janitor;
+    struct monitor *monitor;
     struct envelope envelope;
     struct envelope_buf envelope_buf;
     struct notify notify;
@@ -73,7 +77,9 @@ static void note_failure(struct driver *d, const struct sink_report *r)
 static void on_report(void *arg, const struct sink_report *r)
 {
     struct driver *d = arg;
+    const struct window_row *row = &d->core.window.row[r->slot];
 
+    monitor_report(d->monitor, row->topic, d->slot[r->slot].row, row->since_ms, r);
     if (r->outcome == OUTCOME_PERSISTED) {
         d->slot[r->slot].partition = r->partition;
         d->slot[r->slot].offset = r->offset;
@@ -91,6 +97,7 @@ static void on_refused(struct driver *d, const struct sink_report *r)
         on_report(d, r);
         return;
     }
+    monitor_report(d->monitor, d->core.window.row[r->slot].topic, d->slot[r->slot].row, d->now_ms, r);
     note_failure(d, r);
     core_refused(&d->core, d->now_ms, r->slot, false);
 }
@@ -113,6 +120,20 @@ static void on_fatal(void *arg, enum lane lane)
     struct driver *d = arg;
 
     core_lane_fatal(&d->core, lane);
+}
+
+static void on_kafka_error(void *arg, const char *code, const char *text, bool all_down)
+{
+    struct driver *d = arg;
+
+    monitor_kafka_error(d->monitor, code, text, all_down);
+}
+
+static void on_statistics(void *arg, const struct sink_statistics *s)
+{
+    struct driver *d = arg;
+
+    monitor_statistics(d->monitor, s);
 }
 
 /* -- from the source ------------------------------------------------------------------------ */
@@ -153,6 +174,8 @@ static uint32_t hand_over(struct driver *d, const struct row *row, bool found)
 
     if (f.topic == UINT32_MAX)
         return NO_SLOT;
+    if (row->held_as == HELD_NOT)
+        monitor_read(d->monitor, f.topic, row->topic);
     if (row->held_as != HELD_NOT)
         return core_held_row(&d->core, d->now_ms, f.topic, f.key, f.bytes, info);
     if (found)
@@ -196,6 +219,9 @@ static void on_page(struct driver *d, const struct source_event *e, enum takeove
 {
     struct takeover_page p = { e->rows, e->n_rows, e->full, e->catching_up, from, e->next_due_ms };
 
+    monitor_answered(d->monitor, OP_READ);
+    monitor_page(d->monitor, e->n_rows);
+
     if (!takeover_wait(&d->takeover, d->now_ms, &p))
         use_page(d, &p);
 }
@@ -234,6 +260,7 @@ static void on_held(struct driver *d, const struct source_event *e)
     d->n_held += c->n_holding;
     for (uint32_t i = 0; i < c->n_holding; i++) {
         const struct window_row *r = &c->window.row[c->holding[i]];
+        monitor_held(d->monitor, r->topic, d->slot[c->holding[i]].row->topic, (enum hold_state)r->hold);
         if (r->hold == HOLD_DEAD)
             incidents_dead(&d->incidents, d->now_ms, d->slot[c->holding[i]].row, r->attempts,
                            &d->slot[c->holding[i]].reason);
@@ -245,21 +272,28 @@ static void on_lease(struct driver *d, bool ours)
 {
     bool led = d->core.phase == CORE_LEAD;
 
+    monitor_answered(d->monitor, OP_LEASE);
     core_lease(&d->core, d->now_ms, ours);
-    if (!led && d->core.phase == CORE_LEAD)
+    if (!ours)
+        monitor_lease(d->monitor, false);
+    if (!led && d->core.phase == CORE_LEAD) {
+        monitor_lease(d->monitor, true);
         takeover_begin(&d->takeover, d->now_ms);
+    }
 }
 
 static void on_source_event(struct driver *d, const struct source_event *e)
 {
     switch (e->type) {
     case SOURCE_UP:
+        monitor_link(d->monitor, true, NULL);
         if (e->moved)
             core_moved(&d->core);
         core_link(&d->core, d->now_ms, true);
         notify_ready(&d->notify);
         break;
     case SOURCE_DOWN:
+        monitor_link(d->monitor, false, e->why);
         takeover_end(&d->takeover);
         janitor_link_down(&d->janitor);
         core_link(&d->core, d->now_ms, false);
@@ -278,46 +312,62 @@ static void on_source_event(struct driver *d, const struct source_event *e)
         on_page(d, e, TAKEOVER_TOPIC);
         break;
     case SOURCE_READ_FAILED:
+        monitor_answered(d->monitor, OP_READ);
         core_read_failed(&d->core, d->now_ms);
         break;
     case SOURCE_MARKED:
         on_freed(d, e, d->core.marking, d->core.n_marking);
+        monitor_answered(d->monitor, OP_MARK);
+        monitor_marked(d->monitor, d->core.n_marking);
         d->n_marked += d->core.n_marking;
         core_marked(&d->core, d->now_ms, true);
         break;
     case SOURCE_MARK_FAILED:
+        monitor_answered(d->monitor, OP_MARK);
         core_marked(&d->core, d->now_ms, false);
         break;
     case SOURCE_HELD:
+        monitor_answered(d->monitor, OP_HOLD);
         on_held(d, e);
         break;
     case SOURCE_HOLD_FAILED:
+        monitor_answered(d->monitor, OP_HOLD);
         core_held(&d->core, d->now_ms, false);
         break;
     case SOURCE_HELD_KEYS:
         on_held_keys(d, e);
         break;
     case SOURCE_SWEPT:
+        monitor_answered(d->monitor, OP_SWEEP);
+        monitor_swept(d->monitor, e->n_found);
         d->n_swept += e->n_found;
         core_swept(&d->core, d->now_ms, e->n_found > 0);
         break;
     case SOURCE_SWEEP_FAILED:
+        monitor_answered(d->monitor, OP_SWEEP);
         core_swept(&d->core, d->now_ms, false);
         break;
     case SOURCE_LEASE:
         on_lease(d, e->ours);
         break;
     case SOURCE_LEASE_FAILED:
+        monitor_answered(d->monitor, OP_LEASE);
         core_lease_failed(&d->core, d->now_ms);
         break;
     case SOURCE_RESIGNED:
         core_resigned(&d->core, d->now_ms);
         break;
+    case SOURCE_FIGURES:
+        monitor_answered(d->monitor, OP_FIGURES);
+        monitor_figures(d->monitor, e->figures);
+        break;
     case SOURCE_LOOKED:
     case SOURCE_WALKED:
     case SOURCE_EMPTIED:
     case SOURCE_TIDIED:
+        monitor_answered(d->monitor, OP_CLEANUP);
         janitor_answer(&d->janitor, d->now_ms, e);
+        monitor_cleanup(d->monitor, &d->janitor);
         break;
     case SOURCE_REFUSED:
         d->exit_code = e->exit_code;
@@ -346,6 +396,7 @@ static void do_produce(struct driver *d, uint32_t slot, enum lane lane)
     }
     switch (sink_produce(d->sink, lane, &rec, &refused)) {
     case SINK_TAKEN:
+        monitor_produced(d->monitor, rec.topic, rec.row);
         break;
     case SINK_FULL:
         core_full(&d->core, slot);
@@ -405,6 +456,7 @@ static void do_reset(struct driver *d, enum lane lane)
 {
     int rc = sink_reset(d->sink, lane);
 
+    monitor_reset(d->monitor, lane);
     d->now_ms = loop_now_ms();
     core_lane_ready(&d->core, d->now_ms, lane, rc == 0);
 }
@@ -417,11 +469,43 @@ static void do_ask_kafka(struct driver *d)
     d->now_ms = loop_now_ms();
     log_warn("relay", any ? "a broker answers; rows are on their way for longer than stall.timeout"
                           : "no broker answers; rows are on their way for longer than stall.timeout");
+    monitor_kafka(d->monitor, any, "records are on their way for longer than stall.timeout, and a question was not answered");
     core_kafka_answered(&d->core, d->now_ms, any);
+}
+
+/* What is asked of the database by this action; N_METRIC_OPS: nothing. */
+static enum metric_op op_of(enum core_do what)
+{
+    switch (what) {
+    case CORE_READ:
+    case CORE_READ_DUE:
+    case CORE_READ_TOPIC:
+        return OP_READ;
+    case CORE_MARK:
+        return OP_MARK;
+    case CORE_HOLD:
+        return OP_HOLD;
+    case CORE_ACQUIRE:
+    case CORE_RENEW:
+        return OP_LEASE;
+    case CORE_SWEEP:
+        return OP_SWEEP;
+    case CORE_PRODUCE:
+    case CORE_RELEASE:
+    case CORE_RESET:
+    case CORE_ASK_KAFKA:
+    case CORE_RESIGN:
+        break;
+    }
+    return N_METRIC_OPS;
 }
 
 static void do_action(struct driver *d, const struct core_action *a)
 {
+    enum metric_op op = op_of(a->what);
+
+    if (op != N_METRIC_OPS)
+        monitor_asked(d->monitor, op);
     switch (a->what) {
     case CORE_READ:
         source_read(d->source, d->now_ms, a->n, a->bytes, a->page);
@@ -472,7 +556,10 @@ static void do_janitor(struct driver *d)
 {
     if (d->core.phase != CORE_LEAD || !source_aside_ready(d->source))
         return;
-    switch (janitor_next(&d->janitor, d->now_ms)) {
+    enum janitor_do next = janitor_next(&d->janitor, d->now_ms);
+    if (next != JANITOR_NOTHING)
+        monitor_asked(d->monitor, OP_CLEANUP);
+    switch (next) {
     case JANITOR_NOTHING:
         break;
     case JANITOR_LOOK:
@@ -536,6 +623,12 @@ static struct core_config core_settings(const struct settings *set, bool once)
     };
 }
 
+/* Not with --once, whose port another relay may need. */
+static bool serves(const struct driver *d, const struct settings *set)
+{
+    return !d->once && !listen_is_off(set->http_listen);
+}
+
 static int open_sink(struct driver *d, const struct settings *set)
 {
     struct sink_property *props = calloc(set->n_kafka + 1, sizeof *props);
@@ -552,6 +645,8 @@ static int open_sink(struct driver *d, const struct settings *set)
         .arg = d,
         .on_report = on_report,
         .on_fatal = on_fatal,
+        .on_error = d->monitor != NULL ? on_kafka_error : NULL,
+        .on_statistics = d->monitor != NULL && serves(d, set) ? on_statistics : NULL,
     };
     if (props != NULL)
         rc = sink_new(&cfg, &d->sink, err, sizeof err);
@@ -575,6 +670,24 @@ static int check_dsn(const struct settings *set)
     return EXIT_CONFIGURATION;
 }
 
+static int open_monitor(struct driver *d, const struct settings *set)
+{
+    struct monitor_config cfg = {
+        .listen = serves(d, set) ? set->http_listen : NULL,
+        .owner = d->owner,
+        .version = OUTBOX_VERSION_STRING,
+        .librdkafka = sink_library_version(),
+        .libpq = source_library_version(),
+        .stall_timeout_ms = set->stall_timeout_ms,
+    };
+
+    d->monitor = monitor_new(&cfg, d->now_ms);
+    if (d->monitor != NULL)
+        return EXIT_OK;
+    log_error("relay", "out of memory");
+    return EXIT_INTERNAL;
+}
+
 static int open_all(struct driver *d, const struct settings *set)
 {
     struct core_config core_cfg = core_settings(set, d->once);
@@ -589,7 +702,7 @@ static int open_all(struct driver *d, const struct settings *set)
         .seed = random_u64(),
         .skip_poison = set->on_poison == ON_POISON_SKIP,
         .mark_async = set->mark_commit == MARK_COMMIT_ASYNC,
-        .aside = set->retention_ms > 0 && !d->once,
+        .aside = serves(d, set) || (set->retention_ms > 0 && !d->once),
     };
 
     name_owner(d, set);
@@ -607,6 +720,8 @@ static int open_all(struct driver *d, const struct settings *set)
         return EXIT_INTERNAL;
     }
     int code = check_dsn(set);
+    if (code == EXIT_OK)
+        code = open_monitor(d, set);
     return code == EXIT_OK ? open_sink(d, set) : code;
 }
 
@@ -614,6 +729,7 @@ static void close_all(struct driver *d, uint32_t n_slots)
 {
     sink_free(d->sink); /* first: what it reports must still find the core */
     source_free(d->source);
+    monitor_free(d->monitor);
     core_deinit(&d->core);
     takeover_deinit(&d->takeover);
     notify_deinit(&d->notify);
@@ -638,12 +754,17 @@ static bool turn(struct driver *d)
     struct core_action a;
 
     d->now_ms = loop_now_ms();
+    monitor_turn(d->monitor, d->now_ms);
     sink_poll(d->sink);
     takeover_poll(&d->takeover, d->now_ms);
     if (takeover_ready(&d->takeover, d->now_ms, &page))
         use_page(d, &page);
     while (d->exit_code < 0 && source_next(d->source, d->now_ms, &e))
         on_source_event(d, &e);
+    if (monitor_wants_figures(d->monitor) && source_aside_ready(d->source)) {
+        monitor_asked(d->monitor, OP_FIGURES);
+        source_figures(d->source, d->now_ms);
+    }
     do_janitor(d);
     for (int i = 0; d->exit_code < 0 && i < ACTIONS_PER_TURN; i++) {
         if (!core_next(&d->core, d->now_ms, &a))
@@ -685,6 +806,8 @@ static void wait(struct driver *d, bool idle)
     if (d->core.phase == CORE_LEAD && source_aside_ready(d->source) &&
         janitor_deadline(&d->janitor) < due)
         due = janitor_deadline(&d->janitor);
+    if (monitor_deadline(d->monitor) < due)
+        due = monitor_deadline(d->monitor);
     loop_wait(fds, n, idle ? due : 0);
 }
 
@@ -697,6 +820,7 @@ static void on_hangup(struct driver *d)
         struct core_config cfg = core_settings(d->settings, d->once);
         core_configure(&d->core, &cfg);
         source_configure(d->source, d->settings->retry_base_ms, d->settings->retry_max_ms);
+        monitor_configure(d->monitor, d->settings->stall_timeout_ms);
     }
     notify_reloaded(&d->notify);
 }
@@ -761,6 +885,8 @@ int driver_run(struct settings *settings, const struct settings_from *from, bool
             report_health(&d);
             if (loop_reload_requested())
                 on_hangup(&d);
+            monitor_found(d.monitor, d.takeover.n_found);
+            monitor_state(d.monitor, &d.core, &d.incidents);
             if (loop_stop_requested() && d.core.phase < CORE_DRAIN) {
                 stop(&d);
             } else if (!done(&d)) {

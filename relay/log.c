@@ -14,6 +14,8 @@
 static enum log_level threshold = LOG_LEVEL_INFO;
 static enum log_format format = LOG_FORMAT_LOGFMT;
 static bool journal; /* stderr is the journal: prefix the priority */
+static struct log_line recent[LOG_RECENT]; /* a ring */
+static size_t n_recent;                    /* said so far */
 
 static const struct {
     const char *name;
@@ -131,9 +133,9 @@ static bool is_plain(const char *s)
     return true;
 }
 
-static void put_pair(FILE *out, const char *key, const char *value)
+static void put_pair(FILE *out, enum log_format fmt, const char *key, const char *value)
 {
-    if (format == LOG_FORMAT_JSON) {
+    if (fmt == LOG_FORMAT_JSON) {
         fprintf(out, ",\"%s\":", key);
         put_quoted(out, value);
         return;
@@ -143,6 +145,14 @@ static void put_pair(FILE *out, const char *key, const char *value)
         fputs(value, out);
     else
         put_quoted(out, value);
+}
+
+static int64_t now_unix_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 static void put_time(FILE *out)
@@ -164,9 +174,45 @@ static void no_memory(enum log_level level, const char *msg)
     bool json = format == LOG_FORMAT_JSON;
 
     fputs(json ? "{\"log\":\"out of memory\"" : "log=\"out of memory\"", stderr);
-    put_pair(stderr, "level", levels[level].name);
-    put_pair(stderr, "msg", msg);
+    put_pair(stderr, format, "level", levels[level].name);
+    put_pair(stderr, format, "msg", msg);
     fputs(json ? "}\n" : "\n", stderr);
+}
+
+size_t log_recent(struct log_line *to, size_t n)
+{
+    size_t i = 0;
+
+    for (; i < n && i < n_recent && i < LOG_RECENT; i++)
+        to[i] = recent[(n_recent - 1 - i) % LOG_RECENT];
+    return i;
+}
+
+/* A line of its own, unless it is the last one again. */
+static void keep(enum log_level level, const char *component, const char *msg, va_list ap)
+{
+    struct log_line line = { .times = 1, .level = level };
+    struct log_line *last = n_recent > 0 ? &recent[(n_recent - 1) % LOG_RECENT] : NULL;
+    FILE *out = fmemopen(line.text, sizeof line.text, "w"); /* ends it with a NUL, cut or not */
+
+    if (out == NULL)
+        return;
+    fputs(msg, out);
+    for (const char *key; (key = va_arg(ap, const char *)) != NULL;) {
+        const char *value = va_arg(ap, const char *);
+        if (value != NULL)
+            put_pair(out, LOG_FORMAT_LOGFMT, key, value);
+    }
+    fclose(out);
+    line.text[sizeof line.text - 1] = '\0';
+    snprintf(line.component, sizeof line.component, "%s", component);
+    line.unix_ms = now_unix_ms();
+    if (last != NULL && last->level == level && strcmp(last->text, line.text) == 0) {
+        last->times++;
+        last->unix_ms = line.unix_ms;
+    } else {
+        recent[n_recent++ % LOG_RECENT] = line;
+    }
 }
 
 void log_write(enum log_level level, const char *component, const char *msg, ...)
@@ -176,7 +222,16 @@ void log_write(enum log_level level, const char *component, const char *msg, ...
     unsigned suppressed = 0;
     va_list ap;
 
-    if (level > threshold || (level < LOG_LEVEL_DEBUG && !admit(component, msg, &suppressed)))
+    if (level > threshold && level > LOG_LEVEL_WARN)
+        return;
+    if (level < LOG_LEVEL_DEBUG && !admit(component, msg, &suppressed))
+        return;
+    if (level <= LOG_LEVEL_WARN) {
+        va_start(ap, msg);
+        keep(level, component, msg, ap);
+        va_end(ap);
+    }
+    if (level > threshold)
         return;
     FILE *out = open_memstream(&line, &len); /* one write per line, whoever else writes to stderr */
     if (out == NULL) {
@@ -186,19 +241,19 @@ void log_write(enum log_level level, const char *component, const char *msg, ...
     if (journal)
         fprintf(out, "<%d>", levels[level].priority);
     put_time(out);
-    put_pair(out, "level", levels[level].name);
-    put_pair(out, "msg", msg);
-    put_pair(out, "component", component);
+    put_pair(out, format, "level", levels[level].name);
+    put_pair(out, format, "msg", msg);
+    put_pair(out, format, "component", component);
     va_start(ap, msg);
     for (const char *key; (key = va_arg(ap, const char *)) != NULL;) {
         const char *value = va_arg(ap, const char *);
         if (value == NULL)
             continue;
-        put_pair(out, key, value);
+        put_pair(out, format, key, value);
     }
     va_end(ap);
     if (suppressed > 0)
-        put_pair(out, "suppressed", log_i64(suppressed));
+        put_pair(out, format, "suppressed", log_i64(suppressed));
     fputs(format == LOG_FORMAT_JSON ? "}\n" : "\n", out);
     if (fclose(out) == 0 && line != NULL)
         (void)!fwrite(line, 1, len, stderr);

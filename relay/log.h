@@ -12,6 +12,7 @@
 #ifndef RELAY_LOG_H
 #define RELAY_LOG_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
@@ -26,6 +27,19 @@ __attribute__((sentinel)) void log_write(enum log_level level, const char *compo
 #define log_warn(...) log_write(LOG_LEVEL_WARN, __VA_ARGS__, (char *)0)
 #define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__, (char *)0)
 #define log_debug(...) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__, (char *)0)
+
+/* The last warnings and errors, newest first, whatever the level of logging; returns how many. */
+#define LOG_RECENT 20
+
+struct log_line {
+    int64_t unix_ms; /* when it was said last */
+    uint32_t times;  /* in a row */
+    enum log_level level;
+    char component[16];
+    char text[360]; /* the message, then its pairs as logfmt; may be cut */
+};
+
+size_t log_recent(struct log_line *to, size_t n);
 
 /* A number as a value; the text is good until the sixteenth next call. */
 const char *log_i64(int64_t n);

@@ -9,12 +9,17 @@ static volatile sig_atomic_t stop_requested; /* read by the loop after ppoll ret
 static volatile sig_atomic_t reload_requested;
 static sigset_t while_waiting;
 
-uint64_t loop_now_ms(void)
+uint64_t loop_now_us(void)
 {
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+uint64_t loop_now_ms(void)
+{
+    return loop_now_us() / 1000;
 }
 
 static void on_stop(int sig)

@@ -9,6 +9,8 @@
 
 /* Milliseconds on the monotonic clock. */
 uint64_t loop_now_ms(void);
+/* Microseconds on the same clock, for measuring. */
+uint64_t loop_now_us(void);
 
 /* SIGHUP from now on asks to reload the settings. SIGTERM and SIGINT ask to stop; a second one ends the process with exit code 128 + signal.
  * SIGPIPE is ignored. The signals are blocked except inside loop_wait, so that none is missed between a

@@ -10,6 +10,7 @@
 #include "relay/exit_codes.h"
 #include "relay/log.h"
 #include "relay/loop.h"
+#include "relay/metrics.h"
 #include "relay/settings.h"
 #include "relay/sink/sink.h"
 
@@ -69,13 +70,14 @@ static int usage(const char *what, const char *which)
 /* Returns -1 to go on, or the exit code. */
 static int parse(int argc, char **argv, struct command_line *cl)
 {
-    enum { OPT_ONCE = 256, OPT_CHECK, OPT_PRINT, OPT_SAMPLE, OPT_VERSION };
+    enum { OPT_ONCE = 256, OPT_CHECK, OPT_PRINT, OPT_SAMPLE, OPT_METRICS, OPT_VERSION };
     static const struct option options[] = {
         { "config", required_argument, NULL, 'c' },
         { "once", no_argument, NULL, OPT_ONCE },
         { "check-config", no_argument, NULL, OPT_CHECK },
         { "print-config", no_argument, NULL, OPT_PRINT },
         { "sample-config", no_argument, NULL, OPT_SAMPLE },
+        { "metrics-help", no_argument, NULL, OPT_METRICS },
         { "version", no_argument, NULL, OPT_VERSION },
         { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
@@ -103,6 +105,9 @@ static int parse(int argc, char **argv, struct command_line *cl)
         case OPT_SAMPLE:
             cl->sample_config = true;
             break;
+        case OPT_METRICS:
+            metrics_help(stdout);
+            return EXIT_OK;
         case OPT_VERSION:
             printf("outbox-relay %s (librdkafka %s)\n", OUTBOX_VERSION_STRING,
                    sink_library_version());

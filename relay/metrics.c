@@ -47,12 +47,13 @@ static const char *const state_names[N_METRIC_STATES] = {
 };
 static const char *const lane_names[LABELS_LANE] = { "main", "solo" };
 
-/* The first ones are OpenTelemetry's advice for messaging, the last ones are for a backlog. */
-static const double seconds_bounds[HISTOGRAM_BUCKETS] = { 0.005, 0.01, 0.025, 0.05, 0.075, 0.1,
-                                                          0.25,  0.5,  0.75,  1,    2.5,   5,
-                                                          7.5,   10,   30,    60,   300 };
-static const double rows_bounds[HISTOGRAM_BUCKETS] = { 1,   2,    5,    10,   20,    50,    100,   200,   300,
-                                                       500, 1000, 2000, 5000, 10000, 20000, 50000, 100000 };
+/* OpenTelemetry's advice for messaging, with finer ones before it and those of a backlog behind it. */
+static const double seconds_bounds[HISTOGRAM_BUCKETS] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075,
+                                                          0.1,   0.25,   0.5,   0.75, 1,     2.5,  5,
+                                                          7.5,   10,     30,    60,   300 };
+static const double rows_bounds[HISTOGRAM_BUCKETS] = { 1,    2,    5,    10,    20,    30,    50,
+                                                       100,  200,  300,  500,   1000,  2000,  3000,
+                                                       5000, 10000, 20000, 50000, 100000 };
 
 static const double *bounds_of(enum type type)
 {

@@ -38,7 +38,7 @@ enum metric_state {
 #define LABELS_LANE 2
 #define LABELS_BROKER (METRIC_BROKERS + 1)
 
-#define HISTOGRAM_BUCKETS 17
+#define HISTOGRAM_BUCKETS 19
 
 struct histogram {
     uint64_t bucket[HISTOGRAM_BUCKETS + 1]; /* not cumulative; the last one is above all bounds */

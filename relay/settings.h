@@ -27,7 +27,8 @@ enum setting_flags {
     SETTING_DSN = 1,      /* a libpq connection string: passwords in it are masked */
     SETTING_NOT_EMPTY = 2,
     SETTING_RELOAD = 4,   /* a change takes effect with SIGHUP; numbers and choices only */
-    SETTING_OFF = 8       /* of a duration: may be "off", which is 0 in the struct */
+    SETTING_OFF = 8,      /* of a duration: may be "off", which is 0 in the struct */
+    SETTING_LISTEN = 16   /* HOST:PORT or off */
 };
 
 enum setting_from {

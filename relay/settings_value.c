@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/http/listen.h"
 #include "relay/mask.h"
 
 const struct setting_spec setting_specs[N_SETTINGS] = {
@@ -143,7 +144,8 @@ void *setting_field(const struct settings *s, const struct setting_spec *spec)
 static enum setting_stored store_string(const struct setting_spec *spec, const char *text,
                                         char **field)
 {
-    if (*text == '\0' && (spec->flags & SETTING_NOT_EMPTY))
+    if ((*text == '\0' && (spec->flags & SETTING_NOT_EMPTY)) ||
+        ((spec->flags & SETTING_LISTEN) && !listen_is_valid(text)))
         return SETTING_REFUSED;
     char *copy = strdup(text);
     if (copy == NULL)
@@ -244,6 +246,7 @@ void setting_print_allowed(const struct setting_spec *spec, FILE *out)
     switch (spec->type) {
     case TYPE_STRING:
         fputs(spec->flags & SETTING_DSN         ? "a connection string"
+              : spec->flags & SETTING_LISTEN    ? "HOST:PORT (an IPv6 address in brackets), :PORT or off"
               : spec->flags & SETTING_NOT_EMPTY ? "text, not empty"
                                                 : "text",
               out);

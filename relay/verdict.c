@@ -100,7 +100,7 @@ static void append_waiting(char *text, size_t size, const char *before, const st
 
     if (in->pending <= 0)
         return;
-    append(text, size, "%s%s%s event%s wait%s", before, in->pending_capped ? "more than " : "",
+    append(text, size, "%s%s%s event%s wait%s", before, in->pending_capped ? "more than " : in->pending_about ? "about " : "",
            verdict_count(in->pending, count, sizeof count), plural(in->pending),
            in->pending == 1 ? "s" : "");
     if (in->oldest_s >= 0)
@@ -209,7 +209,7 @@ static void judge_blockers(const struct verdict_input *in, struct verdict *v)
     if (in->n_blockers == 0 || b->age_s < OLD_S)
         return;
     struct verdict_finding *f = find(v, VERDICT_WARN, "Other events pass it. Let it commit, or end it: "
-                                                      "SELECT pg_terminate_backend(pid).");
+                                                      "`SELECT pg_terminate_backend(pid)`.");
     append(f->text, sizeof f->text, "a transaction has been open for %s (",
            verdict_age(b->age_s, age, sizeof age));
     if (b->pid > 0)
@@ -248,7 +248,7 @@ static void judge_held(const struct verdict_input *in, struct verdict *v)
         return;
     struct verdict_finding *f = find(v, VERDICT_GOOD, "`outbox-relay dead --all-states` lists them with their "
                                                       "reasons; they go on by themselves.");
-    append(f->text, sizeof f->text, "%s event%s held: tried again, behind one that is, or for later",
+    append(f->text, sizeof f->text, "%s event%s held: for another attempt, behind an earlier one of the key, for the topic, or for later",
            verdict_count(in->held, count, sizeof count), in->held == 1 ? " is" : "s are");
 }
 

@@ -37,6 +37,7 @@ struct verdict_input {
     const char *db_error, *kafka_error; /* why not, or NULL */
     int64_t pending;     /* neither sent nor held, and due; negative: not known */
     bool pending_capped; /* there are more than that */
+    bool pending_about;  /* it is an estimate */
     double oldest_s;     /* how long the oldest due event has waited; negative: not known */
     double rate;         /* confirmed per second, lately; negative: not known */
     double stuck_s;      /* so long nothing has moved although something could; 0: it moves, or not known */

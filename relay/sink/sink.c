@@ -16,6 +16,7 @@
 #include "relay/sink/errors.h"
 #include "relay/sink/limits.h"
 #include "relay/sink/partitions.h"
+#include "relay/sink/statistics.h"
 
 /* How long a reset waits for librdkafka to hand back every record by itself, and then for what is in
  * flight after it was purged as well. Both normally take a millisecond. */
@@ -87,12 +88,15 @@ static rd_kafka_conf_t *conf_make(const struct sink_config *cfg, char *err, size
 
     if (client_set_all(conf, defaults, sizeof defaults / sizeof defaults[0], err, err_size) < 0 ||
         conf_set_queue(conf, cfg, err, err_size) < 0 ||
+        (cfg->on_statistics != NULL &&
+         client_set(conf, "statistics.interval.ms", "5000", err, err_size) < 0) ||
         client_set_all(conf, cfg->properties, cfg->n_properties, err, err_size) < 0 ||
         client_set_all(conf, fixed, sizeof fixed / sizeof fixed[0], err, err_size) < 0) {
         rd_kafka_conf_destroy(conf);
         return NULL;
     }
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG |
+                                       RD_KAFKA_EVENT_STATS);
     return conf;
 }
 
@@ -252,6 +256,18 @@ static void on_error(struct sink *s, enum lane lane, rd_kafka_event_t *ev)
         return;
     }
     log_warn("sink", "kafka", "code", rd_kafka_err2name(err), "error", rd_kafka_event_error_string(ev));
+    if (s->cfg.on_error != NULL)
+        s->cfg.on_error(s->cfg.arg, rd_kafka_err2name(err), rd_kafka_event_error_string(ev),
+                        err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN);
+}
+
+static void on_statistics(struct sink *s, enum lane lane, rd_kafka_event_t *ev)
+{
+    struct sink_statistics st;
+
+    if (lane == LANE_MAIN && s->cfg.on_statistics != NULL &&
+        statistics_read(rd_kafka_event_stats(ev), &st) == 0)
+        s->cfg.on_statistics(s->cfg.arg, &st);
 }
 
 /* Serves one event of a lane; false: there was none within timeout_ms. */
@@ -272,6 +288,9 @@ static bool serve(struct sink *s, enum lane lane, int timeout_ms)
         break;
     case RD_KAFKA_EVENT_LOG:
         client_log(ev);
+        break;
+    case RD_KAFKA_EVENT_STATS:
+        on_statistics(s, lane, ev);
         break;
     case RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT:
         limits_answer(s->limits, ev, loop_now_ms());

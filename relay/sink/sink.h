@@ -34,6 +34,20 @@ struct sink_report {
     const char *text;  /* and its words; static or good during the call */
 };
 
+#define SINK_BROKERS 16
+
+/* Of the main lane's producer, since it was made. */
+struct sink_statistics {
+    uint64_t queue_messages, sent_messages;
+    uint64_t n_answers; /* of all brokers */
+    uint32_t n_brokers;
+    struct {
+        char name[128]; /* host:port/id */
+        double rtt_s;   /* negative: not known */
+        uint64_t n_errors;
+    } broker[SINK_BROKERS];
+};
+
 struct sink_config {
     const struct sink_property *properties; /* borrowed during sink_new */
     size_t n_properties;
@@ -43,6 +57,9 @@ struct sink_config {
     /* Called from sink_poll, sink_reset and sink_free. */
     void (*on_report)(void *arg, const struct sink_report *report);
     void (*on_fatal)(void *arg, enum lane lane);
+    /* May be NULL, as the next. What librdkafka tells of its own accord; all_down: no broker answers. */
+    void (*on_error)(void *arg, const char *code, const char *text, bool all_down);
+    void (*on_statistics)(void *arg, const struct sink_statistics *s);
 };
 
 /* A record to produce. Key, payload and headers are borrowed until the report; the rest is copied. */

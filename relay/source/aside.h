@@ -22,6 +22,7 @@ enum aside_request {
     ASIDE_WALK,
     ASIDE_EMPTY,
     ASIDE_TIDY,
+    ASIDE_FIGURES,
     N_ASIDE_REQUESTS
 };
 

@@ -75,6 +75,7 @@ struct source {
     char last_history[40];     /* of the last link; "": there was none */
     uint64_t retry_at_ms;
     uint32_t failures;
+    char why[300]; /* the link was lost */
     uint64_t rng;
 
     struct cursors cursors;
@@ -100,6 +101,8 @@ struct source {
     struct held held;
     struct aside aside;
     struct buckets buckets;
+
+    struct figures *figures; /* the last ones; NULL: there were none */
 
     struct source_event event[4];
     unsigned n_events;
@@ -136,6 +139,9 @@ int source_decode(struct source *s, const PGresult *res, int rows, struct touche
 void source_free_rows(struct source *s, uint32_t n);
 void source_leading(struct source *s);
 void source_lease_gone(struct source *s);
+
+/* -- figures.c. NULL: the request failed. */
+void figures_on_answer(struct source *s, const PGresult *res);
 
 /* -- setup.c */
 void setup_step(struct source *s, uint64_t now_ms, enum side side, const PGresult *res);

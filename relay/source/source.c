@@ -38,6 +38,7 @@ void source_free(struct source *s)
     pairs_deinit(&s->pairs);
     free(s->rows);
     marks_deinit(&s->marks);
+    free(s->figures);
     held_deinit(s);
     free(s);
 }
@@ -46,6 +47,15 @@ void source_configure(struct source *s, uint64_t retry_base_ms, uint64_t retry_m
 {
     s->cfg.retry_base_ms = retry_base_ms;
     s->cfg.retry_max_ms = retry_max_ms;
+}
+
+const char *source_library_version(void)
+{
+    static char text[16];
+    int v = PQlibVersion();
+
+    snprintf(text, sizeof text, "%d.%d", v / 10000, v % 10000);
+    return text;
 }
 
 int source_check_dsn(const char *dsn, char *err, size_t err_size)
@@ -81,6 +91,7 @@ void source_link_lost(struct source *s, uint64_t now_ms, const char *why)
 
     log_warn("source", s->up ? "lost PostgreSQL" : "cannot use PostgreSQL", "error", why, "retry_ms",
              log_i64((int64_t)delay));
+    snprintf(s->why, sizeof s->why, "%s", why); /* which may be of a connection that is closed now */
     for (int i = 0; i < N_SIDES; i++)
         conn_close(&s->conn[i]);
     aside_link_down(s);
@@ -90,7 +101,7 @@ void source_link_lost(struct source *s, uint64_t now_ms, const char *why)
     s->request = REQUEST_NONE;
     s->retry_at_ms = now_ms + delay;
     s->n_events = 0; /* answers of a link that is gone */
-    source_push(s, (struct source_event){ .type = SOURCE_DOWN });
+    source_push(s, (struct source_event){ .type = SOURCE_DOWN, .why = s->why });
 }
 
 static void link_open(struct source *s, uint64_t now_ms)

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "relay/core/fate.h"
+#include "relay/figures.h"
 #include "relay/row.h"
 
 struct source;
@@ -85,6 +86,7 @@ enum source_event_type {
     SOURCE_WALKED,
     SOURCE_EMPTIED,
     SOURCE_TIDIED,
+    SOURCE_FIGURES,   /* answer to figures; .figures NULL: they could not be had */
     SOURCE_REFUSED    /* this database cannot be used as it is; .exit_code says how to end */
 };
 
@@ -116,6 +118,7 @@ struct source_event {
     enum source_event_type type;
     struct row **rows; /* the three PAGEs: taken by the caller; the array itself is the source's */
     uint32_t n_rows;
+    const char *why; /* DOWN: the reason; good until the next one */
     bool moved; /* UP: the database has another history than on the last link: ids may mean other events */
     bool full, catching_up;
     bool ours;
@@ -141,6 +144,7 @@ struct source_event {
     int64_t n_events; /* EMPTIED: that the bucket had; TIDIED: that left event_kept */
     int64_t n_moved, n_bytes; /* EMPTIED: events to event_kept, space given back */
     struct source_holder holder;
+    const struct figures *figures; /* FIGURES: the source's, good until the next ones */
 };
 
 /* Returns NULL when out of memory. free accepts NULL; it closes the connections. */
@@ -150,6 +154,8 @@ void source_free(struct source *s);
 /* Other pauses between attempts to connect, from now on. */
 void source_configure(struct source *s, uint64_t retry_base_ms, uint64_t retry_max_ms);
 
+/* libpq's version, as text. */
+const char *source_library_version(void);
 /* Can libpq read this connection string? 0, or -1 with what is expected in err. Connects to nothing. */
 int source_check_dsn(const char *dsn, char *err, size_t err_size);
 
@@ -202,5 +208,7 @@ void source_empty(struct source *s, uint64_t now_ms, uint64_t retention_ms);
 /* Of the next few thousand events in event_kept, those that are old and resolved go. SOURCE_TIDIED says
  * in .full whether there are more to look at. */
 void source_tidy(struct source *s, uint64_t now_ms, uint64_t retention_ms);
+/* What waits, what is held and what blocks. Some milliseconds of the server's time, whatever the backlog. */
+void source_figures(struct source *s, uint64_t now_ms);
 
 #endif

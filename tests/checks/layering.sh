@@ -25,9 +25,14 @@ check "source and sink use of the core only fates and backoff" \
     "$(none '#include "relay/core' relay/source relay/sink | grep -vE 'core/(fate|retry)\.h' || true)"
 check "main, settings, loop and log know neither SQL nor the source" \
     "$(none '#include "relay/(source|core)' relay/main.c relay/settings*.[ch] relay/loop.c relay/log.c || true)"
+check "only relay/http includes libmicrohttpd" "$(none '#include.*microhttpd' relay | grep -v '^relay/http/' || true)"
+check "the HTTP thread knows no SQL, no Kafka, no core and no settings" \
+    "$(none '#include "relay/(source|sink|core|settings|incidents|driver|monitor)' relay/http || true)"
+check "of relay/http only the loop's side logs" "$(none '\blog_(error|warn|info|debug|write) ?\(' relay/http | grep -v '^relay/http/server\.c:' || true)"
+check "metrics and verdict know nobody" "$(none '#include "relay/' relay/metrics.[ch] relay/verdict.[ch] | grep -vE '"relay/(metrics|verdict)\.(h|def)"' || true)"
 check "the library includes nothing of the relay" "$(none '#include.*relay/' lib include)"
-check "deadlines use the monotonic clock; the time of day serves log lines, event ids and the doctor only" \
-    "$(none 'CLOCK_REALTIME|gettimeofday|[^a-z_]time\(' relay lib | grep -vE '^relay/(log|commands/doctor_database)\.c:|^lib/outbox/(uuid|event_id)\.c:' || true)"
+check "deadlines use the monotonic clock; the time of day serves log lines, event ids and what is shown only" \
+    "$(none 'CLOCK_REALTIME|gettimeofday|[^a-z_]time\(' relay lib | grep -vE '^relay/(log|monitor|commands/doctor_database)\.c:|^lib/outbox/(uuid|event_id)\.c:' || true)"
 check "only main and the signal handler end the process" \
     "$(none '\b_?exit\(' relay lib/outbox | grep -vE '^relay/loop\.c:' || true)"
 exit $failed

@@ -21,6 +21,7 @@ dsn=$OUTBOX_TEST_DSN
 writer_dsn= # where writer_start writes; empty: $dsn
 relay_dsn=$OUTBOX_TEST_DSN
 brokers=$OUTBOX_TEST_BROKERS
+export OUTBOX_RELAY_HTTP_LISTEN=off # many relays run at once; -X of a test wins
 dir=$(mktemp -d "${TMPDIR:-/tmp}/outbox-relay.XXXXXX")
 chmod 0711 "$dir" # the database's user passes through it
 declare -A relay_pid=()

@@ -540,7 +540,7 @@ static const char all_set[] =
     "mark.delay = 0ms\nmark.commit = async\nretry.base = 7s\nretry.max = 90s\nretry.attempts = 0\n"
     "hops.max = 7\non.poison = skip\nstall.timeout = 0ms\ntakeover.tail = off\nlease.ttl = 3600s\n"
     "lease.owner = pod-0\ndrain.timeout = 3h\nretention = off\nstatement.timeout = 101ms\n"
-    "tcp.user.timeout = 61s\nlog.level = warn\nlog.format = json\nkafka.b = 2\nkafka.a = 1\n";
+    "tcp.user.timeout = 61s\nhttp.listen = [::1]:0\nlog.level = warn\nlog.format = json\nkafka.b = 2\nkafka.a = 1\n";
 
 START_TEST(what_is_printed_is_a_file_of_the_same_settings)
 {

@@ -66,8 +66,11 @@ START_TEST(verdict_rate_and_backlog)
     in.oldest_s = -1;
     in.rate = -1;
     expect(&in, VERDICT_GOOD, "Events flow: more than 100,000 events wait.");
-    in.pending = 1;
     in.pending_capped = false;
+    in.pending_about = true;
+    expect(&in, VERDICT_GOOD, "Events flow: about 100,000 events wait.");
+    in.pending = 1;
+    in.pending_about = false;
     in.oldest_s = 2;
     expect(&in, VERDICT_GOOD, "Events flow: 1 event waits, for 2.0 s.");
 }
@@ -170,7 +173,7 @@ START_TEST(verdict_held_rows_go_on_by_themselves)
 
     in.held = 1;
     expect(&in, VERDICT_GOOD, "Events flow: all is published but what is held.");
-    ck_assert_str_eq(v.finding[0].text, "1 event is held: tried again, behind one that is, or for later");
+    ck_assert_str_eq(v.finding[0].text, "1 event is held: for another attempt, behind an earlier one of the key, for the topic, or for later");
 }
 END_TEST
 

@@ -1,0 +1,406 @@
+/* monitor.c - counting. See monitor.h; monitor_status.c publishes. */
+#include "relay/monitor.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "relay/log.h"
+#include "relay/loop.h"
+#include "relay/monitor_inside.h"
+
+#define PUBLISH_MS 1000
+/* Figures are asked for so often while somebody looks, and else. */
+#define FIGURES_WATCHED_MS 3000
+#define FIGURES_IDLE_MS 15000
+/* So long after the last look somebody still counts as looking: a scraper comes every minute at least. */
+#define WATCHED_MS 75000
+/* What does not move is noticed so long after stall.timeout, by which the relay itself would have acted. */
+#define STUCK_MARGIN_MS 5000
+#define STUCK_DEFAULT_MS 30000
+#define NO_INDEX UINT16_MAX
+
+int64_t monitor_unix_us(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+struct monitor *monitor_new(const struct monitor_config *cfg, uint64_t now_ms)
+{
+    struct monitor *m = calloc(1, sizeof *m);
+
+    if (m == NULL || (m->figures = calloc(1, sizeof *m->figures)) == NULL) {
+        free(m);
+        return NULL;
+    }
+    m->cfg = *cfg;
+    metrics_init(&m->metrics, &m->names);
+    m->metrics.build_info[0] = 1;
+    m->metrics.version = cfg->version;
+    m->metrics.librdkafka = cfg->librdkafka;
+    m->metrics.libpq = cfg->libpq;
+    m->now_ms = now_ms;
+    m->sample_ms = now_ms + STATUS_SAMPLE_MS;
+    m->tally[0].ms = now_ms;
+    m->n_tallies = 1;
+    m->unix_us = monitor_unix_us();
+    m->started_unix_ms = m->unix_us / 1000;
+    status_board_init(&m->board);
+    atomic_store(&m->board.turned_ms, now_ms);
+    if (cfg->listen != NULL && (m->server = http_new(cfg->listen, &m->board)) == NULL) {
+        monitor_free(m);
+        return NULL;
+    }
+    return m;
+}
+
+void monitor_free(struct monitor *m)
+{
+    if (m == NULL)
+        return;
+    http_free(m->server); /* first: it reads what follows */
+    status_board_deinit(&m->board);
+    metrics_deinit(&m->names);
+    free(m->topic_index);
+    free(m->figures);
+    free(m);
+}
+
+void monitor_configure(struct monitor *m, uint64_t stall_timeout_ms)
+{
+    m->cfg.stall_timeout_ms = stall_timeout_ms;
+}
+
+/* -- time ----------------------------------------------------------------------------------- */
+
+static void take_tally(struct monitor *m)
+{
+    struct tally *t = &m->tally[m->n_tallies++ % 3];
+
+    t->ms = m->now_ms;
+    t->all = 0;
+    for (uint32_t i = 0; i < LABELS_TOPIC; i++) {
+        t->acked[i] = m->metrics.rows_acked[i];
+        t->all += t->acked[i];
+    }
+}
+
+double monitor_rate(const struct monitor *m, uint32_t topic_index)
+{
+    const struct tally *from = &m->tally[m->n_tallies < 3 ? 0 : m->n_tallies % 3];
+    uint64_t now = 0, then = topic_index < LABELS_TOPIC ? from->acked[topic_index] : from->all;
+    double seconds = (double)(m->now_ms - from->ms) / 1000;
+
+    if (topic_index < LABELS_TOPIC)
+        now = m->metrics.rows_acked[topic_index];
+    for (uint32_t i = 0; topic_index == LABELS_TOPIC && i < LABELS_TOPIC; i++)
+        now += m->metrics.rows_acked[i];
+    return seconds >= 1 ? (double)(now - then) / seconds : -1;
+}
+
+static bool figures_are_fresh(const struct monitor *m)
+{
+    return m->figures_ms > 0 && m->now_ms - m->figures_ms < 2 * FIGURES_IDLE_MS;
+}
+
+static void take_sample(struct monitor *m)
+{
+    const struct tally *last = &m->tally[(m->n_tallies - 1) % 3];
+    double p99 = metrics_quantile(&m->confirmed, 0.99), seconds = (double)(m->now_ms - last->ms) / 1000;
+    uint64_t before = last->all;
+
+    take_tally(m);
+    const struct tally *now = &m->tally[(m->n_tallies - 1) % 3];
+    m->sample[m->n_samples++ % STATUS_SAMPLES] = (struct status_sample){
+        .rate = (float)((double)(now->all - before) / (seconds > 0 ? seconds : 1)),
+        .pending = figures_are_fresh(m) ? (float)m->figures->pending : -1,
+        .latency_s = isnan(p99) ? -1 : (float)p99,
+    };
+    m->confirmed = (struct histogram){ .sum = 0 };
+}
+
+void monitor_turn(struct monitor *m, uint64_t now_ms)
+{
+    m->now_ms = now_ms;
+    m->unix_us = monitor_unix_us();
+    atomic_store_explicit(&m->board.turned_ms, now_ms, memory_order_relaxed);
+    if (now_ms >= m->sample_ms) {
+        take_sample(m);
+        m->sample_ms = now_ms + STATUS_SAMPLE_MS;
+    }
+    if (m->server != NULL)
+        http_tick(m->server, now_ms);
+}
+
+uint64_t monitor_deadline(const struct monitor *m)
+{
+    return m->server == NULL ? UINT64_MAX : m->publish_ms;
+}
+
+/* -- does it move? -------------------------------------------------------------------------- */
+
+static void moves(struct monitor *m, enum stage stage)
+{
+    m->moved_ms[stage] = m->now_ms;
+}
+
+/* A stage without rows that could move is not stuck, and nothing is while its server is away. Reading is
+ * judged only with nothing in hand: with something, reading may have to wait for it. */
+static void note_idle_stages(struct monitor *m, const struct core *core)
+{
+    const uint32_t *n = core->window.n_state;
+    bool leads = core->phase == CORE_LEAD && m->db_up;
+
+    if (!leads || core->window.n > 0)
+        moves(m, STAGE_READ);
+    if (!leads || m->kafka_up == FACT_NO || n[ROW_READY] + n[ROW_SENT] + n[ROW_RETURNED] == 0)
+        moves(m, STAGE_SEND);
+    if (!leads || n[ROW_ACKED] + n[ROW_MARKING] == 0)
+        moves(m, STAGE_MARK);
+    if (!leads || n[ROW_HOLD] + n[ROW_HOLDING] == 0)
+        moves(m, STAGE_HOLD);
+}
+
+double monitor_stuck_s(const struct monitor *m)
+{
+    uint64_t limit = (m->cfg.stall_timeout_ms > 0 ? m->cfg.stall_timeout_ms : STUCK_DEFAULT_MS) + STUCK_MARGIN_MS;
+    uint64_t longest = 0;
+
+    for (int s = 0; s < N_STAGES; s++)
+        if (m->now_ms - m->moved_ms[s] > longest)
+            longest = m->now_ms - m->moved_ms[s];
+    return longest >= limit ? (double)longest / 1000 : 0;
+}
+
+void monitor_state(struct monitor *m, const struct core *core, const struct incidents *incidents)
+{
+    if (m->now_ms < m->publish_ms)
+        return;
+    note_idle_stages(m, core);
+    m->metrics.duplicates[0] = core->n_maybe;
+    if (m->server != NULL)
+        monitor_publish(m, core, incidents);
+    m->publish_ms = m->now_ms + PUBLISH_MS;
+}
+
+/* -- the database --------------------------------------------------------------------------- */
+
+void monitor_asked(struct monitor *m, enum metric_op op)
+{
+    m->asked_us[op] = loop_now_us();
+    if (op == OP_FIGURES)
+        m->figures_asked_ms = m->now_ms;
+}
+
+void monitor_answered(struct monitor *m, enum metric_op op)
+{
+    if (m->asked_us[op] == 0)
+        return;
+    metrics_seconds(&m->metrics.db_query[op], (double)(loop_now_us() - m->asked_us[op]) / 1e6);
+    m->asked_us[op] = 0;
+}
+
+void monitor_link(struct monitor *m, bool up, const char *why)
+{
+    if (up && m->db_was_up)
+        m->metrics.db_reconnects[0]++;
+    m->db_up = up;
+    m->followed = false;
+    m->db_was_up = m->db_was_up || up;
+    snprintf(m->db_error, sizeof m->db_error, "%s", up || why == NULL ? "" : why);
+    if (!up)
+        memset(m->asked_us, 0, sizeof m->asked_us);
+}
+
+void monitor_page(struct monitor *m, uint32_t n_rows)
+{
+    moves(m, STAGE_READ);
+    m->metrics.last_poll[0] = (double)m->unix_us / 1e6;
+    if (n_rows > 0)
+        metrics_rows(&m->metrics.batch_rows[0], n_rows);
+}
+
+void monitor_lease(struct monitor *m, bool ours)
+{
+    m->metrics.leads[0] += ours;
+    m->followed = !ours;
+}
+
+void monitor_marked(struct monitor *m, uint32_t n_rows)
+{
+    moves(m, STAGE_MARK);
+    m->metrics.rows_marked[0] += n_rows;
+}
+
+void monitor_cleanup(struct monitor *m, const struct janitor *janitor)
+{
+    m->metrics.buckets_emptied[0] = janitor->n_emptied;
+    m->metrics.events_dropped[0] = janitor->n_dropped;
+    m->metrics.bytes_freed[0] = janitor->n_bytes;
+    m->metrics.events_kept[0] = janitor->n_kept;
+    m->metrics.bucket_locks_missed[0] = janitor->n_gave_up;
+}
+
+void monitor_swept(struct monitor *m, uint32_t n_found)
+{
+    m->metrics.found_by_sweep[0] += n_found;
+}
+
+/* -- rows ----------------------------------------------------------------------------------- */
+
+static int make_room(struct monitor *m, uint32_t topic)
+{
+    uint32_t n = topic + 64;
+    uint16_t *index = realloc(m->topic_index, n * sizeof *index);
+
+    if (index == NULL)
+        return -1;
+    for (uint32_t i = m->n_topic_index; i < n; i++)
+        index[i] = NO_INDEX;
+    m->topic_index = index;
+    m->n_topic_index = n;
+    return 0;
+}
+
+static uint32_t index_of(struct monitor *m, uint32_t topic, const char *name)
+{
+    if (topic >= m->n_topic_index && make_room(m, topic) < 0)
+        return metrics_topic(&m->metrics, name);
+    if (m->topic_index[topic] == NO_INDEX)
+        m->topic_index[topic] = (uint16_t)metrics_topic(&m->metrics, name);
+    return m->topic_index[topic];
+}
+
+void monitor_read(struct monitor *m, uint32_t topic, const char *name)
+{
+    m->metrics.rows_read[index_of(m, topic, name)]++;
+}
+
+void monitor_produced(struct monitor *m, uint32_t topic, const struct row *row)
+{
+    uint32_t i = index_of(m, topic, row->topic);
+
+    m->metrics.attempts[i]++;
+    m->metrics.bytes[i] += row->key_len + row->payload_len;
+}
+
+static void kafka_answers(struct monitor *m)
+{
+    if (m->kafka_up != FACT_YES)
+        m->kafka_error[0] = '\0';
+    m->kafka_up = FACT_YES;
+}
+
+static void count_confirmed(struct monitor *m, uint32_t i, const struct row *row, uint64_t sent_ms)
+{
+    double latency_s = (double)(m->unix_us - row->created_at_us) / 1e6;
+
+    m->metrics.rows_acked[i]++;
+    m->metrics.last_ack[0] = (double)m->unix_us / 1e6;
+    metrics_seconds(&m->metrics.kafka_ack[0], (double)(m->now_ms - sent_ms) / 1e3);
+    if (row->held_as != HELD_TIME) { /* that was for later */
+        metrics_seconds(&m->metrics.delivery_latency[i], latency_s);
+        metrics_seconds(&m->confirmed, latency_s);
+    }
+    kafka_answers(m);
+}
+
+void monitor_report(struct monitor *m, uint32_t topic, const struct row *row, uint64_t sent_ms,
+                    const struct sink_report *report)
+{
+    uint32_t i = index_of(m, topic, row->topic);
+
+    moves(m, STAGE_SEND);
+    if (report->outcome == OUTCOME_PERSISTED)
+        count_confirmed(m, i, row, sent_ms);
+    else
+        m->metrics.rows_failed[metrics_topic_reason(i, metrics_code(&m->metrics, report->code))]++;
+}
+
+void monitor_held(struct monitor *m, uint32_t topic, const char *name, enum hold_state state)
+{
+    moves(m, STAGE_HOLD);
+    m->metrics.rows_held[state]++;
+    if (state == HOLD_DEAD)
+        m->metrics.rows_dead[index_of(m, topic, name)]++;
+}
+
+void monitor_found(struct monitor *m, uint64_t n_found)
+{
+    m->metrics.rows_found[0] = n_found;
+}
+
+/* -- Kafka ---------------------------------------------------------------------------------- */
+
+void monitor_kafka(struct monitor *m, bool up, const char *why)
+{
+    if (up) {
+        kafka_answers(m);
+        return;
+    }
+    m->kafka_up = FACT_NO;
+    if (m->kafka_error[0] == '\0') /* librdkafka knows more */
+        snprintf(m->kafka_error, sizeof m->kafka_error, "%s", why);
+}
+
+void monitor_kafka_error(struct monitor *m, const char *code, const char *text, bool all_down)
+{
+    m->metrics.kafka_errors[metrics_code(&m->metrics, code)]++;
+    if (all_down)
+        m->kafka_up = FACT_NO;
+    /* the one before says more than "all brokers are down" does */
+    if (!all_down || m->kafka_error[0] == '\0')
+        snprintf(m->kafka_error, sizeof m->kafka_error, "%s", text);
+}
+
+void monitor_reset(struct monitor *m, enum lane lane)
+{
+    moves(m, STAGE_SEND);
+    m->metrics.resets[lane]++;
+}
+
+/* An answer since last time is what says that a broker answers: a connection that is up may lead to a
+ * broker that hangs. */
+void monitor_statistics(struct monitor *m, const struct sink_statistics *s)
+{
+    struct metrics *t = &m->metrics;
+
+    if (s->n_answers != m->n_answers && s->n_answers > 0)
+        kafka_answers(m);
+    m->n_answers = s->n_answers;
+    t->rdkafka_queue[0] = (double)s->queue_messages;
+    t->rdkafka_txmsgs[0] = s->sent_messages;
+    for (uint32_t i = 0; i < LABELS_BROKER; i++)
+        t->rdkafka_rtt[i] = NAN;
+    for (uint32_t i = 0; i < s->n_brokers; i++) {
+        uint32_t b = metrics_broker(t, s->broker[i].name);
+        t->rdkafka_txerrs[b] = s->broker[i].n_errors;
+        if (s->broker[i].rtt_s >= 0)
+            t->rdkafka_rtt[b] = s->broker[i].rtt_s;
+    }
+}
+
+/* -- figures -------------------------------------------------------------------------------- */
+
+bool monitor_wants_figures(const struct monitor *m)
+{
+    uint64_t looked_ms = atomic_load_explicit(&m->board.looked_ms, memory_order_relaxed);
+    bool watched = looked_ms > 0 && m->now_ms < looked_ms + WATCHED_MS;
+
+    return m->server != NULL && m->db_up &&
+           (m->figures_asked_ms == 0 ||
+            m->now_ms >= m->figures_asked_ms + (watched ? FIGURES_WATCHED_MS : FIGURES_IDLE_MS));
+}
+
+void monitor_figures(struct monitor *m, const struct figures *f)
+{
+    if (f == NULL)
+        return;
+    *m->figures = *f;
+    m->figures_ms = m->now_ms;
+}

@@ -1,0 +1,65 @@
+/* monitor_inside.h - the monitor from inside: what monitor.c (counts) and monitor_status.c (publishes)
+ * share.
+ */
+#ifndef RELAY_MONITOR_INSIDE_H
+#define RELAY_MONITOR_INSIDE_H
+
+#include "relay/http/server.h"
+#include "relay/http/status.h"
+#include "relay/monitor.h"
+
+/* Where rows that could move may get stuck. */
+enum stage { STAGE_READ, STAGE_SEND, STAGE_MARK, STAGE_HOLD, N_STAGES };
+
+/* What had been confirmed at the end of a sample. */
+struct tally {
+    uint64_t ms;
+    uint64_t acked[LABELS_TOPIC];
+    uint64_t all;
+};
+
+struct monitor {
+    struct monitor_config cfg;
+    struct metrics metrics;
+    struct metric_names names;
+    uint16_t *topic_index; /* of the metrics, by the core's number */
+    uint32_t n_topic_index;
+    uint64_t now_ms;
+    int64_t unix_us, started_unix_ms;
+    uint64_t asked_us[N_METRIC_OPS]; /* 0: not under way */
+
+    bool db_up, db_was_up;
+    bool followed; /* another relay was heard to lead since the link came up */
+    char db_error[300];
+    enum verdict_fact kafka_up;
+    char kafka_error[300];
+    uint64_t n_answers; /* of the brokers, as the statistics counted */
+    uint64_t moved_ms[N_STAGES]; /* when the stage moved last, or had nothing to move */
+
+    struct histogram confirmed; /* latencies since the last sample */
+    struct tally tally[3];      /* ring; the oldest one is 10 to 15 seconds old */
+    uint32_t n_tallies;
+    struct status_sample sample[STATUS_SAMPLES]; /* ring */
+    uint32_t n_samples;
+    uint64_t sample_ms; /* the next one */
+
+    struct figures *figures; /* the newest */
+    uint64_t figures_ms;     /* when they came; 0: never */
+    uint64_t figures_asked_ms;
+
+    uint64_t publish_ms; /* the next time */
+    uint64_t n_published;
+    struct status_board board;
+    struct http_server *server; /* NULL: nobody is served */
+};
+
+/* Unix microseconds. */
+int64_t monitor_unix_us(void);
+/* So many confirmed per second lately, of one topic by its index, or of all with LABELS_TOPIC. */
+double monitor_rate(const struct monitor *m, uint32_t topic_index);
+/* How long rows that could move have not moved; 0 while that is less than anybody should worry about. */
+double monitor_stuck_s(const struct monitor *m);
+/* Fills in what is known by now and publishes it. */
+void monitor_publish(struct monitor *m, const struct core *core, const struct incidents *incidents);
+
+#endif

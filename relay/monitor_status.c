@@ -1,0 +1,281 @@
+/* monitor_status.c - from what was counted, and the state of the core, to what is published. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/monitor_inside.h"
+
+/* Figures that are older say nothing about now. */
+#define FIGURES_OLD_MS 45000
+
+static const struct figures *fresh_figures(const struct monitor *m)
+{
+    return m->db_up && m->figures_ms > 0 && m->now_ms - m->figures_ms < FIGURES_OLD_MS ? m->figures : NULL;
+}
+
+/* -- the gauges ----------------------------------------------------------------------------- */
+
+static double ago(const struct monitor *m, double seconds)
+{
+    return (double)m->unix_us / 1e6 - seconds;
+}
+
+static void set_topic_gauges(struct monitor *m, const struct figures *f)
+{
+    struct metrics *t = &m->metrics;
+
+    for (uint32_t i = 0; i < LABELS_TOPIC; i++) {
+        t->pending_rows[i] = f != NULL ? 0 : (double)NAN;
+        t->oldest_pending[i] = NAN;
+    }
+    for (uint32_t i = 0; f != NULL && i < f->n_topics; i++) {
+        const struct figures_topic *from = &f->topic[i];
+        uint32_t index = from->name[0] != '\0' ? metrics_topic(t, from->name) : METRIC_TOPICS;
+        t->topics.others = t->topics.others || index == METRIC_TOPICS;
+        t->pending_rows[index] += (double)from->pending;
+        double since = ago(m, from->oldest_s);
+        if (from->oldest_s >= 0 && !(t->oldest_pending[index] <= since))
+            t->oldest_pending[index] = since;
+    }
+}
+
+static void set_figure_gauges(struct monitor *m, const struct figures *f)
+{
+    struct metrics *t = &m->metrics;
+
+    t->pending_estimated[0] = f != NULL ? f->estimated : (double)NAN;
+    for (int s = 0; s < N_METRIC_STATES; s++)
+        t->held_rows[s] = f != NULL ? (double)f->held[s] : (double)NAN;
+    t->blockers[0] = f != NULL ? f->n_blockers + f->n_more_blockers : (double)NAN;
+    t->oldest_blocker[0] =
+        f != NULL && f->n_blockers > 0 && f->blocker[0].age_s >= 0 ? ago(m, f->blocker[0].age_s) : (double)NAN;
+    set_topic_gauges(m, f);
+}
+
+static void set_gauges(struct monitor *m, const struct core *core)
+{
+    struct metrics *t = &m->metrics;
+
+    t->leader[0] = core->phase == CORE_LEAD;
+    t->db_up[0] = m->db_up;
+    t->kafka_up[0] = m->kafka_up == FACT_YES;
+    t->stuck_seconds[0] = monitor_stuck_s(m);
+    t->inflight_rows[0] = core->window.n;
+    t->inflight_bytes[0] = (double)core->window.bytes;
+    for (uint32_t i = 0; i < LABELS_TOPIC; i++)
+        t->topic_paused[i] = 0;
+    for (uint32_t i = 0; i < core->topics.n; i++)
+        if (core->phase == CORE_LEAD && core->topics.topic[i].failures > 0)
+            t->topic_paused[metrics_topic(t, core->topics.topic[i].name)] = 1;
+    set_figure_gauges(m, fresh_figures(m));
+}
+
+/* -- topics --------------------------------------------------------------------------------- */
+
+static struct status_topic *add_topic(struct status *s, const char *name)
+{
+    if (s->n_topics == STATUS_TOPICS) {
+        s->n_more_topics++;
+        return NULL;
+    }
+    struct status_topic *t = &s->topic[s->n_topics++];
+    *t = (struct status_topic){ .rate = -1, .pending = -1, .held = -1, .dead = -1, .oldest_s = -1 };
+    snprintf(t->name, sizeof t->name, "%s", name);
+    return t;
+}
+
+static void add_core_topics(struct monitor *m, const struct core *core, const struct incidents *incidents,
+                            struct status *s, bool paused)
+{
+    for (uint32_t i = 0; i < core->topics.n; i++) {
+        const struct topic *from = &core->topics.topic[i];
+        if ((from->failures > 0) != paused)
+            continue;
+        struct status_topic *t = add_topic(s, from->name);
+        if (t == NULL)
+            continue;
+        uint32_t index = metrics_topic(&m->metrics, from->name);
+        t->rate = index < METRIC_TOPICS ? monitor_rate(m, index) : -1;
+        t->paused = paused;
+        const struct reason *why = paused ? incidents_of_topic(incidents, i) : NULL;
+        if (why != NULL)
+            snprintf(t->why, sizeof t->why, "%s: %s", why->code, why->text != NULL ? why->text : "");
+        else if (paused)
+            snprintf(t->why, sizeof t->why, "no progress while some broker answers");
+    }
+}
+
+static struct status_topic *topic_called(struct status *s, const char *name)
+{
+    for (uint32_t i = 0; i < s->n_topics; i++)
+        if (strcmp(s->topic[i].name, name) == 0)
+            return &s->topic[i];
+    return NULL;
+}
+
+static void add_figures(const struct figures *f, struct status *s)
+{
+    for (uint32_t i = 0; i < s->n_topics; i++)
+        s->topic[i].pending = s->topic[i].held = s->topic[i].dead = 0;
+    for (uint32_t i = 0; i < f->n_topics; i++) {
+        const struct figures_topic *from = &f->topic[i];
+        struct status_topic *t = topic_called(s, from->name);
+        if (t == NULL && from->name[0] != '\0')
+            t = add_topic(s, from->name);
+        if (t == NULL)
+            continue;
+        t->pending = from->pending;
+        t->held = from->held;
+        t->dead = from->dead;
+        t->oldest_s = from->oldest_s;
+    }
+}
+
+static void fill_topics(struct monitor *m, const struct core *core, const struct incidents *incidents,
+                        struct status *s)
+{
+    if (core->phase == CORE_LEAD) {
+        add_core_topics(m, core, incidents, s, true);
+        s->n_paused = s->n_topics + s->n_more_topics;
+        add_core_topics(m, core, incidents, s, false);
+    }
+    if (s->figures_known)
+        add_figures(&s->figures, s);
+}
+
+/* -- the rest ------------------------------------------------------------------------------- */
+
+static enum verdict_role role_of(const struct monitor *m, const struct core *core)
+{
+    switch (core->phase) {
+    case CORE_LEAD:
+        return VERDICT_LEADS;
+    case CORE_DRAIN:
+    case CORE_DONE:
+        return VERDICT_STOPPING;
+    case CORE_FOLLOW:
+        break;
+    }
+    return m->followed && m->db_up ? VERDICT_STANDS_BY : VERDICT_STARTING;
+}
+
+/* Of the figures, or what is known without them: what is in hand, or that nothing is left to read. */
+static void fill_waiting(const struct core *core, struct status *s)
+{
+    s->pending = -1;
+    s->oldest_s = -1;
+    if (s->figures_known) {
+        s->pending = s->figures.pending;
+        s->pending_about = s->figures.estimated;
+        s->oldest_s = s->figures.oldest_s;
+    } else if (core->phase == CORE_LEAD && core->window.n == 0 && core->caught_up) {
+        s->pending = 0;
+    } else if (core->phase == CORE_LEAD && core->window.n > 0) {
+        s->pending = core->window.n;
+        s->pending_about = true;
+    }
+}
+
+static void set_blocker(const struct figures *f, struct verdict_input *in)
+{
+    in->n_blockers = f->n_blockers + f->n_more_blockers;
+    if (f->n_blockers == 0)
+        return;
+    in->blocker = (struct verdict_blocker){
+        .pid = f->blocker[0].pid,
+        .application = f->blocker[0].application[0] != '\0' ? f->blocker[0].application : NULL,
+        .age_s = f->blocker[0].age_s,
+        .holds_rows = f->blocker[0].holds_rows,
+        .holds_truncate = f->blocker[0].holds_truncate,
+    };
+}
+
+static const char *or_null(const char *text)
+{
+    return text[0] != '\0' ? text : NULL;
+}
+
+static void judge(const struct status *s, struct verdict *ret_verdict)
+{
+    struct verdict_input in = VERDICT_INPUT_UNKNOWN;
+
+    in.role = s->role;
+    in.db_up = s->db_up ? FACT_YES : s->db_error[0] != '\0' || s->db_was_up ? FACT_NO : FACT_UNKNOWN;
+    in.db_error = or_null(s->db_error);
+    in.kafka_up = s->kafka_up;
+    in.kafka_error = or_null(s->kafka_error);
+    in.pending = s->pending;
+    in.pending_about = s->pending_about;
+    in.oldest_s = s->oldest_s;
+    in.rate = s->rate;
+    in.stuck_s = s->stuck_s;
+    in.n_paused = s->n_paused;
+    if (s->n_paused > 0) {
+        in.paused_topic = s->topic[0].name;
+        in.paused_why = s->topic[0].why;
+    }
+    if (s->figures_known) {
+        in.leader = or_null(s->figures.leader);
+        in.held = s->figures.held[STATE_RETRYING] + s->figures.held[STATE_BLOCKED] +
+                  s->figures.held[STATE_PAUSED] + s->figures.held[STATE_SCHEDULED];
+        in.dead = s->figures.held[STATE_DEAD];
+        set_blocker(&s->figures, &in);
+    }
+    verdict_reach(&in, ret_verdict);
+}
+
+static void fill_samples(const struct monitor *m, struct status *s)
+{
+    uint32_t n = m->n_samples < STATUS_SAMPLES ? m->n_samples : STATUS_SAMPLES;
+
+    for (uint32_t i = 0; i < n; i++)
+        s->sample[i] = m->sample[(m->n_samples - n + i) % STATUS_SAMPLES];
+    s->n_samples = n;
+    s->latency_s = -1;
+    for (uint32_t i = n; i > 0 && i + 12 > n && s->latency_s < 0; i--) /* within the last minute */
+        s->latency_s = s->sample[i - 1].latency_s;
+}
+
+static void fill(struct monitor *m, const struct core *core, const struct incidents *incidents, struct status *s)
+{
+    const struct figures *f = fresh_figures(m);
+
+    s->number = ++m->n_published;
+    s->made_ms = m->now_ms;
+    s->unix_ms = m->unix_us / 1000;
+    s->started_unix_ms = m->started_unix_ms;
+    s->version = m->cfg.version;
+    snprintf(s->owner, sizeof s->owner, "%s", m->cfg.owner);
+    s->role = role_of(m, core);
+    s->db_up = m->db_up;
+    s->db_was_up = m->db_was_up;
+    memcpy(s->db_error, m->db_error, sizeof s->db_error);
+    s->kafka_up = m->kafka_up;
+    memcpy(s->kafka_error, m->kafka_error, sizeof s->kafka_error);
+    s->stuck_s = monitor_stuck_s(m);
+    s->rate = s->role == VERDICT_LEADS ? monitor_rate(m, LABELS_TOPIC) : -1;
+    s->inflight_rows = core->window.n;
+    s->figures_known = f != NULL;
+    if (f != NULL) {
+        s->figures = *f;
+        s->figures_age_s = (double)(m->now_ms - m->figures_ms) / 1000;
+    }
+    fill_topics(m, core, incidents, s);
+    fill_waiting(core, s);
+    fill_samples(m, s);
+    s->n_errors = (uint32_t)log_recent(s->error, STATUS_ERRORS);
+    judge(s, &s->verdict);
+}
+
+void monitor_publish(struct monitor *m, const struct core *core, const struct incidents *incidents)
+{
+    struct status *s = calloc(1, sizeof *s);
+
+    if (s == NULL)
+        return; /* what was published stays; it shows its age */
+    set_gauges(m, core);
+    s->metrics = m->metrics;
+    fill(m, core, incidents, s);
+    status_publish(&m->board, s);
+}

@@ -1,0 +1,73 @@
+/* figures_sql.h - the statement behind source_figures. Used by figures.c and aside.c only.
+ *
+ * Cheap whatever the backlog is, for it is asked every few seconds: after the saved cursor at most 10,000
+ * events are looked at, and the rest is taken from the ids; of outbox.held at most 20,000 rows, and then
+ * from the planner's estimate. Every row has a kind (enum in figures.c) and the same columns:
+ *   kind int2, a b c d e text, n1 n2 n3 int8, f1 f2 float8
+ */
+#ifndef RELAY_SOURCE_FIGURES_SQL_H
+#define RELAY_SOURCE_FIGURES_SQL_H
+
+/* The lateral LIMIT 1 makes one probe of an index for each row; a join might read all of sent. The late
+ * rows are those of outbox.backlog_now; after a long absence, when the snapshot is old, finding them would
+ * mean to walk over all that came since, and they are left out. */
+#define SQL_FIGURES                                                                                \
+    "with saved as materialized (select r.owner, r.lease_expires_at, r.cursor_id, r.floor_id, r.cursor_snapshot, " \
+    "pg_snapshot_xmax(pg_current_snapshot())::text::numeric < pg_snapshot_xmax(r.cursor_snapshot)::text::numeric + 200000 as recent " \
+    "from outbox.relay r where r.name = 'default'), "                                              \
+    "scan as materialized (select e.id, e.bucket, e.topic, greatest(e.created_at, e.available_at) as due_at " \
+    "from outbox.event e where e.id > coalesce((select cursor_id from saved), 0) "                 \
+    "and e.id <= 9223372036854775807 order by e.id limit 10000), "                                 \
+    "late as materialized (select l.id, l.bucket, l.topic, l.due_at from (select * from ("         \
+    "select e.id, e.bucket, e.topic, greatest(e.created_at, e.available_at) as due_at from outbox.event e " \
+    "where e.xid = any (array(select x.xid from pg_snapshot_xip((select cursor_snapshot from saved)) as x (xid) " \
+    "where pg_visible_in_snapshot(x.xid, pg_current_snapshot()) "                                  \
+    "or x.xid >= pg_snapshot_xmax(pg_current_snapshot()))) offset 0) p "                           \
+    "union all select * from (select e.id, e.bucket, e.topic, greatest(e.created_at, e.available_at) " \
+    "from outbox.event e where e.xid >= pg_snapshot_xmax((select cursor_snapshot from saved)) "    \
+    "and e.xid <= '18446744073709551615'::xid8 and e.id <= (select cursor_id from saved) offset 0) q) l " \
+    "where (select recent from saved) and l.id > (select floor_id from saved) "                    \
+    "and l.id <= (select cursor_id from saved) limit 1000), "                                      \
+    "waiting as materialized (select u.topic, u.due_at from (select * from scan union all select * from late) u " \
+    "left join lateral (select true as is from outbox.sent s where s.bucket = u.bucket and s.id = u.id limit 1) s on true " \
+    "left join lateral (select true as is from outbox.held h where h.id = u.id limit 1) h on true " \
+    "where s.is is null and h.is is null and u.due_at <= now()), "                                 \
+    "kept as materialized (select h.id, h.bucket, h.topic, h.state from outbox.held h order by h.id limit 20000), " \
+    "factor as materialized (select case when count(*) < 20000 then 1 else greatest(1, " \
+    "(select c.reltuples from pg_catalog.pg_class c where c.oid = 'outbox.held'::regclass) / 20000.0) end as x from kept), " \
+    "per_topic as (select t.topic, sum(t.pending) as pending, sum(t.held) as held, sum(t.dead) as dead, " \
+    "min(t.due_at) as due_at from ("                                                               \
+    "select w.topic, count(*) as pending, 0 as held, 0 as dead, min(w.due_at) as due_at from waiting w group by w.topic " \
+    "union all select g.topic, 0, g.held, g.dead, o.due_at from (select k.topic, "                 \
+    "count(*) filter (where k.state not in ('dead', 'discarded')) as held, "                       \
+    "count(*) filter (where k.state = 'dead') as dead, "                                           \
+    "min(k.id) filter (where k.state in ('retrying', 'blocked', 'paused')) as oldest from kept k group by k.topic) g " \
+    "left join lateral (select greatest(e.created_at, e.available_at) as due_at from outbox.event e " \
+    "where e.id = g.oldest limit 1) o on true) t group by t.topic), "                              \
+    "shown as materialized (select * from (select h.* from (select * from outbox.held where state = 'dead' limit 1000) h " \
+    "order by h.id limit 10) d union all select * from (select h.* from (select * from outbox.held order by id limit 5000) h " \
+    "where h.state not in ('dead', 'discarded') order by h.id limit 10) w), "                      \
+    "block as materialized (select * from outbox.blocker b where coalesce(b.age >= interval '2 seconds', true)) " \
+    "select 0::int2, s.owner, null::text, null::text, null::text, null::text, "                    \
+    "case when (select count(*) from scan) < 10000 then 0 "                                        \
+    "else greatest(0, (select max(e.id) from outbox.event e) - (select max(id) from scan)) end::int8, " \
+    "(select count(*) from block)::int8, null::int8, "                                             \
+    "extract(epoch from s.lease_expires_at - now())::float8, "                                     \
+    "extract(epoch from now() - (select min(w.due_at) from waiting w))::float8 from saved s "      \
+    "union all select * from (select 1::int2, p.topic, null, null, null, null, p.pending::int8, "  \
+    "(p.held * f.x)::int8, (p.dead * f.x)::int8, extract(epoch from now() - p.due_at)::float8, null::float8 " \
+    "from per_topic p cross join factor f order by p.pending + p.held + p.dead desc, p.topic) t "  \
+    "union all select 2::int2, k.state, null, null, null, null, (count(*) * f.x)::int8, null, null, null, null " \
+    "from kept k cross join factor f group by k.state, f.x "                                       \
+    "union all select * from (select 3::int2, h.topic, h.state, h.error_code, h.error, e.event_id::text, h.id, h.attempts::int8, " \
+    "null::int8, extract(epoch from now() - coalesce(h.first_error_at, e.created_at))::float8, "   \
+    "extract(epoch from h.next_attempt_at - now())::float8 from shown h "                          \
+    "left join lateral (select v.event_id, v.created_at from outbox.event v where v.id = h.id limit 1) e on true " \
+    "order by h.state <> 'dead', h.id limit 10) r "                                                \
+    "union all select * from (select 4::int2, coalesce(b.prepared, b.application), b.username::text, null, null, null, b.pid::int8, " \
+    "b.holds_rows::int::int8, b.holds_truncate::int::int8, extract(epoch from b.age)::float8, null::float8 " \
+    "from block b order by b.age desc nulls last limit 10) l"
+
+#define SQL_PREPARE_FIGURES "prepare outbox_figures as " SQL_FIGURES "; "
+
+#endif

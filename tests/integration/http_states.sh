@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# http_states.sh - what a person reads in each state: flowing, a broker away, a topic missing, a dead row, an
+# open transaction, a standby, a database away, rows that do not move. And that names cannot run as script.
+# Needs OUTBOX_TEST_DSN and OUTBOX_TEST_BROKERS of the mock, and curl. Chromium, where it is installed, is
+# asked what it makes of the page.
+set -euo pipefail
+
+# shellcheck source=tests/rig/lib_relay.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
+# shellcheck source=tests/rig/lib_http.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_http.sh"
+
+mock() { "$broker" cmd "$OUTBOX_TEST_BROKER_DIR" "$@" >/dev/null; }
+hostile='<script>document.title="run"</script>&"'\'
+
+# says NAME RELAY PATTERN: the verdict becomes this
+is_verdict() { [[ $(verdict "$1") =~ $2 ]]; }
+says() {
+    local name=$1 relay=$2 pattern=$3
+    if wait_until 45 is_verdict "$relay" "$pattern"; then ok "$name"; else not_ok "$name" "wanted $pattern, it says: $(verdict "$relay")"; fi
+}
+
+reset
+append 50
+serve web -X lease.owner="$hostile" -X retry.attempts=1 -X stall.timeout=5s
+says flowing web '^Events flow'
+holds the_page_has_the_same_sentence wait_shows web / '<h1>Events flow'
+wait_sent
+says all_published web '^Events flow: every committed event is published\.$'
+
+# --- a standby -----------------------------------------------------------------------------------
+
+serve standby -X lease.owner=second
+says standby_knows_who_leads standby "^This relay stands by: <script>.* leads\\.\$"
+holds standby_is_ready answers standby /readyz 200
+holds standby_does_not_lead metric_is standby outbox_relay_leader 0
+holds standby_knows_what_waits wait_until 20 metric_is standby 'outbox_relay_held_rows{state="dead"}' 0
+
+# --- a topic that is missing, a row that is refused, a transaction that stays open ------------------
+
+mock topic-error "$topic-gone" UNKNOWN_TOPIC_OR_PART
+append 5 "$topic-gone"
+says a_missing_topic web "^Events flow.*, but topic \"$topic-gone\" takes nothing \\(_?UNKNOWN_TOPIC"
+holds its_rows_are_paused wait_until 20 metric_is web 'outbox_relay_held_rows{state="paused"}' 5
+equal the_topic_is_paused 1 "$(metric web "outbox_relay_topic_paused{topic=\"$topic-gone\"}")"
+holds readiness_is_not_lost_for_a_topic answers web /readyz 200
+sql "insert into outbox.event (topic, type, key, payload) values ('$topic', 'x', 'big', convert_to(repeat('x', 11000000), 'UTF8'))"
+holds a_dead_row_is_counted wait_until 30 metric_is web 'outbox_relay_held_rows{state="dead"}' 1
+holds and_shown_with_its_reason wait_shows web / 'class="tag bad">dead.*MSG_SIZE_TOO_LARGE'
+equal counted_by_topic 1 "$(metric web "outbox_relay_rows_dead_total{topic=\"$topic\"}")"
+holds failures_are_counted_by_reason metric web "outbox_relay_rows_failed_total{topic=\"$topic\",reason=\"MSG_SIZE_TOO_LARGE\"}"
+
+PGAPPNAME=$hostile psql -XqAt -d "$dsn" >/dev/null 2>&1 <<<"begin; insert into outbox.event (topic, type) values ('$topic', 'x'); select pg_sleep(600); commit" &
+open_pid=$!
+holds an_open_transaction_is_seen wait_until 30 metric_is web outbox_relay_blocking_transactions 1
+holds and_shown_with_its_process wait_shows web / 'pid [0-9]*</td><td data-l="Application"><span>&lt;script&gt;'
+
+# --- nothing of it runs ----------------------------------------------------------------------------
+
+ask web /
+equal hostile_text_is_not_markup 1 "$(grep -o '<script' "$dir/body" | wc -l)"
+holds but_is_shown grep -q '&lt;script&gt;document.title=&quot;run&quot;&lt;/script&gt;&amp;&quot;&#39;' "$dir/body"
+ask web /status.json
+holds json_has_it_as_it_is grep -qF '"owner":"<script>document.title=\"run\"</script>&\"'\''"' "$dir/body"
+
+# browser NAME URL [--option]: what the page is after some seconds of its own time
+browser() {
+    timeout 90 chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
+        --disable-component-update --disable-sync --user-data-dir="$dir/chromium" --virtual-time-budget=9000 "${@:2}" \
+        --dump-dom "$1" 2>"$dir/chromium.log" >"$dir/dom"
+}
+if command -v chromium >/dev/null; then
+    holds browser_opens_the_page browser "${url[web]}/"
+    holds no_script_of_others_ran grep -q '<title>look: outbox-relay</title>' "$dir/dom"
+    stamp() { grep -o '<time>[^<]*' "$1" | head -n 1; }
+    ask web / && first=$(stamp "$dir/body")
+    holds browser_opens_it_again browser "${url[web]}/"
+    holds the_page_has_refreshed_itself test "$(stamp "$dir/dom")" != "$first"
+    holds nothing_was_blocked_that_the_page_needs test -z "$(grep -i 'content security policy' "$dir/chromium.log" | grep -v 'data:' || true)"
+    # The page as a file, in a frame of a phone's width (a window is never narrower than 500).
+    ask web / && cp "$dir/body" "$dir/page.html"
+    cat >"$dir/frame.html" <<<'<iframe src="page.html" width="390" height="800" frameborder="0"
+        onload="document.title = this.contentDocument.documentElement.scrollWidth"></iframe>'
+    holds browser_opens_it_as_a_phone browser "file://$dir/frame.html" --allow-file-access-from-files --hide-scrollbars
+    equal it_fits_a_phone 390 "$(sed -n 's/.*<title>\([^<]*\)<.*/\1/p' "$dir/dom" | head -n 1)"
+else
+    for name in browser_opens_the_page no_script_of_others_ran the_page_has_refreshed_itself \
+        it_fits_a_phone; do
+        ok "$name # skip chromium is not installed"
+    done
+fi
+kill "$open_pid" 2>/dev/null || true
+wait "$open_pid" 2>/dev/null || true
+sql "select pg_terminate_backend(pid) from pg_stat_activity where application_name like '<script>%'" >/dev/null
+
+# --- a broker away ---------------------------------------------------------------------------------
+
+mock down
+append 20
+says broker_away web '^Events do not flow: no Kafka broker answers.*; [0-9]+ events? waits?, '
+holds kafka_is_down metric_is web outbox_relay_kafka_up 0
+holds kafka_alone_never_makes_it_unready answers web /readyz 200
+holds nor_dead answers web /livez 200
+holds and_readyz_says_why shows web /readyz?verbose '^\[+\]kafka does not count: no broker answers'
+mock up
+wait_sql 60 0 "select count(*) from outbox.event e where topic = '$topic' and length(payload) < 100
+                and not exists (select from outbox.sent s where s.id = e.id)"
+says broker_back web '^Events flow'
+holds kafka_is_up wait_until 20 metric_is web outbox_relay_kafka_up 1
+
+# --- rows that do not move although all answers ------------------------------------------------------
+
+relay_kill standby
+relay_kill web
+sql "update outbox.relay set owner = null, lease_expires_at = null"
+serve stuck -X lease.ttl=1m -X stall.timeout=1s -X statement.timeout=5m
+holds ready_at_first wait_until 30 answers stuck /readyz 200
+PGAPPNAME=locks psql -XqAt -d "$dsn" >/dev/null 2>&1 <<<"begin; lock table outbox.sent in access exclusive mode; select pg_sleep(600)" &
+lock_pid=$!
+wait_sql 20 1 "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and relation = 'outbox.sent'::regclass" || true
+append 3
+holds unready_when_rows_do_not_move wait_until 60 answers stuck /readyz 503
+holds and_says_so shows stuck /readyz '^\[-\]progress failed: rows that could move have not moved for'
+says stuck_in_words stuck '^Events do not flow: nothing has moved for '
+holds still_alive answers stuck /livez 200
+kill "$lock_pid" 2>/dev/null || true
+wait "$lock_pid" 2>/dev/null || true
+sql "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'locks'" >/dev/null
+holds ready_again_when_they_do wait_until 60 answers stuck /readyz 200
+
+# --- a database away ---------------------------------------------------------------------------------
+
+name=$(sql 'select current_database()')
+other() { psql -XqAt -d "${dsn/dbname=$name/dbname=postgres}" -c "$1" >/dev/null; }
+other "alter database $name allow_connections false"
+other "select pg_terminate_backend(pid) from pg_stat_activity where datname = '$name'"
+says database_away stuck '^Events do not flow: PostgreSQL cannot be used: .*not currently accepting connections'
+holds unready_without_a_database answers stuck /readyz 503
+holds alive_without_a_database answers stuck /livez 200
+holds db_is_down metric_is stuck outbox_relay_db_up 0
+other "alter database $name allow_connections true"
+holds ready_with_it wait_until 60 answers stuck /readyz 200
+equal reconnects_are_counted 1 "$(($(metric stuck outbox_relay_db_reconnects_total) > 0))"
+relay_kill stuck
+
+relay_start wrong -X http.listen=127.0.0.1:0 -X "dsn=${dsn/user=outbox/user=nobody_$$}"
+wait_said wrong 'msg=listening'
+url[wrong]=http://$(sed -n 's/.*msg=listening .*address=//p' "$dir/wrong.log")
+says wrong_user_from_the_beginning wrong '^Events do not flow: PostgreSQL cannot be used: '
+exit "$bad"
