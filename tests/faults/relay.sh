@@ -98,8 +98,9 @@ stream_start one -X lease.ttl=2s
 relay_start two -X lease.ttl=2s
 wait_said two 'msg=connected' || true
 holds one_leads_only test "$(times_said two 'msg=leading')" = 0
-fault relay_kill one
+# As it stands before the kill: a renewal in between only makes it last longer.
 ends=$(sql "select (extract(epoch from lease_expires_at) * 1000)::bigint from outbox.relay")
+fault relay_kill one
 holds standby_takes_over wait_said two 'msg=leading'
 led=$(sed -n 's/^ts=\([^ ]*\) .*msg=leading.*/\1/p' "$dir/two.log" | head -n 1)
 holds not_before_the_lease_ends test "$(date -d "$led" +%s%3N)" -ge "$ends"
