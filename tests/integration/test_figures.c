@@ -1,0 +1,246 @@
+/* test_figures.c - what waits, what is held and what blocks, as source_figures tells it.
+ *
+ * Needs OUTBOX_TEST_DSN: a superuser's conninfo of a database of its own with the schema applied. The source
+ * has the rights of a relay.
+ */
+#include <check.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "relay/source/source.h"
+#include "tests/rig/rig.h"
+
+enum { DEADLINE_MS = 30000 };
+
+static PGconn *db;
+static struct source *src;
+static struct source_event last;
+
+static uint64_t now(void)
+{
+    return (uint64_t)rig_now_ms();
+}
+
+static void wait_for(enum source_event_type type)
+{
+    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    struct pollfd fds[SOURCE_MAX_FDS];
+
+    for (;;) {
+        while (source_next(src, now(), &last)) {
+            if (last.type == type)
+                return;
+            ck_abort_msg("event %d instead of %d", (int)last.type, (int)type);
+        }
+        ck_assert_msg(rig_now_ms() < end_ms, "no event %d in %d ms", (int)type, DEADLINE_MS);
+        (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
+    }
+}
+
+static const struct figures *figures(void)
+{
+    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    struct pollfd fds[SOURCE_MAX_FDS];
+
+    while (!source_aside_ready(src)) {
+        ck_assert_msg(rig_now_ms() < end_ms, "the aside is not ready in %d ms", DEADLINE_MS);
+        (void)source_next(src, now(), &last);
+        (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
+    }
+    source_figures(src, now());
+    wait_for(SOURCE_FIGURES);
+    ck_assert_ptr_nonnull(last.figures);
+    return last.figures;
+}
+
+static const struct figures_topic *topic(const struct figures *f, const char *name)
+{
+    for (uint32_t i = 0; i < f->n_topics; i++)
+        if (strcmp(f->topic[i].name, name) == 0)
+            return &f->topic[i];
+    ck_abort_msg("no topic %s among %u", name, f->n_topics);
+}
+
+static void setup(void)
+{
+    static char dsn[1000];
+    struct source_config cfg = {
+        .dsn = dsn, .owner = "me", .lease_ttl_ms = 60000, .statement_timeout_ms = DEADLINE_MS,
+        .retry_base_ms = 10, .retry_max_ms = 100, .aside = true,
+    };
+
+    db = rig_connect();
+    rig_exec(db, "truncate outbox.event, outbox.sent, outbox.held restart identity; "
+                 "insert into outbox.relay (name) values ('default') on conflict do nothing; "
+                 "update outbox.relay set owner = null, lease_expires_at = null, cursor_id = 0, "
+                 "cursor_snapshot = pg_current_snapshot(), floor_id = 0");
+    snprintf(dsn, sizeof dsn, "%s options='-c role=outbox_relay'", rig_dsn());
+    src = source_new(&cfg);
+    ck_assert_ptr_nonnull(src);
+    wait_for(SOURCE_UP);
+}
+
+static void teardown(void)
+{
+    source_free(src);
+    PQfinish(db);
+}
+
+static void append(const char *name, int n)
+{
+    rig_execf(db, "insert into outbox.event (topic, type) select '%s', 'x' from generate_series(1, %d)", name, n);
+}
+
+START_TEST(nothing_waits)
+{
+    const struct figures *f = figures();
+
+    ck_assert_int_eq(f->pending, 0);
+    ck_assert(f->oldest_s < 0);
+    ck_assert_uint_eq(f->n_topics, 0);
+    ck_assert_uint_eq(f->n_held, 0);
+    ck_assert_uint_eq(f->n_blockers, 0);
+    ck_assert(!f->estimated);
+    ck_assert_str_eq(f->leader, "");
+}
+END_TEST
+
+START_TEST(what_waits_is_counted_by_topic)
+{
+    append("a", 7);
+    append("b", 2);
+    rig_exec(db, "insert into outbox.event (topic, type, available_at) values ('b', 'x', now() + interval '1 hour')");
+    rig_exec(db, "insert into outbox.event (topic, type, created_at) values ('c', 'x', now() - interval '90 seconds')");
+    rig_exec(db, "insert into outbox.sent (bucket, id, sent_at) select bucket, id, now() from outbox.event where id <= 3");
+    const struct figures *f = figures();
+
+    ck_assert_int_eq(f->pending, 7);
+    ck_assert_int_eq(topic(f, "a")->pending, 4);
+    ck_assert_int_eq(topic(f, "b")->pending, 2);
+    ck_assert(topic(f, "c")->oldest_s >= 90 && topic(f, "c")->oldest_s < 90 + DEADLINE_MS / 1000);
+    ck_assert(f->oldest_s >= 90);
+    ck_assert(topic(f, "a")->oldest_s < 60);
+}
+END_TEST
+
+/* A transaction that was running when the cursor was saved, and has committed behind it. */
+START_TEST(rows_that_commit_late_are_counted)
+{
+    PGconn *slow = rig_connect();
+
+    rig_exec(slow, "begin; insert into outbox.event (topic, type) values ('late', 'x')");
+    append("a", 1);
+    rig_exec(db, "update outbox.relay set cursor_id = 2, cursor_snapshot = pg_current_snapshot()");
+    ck_assert_int_eq(figures()->pending, 0);
+    rig_exec(slow, "commit");
+    PQfinish(slow);
+    const struct figures *f = figures();
+    ck_assert_int_eq(f->pending, 1);
+    ck_assert_int_eq(topic(f, "late")->pending, 1);
+}
+END_TEST
+
+START_TEST(beyond_ten_thousand_it_is_an_estimate)
+{
+    append("a", 9000);
+    append("b", 41000);
+    const struct figures *f = figures();
+
+    ck_assert(f->estimated);
+    ck_assert_int_eq(f->pending, 50000); /* no id is missing here */
+    ck_assert_int_eq(topic(f, "a")->pending + topic(f, "b")->pending, 50000);
+}
+END_TEST
+
+START_TEST(what_is_held_comes_with_its_reason_dead_ones_first)
+{
+    append("a", 15);
+    rig_exec(db, "insert into outbox.held (id, bucket, topic, state, attempts, first_error_at, error_code, error) "
+                 "select id, bucket, topic, case when id = 15 then 'dead' else 'paused' end, 3, "
+                 "now() - interval '100 seconds', 'CODE', '<why>' from outbox.event");
+    const struct figures *f = figures();
+
+    ck_assert_int_eq(f->pending, 0);
+    ck_assert_int_eq(topic(f, "a")->held, 14);
+    ck_assert_int_eq(topic(f, "a")->dead, 1);
+    ck_assert_int_eq(f->held[2], 14); /* paused */
+    ck_assert_int_eq(f->held[4], 1);  /* dead */
+    ck_assert_uint_eq(f->n_held, FIGURES_HELD);
+    ck_assert_int_eq(f->row[0].id, 15);
+    ck_assert_str_eq(f->row[0].state, "dead");
+    ck_assert_int_eq(f->row[1].id, 1);
+    ck_assert_int_eq(f->row[0].attempts, 3);
+    ck_assert_str_eq(f->row[0].code, "CODE");
+    ck_assert_str_eq(f->row[0].error, "<why>");
+    ck_assert_uint_eq(strlen(f->row[0].event_id), 36);
+    ck_assert(f->row[0].since_s >= 100 && f->row[0].next_s < 0);
+    ck_assert(f->oldest_s < 0);
+    ck_assert(topic(f, "a")->oldest_s >= 0); /* what is held has not arrived either */
+}
+END_TEST
+
+START_TEST(many_topics_share_the_last_place)
+{
+    rig_exec(db, "insert into outbox.event (topic, type) select 't' || n, 'x' from generate_series(1, 150) n; "
+                 "insert into outbox.event (topic, type) values ('t7', 'x')");
+    const struct figures *f = figures();
+
+    ck_assert_uint_eq(f->n_topics, FIGURES_TOPICS + 1);
+    ck_assert_str_eq(f->topic[0].name, "t7");
+    ck_assert_str_eq(f->topic[FIGURES_TOPICS].name, "");
+    ck_assert_int_eq(f->topic[FIGURES_TOPICS].pending, 50);
+    ck_assert_int_eq(f->pending, 151);
+}
+END_TEST
+
+static bool blocks(void *arg)
+{
+    const struct figures *f = figures();
+
+    (void)arg;
+    return f->n_blockers == 1 && f->blocker[0].holds_rows;
+}
+
+START_TEST(an_open_transaction_is_named)
+{
+    PGconn *slow = rig_connect();
+
+    rig_exec(slow, "set application_name = 'report'; begin; insert into outbox.event (topic, type) values ('a', 'x')");
+    ck_assert(rig_wait_until(blocks, NULL, DEADLINE_MS)); /* not before it is some seconds old */
+    ck_assert_int_eq(last.figures->blocker[0].pid, PQbackendPID(slow));
+    ck_assert_str_eq(last.figures->blocker[0].application, "report");
+    PQfinish(slow);
+}
+END_TEST
+
+START_TEST(who_leads_is_named)
+{
+    source_acquire(src, now());
+    wait_for(SOURCE_LEASE);
+    ck_assert(last.ours);
+    const struct figures *f = figures();
+    ck_assert_str_eq(f->leader, "me");
+    ck_assert(f->lease_s > 0 && f->lease_s <= 60);
+}
+END_TEST
+
+Suite *suite_figures(void);
+
+Suite *suite_figures(void)
+{
+    Suite *s = suite_create("figures");
+    TCase *tc = tcase_create("figures");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, nothing_waits);
+    tcase_add_test(tc, what_waits_is_counted_by_topic);
+    tcase_add_test(tc, rows_that_commit_late_are_counted);
+    tcase_add_test(tc, beyond_ten_thousand_it_is_an_estimate);
+    tcase_add_test(tc, what_is_held_comes_with_its_reason_dead_ones_first);
+    tcase_add_test(tc, many_topics_share_the_last_place);
+    tcase_add_test(tc, an_open_transaction_is_named);
+    tcase_add_test(tc, who_leads_is_named);
+    suite_add_tcase(s, tc);
+    return s;
+}
