@@ -208,7 +208,8 @@ void source_empty(struct source *s, uint64_t now_ms, uint64_t retention_ms);
 /* Of the next few thousand events in event_kept, those that are old and resolved go. SOURCE_TIDIED says
  * in .full whether there are more to look at. */
 void source_tidy(struct source *s, uint64_t now_ms, uint64_t retention_ms);
-/* What waits, what is held and what blocks. Some milliseconds of the server's time, whatever the backlog. */
+/* What waits, what is held and what blocks. Milliseconds of the server's time when little waits, and about a
+ * tenth of a second at most, whatever the backlog. */
 void source_figures(struct source *s, uint64_t now_ms);
 
 #endif
