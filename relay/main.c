@@ -70,7 +70,7 @@ static int usage(const char *what, const char *which)
 /* Returns -1 to go on, or the exit code. */
 static int parse(int argc, char **argv, struct command_line *cl)
 {
-    enum { OPT_ONCE = 256, OPT_CHECK, OPT_PRINT, OPT_SAMPLE, OPT_METRICS, OPT_VERSION };
+    enum { OPT_ONCE = 256, OPT_CHECK, OPT_PRINT, OPT_SAMPLE, OPT_METRICS, OPT_MAN, OPT_VERSION };
     static const struct option options[] = {
         { "config", required_argument, NULL, 'c' },
         { "once", no_argument, NULL, OPT_ONCE },
@@ -78,6 +78,7 @@ static int parse(int argc, char **argv, struct command_line *cl)
         { "print-config", no_argument, NULL, OPT_PRINT },
         { "sample-config", no_argument, NULL, OPT_SAMPLE },
         { "metrics-help", no_argument, NULL, OPT_METRICS },
+        { "settings-man", no_argument, NULL, OPT_MAN }, /* for the build: relay/man */
         { "version", no_argument, NULL, OPT_VERSION },
         { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
@@ -107,6 +108,9 @@ static int parse(int argc, char **argv, struct command_line *cl)
             break;
         case OPT_METRICS:
             metrics_help(stdout);
+            return EXIT_OK;
+        case OPT_MAN:
+            settings_write_man(stdout);
             return EXIT_OK;
         case OPT_VERSION:
             printf("outbox-relay %s (librdkafka %s)\n", OUTBOX_VERSION_STRING,

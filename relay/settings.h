@@ -117,6 +117,9 @@ void settings_print(const struct settings *s, FILE *out);
 /* The settings section of --help. */
 void settings_help(FILE *out);
 
+/* The manual page of the settings, in the language of scdoc(5). */
+void settings_write_man(FILE *out);
+
 /* A settings file with every setting explained and commented out. */
 void settings_write_sample(FILE *out);
 

@@ -107,3 +107,63 @@ void settings_write_sample(FILE *out)
     print_kafka_doc("# ", out);
     fputs("#" SETTING_KAFKA "bootstrap.servers = localhost:9092\n", out);
 }
+
+/* -- the manual page, in scdoc's language ------------------------------------------------------- */
+
+/* Characters that mean something there lose their meaning. */
+static void print_scd(const char *text, FILE *out)
+{
+    for (; *text != '\0'; text++) {
+        if (strchr("\\*_<>#[]|`", *text) != NULL)
+            putc('\\', out);
+        putc(*text, out);
+    }
+}
+
+static void print_scd_setting(const struct setting_spec *spec, FILE *out)
+{
+    fputs("*", out);
+    print_scd(spec->key, out);
+    fputs("* = ", out);
+    if (*spec->dflt != '\0') {
+        fputs("_", out);
+        print_scd(spec->dflt, out);
+        fputs("_", out);
+    }
+    fputs("\n\t", out);
+    print_scd(spec->doc, out);
+    fputs("\n\n\tAllowed: ", out);
+    setting_print_allowed(spec, out);
+    fputs(spec->flags & SETTING_RELOAD ? ". A change takes effect with SIGHUP.\n\n" : ".\n\n", out);
+}
+
+void settings_write_man(FILE *out)
+{
+    fputs("outbox-relay.conf(5)\n\n# NAME\n\noutbox-relay.conf - settings of outbox-relay\n\n# DESCRIPTION\n\n"
+          "A text file of lines *key* = _value_, given with *--config*. A line that starts with \\# is a\n"
+          "comment; there is no comment behind a value, and there are no quotes. A key stands in it once.\n"
+          "An unknown key, or a value that is not allowed, is an error that names file and line (exit status\n"
+          "78). *outbox-relay --sample-config* prints such a file, *--print-config* what is in force and\n"
+          "where it is from.\n\n"
+          "The same settings are taken from systemd's credentials (a file of *$CREDENTIALS_DIRECTORY* with the\n"
+          "name of the setting), from the environment (*OUTBOX_RELAY_BATCH_ROWS* for batch.rows;\n"
+          "*OUTBOX_RELAY_DSN_FILE* names a file with the value) and from *-X* _key=value_. The later wins.\n\n"
+          "Durations are written with a unit: ms, s, m, h; sizes with B, KiB, MiB, GiB.\n\n"
+          "A secret is a password in *dsn*, and what librdkafka takes as a password, key or secret. It is\n"
+          "refused on the command line, and in a file that others than its owner may read (a file of root's\n"
+          "may be readable for its group); and it is masked wherever settings are shown.\n\n# SETTINGS\n\n", out);
+    for (size_t i = 0; i < N_SETTINGS; i++)
+        print_scd_setting(&setting_specs[i], out);
+    fputs("*kafka.*_property_\n\t", out);
+    print_scd(kafka_doc, out);
+    fputs("\n\n", out);
+    for (const struct setting_owned *o = setting_owned; o->property != NULL; o++) {
+        fputs("\t- ", out);
+        print_scd(o->property, out);
+        fputs(": ", out);
+        print_scd(o->why, out);
+        fputs("\n", out);
+    }
+    fputs("\n# EXAMPLE\n\n```\ndsn = service=shop\nkafka.bootstrap.servers = kafka-1:9092,kafka-2:9092\n"
+          "source = /shop/orders\nlog.format = json\n```\n\n# SEE ALSO\n\n*outbox-relay*(1), *outbox*(7)\n", out);
+}

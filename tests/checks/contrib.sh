@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# contrib.sh - what is shipped for service managers and monitoring is well-formed and names what exists.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+here=relay/contrib
+bad=0
+ok() { echo "ok - $1"; }
+not_ok() {
+    echo "not ok - $1: ${*:2}"
+    bad=1
+}
+# holds NAME COMMAND...
+holds() {
+    local name=$1 said
+    shift
+    if said=$("$@" 2>&1); then ok "$name"; else not_ok "$name" "${said//$'\n'/ }"; fi
+}
+
+# --- metrics: those that rules and dashboard use are in the table -------------------------------------
+
+known=$(sed -n 's/^METRIC([a-z_]*, "\([a-z_]*\)".*/\1/p' relay/metrics.def)
+used=$(grep -ohE '\b(outbox_relay|process)_[a-z_]+' "$here"/prometheus/*.yml "$here"/grafana/*.json relay/man/*.scd |
+    sed -E 's/_bucket$//' | sort -u)
+unknown=
+for metric in $used; do
+    grep -qx "$metric" <<<"$known" || unknown+=" $metric"
+done
+if [[ -z $unknown ]]; then ok every_metric_that_is_used_exists; else not_ok every_metric_that_is_used_exists "$unknown"; fi
+holds dashboard_is_json jq -e '.panels | length > 10' "$here/grafana/outbox-relay.json"
+
+# --- prometheus ---------------------------------------------------------------------------------------
+
+if bin=$(tests/tools/prometheus 2>&1); then
+    holds rules_are_good "$bin/promtool" check rules "$here/prometheus/outbox-relay.rules.yml"
+    holds alerts_fire_when_they_should "$bin/promtool" test rules "$here/prometheus/outbox-relay.rules.test.yml"
+else
+    ok "rules_are_good # skip $bin"
+fi
+
+# --- systemd ------------------------------------------------------------------------------------------
+
+if command -v systemd-analyze >/dev/null; then
+    for unit in outbox-relay.service outbox-relay@.service; do
+        score=$(systemd-analyze security --offline=true --no-pager "$here/systemd/$unit" 2>/dev/null |
+            sed -n 's/.*exposure level for .*: \([0-9.]*\) .*/\1/p')
+        holds "unit_is_hardened: $unit (exposure $score of 10)" awk -v s="$score" 'BEGIN { exit !(s != "" && s <= 2.0) }'
+        # the program is not installed where this runs
+        said=$(systemd-analyze verify --man=no "$here/systemd/$unit" 2>&1 | grep -F "$unit" | grep -v 'is not executable' || true)
+        if [[ -z $said ]]; then ok "unit_is_good: $unit"; else not_ok "unit_is_good: $unit" "$said"; fi
+    done
+else
+    ok 'units_are_good # skip systemd-analyze is not there'
+fi
+
+# --- kubernetes, docker: secrets and rights ------------------------------------------------------------
+
+for manifest in deployment sidecar; do
+    file=$here/kubernetes/$manifest.yaml
+    for word in 'readOnlyRootFilesystem: true' 'allowPrivilegeEscalation: false' 'runAsNonRoot: true' \
+        'drop: \[ALL\]' 'type: RuntimeDefault' 'defaultMode: 0440' 'path: /livez'; do
+        grep -q "$word" "$file" || not_ok "$manifest is restricted" "no $word"
+    done
+done
+holds sidecar_is_native grep -q 'restartPolicy: Always' "$here/kubernetes/sidecar.yaml"
+# a sidecar's readiness is the pod's
+holds sidecar_does_not_decide_readiness bash -c "! grep -q readinessProbe '$here/kubernetes/sidecar.yaml'"
+holds image_runs_without_rights grep -qE '^USER [1-9][0-9]*:' "$here/docker/Dockerfile"
+exit "$bad"
