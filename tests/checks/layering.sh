@@ -11,7 +11,7 @@ check() { # name, expected to print nothing, output
         failed=1
     fi
 }
-none() { grep -rnE "$@" || true; }
+none() { grep -rnE --include='*.[ch]' "$@" || true; }
 
 check "only relay/source includes libpq" "$(none '#include.*libpq' relay | grep -v '^relay/source/' || true)"
 check "only relay/sink includes librdkafka" "$(none '#include.*rdkafka' relay | grep -v '^relay/sink/' || true)"
