@@ -58,7 +58,9 @@ LD_PRELOAD='$fake' FAKETIME_TIMESTAMP_FILE='$dir/clock' FAKETIME_NO_CACHE=1 FAKE
     exec '$OUTBOX_RELAY' "\$@"
 SCRIPT
     chmod +x "$dir/relay_with_a_clock"
-    OUTBOX_RELAY=$dir/relay_with_a_clock stream_start jumping "${steady[@]}"
+    # Without the look at the ends of the topics, which ends a client of Kafka: the library that fakes the
+    # clock lets no thread end in the future.
+    OUTBOX_RELAY=$dir/relay_with_a_clock stream_start jumping "${steady[@]}" -X takeover.tail=off
     for jump in +1d -1d -3600 +0 +3650d; do
         printf '%s\n' "$jump" >"$dir/clock.new"
         fault mv "$dir/clock.new" "$dir/clock"
@@ -70,7 +72,7 @@ SCRIPT
     must_move reconnects_in_the_future jumping
     holds the_relay_saw_the_clock_jump said jumping "^ts=$(date -u -d '3650 days' +%Y).*lost PostgreSQL"
     stream_judge clock_jumped duplicates=0
-    printf '+0\n' >"$dir/clock" # the library that fakes the clock lets no thread end in the future
+    printf '+0\n' >"$dir/clock" # so that its threads end
     stop_clean jumping
 }
 clock_jumps
