@@ -51,6 +51,7 @@ struct sim_row {
     uint64_t due_ms;          /* not to be sent before; 0: at once */
     uint32_t bytes;
     uint64_t next_ms;         /* in held: when it is due; FOR_EVER: it is not */
+    uint64_t revived_ms;      /* when a person last let it go again although it was dead; 0: never */
     uint32_t attempts;
     enum db_held held;
     uint8_t topic, key, queue;

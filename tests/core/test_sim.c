@@ -83,7 +83,8 @@ static void check_done(struct world *w, const struct relay *r)
         return;
     w->count[N_ONCE_CLEAN]++;
     for (uint32_t i = 0; i < r->n_visible_at_start; i++)
-        if (!w->row[i].marked && w->row[i].due_ms <= r->started_ms &&
+        /* What was dead at its start and is not any more may have come too late for it. */
+        if (!w->row[i].marked && w->row[i].due_ms <= r->started_ms && w->row[i].revived_ms <= r->started_ms &&
             w->row[i].held < DB_DEAD && !(w->row[i].key == 0 && w->row[i].held == DB_RETRYING))
             oops(w, "--once ended clean without row %u", i);
 }
@@ -331,6 +332,8 @@ static void decide_for_dead(struct world *w)
     SAY(w, NULL, "row %u is %s", i, again ? "retried" : "discarded");
     w->count[N_PERSON]++;
     r->held = again ? DB_RETRYING : DB_DISCARDED;
+    if (again)
+        r->revived_ms = w->now;
     r->next_ms = again ? w->now : FOR_EVER;
     r->attempts = 0;
     r->passed |= w->cfg.skip_poison; /* nobody waits for it, whether or not one has gone by */
