@@ -365,12 +365,12 @@ void monitor_reset(struct monitor *m, enum lane lane)
 }
 
 /* An answer since last time is what says that a broker answers: a connection that is up may lead to a
- * broker that hangs. */
+ * broker that hangs. And one must be up still: the answers may have come before they all went away. */
 void monitor_statistics(struct monitor *m, const struct sink_statistics *s)
 {
     struct metrics *t = &m->metrics;
 
-    if (s->n_answers != m->n_answers && s->n_answers > 0)
+    if (s->any_up && s->n_answers != m->n_answers && s->n_answers > 0)
         kafka_answers(m);
     m->n_answers = s->n_answers;
     t->rdkafka_queue[0] = (double)s->queue_messages;

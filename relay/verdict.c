@@ -247,7 +247,7 @@ static void judge_held(const struct verdict_input *in, struct verdict *v)
     if (in->held <= 0 || in->n_paused > 0)
         return;
     struct verdict_finding *f = find(v, VERDICT_GOOD, "`outbox-relay dead --all-states` lists them with their "
-                                                      "reasons; they go on by themselves.");
+                                                      "reasons; they go on by themselves, but those behind a dead one.");
     append(f->text, sizeof f->text, "%s event%s held: for another attempt, behind an earlier one of the key, for the topic, or for later",
            verdict_count(in->held, count, sizeof count), in->held == 1 ? " is" : "s are");
 }

@@ -139,8 +139,11 @@ void doctor_topic(struct findings *f, const struct inspect_topic *t, const struc
                       "shows it", "\"%s\" is paused: %s: %s", t->name,
                       need->error_code != NULL ? need->error_code : "?", need->error != NULL ? need->error : "?");
     if (t->config_code != NULL)
-        findings_warn(f, "topic", "grant this client DESCRIBE_CONFIGS on it", "\"%s\": its settings may not be "
-                      "seen (%s), so sizes and replicas are not checked", t->name, t->config_code);
+        findings_warn(f, "topic",
+                      strstr(t->config_code, "AUTHORIZATION_FAILED") != NULL
+                          ? "grant this client DESCRIBE_CONFIGS on it"
+                          : "the brokers did not answer this question; run doctor again, or look at their logs",
+                      "\"%s\": its settings are not known (%s), so sizes are not checked", t->name, t->config_code);
     else if (findings_count(f, FINDING_FAIL) + findings_count(f, FINDING_WARN) == before)
         findings_ok(f, "topic", "\"%s\": %d partition%s, %d replicas, takes %" PRId64 " bytes", t->name,
                     t->partitions, t->partitions == 1 ? "" : "s", t->replicas, t->max_message_bytes);

@@ -40,6 +40,7 @@ struct sink_report {
 struct sink_statistics {
     uint64_t queue_messages, sent_messages;
     uint64_t n_answers; /* of all brokers */
+    bool any_up;        /* some broker is connected */
     uint32_t n_brokers;
     struct {
         char name[128]; /* host:port/id */

@@ -20,7 +20,10 @@ static void read_broker(const char *name, const json_t *b, struct sink_statistic
 {
     const json_t *rtt = json_object_get(b, "rtt");
 
+    const char *state = json_string_value(json_object_get(b, "state"));
+
     s->n_answers += number(b, "rx");
+    s->any_up = s->any_up || (state != NULL && strcmp(state, "UP") == 0);
     if (json_integer_value(json_object_get(b, "nodeid")) < 0 || s->n_brokers == SINK_BROKERS)
         return;
     snprintf(s->broker[s->n_brokers].name, sizeof s->broker[0].name, "%s", name);

@@ -427,16 +427,22 @@ void source_resign(struct source *s, uint64_t now_ms, uint64_t page)
     CRASH_POINT("source.resign_sent");
 }
 
-static void log_follow(const struct source *s, const PGresult *res)
+static void log_follow(struct source *s, const PGresult *res)
 {
     const char *owner = PQgetvalue(res, 0, 5);
     bool namesake = strcmp(owner, s->cfg.owner) == 0;
+
+    /* The lease was over, perhaps our own, and yet we did not get it: another relay was quicker. The next
+     * answer says who. */
+    if (!PQgetisnull(res, 0, 6) && wire_i64(PQgetvalue(res, 0, 6)) <= 0)
+        return;
 
     log_write(s->following ? LOG_LEVEL_DEBUG : namesake ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "source",
               "another relay leads; this one stands by", "owner", owner, "lease_left_ms",
               PQgetisnull(res, 0, 6) ? "?" : log_i64(wire_i64(PQgetvalue(res, 0, 6))), "remedy",
               namesake ? "it has this one's name: give each process a lease.owner of its own" : NULL,
               (char *)0);
+    s->following = true;
 }
 
 /* The columns of outbox_acquire: epoch, cursor_id, cursor_snapshot, floor_id, catch_up_to, then of
@@ -451,7 +457,6 @@ static int on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
     }
     if (PQgetisnull(res, 0, 0)) {
         log_follow(s, res);
-        s->following = true;
         source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = false });
         return 0;
     }

@@ -102,6 +102,15 @@ event() {
     fi
 }
 
+first_fds=0 first_kb=0
+larger() { printf '%d\n' $(($1 > $2 ? $1 : $2)); }
+first_half() {
+    if ((seconds > 0)); then
+        (($(now_ms) - began < seconds * 500))
+    else
+        ((round <= 2 || n_kills * 2 <= kills))
+    fi
+}
 descriptors() { find "/proc/${relay_pid[survivor]}/fd" -mindepth 1 2>/dev/null | wc -l; }
 finished() {
     if ((seconds > 0)); then
@@ -131,8 +140,10 @@ until finished; do
     stream_judge "round_$round"
     wait_said victim msg=started || true
     stop_clean victim
-    # Memory and descriptors have found their level after the first rounds.
-    if ((round <= 2)); then first_fds=$(descriptors) first_kb=$(memory survivor VmRSS); fi
+    # A survivor that leads has more of both than one that stands by: the most of the first half counts.
+    if first_half; then
+        first_fds=$(larger "$first_fds" "$(descriptors)") first_kb=$(larger "$first_kb" "$(memory survivor VmRSS)")
+    fi
     ((bad == 0)) || break
 done
 fds=$(descriptors) kb=$(memory survivor VmRSS)

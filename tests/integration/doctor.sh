@@ -182,7 +182,7 @@ reset
 append 3 "$topic-there"
 sql "update outbox.event set created_at = now() - interval '1 day'"
 cmd doctor "${kafka[@]}"
-said_so mock_has_no_settings 0 "^warn  topic .*\"$topic-there\": its settings may not be seen"
+said_so mock_has_no_settings 0 "^warn  topic .*\"$topic-there\": its settings are not known"
 hold paused 3 0
 sql "update outbox.held set error_code = 'NOT_ENOUGH_REPLICAS', error = E'Broker: \x1b[2J'"
 finds paused_topic 0 "\"$topic-there\" is paused: NOT_ENOUGH_REPLICAS: Broker: \\\\x1b\\[2J"
