@@ -180,7 +180,7 @@ case_off() {
     equal no_third_connection_is_opened 2 "$(sql "select count(*) from pg_stat_activity where application_name = 'outbox-relay'")"
     stop_clean off
     equal nothing_is_emptied 50 "$(sql "$ring_is_empty")"
-    judge off_keeps_all unmarked=0
+    judge off_keeps_all --deadline 30 unmarked=0
     watch_stop
 }
 
