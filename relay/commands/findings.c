@@ -20,7 +20,8 @@ void findings_deinit(struct findings *f)
     *f = (struct findings){ .list = NULL };
 }
 
-static void add(struct findings *f, struct finding finding, const char *fmt, va_list args)
+__attribute__((format(printf, 3, 0))) static void add(struct findings *f, struct finding finding,
+                                                       const char *fmt, va_list args)
 {
     if (f->n == f->capacity) {
         struct finding *grown = realloc(f->list, (2 * f->capacity + 32) * sizeof *grown);

@@ -27,7 +27,9 @@ static void __attribute__((constructor)) begin(void)
     every = text == NULL ? 0 : (unsigned)strtoul(text, NULL, 10);
 }
 
-static bool interrupted(void)
+/* Not static: where calls are fortified, the functions below are inline ones with external linkage. */
+bool interrupted(void);
+bool interrupted(void)
 {
     if (every == 0 || atomic_fetch_add(&n_calls, 1) % every != every - 1)
         return false;

@@ -492,8 +492,8 @@ START_TEST(gives_up_when_the_lock_is_not_to_be_had_and_says_who_has_it)
         "begin; lock table outbox.event_3 in access share mode", /* as pg_dump has it */
         "begin; lock table outbox.sent_3 in access share mode",
         "begin; insert into outbox.event (bucket, topic, type) values (3, 't', 'late')",
-        "begin; insert into outbox.event (bucket, topic, type) values (3, 't', 'late'); "
-        "prepare transaction 'two phases'",
+        ("begin; insert into outbox.event (bucket, topic, type) values (3, 't', 'late'); "
+         "prepare transaction 'two phases'"),
         "begin; select from outbox.event limit 1",
     };
     bool prepared = strstr(locks[_i], "prepare") != NULL;
