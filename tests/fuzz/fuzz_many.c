@@ -76,7 +76,6 @@ static void check_column(struct outbox__arrays *arrays, int column, const struct
     int len;
     const unsigned char *at =
         (const unsigned char *)outbox__arrays_finish(arrays, column, 4711, &len);
-    const unsigned char *end = at + len;
     bool null = false;
 
     if (at == NULL) {
@@ -88,6 +87,7 @@ static void check_column(struct outbox__arrays *arrays, int column, const struct
         }
         return;
     }
+    const unsigned char *end = at + len;
     REQUIRE(len >= 20 && word(at) == 1 && word(at + 8) == 4711 && word(at + 12) == n &&
             word(at + 16) == 1);
     uint32_t says_null = word(at + 4);
