@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "relay/affix.h"
 #include "relay/mask.h"
 #include "relay/secret_file.h"
 #include "relay/settings_value.h"
@@ -98,11 +99,6 @@ static int fail_unknown(const struct load *l, const char *key)
 }
 
 /* -- one setting ------------------------------------------------------------------------------ */
-
-static bool starts_with(const char *s, const char *start)
-{
-    return strncmp(s, start, strlen(start)) == 0;
-}
 
 /* Two lines of a file that disagree, or a variable and its _FILE, are a mistake that nobody would see. */
 static int fail_twice(const struct load *l, const struct setting_origin *before, const char *prefix,

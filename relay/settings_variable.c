@@ -2,17 +2,8 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "relay/affix.h"
 #include "relay/settings_value.h"
-
-static bool starts_with(const char *s, const char *start)
-{
-    return strncmp(s, start, strlen(start)) == 0;
-}
-
-static bool ends_with(const char *s, const char *end)
-{
-    return strlen(s) >= strlen(end) && strcmp(s + strlen(s) - strlen(end), end) == 0;
-}
 
 static void print_upper(const char *key, FILE *out)
 {

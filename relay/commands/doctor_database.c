@@ -7,11 +7,10 @@
 #include "relay/commands/doctor.h"
 #include "relay/exit_codes.h"
 #include "relay/source/operate_status.h"
+#include "relay/source/schema.h"
 #include "relay/verdict.h"
 
 #define SKEW_S 1.0
-#define SERVER_VERSION_MIN 130000
-#define SCHEMA_VERSION 1
 #define GIB (1024.0 * 1024.0 * 1024.0)
 #define SCHEMA_REMEDY "let the DBA compare the schema with sql/001_outbox.up.sql and mend it"
 

@@ -14,9 +14,9 @@
 #include "relay/log.h"
 #include "relay/loop.h"
 #include "relay/source/operate_sql.h"
+#include "relay/source/schema.h"
 #include "relay/source/source.h"
 
-#define SCHEMA_VERSION 1
 #define LOCK_TIMEOUT_MS 5000  /* the relay's own transactions take milliseconds */
 
 struct operate *operate_new(const struct operate_options *options)

@@ -10,12 +10,8 @@
 #include "relay/log.h"
 #include "relay/source/held_sql.h"
 #include "relay/source/inside.h"
+#include "relay/source/schema.h"
 #include "relay/source/sql.h"
-
-/* The schema this relay was written for; an older database is refused, a newer one only when a
- * migration declared itself breaking. */
-#define SCHEMA_VERSION 1
-#define SERVER_VERSION_MIN 130000
 
 /* A statement of the set-up failed. Rights and schema do not mend themselves. */
 static void setup_failed(struct source *s, uint64_t now_ms, const PGresult *res)

@@ -1,0 +1,20 @@
+/* affix.h - how a text begins and ends. Knows nothing else. */
+#ifndef RELAY_AFFIX_H
+#define RELAY_AFFIX_H
+
+#include <stdbool.h>
+#include <string.h>
+
+static inline bool starts_with(const char *s, const char *start)
+{
+    return strncmp(s, start, strlen(start)) == 0;
+}
+
+static inline bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), n_end = strlen(end);
+
+    return n >= n_end && strcmp(s + n - n_end, end) == 0;
+}
+
+#endif

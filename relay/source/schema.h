@@ -1,0 +1,9 @@
+/* schema.h - the oldest server, and the migration of sql/, that the relay and its commands are written
+ * for. An older schema is refused, a newer one only when a migration declared itself breaking. */
+#ifndef RELAY_SOURCE_SCHEMA_H
+#define RELAY_SOURCE_SCHEMA_H
+
+#define SCHEMA_VERSION 1
+#define SERVER_VERSION_MIN 130000 /* PostgreSQL 13, as server_version_num says it */
+
+#endif
