@@ -1,6 +1,7 @@
 /* conn.c - see conn.h. */
 #include "relay/source/conn.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,13 +154,24 @@ static int step_idle(struct conn *c)
     return PQconsumeInput(c->pg) == 1 && PQstatus(c->pg) == CONNECTION_OK ? 0 : -1;
 }
 
-int conn_step(struct conn *c, uint64_t now_ms, PGresult **ret_result)
+/* libpq would wait in PQconnectPoll if it were called before its socket is ready. A signal is no answer: an
+ * interruption that came round with every turn of the loop would leave the result unread. */
+static bool is_ready(const struct conn *c)
 {
     struct pollfd p = { .fd = PQsocket(c->pg), .events = c->events };
+    int n;
+
+    do
+        n = p.fd < 0 ? 1 : poll(&p, 1, 0);
+    while (n < 0 && errno == EINTR);
+    return n != 0;
+}
+
+int conn_step(struct conn *c, uint64_t now_ms, PGresult **ret_result)
+{
     int rc = 0;
 
-    /* libpq would wait in PQconnectPoll if it were called before its socket is ready */
-    bool ready = p.fd < 0 || poll(&p, 1, 0) > 0;
+    bool ready = is_ready(c);
     switch (c->state) {
     case CONN_DOWN:
         return 0;
