@@ -18,7 +18,6 @@ mkdir -p "$cache"
 variants=$dir/variants
 holds variants_are_made make -s -C "$root" O="$variants" sql-variants
 variants=$variants/sql
-newest=$(printf '%s\n' "$root"/sql/*.up.sql | sed 's|.*/0*\([0-9]*\)_.*|\1|' | sort -n | tail -n 1)
 
 # Tools keep a table of their own, unqualified: in a schema named as the role if there is one, and the
 # role of the cluster is called outbox.
@@ -51,12 +50,13 @@ fresh() {
 }
 # is_up NAME, is_down NAME: after the tool has gone that way
 is_up() {
-    equal "$1_applies_every_migration" "$newest" "$(sql 'select max(version) from outbox.schema_version' 2>&1)"
-    holds "$1_installs_what_takes_events" sql "begin; select outbox.append('t', 'k', 'x', 'p'); rollback"
+    equal "$1_applies_every_migration" "$(printf '%s\n' "$root"/sql/*.up.sql | sed 's|.*/0*\([0-9]*\)_.*|\1|' | sort -n)" \
+        "$(sql 'select version from outbox.schema_version union select version from inbox.schema_version order by 1' 2>&1)"
+    holds "$1_installs_what_takes_events" sql "begin; select outbox.append('t', 'k', 'x', 'p'), 1 / inbox.accept('c', 'e')::int; rollback"
 }
 is_down() {
     equal "$1_takes_all_of_it_away" '' \
-        "$(sql "select coalesce(to_regclass('outbox.event')::text, to_regclass('outbox.schema_version')::text, '')")"
+        "$(sql "select coalesce(to_regnamespace('outbox')::text, to_regnamespace('inbox')::text, '')")"
 }
 
 # --- each tool ---
@@ -64,7 +64,7 @@ is_down() {
 if reason=$(npm_binary @squawk-cli/linux-x64 "$squawk_version" squawk); then
     # Not for us: integers of 32 and 16 bits hold numbers that are small by nature (versions, buckets).
     holds squawk_finds_nothing_that_would_block "$cache/squawk-$squawk_version" --assume-in-transaction \
-        --pg-version 13.0 -e prefer-bigint-over-int,prefer-bigint-over-smallint "$root"/sql/*.up.sql "$root/sql/roles.sql"
+        --pg-version 13.0 -e prefer-bigint-over-int,prefer-bigint-over-smallint "$root"/sql/*.up.sql "$root"/sql/*roles.sql
 else
     skip squawk "$reason"
 fi
@@ -74,7 +74,10 @@ if reason=$(npm_binary @dbmate/linux-x64 "$dbmate_version" dbmate); then
     dbmate() { "$cache/dbmate-$dbmate_version" --url "$url" --migrations-dir "$variants/dbmate" --no-dump-schema "$@"; }
     holds dbmate_goes_up dbmate up
     is_up dbmate
-    holds dbmate_goes_down dbmate down
+    # One migration each time.
+    for up in "$variants"/dbmate/*.sql; do
+        holds "dbmate_goes_down_once_for_${up##*/}" dbmate down
+    done
     is_down dbmate
 else
     skip dbmate "$reason"
@@ -124,8 +127,10 @@ JAVA
     holds flyway_migrates java -XX:TieredStopAtLevel=1 -cp "$cache/flyway-$flyway_version/*" "$dir/Run.java" \
         "jdbc:postgresql://127.0.0.1:$port/flyway" "$variants/flyway"
     is_up flyway
-    # Undo is for its paying users: the file is run as they would.
-    holds flyway_undo_runs psql -XqAt -v ON_ERROR_STOP=1 -1 -d "$dsn" -f "$variants/flyway/U${newest}__outbox.sql"
+    # Undo is for its paying users: the files are run as they would, the newest first.
+    for undo in $(printf '%s\n' "$variants"/flyway/U*.sql | sort -rV); do
+        holds "flyway_undo_${undo##*/}_runs" psql -XqAt -v ON_ERROR_STOP=1 -1 -d "$dsn" -f "$undo"
+    done
     is_down flyway
 else
     skip flyway "$reason"

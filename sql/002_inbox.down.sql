@@ -1,0 +1,78 @@
+-- migrate:down
+--
+-- 002_inbox.down.sql - take the inbox away: drops exactly what 002_inbox.up.sql made.
+--
+-- Purpose   Undo of 002. Refuses, and changes nothing, while dead letters wait for a decision: they
+--           would be lost. What is known of applied events goes: consumers that are installed anew
+--           begin where Kafka has their group, and apply again what comes again.
+-- Locks     ACCESS EXCLUSIVE on all tables of the inbox, to the end of the transaction. End the
+--           consumers first.
+-- Duration  Well under a second.
+-- Tables    All of schema inbox that 002 made. The schema goes too if nothing else is in it and this
+--           role could make it again. Roles stay; inbox_roles.sql says how to drop them.
+-- Retry     Safe. "lock timeout": a transaction uses the inbox; end it, then again.
+-- Run       In one transaction, as the up file.
+
+SET LOCAL lock_timeout = '2s';
+SET LOCAL statement_timeout = '60s';
+
+DO $refuse$
+DECLARE
+    n_dead  bigint;
+BEGIN
+    IF to_regclass('inbox.seen') IS NULL THEN
+        RAISE EXCEPTION 'inbox: not installed in database "%", nothing was changed', current_database()
+            USING ERRCODE = 'undefined_table';
+    END IF;
+    IF current_setting('lock_timeout') <> '2s' THEN
+        RAISE EXCEPTION 'inbox: this file must run in one transaction, nothing was changed'
+            USING ERRCODE = 'no_active_sql_transaction', HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE';
+    END IF;
+    -- With an older snapshot the look below the lock would not see what was committed before it.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'inbox: this file must run with isolation level read committed, nothing was changed'
+            USING ERRCODE = 'active_sql_transaction';
+    END IF;
+    IF EXISTS (SELECT FROM inbox.schema_version WHERE version > 2) THEN
+        RAISE EXCEPTION 'inbox: a later migration is installed, nothing was changed'
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Run the down files from the highest number.';
+    END IF;
+    LOCK TABLE inbox.ring, inbox.seen, inbox.position, inbox.dead IN ACCESS EXCLUSIVE MODE;
+    SELECT count(*) INTO n_dead FROM inbox.dead WHERE state <> 'discarded';
+    IF n_dead > 0 THEN
+        RAISE EXCEPTION 'inbox: % dead letters would be lost, nothing was changed', n_dead
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'See inbox.dead_letter. Retry or discard them, or give all of them up: TRUNCATE inbox.dead.';
+    END IF;
+END
+$refuse$;
+
+DROP VIEW inbox.progress;
+DROP VIEW inbox.dead_letter;
+DROP FUNCTION inbox.turn();
+DROP FUNCTION inbox.finish(text, text, text[], text[], integer[], bigint[]);
+DROP FUNCTION inbox.claim(text, text, integer, text);
+DROP FUNCTION inbox.accept(text, text);
+DROP FUNCTION inbox.accept_many(text, text[]);
+DROP FUNCTION inbox.known(text, text[]);
+DROP TABLE inbox.dead;
+DROP TABLE inbox.position;
+DROP TABLE inbox.ring;
+DROP TABLE inbox.seen;
+DROP TABLE inbox.consumer;
+DROP TABLE inbox.schema_version;
+
+DO $schema$
+BEGIN
+    IF NOT has_database_privilege(current_database(), 'CREATE') THEN
+        RAISE NOTICE 'inbox: schema "inbox" is kept, this role could not make it again';
+        RETURN;
+    END IF;
+    DROP SCHEMA inbox;
+EXCEPTION
+    WHEN dependent_objects_still_exist THEN
+        RAISE NOTICE 'inbox: schema "inbox" is kept, something else is in it';
+    WHEN insufficient_privilege THEN
+        RAISE NOTICE 'inbox: schema "inbox" is kept, it belongs to another role';
+END
+$schema$;

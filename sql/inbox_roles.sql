@@ -1,0 +1,89 @@
+-- inbox_roles.sql - optional: three roles for the inbox, and who may do what.
+--
+-- Purpose   inbox_owner (owns everything, for migrations), inbox_consumer (what consumers need),
+--           inbox_monitor (the views). None can log in: grant them, as in
+--           GRANT inbox_consumer TO my_service. A role that already exists is left as it is.
+-- Locks     ACCESS EXCLUSIVE on each table and view while its owner changes (first run only); GRANT
+--           takes no lock that consumers would meet. All end with the transaction.
+-- Duration  Well under a second; nothing is scanned.
+-- Tables    The privileges and the owner of what 002_inbox.up.sql made. Roles are shared by all
+--           databases of the cluster, hence a file of its own; apart from roles.sql, because the inbox
+--           lives where there is no outbox as well.
+-- Needs     CREATEROLE (unless the roles exist), run by the role that ran 002 or by a superuser.
+-- Retry     Safe, and safe to run again: after later migrations, and in each database.
+-- Undo      DROP OWNED BY inbox_consumer, inbox_monitor; DROP ROLE ... in each database; inbox_owner
+--           after REASSIGN OWNED.
+
+SET LOCAL lock_timeout = '2s';
+SET LOCAL statement_timeout = '60s';
+
+DO $roles$
+DECLARE
+    r record;
+BEGIN
+    IF to_regclass('inbox.seen') IS NULL THEN
+        RAISE EXCEPTION 'inbox: not installed in database "%", run 002_inbox.up.sql first', current_database()
+            USING ERRCODE = 'undefined_table';
+    END IF;
+    FOR r IN
+        SELECT * FROM (VALUES
+            ('inbox_owner', 'Owns schema inbox and all in it; for migrations'),
+            ('inbox_consumer', 'What a consumer of events needs'),
+            ('inbox_monitor', 'May read the views of the inbox')) AS v (name, said)
+         WHERE NOT EXISTS (SELECT FROM pg_roles p WHERE p.rolname = v.name)
+    LOOP
+        EXECUTE format('CREATE ROLE %I NOLOGIN', r.name);
+        EXECUTE format('COMMENT ON ROLE %I IS %L', r.name, r.said);
+    END LOOP;
+END
+$roles$;
+
+-- Whoever is no superuser must be a member of the new owner to hand something over, and stays one.
+DO $owner$
+DECLARE
+    r record;
+BEGIN
+    IF NOT pg_has_role('inbox_owner', 'USAGE') THEN
+        EXECUTE format('GRANT inbox_owner TO %I', current_user);
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = 'inbox' AND n.nspowner = 'inbox_owner'::regrole) THEN
+        ALTER SCHEMA inbox OWNER TO inbox_owner;
+    END IF;
+    FOR r IN
+        SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name
+          FROM pg_class c
+         WHERE c.relnamespace = 'inbox'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+           AND c.relowner <> 'inbox_owner'::regrole
+        UNION ALL
+        SELECT 'FUNCTION', p.oid::regprocedure::text
+          FROM pg_proc p
+         WHERE p.pronamespace = 'inbox'::regnamespace AND p.proowner <> 'inbox_owner'::regrole
+    LOOP
+        EXECUTE format('ALTER %s %s OWNER TO inbox_owner', r.kind, r.name);
+    END LOOP;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE NOTICE 'inbox: the owner stays as it is (%)', SQLERRM;
+END
+$owner$;
+
+GRANT USAGE ON SCHEMA inbox TO inbox_consumer, inbox_monitor;
+GRANT SELECT ON inbox.schema_version TO inbox_consumer, inbox_monitor;
+
+-- Consumer: ids and dead letters come, positions move. It empties old buckets, which takes TRUNCATE of
+-- the leaves and the lock of the ring.
+GRANT SELECT, INSERT ON inbox.seen TO inbox_consumer;
+GRANT TRUNCATE ON
+    inbox.seen_0, inbox.seen_1, inbox.seen_2, inbox.seen_3,
+    inbox.seen_4, inbox.seen_5, inbox.seen_6, inbox.seen_7 TO inbox_consumer;
+GRANT SELECT, UPDATE ON inbox.ring TO inbox_consumer;
+GRANT SELECT, INSERT, UPDATE ON inbox.position, inbox.consumer TO inbox_consumer;
+GRANT SELECT, INSERT, UPDATE, DELETE ON inbox.dead TO inbox_consumer;
+GRANT EXECUTE ON FUNCTION
+    inbox.known(text, text[]), inbox.accept_many(text, text[]), inbox.accept(text, text),
+    inbox.claim(text, text, integer, text),
+    inbox.finish(text, text, text[], text[], integer[], bigint[]), inbox.turn() TO inbox_consumer;
+
+-- Monitor: the views, and no business data.
+GRANT SELECT ON inbox.dead_letter, inbox.progress TO inbox_monitor, inbox_consumer;
+GRANT SELECT ON inbox.position, inbox.ring, inbox.consumer TO inbox_monitor;
