@@ -278,6 +278,7 @@ static void on_lease(struct driver *d, bool ours)
         monitor_lease(d->monitor, false);
     if (!led && d->core.phase == CORE_LEAD) {
         monitor_lease(d->monitor, true);
+        janitor_lead_begins(&d->janitor);
         takeover_begin(&d->takeover, d->now_ms);
     }
 }
@@ -886,7 +887,7 @@ int driver_run(struct settings *settings, const struct settings_from *from, bool
             if (loop_reload_requested())
                 on_hangup(&d);
             monitor_found(d.monitor, d.takeover.n_found);
-            monitor_state(d.monitor, &d.core, &d.incidents);
+            monitor_state(d.monitor, &d.core, &d.incidents, &d.janitor);
             if (loop_stop_requested() && d.core.phase < CORE_DRAIN) {
                 stop(&d);
             } else if (!done(&d)) {

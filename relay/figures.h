@@ -10,6 +10,7 @@
 #define FIGURES_TOPICS 100 /* the rest is in the last one, whose name is "" */
 #define FIGURES_HELD 10
 #define FIGURES_BLOCKERS 10
+#define FIGURES_PARTS 10 /* of the outbox on disk: the buckets 0 to 7, what was kept, outbox.held */
 #define FIGURES_STATES 6 /* of outbox.held, in the order of enum metric_state */
 
 struct figures_topic {
@@ -47,6 +48,7 @@ struct figures {
     struct figures_topic topic[FIGURES_TOPICS + 1];
     struct figures_held row[FIGURES_HELD]; /* dead ones first, then the oldest */
     struct figures_blocker blocker[FIGURES_BLOCKERS]; /* the oldest first */
+    int64_t bytes[FIGURES_PARTS]; /* on disk */
     char leader[160]; /* who has the lease, or had it last; "": nobody */
     double lease_s;   /* until it ends; negative: so long ago it ended */
 };

@@ -1,6 +1,8 @@
 /* janitor.c - see janitor.h. */
 #include "relay/janitor.h"
 
+#include <stdio.h>
+
 #include "relay/log.h"
 
 /* A look costs nothing that could be measured; more often than each hundredth of the retention it would
@@ -26,6 +28,13 @@ void janitor_init(struct janitor *j, uint64_t now_ms, uint64_t retention_ms)
 {
     *j = (struct janitor){ .retention_ms = retention_ms, .next = JANITOR_LOOK };
     j->due_ms = now_ms + interval_ms(j);
+}
+
+void janitor_lead_begins(struct janitor *j)
+{
+    j->short_ring = false;
+    for (int b = 0; b < SOURCE_RING; b++)
+        j->wait[b].old = false;
 }
 
 void janitor_link_down(struct janitor *j)
@@ -129,13 +138,67 @@ static void tell_short_ring(struct janitor *j, int64_t period_s)
 {
     bool is_short = period_s > 0 && j->retention_ms / 1000 >= 7 * (uint64_t)period_s;
 
-    if (is_short && !j->short_ring_told)
+    if (is_short && !j->short_ring)
         log_warn("janitor", "the ring of buckets is shorter than the retention: no bucket becomes old "
                             "enough to be emptied", "retention_s", log_i64((int64_t)j->retention_ms / 1000),
                  "period_s", log_i64(period_s), "remedy",
                  "as its owner: SELECT outbox.set_bucket_period(...) with more than a seventh of the "
                  "retention, or shorten the retention");
-    j->short_ring_told = is_short;
+    j->short_ring = is_short;
+}
+
+/* -- what is overdue ------------------------------------------------------------------------- */
+
+static void note_obstacle(struct janitor *j, enum verdict_obstacle why, int64_t id)
+{
+    struct janitor_wait *w = &j->wait[j->bucket];
+
+    w->why = why;
+    w->id = id;
+    w->holder_pid = 0;
+    w->holder_age_ms = -1;
+    w->holder[0] = '\0';
+}
+
+static void note_holder(struct janitor *j, const struct source_holder *h)
+{
+    struct janitor_wait *w = &j->wait[j->bucket];
+
+    note_obstacle(j, OBSTACLE_LOCKED, 0);
+    w->holder_pid = h->pid;
+    w->holder_age_ms = h->age_ms;
+    snprintf(w->holder, sizeof w->holder, "%s", h->name);
+}
+
+static void note_age(struct janitor *j, int bucket, uint64_t now_ms, int64_t age_ms)
+{
+    struct janitor_wait *w = &j->wait[bucket];
+    bool old = age_ms >= 0 && (uint64_t)age_ms >= j->retention_ms;
+
+    if (!w->old)
+        w->why = OBSTACLE_UNKNOWN;
+    w->old = old;
+    w->due_ms = (int64_t)now_ms - (age_ms - (int64_t)j->retention_ms);
+}
+
+struct verdict_overdue janitor_overdue(const struct janitor *j, uint64_t now_ms)
+{
+    const struct janitor_wait *w = NULL;
+
+    for (int b = 0; b < SOURCE_RING; b++)
+        if (j->wait[b].old && (w == NULL || j->wait[b].due_ms < w->due_ms))
+            w = &j->wait[b];
+    if (w == NULL)
+        return (struct verdict_overdue){ .s = -1 };
+    return (struct verdict_overdue){
+        .s = (double)((int64_t)now_ms - w->due_ms) / 1000,
+        .bucket = (int)(w - j->wait),
+        .why = w->why,
+        .id = w->id,
+        .holder = { .pid = w->holder_pid,
+                    .application = w->holder[0] != '\0' ? w->holder : NULL,
+                    .age_s = w->holder_age_ms >= 0 ? (double)w->holder_age_ms / 1000 : -1 },
+    };
 }
 
 /* -- answers ---------------------------------------------------------------------------------- */
@@ -148,16 +211,18 @@ static void on_look(struct janitor *j, uint64_t now_ms, const struct source_even
     }
     tell_short_ring(j, e->bucket_period_s);
     j->todo = 0;
-    for (int b = 0; b < SOURCE_RING; b++)
-        if (e->bucket_age_ms[b] >= 0 && (uint64_t)e->bucket_age_ms[b] >= j->retention_ms &&
-            now_ms >= j->wait[b].until_ms)
+    for (int b = 0; b < SOURCE_RING; b++) {
+        note_age(j, b, now_ms, e->bucket_age_ms[b]);
+        if (j->wait[b].old && now_ms >= j->wait[b].until_ms)
             j->todo |= 1U << b;
+    }
     next_bucket(j);
 }
 
 static void on_walk(struct janitor *j, uint64_t now_ms, const struct source_event *e)
 {
     if (e->failed) {
+        note_obstacle(j, OBSTACLE_FAILED, 0);
         put_off(j, now_ms);
         next_bucket(j);
         return;
@@ -172,11 +237,13 @@ static void on_walk(struct janitor *j, uint64_t now_ms, const struct source_even
     case WALK_UNRESOLVED:
         log_debug("janitor", "a bucket is not emptied: an event is not sent yet", "bucket",
                   log_i64(j->bucket), "id", log_i64(e->id));
+        note_obstacle(j, OBSTACLE_UNSENT, e->id);
         put_off(j, now_ms);
         next_bucket(j);
         break;
     case WALK_CROWDED:
         tell_crowded(j, now_ms);
+        note_obstacle(j, OBSTACLE_CROWDED, 0);
         put_off(j, now_ms);
         next_bucket(j);
         break;
@@ -202,11 +269,15 @@ static void on_emptied(struct janitor *j, uint64_t now_ms, const struct source_e
         emptied(j, e);
     else
         put_off(j, now_ms);
-    if (!e->failed && e->emptying == EMPTYING_LOCKED) {
+    if (e->failed) {
+        note_obstacle(j, OBSTACLE_FAILED, 0);
+    } else if (e->emptying == EMPTYING_LOCKED) {
         j->n_gave_up++;
         tell_locked(j, now_ms, &e->holder);
-    } else if (!e->failed && e->emptying == EMPTYING_CROWDED) {
+        note_holder(j, &e->holder);
+    } else if (e->emptying == EMPTYING_CROWDED) {
         tell_crowded(j, now_ms);
+        note_obstacle(j, OBSTACLE_CROWDED, 0);
     }
     next_bucket(j);
 }

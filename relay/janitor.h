@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "relay/source/source.h"
+#include "relay/verdict.h"
 
 enum janitor_do { JANITOR_NOTHING, JANITOR_LOOK, JANITOR_WALK, JANITOR_EMPTY, JANITOR_TIDY };
 
@@ -29,8 +30,13 @@ struct janitor {
         bool told;         /* why it cannot be emptied: when, and of which process */
         uint64_t told_ms;
         int64_t told_pid;
+        bool old;          /* it was old enough when it was last looked at: */
+        int64_t due_ms;    /* since then; may lie before the beginning of the clock */
+        enum verdict_obstacle why; /* it is still there */
+        int64_t id, holder_pid, holder_age_ms;
+        char holder[80];
     } wait[SOURCE_RING];
-    bool short_ring_told;
+    bool short_ring; /* shorter than the retention: no bucket becomes old enough */
     uint64_t n_emptied;    /* buckets */
     uint64_t n_dropped;    /* events that went with them, n_bytes with their marks and indexes */
     uint64_t n_bytes;
@@ -41,6 +47,8 @@ struct janitor {
 
 /* retention_ms 0: there is never anything to do. */
 void janitor_init(struct janitor *j, uint64_t now_ms, uint64_t retention_ms);
+/* What another leader did meanwhile is not known. */
+void janitor_lead_begins(struct janitor *j);
 /* The link is down: what was asked has no answer. */
 void janitor_link_down(struct janitor *j);
 
@@ -50,5 +58,7 @@ enum janitor_do janitor_next(struct janitor *j, uint64_t now_ms);
 uint64_t janitor_deadline(const struct janitor *j);
 /* SOURCE_LOOKED, _WALKED, _EMPTIED or _TIDIED. */
 void janitor_answer(struct janitor *j, uint64_t now_ms, const struct source_event *e);
+/* The bucket that should have been emptied longest ago. Borrowed is the name of who holds it. */
+struct verdict_overdue janitor_overdue(const struct janitor *j, uint64_t now_ms);
 
 #endif

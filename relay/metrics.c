@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum type { COUNTER, TIME_COUNTER, GAUGE, HISTOGRAM, ROWS_HISTOGRAM };
-enum labels { NONE, BUILD, TOPIC, TOPIC_REASON, CODE, OP, STATE, LANE, BROKER };
+enum labels { NONE, BUILD, TOPIC, TOPIC_REASON, CODE, OP, STATE, LANE, BROKER, PART };
 
 struct spec {
     const char *name, *help;
@@ -35,7 +35,7 @@ static const char *const label_names[][3] = {
     [TOPIC] = { "topic" },   [TOPIC_REASON] = { "topic", "reason" },
     [CODE] = { "code" },     [OP] = { "op" },
     [STATE] = { "state" },   [LANE] = { "lane" },
-    [BROKER] = { "broker" },
+    [BROKER] = { "broker" }, [PART] = { "part" },
 };
 static const char *const op_names[N_METRIC_OPS] = {
     [OP_READ] = "read",   [OP_MARK] = "mark",       [OP_HOLD] = "hold",      [OP_LEASE] = "lease",
@@ -45,6 +45,7 @@ static const char *const state_names[N_METRIC_STATES] = {
     [STATE_RETRYING] = "retrying",   [STATE_BLOCKED] = "blocked", [STATE_PAUSED] = "paused",
     [STATE_SCHEDULED] = "scheduled", [STATE_DEAD] = "dead",       [STATE_DISCARDED] = "discarded"
 };
+static const char *const part_names[LABELS_PART] = { "0", "1", "2", "3", "4", "5", "6", "7", "kept", "held" };
 static const char *const lane_names[LABELS_LANE] = { "main", "solo" };
 
 /* OpenTelemetry's advice for messaging, with finer ones before it and those of a backlog behind it. */
@@ -161,6 +162,9 @@ static bool label_values_of(const struct metrics *m, enum labels labels, uint32_
         return true;
     case LANE:
         value[0] = lane_names[i];
+        return true;
+    case PART:
+        value[0] = part_names[i];
         return true;
     case BROKER:
         value[0] = value_of(&m->brokers, i);

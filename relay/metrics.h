@@ -36,6 +36,7 @@ enum metric_state {
 #define LABELS_OP N_METRIC_OPS
 #define LABELS_STATE N_METRIC_STATES
 #define LABELS_LANE 2
+#define LABELS_PART 10
 #define LABELS_BROKER (METRIC_BROKERS + 1)
 
 #define HISTOGRAM_BUCKETS 19

@@ -177,14 +177,15 @@ double monitor_stuck_s(const struct monitor *m)
     return longest >= limit ? (double)longest / 1000 : 0;
 }
 
-void monitor_state(struct monitor *m, const struct core *core, const struct incidents *incidents)
+void monitor_state(struct monitor *m, const struct core *core, const struct incidents *incidents,
+                   const struct janitor *janitor)
 {
     if (m->now_ms < m->publish_ms)
         return;
     note_idle_stages(m, core);
     m->metrics.duplicates[0] = core->n_maybe;
     if (m->server != NULL)
-        monitor_publish(m, core, incidents);
+        monitor_publish(m, core, incidents, janitor);
     m->publish_ms = m->now_ms + PUBLISH_MS;
 }
 

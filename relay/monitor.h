@@ -35,7 +35,8 @@ void monitor_configure(struct monitor *m, uint64_t stall_timeout_ms);
 /* A turn of the loop begins. */
 void monitor_turn(struct monitor *m, uint64_t now_ms);
 /* It has ended: what has become of everything. */
-void monitor_state(struct monitor *m, const struct core *core, const struct incidents *incidents);
+void monitor_state(struct monitor *m, const struct core *core, const struct incidents *incidents,
+                   const struct janitor *janitor);
 /* When monitor_turn wants to be called although nothing happens; UINT64_MAX: never. */
 uint64_t monitor_deadline(const struct monitor *m);
 

@@ -60,6 +60,7 @@ double monitor_rate(const struct monitor *m, uint32_t topic_index);
 /* How long rows that could move have not moved; 0 while that is less than anybody should worry about. */
 double monitor_stuck_s(const struct monitor *m);
 /* Fills in what is known by now and publishes it. */
-void monitor_publish(struct monitor *m, const struct core *core, const struct incidents *incidents);
+void monitor_publish(struct monitor *m, const struct core *core, const struct incidents *incidents,
+                     const struct janitor *janitor);
 
 #endif

@@ -53,7 +53,16 @@ static void set_figure_gauges(struct monitor *m, const struct figures *f)
     set_topic_gauges(m, f);
 }
 
-static void set_gauges(struct monitor *m, const struct core *core)
+static void set_space_gauges(struct monitor *m, const struct figures *f, bool leads, double overdue_s)
+{
+    struct metrics *t = &m->metrics;
+
+    t->bucket_overdue[0] = leads ? (overdue_s > 0 ? overdue_s : 0) : (double)NAN;
+    for (int i = 0; i < FIGURES_PARTS; i++)
+        t->outbox_bytes[i] = f != NULL ? (double)f->bytes[i] : (double)NAN;
+}
+
+static void set_gauges(struct monitor *m, const struct core *core, double overdue_s)
 {
     struct metrics *t = &m->metrics;
 
@@ -69,6 +78,7 @@ static void set_gauges(struct monitor *m, const struct core *core)
         if (core->phase == CORE_LEAD && core->topics.topic[i].failures > 0)
             t->topic_paused[metrics_topic(t, core->topics.topic[i].name)] = 1;
     set_figure_gauges(m, fresh_figures(m));
+    set_space_gauges(m, fresh_figures(m), core->phase == CORE_LEAD, overdue_s);
 }
 
 /* -- topics --------------------------------------------------------------------------------- */
@@ -196,7 +206,8 @@ static const char *or_null(const char *text)
     return text[0] != '\0' ? text : NULL;
 }
 
-static void judge(const struct status *s, struct verdict *ret_verdict)
+static void judge(const struct status *s, const struct verdict_overdue *overdue, bool short_ring,
+                  struct verdict *ret_verdict)
 {
     struct verdict_input in = VERDICT_INPUT_UNKNOWN;
 
@@ -210,6 +221,8 @@ static void judge(const struct status *s, struct verdict *ret_verdict)
     in.oldest_s = s->oldest_s;
     in.rate = s->rate;
     in.stuck_s = s->stuck_s;
+    in.overdue = *overdue;
+    in.short_ring = short_ring;
     in.n_paused = s->n_paused;
     if (s->n_paused > 0) {
         in.paused_topic = s->topic[0].name;
@@ -237,10 +250,20 @@ static void fill_samples(const struct monitor *m, struct status *s)
         s->latency_s = s->sample[i - 1].latency_s;
 }
 
+static int64_t sum_of(const int64_t *bytes)
+{
+    int64_t sum = 0;
+
+    for (int i = 0; i < FIGURES_PARTS; i++)
+        sum += bytes[i];
+    return sum;
+}
+
 static void fill(struct monitor *m, const struct core *core, const struct incidents *incidents, struct status *s)
 {
     const struct figures *f = fresh_figures(m);
 
+    s->bytes = f != NULL ? sum_of(f->bytes) : -1;
     s->number = ++m->n_published;
     s->made_ms = m->now_ms;
     s->unix_ms = m->unix_us / 1000;
@@ -265,17 +288,23 @@ static void fill(struct monitor *m, const struct core *core, const struct incide
     fill_waiting(core, s);
     fill_samples(m, s);
     s->n_errors = (uint32_t)log_recent(s->error, STATUS_ERRORS);
-    judge(s, &s->verdict);
 }
 
-void monitor_publish(struct monitor *m, const struct core *core, const struct incidents *incidents)
+void monitor_publish(struct monitor *m, const struct core *core, const struct incidents *incidents,
+                     const struct janitor *janitor)
 {
     struct status *s = calloc(1, sizeof *s);
+    struct verdict_overdue overdue = { .s = -1 };
+    bool leads = core->phase == CORE_LEAD;
 
     if (s == NULL)
         return; /* what was published stays; it shows its age */
-    set_gauges(m, core);
+    if (leads)
+        overdue = janitor_overdue(janitor, m->now_ms);
+    set_gauges(m, core, overdue.s);
     s->metrics = m->metrics;
     fill(m, core, incidents, s);
+    s->overdue_s = overdue.s;
+    judge(s, &overdue, leads && janitor->short_ring, &s->verdict);
     status_publish(&m->board, s);
 }

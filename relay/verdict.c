@@ -63,6 +63,18 @@ const char *verdict_age(double seconds, char *to, uint32_t to_size)
     return to;
 }
 
+const char *verdict_bytes(int64_t n, char *to, uint32_t to_size)
+{
+    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
+    double x = (double)n;
+    size_t u = 0;
+
+    for (; x >= 999.5 && u + 1 < sizeof units / sizeof units[0]; u++)
+        x /= 1024;
+    snprintf(to, to_size, u == 0 || x >= 9.95 ? "%.0f %s" : "%.1f %s", x, units[u]);
+    return to;
+}
+
 const char *verdict_count(int64_t n, char *to, uint32_t to_size)
 {
     char digits[24];
@@ -201,6 +213,17 @@ static void judge_dead(const struct verdict_input *in, struct verdict *v)
            in->dead == 1 ? "it" : "them");
 }
 
+/* "pid 42, psql" */
+static void append_blocker(char *text, size_t size, const struct verdict_blocker *b)
+{
+    if (b->pid > 0)
+        append(text, size, "pid %" PRId64, b->pid);
+    else
+        append(text, size, "prepared");
+    if (b->application != NULL)
+        append(text, size, ", %.80s", b->application);
+}
+
 static void judge_blockers(const struct verdict_input *in, struct verdict *v)
 {
     const struct verdict_blocker *b = &in->blocker;
@@ -212,18 +235,65 @@ static void judge_blockers(const struct verdict_input *in, struct verdict *v)
                                                       "`SELECT pg_terminate_backend(pid)`.");
     append(f->text, sizeof f->text, "a transaction has been open for %s (",
            verdict_age(b->age_s, age, sizeof age));
-    if (b->pid > 0)
-        append(f->text, sizeof f->text, "pid %" PRId64, b->pid);
-    else {
-        append(f->text, sizeof f->text, "prepared");
+    append_blocker(f->text, sizeof f->text, b);
+    if (b->pid == 0)
         f->remedy = "Other events pass it. COMMIT PREPARED or ROLLBACK PREPARED, as whoever prepared it says.";
-    }
-    if (b->application != NULL)
-        append(f->text, sizeof f->text, ", %.80s", b->application);
     append(f->text, sizeof f->text, "): %s",
            b->holds_rows && b->holds_truncate ? "its events wait for its commit, and a bucket cannot be emptied"
            : b->holds_rows                    ? "its events wait for its commit"
                                               : "a bucket cannot be emptied");
+}
+
+static void append_holder(char *text, size_t size, const struct verdict_blocker *b)
+{
+    char age[32];
+
+    append(text, size, ": it is locked");
+    if (b->pid == 0 && b->application == NULL)
+        return;
+    append(text, size, " by ");
+    append_blocker(text, size, b);
+    if (b->age_s >= 0)
+        append(text, size, ", open for %s", verdict_age(b->age_s, age, sizeof age));
+}
+
+/* Nothing is lost and nothing waits by it, but the disk fills. */
+static void judge_overdue(const struct verdict_input *in, struct verdict *v)
+{
+    static const char *const remedies[] = {
+        [OBSTACLE_UNKNOWN] = "If the relays run with another retention, give this command their settings. Else "
+                             "the log of the one that leads says why (component janitor).",
+        [OBSTACLE_UNSENT] = "What is not sent is never dropped: mend what keeps it, and the bucket is emptied "
+                            "by itself. `outbox-relay trace` tells the story of an event.",
+        [OBSTACLE_LOCKED] = "It is emptied by itself once that transaction has ended: let it end, or `SELECT "
+                            "pg_terminate_backend(pid)`; a prepared one by COMMIT or ROLLBACK PREPARED.",
+        [OBSTACLE_CROWDED] = "`outbox-relay dead --all-states` lists them: mend their topic, retry or discard.",
+        [OBSTACLE_FAILED] = "The log of this relay says why (component janitor or source).",
+    };
+    const struct verdict_overdue *o = &in->overdue;
+    char age[32];
+
+    if (o->s < OVERDUE_S)
+        return;
+    struct verdict_finding *f = find(v, o->why == OBSTACLE_UNKNOWN ? VERDICT_GOOD : VERDICT_WARN, remedies[o->why]);
+    append(f->text, sizeof f->text, "bucket %d should have been emptied %s ago", o->bucket,
+           verdict_age(o->s, age, sizeof age));
+    if (o->why == OBSTACLE_UNSENT)
+        append(f->text, sizeof f->text, ": its event %" PRId64 " is not sent", o->id);
+    else if (o->why == OBSTACLE_LOCKED)
+        append_holder(f->text, sizeof f->text, &o->holder);
+    else if (o->why == OBSTACLE_CROWDED)
+        append(f->text, sizeof f->text, ": more of its events are held than can be moved");
+}
+
+static void judge_ring(const struct verdict_input *in, struct verdict *v)
+{
+    if (!in->short_ring)
+        return;
+    struct verdict_finding *f = find(v, VERDICT_WARN, "As the owner of the outbox: `SELECT "
+                                                      "outbox.set_bucket_period(...)` with more than a seventh "
+                                                      "of the retention; or shorten the retention.");
+    append(f->text, sizeof f->text, "no bucket is ever emptied: the ring of buckets is shorter than the retention");
 }
 
 static void judge_age(const struct verdict_input *in, struct verdict *v)
@@ -326,6 +396,8 @@ void verdict_reach(const struct verdict_input *in, struct verdict *ret_verdict)
     judge_topics(in, ret_verdict);
     judge_dead(in, ret_verdict);
     judge_blockers(in, ret_verdict);
+    judge_overdue(in, ret_verdict);
+    judge_ring(in, ret_verdict);
     judge_age(in, ret_verdict);
     judge_held(in, ret_verdict);
     say(in, ret_verdict);

@@ -30,6 +30,27 @@ struct verdict_blocker {
     bool holds_truncate;
 };
 
+/* Why a bucket that is old enough is not emptied. */
+enum verdict_obstacle {
+    OBSTACLE_UNKNOWN,
+    OBSTACLE_UNSENT,  /* an event of it is neither sent nor held */
+    OBSTACLE_LOCKED,  /* a transaction has a lock on it */
+    OBSTACLE_CROWDED, /* more of its events are held than can be moved */
+    OBSTACLE_FAILED   /* the database refused or did not answer, as the log says */
+};
+
+/* A bucket that could be emptied may wait its turn, and for somebody who reads it. Then it is worth a word. */
+#define OVERDUE_S 1800.0
+
+/* The bucket that should have been emptied longest ago. */
+struct verdict_overdue {
+    double s; /* so long ago; negative: there is none, or it is not known */
+    int bucket;
+    enum verdict_obstacle why;
+    int64_t id;                    /* of an event that is not sent, for UNSENT */
+    struct verdict_blocker holder; /* for LOCKED; nothing known of it: it was not found any more */
+};
+
 struct verdict_input {
     enum verdict_role role;
     const char *leader; /* who leads, for STANDS_BY; who led, for NOBODY_LEADS. NULL: not known */
@@ -46,10 +67,12 @@ struct verdict_input {
     const char *paused_topic, *paused_why; /* the first of them; why may be NULL */
     uint32_t n_blockers;
     struct verdict_blocker blocker;
+    struct verdict_overdue overdue;
+    bool short_ring; /* the ring of buckets is shorter than the retention: none is ever emptied */
 };
 
 #define VERDICT_INPUT_UNKNOWN                                                                      \
-    ((struct verdict_input){ .pending = -1, .oldest_s = -1, .rate = -1, .blocker.age_s = -1 })
+    ((struct verdict_input){ .pending = -1, .oldest_s = -1, .rate = -1, .blocker.age_s = -1, .overdue.s = -1 })
 
 enum verdict_level {
     VERDICT_GOOD,
@@ -78,6 +101,8 @@ void verdict_reach(const struct verdict_input *in, struct verdict *ret_verdict);
 
 /* "12 min", for people: the two largest units at most. Returns to. */
 const char *verdict_age(double seconds, char *to, uint32_t to_size);
+/* "1.2 GiB". Returns to. */
+const char *verdict_bytes(int64_t n, char *to, uint32_t to_size);
 /* "12,345". Returns to. */
 const char *verdict_count(int64_t n, char *to, uint32_t to_size);
 /* "good", "warn", "bad". */

@@ -4,6 +4,7 @@
 
 #include "relay/commands/findings.h"
 #include "relay/commands/options.h"
+#include "relay/commands/space.h"
 #include "relay/sink/inspect.h"
 #include "relay/source/operate_doctor.h"
 
@@ -17,6 +18,7 @@ struct doctor_need {
 struct doctor {
     struct options *o;
     struct findings findings;
+    struct space space;
     struct doctor_need need[DOCTOR_TOPICS];
     size_t n_needs;
     bool needs_known;
@@ -34,6 +36,10 @@ void doctor_topic(struct findings *f, const struct inspect_topic *t, const struc
                   bool compresses);
 /* The server's clock against ours: server_s in between, in Unix time. Pure. */
 void doctor_clock(struct findings *f, double before_s, double server_s, double after_s);
+/* Will buckets ever be emptied? Pure. period_s: of the ring; not above 0: not known. */
+void doctor_retention(struct findings *f, double period_s, uint64_t retention_ms);
+/* What the outbox takes, and why a bucket is still there. Pure. */
+void doctor_space(struct findings *f, const struct space *s);
 /* A fact about the database. Pure. */
 void doctor_fact(struct findings *f, const struct operate_fact *fact);
 

@@ -61,6 +61,41 @@ static void judge_default(struct findings *f, const struct operate_fact *x)
                     verdict_age(x->number, period, sizeof period));
 }
 
+void doctor_retention(struct findings *f, double period_s, uint64_t retention_ms)
+{
+    double retention_s = (double)retention_ms / 1000;
+    char age[32];
+
+    if (retention_ms == 0)
+        findings_warn(f, "retention", "set retention to a time, unless something else truncates the buckets",
+                      "it is off in these settings: nothing is ever emptied, and the disk fills");
+    else if (period_s > 0 && retention_s >= 7 * period_s)
+        findings_fail(f, EXIT_CONFIGURATION, "retention", "as the owner: SELECT outbox.set_bucket_period(...) with "
+                      "more than a seventh of the retention; or shorten the retention",
+                      "it is %s, and the ring of eight buckets turns faster: no bucket becomes old enough to be "
+                      "emptied, and the disk fills", verdict_age(retention_s, age, sizeof age));
+    else
+        findings_ok(f, "retention", "a bucket is emptied when all in it is sent and older than %s",
+                    verdict_age(retention_s, age, sizeof age));
+}
+
+void doctor_space(struct findings *f, const struct space *s)
+{
+    struct verdict_input in = VERDICT_INPUT_UNKNOWN;
+    struct verdict v;
+    char words[600];
+
+    if (s->bytes < 0) {
+        findings_warn(f, "size", NULL, "what the outbox takes on disk is %s", space_words(s, words, sizeof words));
+        return;
+    }
+    findings_ok(f, "size", "the outbox takes %s", space_words(s, words, sizeof words));
+    in.overdue = s->overdue;
+    verdict_reach(&in, &v);
+    for (uint32_t i = 0; i < v.n_findings; i++)
+        findings_warn(f, "size", v.finding[i].remedy, "%s", v.finding[i].text);
+}
+
 static void judge_sequence(struct findings *f, const struct operate_fact *x)
 {
     if (x->number > 0)
@@ -96,6 +131,31 @@ static void judge_slot(struct findings *f, const struct operate_fact *x)
                   "the replication slot \"%s\" is %s and keeps %.1f GiB of the log%s", x->name, x->detail,
                   x->number / GIB, strcmp(x->detail, "active") == 0
                                        ? "; old rows that it may need are not cleaned" : "; the disk may fill");
+}
+
+static void judge_lead(struct findings *f, const struct operate_fact *x)
+{
+    static const char remedy[] = "start a relay; if one runs, its log says why it does not take the lease";
+    char age[32];
+
+    verdict_age(x->number, age, sizeof age);
+    if (strcmp(x->detail, "leads") == 0)
+        findings_ok(f, "lead", "%s leads, and was last heard of %s ago", x->name, age);
+    else if (strcmp(x->detail, "never") == 0)
+        findings_warn(f, "lead", "start a relay", "nobody leads: no relay has ever worked here");
+    else if (strcmp(x->detail, "resigned") == 0)
+        findings_fail(f, EXIT_UNAVAILABLE, "lead", remedy, "nobody leads: the last relay stopped cleanly %s ago, "
+                      "and none has taken its place", age);
+    else
+        findings_fail(f, EXIT_UNAVAILABLE, "lead", remedy, "nobody leads: %s was last heard of %s ago, its lease "
+                      "has ended, and no relay has taken it", x->name, age);
+}
+
+static void judge_dead(struct findings *f, const struct operate_fact *x)
+{
+    findings_warn(f, "dead", "outbox-relay dead lists them with the reasons; mend the cause, then outbox-relay "
+                  "retry or discard", "dead rows: %.0f%s%s; Kafka refused them for good, and they wait for a person",
+                  x->number, x->detail[0] != '\0' ? ", the oldest since " : "", x->detail);
 }
 
 static void judge_async(struct findings *f, const struct operate_fact *x)
@@ -160,6 +220,12 @@ void doctor_fact(struct findings *f, const struct operate_fact *x)
         findings_warn(f, "cluster", "nothing, when the database was restored or copied on purpose; the next "
                       "relay that leads sees to it", "what the relay saved last comes from another cluster");
         return;
+    case FACT_LEAD:
+        judge_lead(f, x);
+        return;
+    case FACT_DEAD:
+        judge_dead(f, x);
+        return;
     case FACT_BLIND:
         findings_warn(f, "rights", "grant pg_monitor to the role, or run the doctor as another",
                       "the role may not see how old the transactions of others are");
@@ -198,7 +264,7 @@ struct asking {
     struct operate *op;
     bool installed, usable;
     size_t n; /* facts of the kind that was asked for */
-    double clock_s;
+    double clock_s, period_s;
 };
 
 static void on_fact(void *arg, const struct operate_fact *x)
@@ -210,6 +276,8 @@ static void on_fact(void *arg, const struct operate_fact *x)
         a->installed = x->number != 0;
     if (x->kind == FACT_USAGE)
         a->usable = x->number != 0;
+    if (x->kind == FACT_DEFAULT)
+        a->period_s = x->number;
     if (x->kind == FACT_CLOCK)
         a->clock_s = x->number;
     doctor_fact(&a->d->findings, x);
@@ -299,9 +367,14 @@ static void ask_outbox(struct asking *a)
     (void)ask(a, FACT_RIGHT, "rights", "the role has all that the relay needs");
     (void)ask(a, FACT_LEAF, "ring", "all leaves are there");
     (void)ask(a, FACT_INDEX, "index", "all are there and valid");
-    (void)ask(a, FACT_DEFAULT, "bucket", NULL);
+    if (ask(a, FACT_DEFAULT, "bucket", NULL))
+        doctor_retention(&d->findings, a->period_s, d->o->settings.retention_ms);
+    space_ask(&d->space, a->op, d->o->settings.retention_ms);
+    doctor_space(&d->findings, &d->space);
     (void)ask(a, FACT_SEQUENCE, "sequence", NULL);
     (void)ask(a, FACT_CLUSTER, "cluster", NULL);
+    (void)ask(a, FACT_LEAD, "lead", NULL);
+    (void)ask(a, FACT_DEAD, "dead", "no row is dead");
     int code = operate_blockers(a->op, 10, on_blocker, d);
     if (code == EXIT_OK)
         code = operate_needs(a->op, DOCTOR_TOPICS, on_need, d);

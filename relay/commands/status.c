@@ -9,6 +9,7 @@
 #include "relay/commands/commands.h"
 #include "relay/commands/object.h"
 #include "relay/commands/options.h"
+#include "relay/commands/space.h"
 #include "relay/commands/text.h"
 #include "relay/exit_codes.h"
 #include "relay/sink/inspect.h"
@@ -21,9 +22,10 @@
 
 static const char help[] =
     "Usage: outbox-relay status [--json] [--limit N]\n"
-    "Do events flow, and if not, why? The first line says it. Then who leads, what waits per topic (the\n"
-    "oldest first), which transactions hold events back, and what to do about each thing found. Looks at\n"
-    "the database and, when kafka.bootstrap.servers is set, whether a broker answers; asks no relay.\n"
+    "Do events flow, and if not, why? The first line says it. Then who leads, what the outbox takes on\n"
+    "disk, what waits per topic (the oldest first), which transactions hold events back, and what to do\n"
+    "about each thing found; with the relay's own settings also which bucket should have been emptied\n"
+    "(retention) and is not. Looks at the database and, when kafka.bootstrap.servers is set, whether a broker answers; asks no relay.\n"
     "\n"
     "      --limit N         list at most N topics and transactions (default 50)\n"
     "      --json            one JSON object instead\n"
@@ -51,6 +53,7 @@ struct look {
     char owner[160], paused_topic[256], paused_why[512], application[160];
     char db_error[1024], kafka_error[512];
     int brokers;
+    struct space space;
     struct table topics, blockers;
     json_t *topic_list, *blocker_list; /* NULL: tables are wanted */
     bool failed; /* out of memory */
@@ -131,6 +134,9 @@ static void on_topic(void *arg, const struct operate_topic *t)
 
     if (l->in.pending < 0)
         l->in.pending = 0;
+    /* of what has come late, behind the saved cursor, only the backlog knows */
+    if (t->pending > 0 && t->oldest_s > l->in.oldest_s)
+        l->in.oldest_s = t->oldest_s;
     /* what is for later only has no age */
     l->in.pending += t->oldest_s >= 0 ? t->pending : 0;
     l->in.pending_capped = l->in.pending_capped || t->more;
@@ -287,6 +293,7 @@ static void print_object(struct look *l)
         !object_put(object, "database_up", fact(l->in.db_up)) ||
         !object_put(object, "kafka_up", fact(l->in.kafka_up)) ||
         !object_put_text(object, "kafka_error", l->in.kafka_up == FACT_NO ? l->kafka_error : NULL) ||
+        !object_put(object, "space", l->looked ? space_object(&l->space) : json_null()) ||
         !object_put(object, "topics", json_incref(l->topic_list)) ||
         !object_put(object, "blockers", json_incref(l->blocker_list)) || !object_print(object, stdout))
         l->failed = true;
@@ -318,6 +325,15 @@ static void print_lead(const struct look *l)
         puts("server  a standby: this may lag behind, and no relay can work here");
 }
 
+static void print_space(const struct look *l)
+{
+    char words[600];
+
+    fputs("size    ", stdout);
+    text_put(stdout, space_words(&l->space, words, sizeof words), sizeof words);
+    putchar('\n');
+}
+
 static void print_kafka(const struct look *l)
 {
     if (l->in.kafka_up == FACT_UNKNOWN) {
@@ -347,6 +363,8 @@ static void print_words(struct look *l)
     if (l->looked)
         print_lead(l);
     print_kafka(l);
+    if (l->looked)
+        print_space(l);
     print_table(l, &l->topics);
     print_table(l, &l->blockers);
     for (uint32_t i = 0; i < l->verdict.n_findings; i++) {
@@ -369,8 +387,11 @@ static int look_at_database(struct look *l, const struct options *o, struct oper
         code = operate_status(op, o->limit, &status);
     if (code != EXIT_OK && code != EXIT_UNAVAILABLE)
         return options_fail_operate(o, op, code);
-    if (code == EXIT_OK && l->in.pending < 0)
-        l->in.pending = 0;
+    if (code == EXIT_OK) {
+        l->in.pending = l->in.pending < 0 ? 0 : l->in.pending;
+        space_ask(&l->space, op, o->settings.retention_ms);
+        l->in.overdue = l->space.overdue;
+    }
     if (code == EXIT_UNAVAILABLE) {
         copy(l->db_error, sizeof l->db_error, operate_error(op));
         l->in.db_up = FACT_NO;

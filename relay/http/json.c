@@ -150,6 +150,8 @@ void json_write(const struct status *s, FILE *out)
         s->pending_about, "stuck_s", number_of(s->stuck_s), "inflight_rows", count_of(s->inflight_rows));
 
     if (all != NULL) {
+        json_object_set_new(all, "bytes", count_of(s->bytes));
+        json_object_set_new(all, "bucket_overdue_s", number_of(s->overdue_s));
         json_object_set_new(all, "topics", topics_of(s));
         json_object_set_new(all, "held", known ? held_of(&s->figures) : json_null());
         json_object_set_new(all, "blockers", known ? blockers_of(&s->figures) : json_null());

@@ -80,6 +80,13 @@ static void put_count(FILE *out, int64_t n)
     fputs(n < 0 ? "&ndash;" : verdict_count(n, text, sizeof text), out);
 }
 
+static void put_bytes(FILE *out, int64_t n)
+{
+    char text[32];
+
+    fputs(n < 0 ? "&ndash;" : verdict_bytes(n, text, sizeof text), out);
+}
+
 static void put_rate(FILE *out, double rate)
 {
     if (rate < 0)
@@ -212,6 +219,9 @@ static void put_tiles(FILE *out, const struct status *s)
     fputs("</b></div>", out);
     open_tile(out, "Dead", dead > 0 ? "bad" : "");
     put_count(out, dead);
+    fputs("</b></div>", out);
+    open_tile(out, "On disk", s->overdue_s >= OVERDUE_S ? "warn" : "");
+    put_bytes(out, s->bytes);
     fputs("</b></div></section>", out);
 }
 

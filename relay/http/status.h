@@ -57,6 +57,8 @@ struct status {
     int64_t pending;        /* negative: not known */
     bool pending_about;     /* it is an estimate */
     double oldest_s;        /* negative: nothing waits, or not known */
+    double overdue_s;       /* how long ago a bucket should have been emptied; negative: none, or not known */
+    int64_t bytes;          /* of the outbox on disk; negative: not known */
     bool figures_known;
     double figures_age_s;
     struct figures figures;

@@ -7,11 +7,8 @@
 #ifndef RELAY_SOURCE_BUCKETS_SQL_H
 #define RELAY_SOURCE_BUCKETS_SQL_H
 
+#include "relay/source/space_sql.h"
 #include "relay/source/sql.h"
-
-/* Among so many events of a bucket the newest is looked for, from the highest id downwards. All in a bucket
- * are of one period of the ring, or of few: an id that is much lower is not of a much later time. */
-#define LOOK_ROWS "1000"
 
 /* How long ago the newest event of each bucket was appended; an empty bucket has no row. Then for how long
  * the ring takes events to one bucket: NULL when the default of outbox.event.bucket is not of
@@ -22,9 +19,8 @@
     "substring((select pg_get_expr(d.adbin, d.adrelid) from pg_catalog.pg_attrdef d "              \
     "join pg_catalog.pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum "             \
     "where d.adrelid = 'outbox.event'::regclass and a.attname = 'bucket') from '/ (\\d+)')::bigint " \
-    "from generate_series(0, 7) b (bucket) cross join lateral (select max(l.created_at) as created_at " \
-    "from (select e.created_at from outbox.event e where e.bucket = b.bucket "                     \
-    "order by e.id desc limit " LOOK_ROWS ") l) n where n.created_at is not null"
+    "from generate_series(0, 7) b (bucket) cross join lateral " SQL_NEWEST_IN("b.bucket") " n "    \
+    "where n.created_at is not null"
 
 /* $1 the id behind which to look, $2 how many events to look at. Row 0: this statement's snapshot, the last
  * id that was looked at (NULL: there were none), how many there were, the first that is not resolved (NULL:

@@ -6,7 +6,7 @@
 #include "relay/source/buckets.h"
 #include "relay/source/inside.h"
 
-enum kind { KIND_LEASE, KIND_TOPIC, KIND_STATE, KIND_HELD, KIND_BLOCKER };
+enum kind { KIND_LEASE, KIND_TOPIC, KIND_STATE, KIND_HELD, KIND_BLOCKER, KIND_SIZE };
 enum column { COL_KIND, COL_A, COL_B, COL_C, COL_D, COL_E, COL_N1, COL_N2, COL_N3, COL_F1, COL_F2, N_COLUMNS };
 
 static const char *const state_names[FIGURES_STATES] = { "retrying", "blocked", "paused", "scheduled", "dead",
@@ -97,6 +97,15 @@ static void add_blocker(const struct answer *a, struct figures *f)
     b->age_s = seconds_of(a, COL_F1, -1);
 }
 
+/* Buckets by their number, then "kept" and "held". */
+static void add_size(const struct answer *a, struct figures *f)
+{
+    const char *part = PQgetvalue(a->res, a->row, COL_A);
+    int i = part[0] >= '0' && part[0] <= '7' ? part[0] - '0' : strcmp(part, "kept") == 0 ? SOURCE_RING : SOURCE_RING + 1;
+
+    f->bytes[i] = number_of(a, COL_N1);
+}
+
 /* What lies behind the events that were looked at, as their ids tell, is taken to be of the same topics. */
 static void add_rest(struct figures *f, int64_t rest)
 {
@@ -133,6 +142,9 @@ static void decode(const PGresult *res, struct figures *f)
             break;
         case KIND_BLOCKER:
             add_blocker(&a, f);
+            break;
+        case KIND_SIZE:
+            add_size(&a, f);
             break;
         }
     }

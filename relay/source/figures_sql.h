@@ -8,6 +8,8 @@
 #ifndef RELAY_SOURCE_FIGURES_SQL_H
 #define RELAY_SOURCE_FIGURES_SQL_H
 
+#include "relay/source/space_sql.h"
+
 /* The lateral LIMIT 1 makes one probe of an index for each row; a join might read all of sent. The late
  * rows are those of outbox.backlog_now; after a long absence, when the snapshot is old, finding them would
  * mean to walk over all that came since, and they are left out. */
@@ -66,7 +68,9 @@
     "order by h.state <> 'dead', h.id limit 10) r "                                                \
     "union all select * from (select 4::int2, coalesce(b.prepared, b.application), b.username::text, null, null, null, b.pid::int8, " \
     "b.holds_rows::int::int8, b.holds_truncate::int::int8, extract(epoch from b.age)::float8, null::float8 " \
-    "from block b order by b.age desc nulls last limit 10) l"
+    "from block b order by b.age desc nulls last limit 10) l "                                     \
+    "union all select 5::int2, p.part, null, null, null, null, p.bytes, null, null, null, null "   \
+    "from (" SQL_SIZES ") p"
 
 #define SQL_PREPARE_FIGURES "prepare outbox_figures as " SQL_FIGURES "; "
 

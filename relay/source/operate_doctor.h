@@ -23,6 +23,9 @@ enum operate_fact_kind {
     FACT_DEFAULT,      /* detail: the expression that chooses the bucket, number: the period in seconds, or -1 */
     FACT_SEQUENCE,     /* number: how many ids the sequence lies below the highest one; -1: may not be seen */
     FACT_CLUSTER,      /* the relay's state comes from another cluster */
+    FACT_LEAD,         /* name: who leads, or led last, detail: "leads", "ended", "resigned" or "never", number: seconds since the
+                          lease was renewed or given back */
+    FACT_DEAD,         /* number: dead rows, detail: since when the oldest is, or "" */
     FACT_BLIND,        /* this role may not see how old others' transactions are */
     FACT_OLD,          /* transaction: name: its application, detail: pid, number: its age in seconds */
     FACT_PREPARED,     /* name, number: its age in seconds */

@@ -114,6 +114,18 @@
     "select '', '', 0 from outbox.relay r where r.name = 'default' and r.system_identifier <> "    \
     "(select c.system_identifier from pg_control_system() c)"
 
+#define SQL_FACT_LEAD                                                                              \
+    "select coalesce(r.owner, ''), case when r.renewed_at is null then 'never' "                   \
+    "when r.owner is null then 'resigned' when r.lease_expires_at >= clock_timestamp() then 'leads' " \
+    "else 'ended' end, coalesce(extract(epoch from clock_timestamp() - r.renewed_at), 0)::float8 " \
+    "from outbox.relay r where r.name = 'default'"
+
+/* Those that were sent meanwhile do not count. */
+#define SQL_FACT_DEAD                                                                              \
+    "select '', coalesce(to_char(min(h.first_error_at), 'YYYY-MM-DD HH24:MI:SS') || ' UTC', ''), count(*)::float8 " \
+    "from outbox.held h where h.state = 'dead' and not exists (select from outbox.sent s "         \
+    "where s.bucket = h.bucket and s.id = h.id) having count(*) > 0"
+
 #define SQL_FACT_BLIND                                                                             \
     "select '', '', 0 where not pg_has_role('pg_read_all_stats', 'USAGE')"
 

@@ -109,6 +109,34 @@ int operate_blockers(struct operate *o, int64_t limit,
     return code;
 }
 
+int operate_space(struct operate *o, uint64_t retention_ms,
+                  void (*on_part)(void *arg, const struct operate_part *part), void *arg)
+{
+    struct params p = { .values = { p.limit } };
+    PGresult *res = NULL;
+
+    snprintf(p.limit, sizeof p.limit, "%llu", (unsigned long long)retention_ms);
+    int code = operate_look(o, SQL_SPACE, 1, &p, &res);
+    for (int row = 0; code == EXIT_OK && row < PQntuples(res); row++) {
+        const struct operate_part part = {
+            .name = PQgetvalue(res, row, 0),
+            .bytes = operate_number(res, row, 1),
+            .overdue_s = seconds(res, row, 2),
+            .unsent_id = operate_number(res, row, 3),
+            .crowded = operate_true(res, row, 4),
+            .locked = operate_true(res, row, 5),
+            .holder = { .pid = operate_number(res, row, 6),
+                        .prepared = operate_text(res, row, 7),
+                        .application = operate_text(res, row, 8),
+                        .age_s = seconds(res, row, 9),
+                        .holds_truncate = true },
+        };
+        on_part(arg, &part);
+    }
+    PQclear(res);
+    return code;
+}
+
 int operate_status(struct operate *o, int64_t limit, const struct operate_status *status)
 {
     struct params p = { .values = { p.limit } };

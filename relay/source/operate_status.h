@@ -37,12 +37,28 @@ struct operate_blocker {
     const char *leaves; /* "{event_3,sent_3}" */
 };
 
+/* A part of the outbox on disk. */
+struct operate_part {
+    const char *name; /* "0" to "7": a bucket; "kept", "held" */
+    int64_t bytes;
+    double overdue_s; /* a bucket, so long older than the retention; negative: it is not, or it is empty */
+    /* Of an overdue one, why it may still be there: */
+    int64_t unsent_id; /* the first event behind the cursor that is neither sent nor held; 0: none */
+    bool crowded;      /* more is held of it than the relay moves */
+    bool locked;       /* by this transaction */
+    struct operate_blocker holder;
+};
+
 struct operate_status {
     void *arg;
     void (*on_lead)(void *arg, const struct operate_lead *lead);
     void (*on_topic)(void *arg, const struct operate_topic *topic);       /* the oldest first */
     void (*on_blocker)(void *arg, const struct operate_blocker *blocker); /* the oldest first */
 };
+
+/* What the outbox takes on disk, and which buckets should have been emptied by then. retention_ms 0: none. */
+int operate_space(struct operate *o, uint64_t retention_ms,
+                  void (*on_part)(void *arg, const struct operate_part *part), void *arg);
 
 /* Calls on_lead once, the others for at most `limit` topics and blockers each. */
 int operate_status(struct operate *o, int64_t limit, const struct operate_status *status);

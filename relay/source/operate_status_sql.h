@@ -2,6 +2,8 @@
 #ifndef RELAY_SOURCE_OPERATE_STATUS_SQL_H
 #define RELAY_SOURCE_OPERATE_STATUS_SQL_H
 
+#include "relay/source/space_sql.h"
+
 #define SQL_SECONDS(interval) "extract(epoch from " interval ")::float8"
 
 /* The last marks are those of the highest ids, near enough: the rate is that of the last ten seconds, or
@@ -63,5 +65,26 @@
     "select coalesce(b.pid, 0), b.prepared, b.username, b.application, " SQL_SECONDS("b.age") ", " \
     "b.holds_rows, b.holds_truncate, b.leaves from outbox.blocker b "                              \
     "order by b.age desc nulls last, b.pid limit $1::bigint"
+
+/* $1: the retention in ms; 0: for ever. Behind the cursor only so many events of a bucket are looked at. */
+#define SQL_SPACE                                                                                  \
+    "with part as materialized (" SQL_SIZES "), "                                                  \
+    "bucket as materialized (select b.bucket::smallint, now() - n.created_at - $1::bigint * interval '1 ms' as overdue " \
+    "from generate_series(0, 7) b (bucket) cross join lateral " SQL_NEWEST_IN("b.bucket") " n "    \
+    "where $1::bigint > 0 and n.created_at < now() - $1::bigint * interval '1 ms'), "              \
+    "block as materialized (select * from outbox.blocker b where b.holds_truncate "                \
+    "and exists (select from bucket)) "                                                            \
+    "select p.part, p.bytes, " SQL_SECONDS("b.overdue") ", u.id, h.n > 10000, l.leaves is not null, " \
+    "coalesce(l.pid, 0), l.prepared, l.application, " SQL_SECONDS("l.age") " from part p "         \
+    "left join bucket b on b.bucket::text = p.part "                                               \
+    "left join lateral (select e.id from (select e.id, e.bucket from outbox.event e where e.bucket = b.bucket " \
+    "and e.id > (select r.cursor_id from outbox.relay r where r.name = 'default') "                \
+    "and e.id <= 9223372036854775807 order by e.id limit 100000) e "                               \
+    "where not exists (select from outbox.sent s where s.bucket = e.bucket and s.id = e.id) "      \
+    "and not exists (select from outbox.held h where h.id = e.id) order by e.id limit 1) u on true " \
+    "left join lateral (select count(*) as n from (select from outbox.held h where h.bucket = b.bucket " \
+    "and h.state <> 'discarded' limit 10001) h) h on true "                                        \
+    "left join lateral (select * from block k where k.leaves && array['event_' || b.bucket, 'sent_' || b.bucket] " \
+    "order by k.age desc nulls last limit 1) l on true order by p.bytes desc, p.part"
 
 #endif

@@ -21,7 +21,8 @@ own_mock
 # --- prometheus --------------------------------------------------------------------------------------
 
 # Only the times differ: what is a minute there is a second or two here.
-sed -E -e 's/for: [0-9]+m/for: 1s/' -e 's/> (60|900)$/> 3/' -e 's/\[5m\]/[20s]/' "$rules" >"$dir/rules.yml"
+# And what is many gigabytes there is a few megabytes.
+sed -E -e 's/for: [0-9]+m/for: 1s/' -e 's/> (60|900|1800)$/> 3/' -e 's/\[5m\]/[20s]/' -e 's/20e9/10e6/' "$rules" >"$dir/rules.yml"
 cat >"$dir/prometheus.yml" <<YML
 global: {scrape_interval: 1s, evaluation_interval: 1s}
 rule_files: [rules.yml]
@@ -62,9 +63,9 @@ calm() { wait_until 120 quiet || not_ok "quiet_after_$1" "firing are: $(firing |
 # --- nothing is wrong ------------------------------------------------------------------------------
 
 reset
-serve one -X retry.attempts=2 -X stall.timeout=2s -X lease.owner=one
+serve one -X retry.attempts=2 -X stall.timeout=2s -X retention=10m -X lease.owner=one
 wait_said one msg=leading || not_ok one_leads
-serve two -X retry.attempts=2 -X stall.timeout=2s -X lease.owner=two
+serve two -X retry.attempts=2 -X stall.timeout=2s -X retention=10m -X lease.owner=two
 targets one two
 prometheus_start
 append 200
@@ -107,6 +108,18 @@ alert OutboxOldTransaction
 session open rollback
 calm OutboxOldTransaction
 
+# An event that is older than the retention, in a bucket that a transaction holds by having read it.
+sql "begin; insert into outbox.event (topic, type, bucket, created_at) values ('$topic', 'x', 5, now() - interval '4 days'); commit"
+all_out
+session_start reader
+session reader "begin; select count(*) from outbox.event_5"
+n_faults=$((n_faults + 1))
+alert OutboxBucketOverdue
+ask one /readyz?verbose
+holds the_reader_is_named grep -q "bucket 5 should have been emptied .* ago: it is locked by pid [0-9]*, psql" "$dir/body"
+session reader rollback
+calm OutboxBucketOverdue
+
 append 100
 all_out
 # A mark that is deleted by hand, behind the cursor: what no one should do, and what a defect would look like.
@@ -120,6 +133,9 @@ fault mock down
 append 20
 alert OutboxKafkaDown
 alert OutboxEventsWait
+# Nothing leaves, and what comes takes its place on the disk.
+append 20000 "$topic" null "convert_to(repeat(md5(n::text), 20), 'UTF8')"
+alert OutboxLarge
 mock up
 all_out
 

@@ -44,7 +44,7 @@ said_so all_is_well 0 '^Nothing must be mended'
 for what in 'server  .*PostgreSQL .* primary' 'role  .*"doctor_relay" in database' 'pooler  *none in between' \
     'commits  *synchronous_commit is not off' 'clock  *PostgreSQL and this machine agree' 'transaction  *none has been open' \
     'prepared  *there is no prepared' 'slot  *no replication slot' 'schema  *version 1' 'rights  *the role has all' 'ring  *all leaves' \
-    'index  *all are there' 'bucket  *a new bucket each 1 d' 'sequence  .*is not behind' 'librdkafka  *version' 'kafka  *a broker answers'; do
+    'index  *all are there' 'bucket  *a new bucket each 1 d' 'retention  *a bucket is emptied when' 'size  *the outbox takes' 'dead  *no row is dead' 'sequence  .*is not behind' 'librdkafka  *version' 'kafka  *a broker answers'; do
     said_so "well_${what%% *}" 0 "^ok    $what"
 done
 cmd doctor "${kafka[@]}" --json
@@ -125,6 +125,31 @@ sql "select pg_create_physical_replication_slot('doctor_slot', true)" >/dev/null
 finds inactive_slot 0 '^warn  slot .*"doctor_slot" is inactive and keeps'
 sql "select pg_drop_replication_slot('doctor_slot')" >/dev/null
 
+# --- who leads, what is dead, what fills the disk ------------------------------------------------------
+
+reset
+finds no_relay_ever 0 '^warn  lead  *nobody leads: no relay has ever worked here'
+relay_start leader -X lease.owner=relay-a
+wait_said leader msg=leading || not_ok leader_leads
+cmd doctor "${kafka[@]}"
+said_so somebody_leads 0 '^ok    lead  *relay-a leads, and was last heard of'
+relay_kill leader
+wait_sql 20 t "select lease_expires_at < clock_timestamp() from outbox.relay"
+finds leader_was_killed 69 '^fail  lead  *nobody leads: relay-a was last heard of .* ago, its lease has ended, and no relay has taken it'
+log_anew leader
+relay_start leader -X lease.owner=relay-a
+wait_said leader msg=leading || not_ok leader_leads_again
+relay_signal leader TERM
+relay_end leader 20
+finds leader_has_stopped 69 '^fail  lead  *nobody leads: the last relay stopped cleanly .* ago'
+append 3
+hold dead '1, 2'
+finds dead_rows 69 '^warn  dead  *dead rows: 2, the oldest since 2026-01-02 03:04:05 UTC;'
+sql "insert into outbox.event (topic, type, bucket, created_at) values ('t', 'x', 5, now() - interval '5 days')"
+finds bucket_is_overdue 69 '^warn  size  *bucket 5 should have been emptied 2 d ago: its event 4 is not sent'
+reset
+sql "update outbox.relay set renewed_at = null"
+
 # --- schema -----------------------------------------------------------------------------------------
 
 finds not_installed 78 'the outbox is not installed' -X "dsn=$relay_dsn dbname=postgres"
@@ -163,7 +188,11 @@ finds index_is_not_valid 78 'outbox.sent_4 has no valid index on (id)'
 sql "update pg_index set indisvalid = true where indexrelid = 'outbox.sent_4_pkey'::regclass"
 sql "select outbox.set_bucket_period('90 min')"
 cmd doctor "${kafka[@]}"
-said_so other_period 0 '^ok    bucket  *a new bucket each 1 h 30 min'
+said_so other_period 78 '^ok    bucket  *a new bucket each 1 h 30 min'
+finds ring_is_shorter_than_the_retention 78 '^fail  retention  *it is 3 d, and the ring of eight buckets turns faster'
+cmd doctor "${kafka[@]}" -X retention=10h
+said_so retention_fits_the_ring 0 '^ok    retention .*older than 10 h'
+finds retention_is_off 0 '^warn  retention  *it is off' -X retention=off
 sql "alter table only outbox.event alter column bucket set default 0"
 finds bucket_default 0 '^warn  bucket .*: \(0\|.*0.*\)$'
 sql "select outbox.set_bucket_period('1 day')"

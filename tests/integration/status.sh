@@ -98,6 +98,38 @@ holds no_control_character test "$(tr -d '\n' <"$dir/out" | LC_ALL=C grep -c '[[
 cmd status --json
 equal held_json '5 1 UNKNOWN_TOPIC_OR_PART' "$(j "concat_ws(' ', (select sum((t->>'held')::int) from jsonb_array_elements(j->'topics') t), (select sum((t->>'dead')::int) from jsonb_array_elements(j->'topics') t), (select min(t->>'paused_code') from jsonb_array_elements(j->'topics') t))")"
 
+# --- the disk ---------------------------------------------------------------------------------------
+
+says size_is_told 0 '^size    [0-9]* KiB$' status
+sql "insert into outbox.event (topic, type, bucket, payload) select 'orders', 'test', 5, decode(repeat('00', 100), 'hex') from generate_series(1, 20000)"
+says largest_bucket_is_told 0 '^size    [0-9.]* MiB: bucket 5 [0-9.]* MiB$' status
+cmd status --json
+equal space_json '10 5 t' "$(j "concat_ws(' ', jsonb_array_length(j->'space'->'parts'), j->'space'->'parts'->0->>'part', (j->'space'->>'bytes')::bigint = (select sum((p->>'bytes')::bigint) from jsonb_array_elements(j->'space'->'parts') p))")"
+reset
+lead
+sql "insert into outbox.event (topic, type, bucket, created_at) values ('orders', 'test', 5, now() - interval '5 days');
+     insert into outbox.sent (bucket, id) values (0, 99)" # it moves
+says bucket_with_an_unsent_event 0 'but bucket 5 should have been emptied 2 d ago: its event 1 is not sent\.$' status -X retention=72h
+says no_bucket_is_overdue_yet 0 '1 event waits, for 5 d\.$' status -X retention=150h
+holds it_does_not_say_so test "$(grep -c 'should have been' "$dir/out" || true)" = 0
+says none_is_overdue_without_retention 0 '1 event waits, for 5 d\.$' status -X retention=off
+holds it_does_not_say_so_either test "$(grep -c 'should have been' "$dir/out" || true)" = 0
+mark 1
+says reason_is_not_known 0 '^good bucket 5 should have been emptied 2 d ago$' status
+PGAPPNAME=pg_dump psql -Xq -d "$dsn" -c "begin; lock table outbox.sent_5 in access share mode; select pg_sleep(600)" >/dev/null 2>&1 &
+blocker_pid=$!
+wait_sql 20 1 "select count(*) from outbox.blocker where holds_truncate"
+says who_locks_the_bucket 0 "but bucket 5 should have been emptied 2 d ago: it is locked by pid $(sql 'select pid from outbox.blocker'), pg_dump, open for [0-9.]* s\.$" status
+said_so locked_bucket_remedy 0 'It is emptied by itself once that transaction has ended'
+sql "select pg_terminate_backend(pid) from outbox.blocker" >"$dir/ended"
+wait "$blocker_pid" || true
+blocker_pid=
+sql "insert into outbox.held (id, bucket, topic, state) select n, 5, 'orders', 'blocked' from generate_series(1, 10001) n"
+sql "delete from outbox.sent"
+says crowded_bucket 0 'emptied 2 d ago: more of its events are held than can be moved' status
+reset
+lead
+
 # A transaction that has written an event and does not end.
 PGAPPNAME=$'sleepy\e[31m' psql -Xq -d "$dsn" -c "begin; insert into outbox.event (topic, type) values ('t', 'x'); select pg_sleep(600)" >/dev/null 2>&1 &
 blocker_pid=$!

@@ -214,6 +214,27 @@ START_TEST(an_open_transaction_is_named)
 }
 END_TEST
 
+START_TEST(bytes_on_disk_are_of_their_bucket)
+{
+    int64_t empty[FIGURES_PARTS];
+
+    memcpy(empty, figures()->bytes, sizeof empty);
+    for (int i = 0; i < FIGURES_PARTS; i++)
+        ck_assert_int_gt(empty[i], 0); /* indexes have a page */
+    rig_exec(db, "insert into outbox.event (topic, type, bucket) select 'a', 'x', 5 from generate_series(1, 20000) n; "
+                 "insert into outbox.event (topic, type, bucket) select 'a', 'x', -1 from generate_series(1, 10000) n; "
+                 "insert into outbox.held (id, bucket, topic, state) select n, 5, 'a', 'paused' from generate_series(1, 30000) n");
+    const int64_t *bytes = figures()->bytes;
+
+    for (int i = 0; i < FIGURES_PARTS; i++)
+        if (i == 5 || i >= 8)
+            ck_assert_int_gt(bytes[i], empty[i] + 1000000);
+        else
+            ck_assert_int_eq(bytes[i], empty[i]);
+    ck_assert_int_gt(bytes[5], bytes[8]);
+}
+END_TEST
+
 START_TEST(who_leads_is_named)
 {
     source_acquire(src, now());
@@ -240,6 +261,7 @@ Suite *suite_figures(void)
     tcase_add_test(tc, what_is_held_comes_with_its_reason_dead_ones_first);
     tcase_add_test(tc, many_topics_share_the_last_place);
     tcase_add_test(tc, an_open_transaction_is_named);
+    tcase_add_test(tc, bytes_on_disk_are_of_their_bucket);
     tcase_add_test(tc, who_leads_is_named);
     suite_add_tcase(s, tc);
     return s;

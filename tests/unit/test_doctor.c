@@ -198,6 +198,50 @@ START_TEST(facts_that_take_long_to_come_about)
 }
 END_TEST
 
+START_TEST(nobody_leads_and_since_when)
+{
+    doctor_fact(&f, &(struct operate_fact){ FACT_LEAD, "relay-a", "leads", 2 });
+    ck_assert(found(FINDING_OK, "relay-a leads, and was last heard of 2.0 s ago"));
+    doctor_fact(&f, &(struct operate_fact){ FACT_LEAD, "", "never", 0 });
+    ck_assert(found(FINDING_WARN, "no relay has ever worked here"));
+    ck_assert_int_eq(findings_exit_code(&f), EXIT_OK);
+    doctor_fact(&f, &(struct operate_fact){ FACT_LEAD, "relay-a", "ended", 180 });
+    ck_assert(found(FINDING_FAIL, "nobody leads: relay-a was last heard of 3 min ago, its lease has ended"));
+    doctor_fact(&f, &(struct operate_fact){ FACT_LEAD, "", "resigned", 60 });
+    ck_assert(found(FINDING_FAIL, "nobody leads: the last relay stopped cleanly 1 min ago"));
+    ck_assert_int_eq(findings_exit_code(&f), EXIT_UNAVAILABLE);
+    doctor_fact(&f, &(struct operate_fact){ FACT_DEAD, "", "2026-01-02 03:04:05 UTC", 1200 });
+    ck_assert(found(FINDING_WARN, "dead rows: 1200, the oldest since 2026-01-02 03:04:05 UTC"));
+}
+END_TEST
+
+START_TEST(disk_that_fills)
+{
+    struct space s = { .bytes = -1, .overdue.s = -1, .error = "no answer" };
+
+    doctor_space(&f, &s);
+    ck_assert_str_eq(f.list[0].text, "what the outbox takes on disk is not known: no answer");
+    findings_deinit(&f);
+    s = (struct space){ .bytes = (int64_t)3 << 29, .n_parts = 4, .overdue.s = -1,
+                        .part = { { "3", 1 << 30, -1 }, { "held", 70 << 20, -1 }, { "2", 32768, -1 }, { "kept", 0, -1 } } };
+    doctor_space(&f, &s);
+    ck_assert_uint_eq(f.n, 1);
+    ck_assert(found(FINDING_OK, "the outbox takes 1.5 GiB: bucket 3 1.0 GiB, held 70 MiB"));
+    s.overdue = (struct verdict_overdue){ .s = 90000, .bucket = 3, .why = OBSTACLE_LOCKED, .holder = { .pid = 7, .age_s = 90000 } };
+    doctor_space(&f, &s);
+    ck_assert(found(FINDING_WARN, "bucket 3 should have been emptied 1 d 1 h ago: it is locked by pid 7, open for 1 d 1 h"));
+    doctor_retention(&f, 86400, 3 * 86400000);
+    ck_assert(found(FINDING_OK, "older than 3 d"));
+    doctor_retention(&f, 86400, 0);
+    ck_assert(found(FINDING_WARN, "nothing is ever emptied"));
+    doctor_retention(&f, -1, 3 * 86400000);
+    doctor_retention(&f, 86400, 7 * 86400000 - 1000);
+    ck_assert_int_eq(findings_exit_code(&f), EXIT_OK);
+    doctor_retention(&f, 86400, 7 * 86400000);
+    ck_assert(found(FINDING_FAIL, "no bucket becomes old enough"));
+}
+END_TEST
+
 START_TEST(worst_exit_code_wins)
 {
     findings_warn(&f, "a", "b", "c");
@@ -229,6 +273,8 @@ Suite *suite_doctor(void)
     tcase_add_test(tc, library_traps_go_by_version);
     tcase_add_test(tc, clocks_agree_within_a_second);
     tcase_add_test(tc, facts_that_take_long_to_come_about);
+    tcase_add_test(tc, nobody_leads_and_since_when);
+    tcase_add_test(tc, disk_that_fills);
     tcase_add_test(tc, worst_exit_code_wins);
     suite_add_tcase(s, tc);
     return s;

@@ -285,6 +285,68 @@ START_TEST(a_ring_that_is_shorter_than_the_retention_is_told_once)
 }
 END_TEST
 
+static void overdue(double s, int bucket, enum verdict_obstacle why)
+{
+    struct verdict_overdue o = janitor_overdue(&j, t);
+
+    ck_assert_double_eq_tol(o.s, s, 0.001);
+    ck_assert_int_eq(o.bucket, bucket);
+    ck_assert_int_eq(o.why, why);
+}
+
+/* The oldest first, with why it is still there; nothing that is emptied or young. */
+START_TEST(what_is_overdue_is_told_and_why)
+{
+    struct source_event e = { .type = SOURCE_LOOKED };
+
+    for (int b = 0; b < SOURCE_RING; b++)
+        e.bucket_age_ms[b] = -1;
+    e.bucket_age_ms[5] = (int64_t)RETENTION_MS - 1;
+    ck_assert_double_lt(janitor_overdue(&j, t).s, 0);
+    asks(JANITOR_LOOK);
+    answer(e);
+    ck_assert_double_lt(janitor_overdue(&j, t).s, 0);
+    tidied(false, 0);
+    e.bucket_age_ms[5] = (int64_t)RETENTION_MS + 7000;
+    e.bucket_age_ms[4] = (int64_t)RETENTION_MS + 400000000; /* before the beginning of the clock */
+    asks(JANITOR_LOOK);
+    answer(e);
+    overdue(400000, 4, OBSTACLE_UNKNOWN);
+    asks(JANITOR_WALK);
+    ck_assert_int_eq(j.bucket, 4);
+    answer((struct source_event){ .type = SOURCE_WALKED, .bucket = 4, .walk = WALK_UNRESOLVED, .id = 99 });
+    overdue(400000, 4, OBSTACLE_UNSENT);
+    ck_assert_int_eq(janitor_overdue(&j, t).id, 99);
+    walked(5, WALK_DONE);
+    emptied(5, EMPTYING_LOCKED);
+    tidied(false, 0);
+    e.bucket_age_ms[4] = -1; /* another leader did */
+    e.bucket_age_ms[5] += 60000;
+    asks(JANITOR_LOOK);
+    answer(e);
+    overdue(67, 5, OBSTACLE_LOCKED);
+    ck_assert_int_eq(janitor_overdue(&j, t).holder.pid, 4711);
+    ck_assert_str_eq(janitor_overdue(&j, t).holder.application, "pg_dump");
+    ck_assert_double_eq_tol(janitor_overdue(&j, t).holder.age_s, 61, 0.001);
+    t += 1000;
+    overdue(68, 5, OBSTACLE_LOCKED);
+    walked(5, WALK_CROWDED);
+    overdue(68, 5, OBSTACLE_CROWDED);
+    tidied(false, 0);
+    janitor_lead_begins(&j);
+    ck_assert_double_lt(janitor_overdue(&j, t).s, 0);
+    while (t < j.wait[5].until_ms) {
+        asks(JANITOR_LOOK);
+        answer(e);
+        if (j.next == JANITOR_TIDY)
+            tidied(false, 0);
+    }
+    walked(5, WALK_DONE);
+    emptied(5, EMPTYING_DONE);
+    ck_assert_double_lt(janitor_overdue(&j, t).s, 0);
+}
+END_TEST
+
 Suite *suite_janitor(void);
 
 Suite *suite_janitor(void)
@@ -302,6 +364,7 @@ Suite *suite_janitor(void)
     tcase_add_test(tc, a_failed_question_ends_nothing);
     tcase_add_test(tc, after_the_loss_of_the_link_it_looks_again);
     tcase_add_test(tc, a_ring_that_is_shorter_than_the_retention_is_told_once);
+    tcase_add_test(tc, what_is_overdue_is_told_and_why);
     suite_add_tcase(s, tc);
     return s;
 }

@@ -195,6 +195,49 @@ START_TEST(verdict_old_transaction)
 }
 END_TEST
 
+START_TEST(verdict_bucket_that_should_have_been_emptied)
+{
+    struct verdict_input in = healthy();
+
+    in.overdue = (struct verdict_overdue){ .s = 1799, .bucket = 3, .why = OBSTACLE_UNSENT, .id = 4711 };
+    expect(&in, VERDICT_GOOD, "Events flow: every committed event is published.");
+    ck_assert_uint_eq(v.n_findings, 0);
+    in.overdue.s = 7200;
+    expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but bucket 3 should have been emptied "
+                              "2 h ago: its event 4711 is not sent.");
+    in.overdue.why = OBSTACLE_LOCKED;
+    in.overdue.holder = (struct verdict_blocker){ 42, "pg_dump", 10800, false, true };
+    verdict_reach(&in, &v);
+    ck_assert_str_eq(v.finding[0].text, "bucket 3 should have been emptied 2 h ago: it is locked by pid 42, pg_dump, open for 3 h");
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "pg_terminate_backend"));
+    in.overdue.holder = (struct verdict_blocker){ .pid = 0, .application = "order-1", .age_s = -1 };
+    verdict_reach(&in, &v);
+    ck_assert_str_eq(v.finding[0].text, "bucket 3 should have been emptied 2 h ago: it is locked by prepared, order-1");
+    in.overdue.holder = (struct verdict_blocker){ .age_s = -1 };
+    verdict_reach(&in, &v);
+    ck_assert_str_eq(v.finding[0].text, "bucket 3 should have been emptied 2 h ago: it is locked");
+    in.overdue.why = OBSTACLE_CROWDED;
+    verdict_reach(&in, &v);
+    ck_assert_ptr_nonnull(strstr(v.finding[0].text, "more of its events are held"));
+    in.overdue.why = OBSTACLE_FAILED;
+    verdict_reach(&in, &v);
+    ck_assert_int_eq(v.level, VERDICT_WARN);
+    in.overdue.why = OBSTACLE_UNKNOWN; /* the relays may have been told another retention */
+    expect(&in, VERDICT_GOOD, "Events flow: every committed event is published.");
+    ck_assert_uint_eq(v.n_findings, 1);
+}
+END_TEST
+
+START_TEST(verdict_ring_that_is_too_short)
+{
+    struct verdict_input in = healthy();
+
+    in.short_ring = true;
+    expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but no bucket is ever emptied: the ring "
+                              "of buckets is shorter than the retention.");
+}
+END_TEST
+
 START_TEST(verdict_standby)
 {
     struct verdict_input in = healthy();
@@ -276,6 +319,22 @@ START_TEST(verdict_counts)
 }
 END_TEST
 
+START_TEST(verdict_sizes)
+{
+    static const struct {
+        int64_t n;
+        const char *text;
+    } want[] = {
+        { 0, "0 B" }, { 999, "999 B" }, { 1000, "1.0 KiB" }, { 32768, "32 KiB" }, { 10188, "9.9 KiB" },
+        { 1048576, "1.0 MiB" }, { 83 << 20, "83 MiB" }, { 3LL << 40, "3.0 TiB" }, { 5000LL << 40, "5000 TiB" },
+    };
+    char to[32];
+
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
+        ck_assert_str_eq(verdict_bytes(want[i].n, to, sizeof to), want[i].text);
+}
+END_TEST
+
 Suite *suite_verdict(void);
 
 Suite *suite_verdict(void)
@@ -293,11 +352,14 @@ Suite *suite_verdict(void)
     tcase_add_test(tc, verdict_topic_missing_and_dead_row);
     tcase_add_test(tc, verdict_held_rows_go_on_by_themselves);
     tcase_add_test(tc, verdict_old_transaction);
+    tcase_add_test(tc, verdict_bucket_that_should_have_been_emptied);
+    tcase_add_test(tc, verdict_ring_that_is_too_short);
     tcase_add_test(tc, verdict_standby);
     tcase_add_test(tc, verdict_nobody_leads);
     tcase_add_test(tc, verdict_long_texts_are_cut_between_characters);
     tcase_add_test(tc, verdict_ages);
     tcase_add_test(tc, verdict_counts);
+    tcase_add_test(tc, verdict_sizes);
     suite_add_tcase(s, tc);
     return s;
 }
