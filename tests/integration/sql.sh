@@ -159,7 +159,8 @@ test_install() {
     gives "every_function_and_the_schema_have_a_comment" "t" "select bool_and(obj_description(oid, 'pg_proc') is not null)
         and obj_description('outbox'::regnamespace, 'pg_namespace') is not null
         from pg_proc where pronamespace = 'outbox'::regnamespace"
-    gives "functions_are_not_public" "0" "select count(*) from pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
+    gives "functions_are_not_public_but_the_check" event_is_sound "select string_agg(proname, ',')
+        from pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
         where pronamespace = 'outbox'::regnamespace and a.grantee = 0"
 }
 
@@ -205,6 +206,11 @@ test_limits() {
     limit event_payload_length payload "convert_to(repeat('a', 33554432), 'UTF8')" "convert_to(repeat('a', 33554433), 'UTF8')"
     limit event_headers_length headers "jsonb_build_array(jsonb_build_array('a', repeat('a', 1048000)))" \
         "jsonb_build_array(jsonb_build_array('a', repeat('a', 1048600)))"
+    gives "the_rule_is_the_errors_constraint" 23514/outbox/event/event_topic_length "do \$\$ declare c text; t text; s text;
+        begin insert into outbox.event (topic, type) values ('', 'ty');
+        exception when check_violation then get stacked diagnostics c = constraint_name, t = table_name, s = schema_name;
+        perform set_config('test.said', concat_ws('/', sqlstate, s, t, c), false); end \$\$;
+        select current_setting('test.said')"
     works "content_type may be null" q "insert into outbox.event (topic, type, content_type) values ('t', 'ty', null)"
     for e in '[]' '[["a","b"]]' '[["a",""],["a","ü\n\""],["c","d"]]'; do
         works "headers may be $e" q "insert into outbox.event (topic, type, headers) values ('t', 'ty', '$e')"
