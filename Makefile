@@ -1,4 +1,4 @@
-# Makefile - build, test and install liboutbox and outbox-relay. GNU make.
+# Makefile - build, test and install liboutbox, libinbox and outbox-relay. GNU make.
 #
 #   make            library and relay            make demo     the whole story on one machine
 #   make check      every test                   PG=all: integration on PostgreSQL 13 to 18
@@ -37,6 +37,7 @@ CC ?= cc
 # The version stands in the header and nowhere else.
 VERSION := $(shell sed -n 's/^\#define OUTBOX_VERSION_STRING "\(.*\)"$$/\1/p' include/outbox.h)
 SONAME := liboutbox.so.0
+INBOX_SONAME := libinbox.so.0
 
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
        -Wformat=2 -Wundef -Wvla -Wno-overlength-strings -Wno-gnu-statement-expression $(if $(WERROR),-Werror)
@@ -64,6 +65,10 @@ JANSSON = $(shell $(PKG_CONFIG) --exists jansson && echo -DHAVE_JANSSON)
 
 LIB_SRC = $(wildcard lib/outbox/*.c)
 LIB_OBJ = $(LIB_SRC:%.c=$(O)/%.o)
+INBOX_SRC = $(wildcard lib/inbox/*.c)
+INBOX_OBJ = $(INBOX_SRC:%.c=$(O)/%.o)
+# In this order where something is linked with both.
+LIBS = $(O)/libinbox.a $(O)/liboutbox.a
 RELAY_SRC = $(wildcard relay/*.c relay/*/*.c)
 RELAY_OBJ = $(RELAY_SRC:%.c=$(O)/%.o)
 RELAY_PARTS = $(filter-out $(O)/relay/main.o,$(RELAY_OBJ))
@@ -81,7 +86,7 @@ FUZZERS = $(patsubst tests/fuzz/%.c,$(O)/fuzzers/%,$(wildcard tests/fuzz/fuzz_*.
         install-strip installcheck uninstall dist deb sql-variants abi-baseline clean distclean deps
 
 all: lib relay
-lib: $(O)/liboutbox.a $(O)/$(SONAME)
+lib: $(LIBS) $(O)/$(SONAME) $(O)/$(INBOX_SONAME)
 relay: $(O)/outbox-relay
 tools: $(TOOLS) $(O)/tests/faults/interrupted.so
 tests: $(TESTS) tools
@@ -93,7 +98,9 @@ crash:
 
 $(O)/lib/%.o: lib/%.c
 	@mkdir -p $(@D)
-	$(COMPILE) -fPIC -fvisibility=hidden $(PQ_CFLAGS) -c -o $@ $<
+	$(COMPILE) -fPIC -fvisibility=hidden $(PQ_CFLAGS) $(LIB_CFLAGS) -c -o $@ $<
+
+$(INBOX_OBJ): LIB_CFLAGS = $(KAFKA_CFLAGS)
 
 $(O)/relay/%.o: relay/%.c
 	@mkdir -p $(@D)
@@ -112,6 +119,16 @@ $(O)/$(SONAME): $(LIB_OBJ) lib/outbox.map
 	    $(LDFLAGS) -o $@ $(LIB_OBJ) $(PQ_LIBS) -pthread $(LDLIBS)
 	ln -sf $(SONAME) $(O)/liboutbox.so
 
+$(O)/libinbox.a: $(INBOX_OBJ)
+	rm -f $@
+	$(AR) rcs $@ $(INBOX_OBJ)
+
+# What it uses of lib/outbox comes along, hidden; a program may link both.
+$(O)/$(INBOX_SONAME): $(INBOX_OBJ) $(O)/liboutbox.a lib/inbox.map
+	$(CC) -shared $(OUR_LDFLAGS) -Wl,-soname,$(INBOX_SONAME) -Wl,--version-script,lib/inbox.map -Wl,-z,defs \
+	    $(LDFLAGS) -o $@ $(INBOX_OBJ) $(O)/liboutbox.a $(PQ_LIBS) $(KAFKA_LIBS) -pthread $(LDLIBS)
+	ln -sf $(INBOX_SONAME) $(O)/libinbox.so
+
 $(O)/outbox-relay: $(RELAY_OBJ)
 	$(CC) -pie $(OUR_LDFLAGS) $(LDFLAGS) -o $@ $(RELAY_OBJ) $(PQ_LIBS) $(KAFKA_LIBS) \
 	    $(JANSSON_LIBS) $(HTTP_LIBS) -lm -pthread $(LDLIBS)
@@ -119,11 +136,11 @@ $(O)/outbox-relay: $(RELAY_OBJ)
 # A test file defines `Suite *suite_X(void)`; tests/rig/check_main.c runs it. It is linked with the
 # library and with every part of the relay except main. A line FAKE(type, function, ...) in it puts
 # that function of a library out of the way of all callers: the test defines __wrap_function.
-$(O)/tests/%: $(O)/tests/%.o $(RIG_OBJ) $(RELAY_PARTS) $(O)/liboutbox.a
+$(O)/tests/%: $(O)/tests/%.o $(RIG_OBJ) $(RELAY_PARTS) $(LIBS)
 	$(COMPILE) -MF $@.main.d -DSUITE=suite_$(patsubst test_%,%,$(notdir $*)) \
 	    $(shell sed -n 's/^FAKE.[^,]*, *\([a-zA-Z0-9_]*\).*/-Wl,--wrap=\1/p' tests/$*.c) \
 	    $(LDFLAGS) -o $@ $< tests/rig/check_main.c $(filter-out $(O)/tests/rig/check_main.o,$(RIG_OBJ)) \
-	    $(RELAY_PARTS) $(O)/liboutbox.a $(CHECK_LIBS) $(PQ_LIBS) $(KAFKA_LIBS) \
+	    $(RELAY_PARTS) $(LIBS) $(CHECK_LIBS) $(PQ_LIBS) $(KAFKA_LIBS) \
 	    $(JANSSON_LIBS) $(HTTP_LIBS) -lm -pthread $(LDLIBS)
 
 # Only with clang, and with the rest built for it: tests/fuzz/run knows how. jansson is a second
@@ -140,9 +157,9 @@ $(O)/tests/faults/%.so: tests/faults/%.c
 
 # Tools use the library; those of the bench also parts of the relay.
 define tool_rule
-$(O)/tools/%: tests/$(1)/%.c $(2) $(O)/liboutbox.a
+$(O)/tools/%: tests/$(1)/%.c $(2) $(LIBS)
 	@mkdir -p $$(@D)
-	$$(COMPILE) $$(PQ_CFLAGS) $$(KAFKA_CFLAGS) $$(LDFLAGS) -o $$@ $$< $(2) $(O)/liboutbox.a \
+	$$(COMPILE) $$(PQ_CFLAGS) $$(KAFKA_CFLAGS) $$(LDFLAGS) -o $$@ $$< $(2) $(LIBS) \
 	    $$(PQ_LIBS) $$(KAFKA_LIBS) $(if $(2),$$(JANSSON_LIBS) $$(HTTP_LIBS) -lm) -pthread $$(LDLIBS)
 endef
 $(eval $(call tool_rule,tools,))
@@ -165,18 +182,24 @@ $(O)/man/%: %.scd
 	@mkdir -p $(@D)
 	$(SCDOC) <$< >$@
 
+# Header, archive, shared library with its links, and what pkg-config reads.
+define install_library
+$(INSTALL_DATA) include/$(1).h $(DESTDIR)$(includedir)/$(1).h
+	$(INSTALL_DATA) $(O)/lib$(1).a $(DESTDIR)$(libdir)/lib$(1).a
+	$(INSTALL) -m 644 $(O)/lib$(1).so.0 $(DESTDIR)$(libdir)/lib$(1).so.$(VERSION)
+	ln -sf lib$(1).so.$(VERSION) $(DESTDIR)$(libdir)/lib$(1).so.0
+	ln -sf lib$(1).so.0 $(DESTDIR)$(libdir)/lib$(1).so
+	$(INSTALL_DATA) $(O)/$(1).pc $(DESTDIR)$(pkgconfigdir)/$(1).pc
+	
+endef
+
 install: all man
-	rm -f $(O)/outbox.pc
-	$(MAKE) $(O)/outbox.pc
+	rm -f $(O)/outbox.pc $(O)/inbox.pc
+	$(MAKE) $(O)/outbox.pc $(O)/inbox.pc
 	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) $(DESTDIR)$(includedir) \
 	    $(DESTDIR)$(pkgconfigdir) $(DESTDIR)$(datadir)/outbox/sql
 	$(INSTALL_PROGRAM) $(O)/outbox-relay $(DESTDIR)$(bindir)/outbox-relay
-	$(INSTALL_DATA) include/outbox.h $(DESTDIR)$(includedir)/outbox.h
-	$(INSTALL_DATA) $(O)/liboutbox.a $(DESTDIR)$(libdir)/liboutbox.a
-	$(INSTALL) -m 644 $(O)/$(SONAME) $(DESTDIR)$(libdir)/liboutbox.so.$(VERSION)
-	ln -sf liboutbox.so.$(VERSION) $(DESTDIR)$(libdir)/$(SONAME)
-	ln -sf $(SONAME) $(DESTDIR)$(libdir)/liboutbox.so
-	$(INSTALL_DATA) $(O)/outbox.pc $(DESTDIR)$(pkgconfigdir)/outbox.pc
+	$(foreach lib,outbox inbox,$(call install_library,$(lib)))
 	$(INSTALL_DATA) $(wildcard sql/*.sql) $(DESTDIR)$(datadir)/outbox/sql
 	$(foreach page,$(MAN),$(INSTALL_DATA) -D $(page) $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) true
 ifneq ($(MAN_SRC),)
@@ -188,8 +211,8 @@ endif
 # The archive keeps the names that the linker needs.
 install-strip: install
 	$(STRIP) $(DESTDIR)$(bindir)/outbox-relay
-	$(STRIP) --strip-unneeded $(DESTDIR)$(libdir)/liboutbox.so.$(VERSION)
-	$(STRIP) --strip-debug --enable-deterministic-archives $(DESTDIR)$(libdir)/liboutbox.a
+	$(foreach lib,outbox inbox,$(STRIP) --strip-unneeded $(DESTDIR)$(libdir)/lib$(lib).so.$(VERSION) &&) true
+	$(foreach lib,outbox inbox,$(STRIP) --strip-debug --enable-deterministic-archives $(DESTDIR)$(libdir)/lib$(lib).a &&) true
 
 installcheck:
 	@DESTDIR='$(DESTDIR)' pkgconfigdir='$(pkgconfigdir)' libdir='$(libdir)' CC='$(CC)' CXX='$(CXX)' \
@@ -197,10 +220,9 @@ installcheck:
 
 # With the directories and DESTDIR of the installation.
 uninstall:
-	rm -f $(DESTDIR)$(bindir)/outbox-relay $(DESTDIR)$(includedir)/outbox.h \
-	    $(DESTDIR)$(libdir)/liboutbox.a $(DESTDIR)$(libdir)/liboutbox.so \
-	    $(DESTDIR)$(libdir)/$(SONAME) $(DESTDIR)$(libdir)/liboutbox.so.$(VERSION) \
-	    $(DESTDIR)$(pkgconfigdir)/outbox.pc $(foreach page,$(patsubst %.scd,%,$(notdir $(MAN_SRC))), \
+	rm -f $(DESTDIR)$(bindir)/outbox-relay $(foreach lib,outbox inbox,$(DESTDIR)$(includedir)/$(lib).h \
+	    $(addprefix $(DESTDIR)$(libdir)/lib$(lib).,a so so.0 so.$(VERSION)) $(DESTDIR)$(pkgconfigdir)/$(lib).pc) \
+	    $(foreach page,$(patsubst %.scd,%,$(notdir $(MAN_SRC))), \
 	    $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(page)))/$(page))
 	rm -rf $(DESTDIR)$(datadir)/outbox
 

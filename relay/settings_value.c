@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/shared/number.h"
 #include "relay/http/listen.h"
 #include "relay/mask.h"
 
@@ -55,51 +56,30 @@ const struct setting_owned setting_owned[] = {
 
 /* -- values ----------------------------------------------------------------------------------- */
 
-struct unit {
-    const char *name;
-    uint64_t factor;
-};
-
-static const struct unit *units_of(enum setting_type type)
+static const struct number_unit *units_of(enum setting_type type)
 {
-    static const struct unit durations[] = {
+    static const struct number_unit durations[] = {
         { "ms", 1 }, { "s", 1000 }, { "m", 60 * 1000 }, { "h", 3600 * 1000 }, { NULL, 0 }
     };
-    static const struct unit sizes[] = {
+    static const struct number_unit sizes[] = {
         { "B", 1 }, { "KiB", 1 << 10 }, { "MiB", 1 << 20 }, { "GiB", 1 << 30 }, { NULL, 0 }
     };
-    static const struct unit none[] = { { "", 1 }, { NULL, 0 } };
+    static const struct number_unit none[] = { { "", 1 }, { NULL, 0 } };
 
     return type == TYPE_DURATION ? durations : type == TYPE_SIZE ? sizes : none;
 }
 
-/* false: not a whole number with one of the units. What is too large becomes UINT64_MAX. */
 static bool parse_number(enum setting_type type, const char *text, uint64_t *ret_number)
 {
-    uint64_t n = 0;
-    const char *unit = text;
-
-    for (; *unit >= '0' && *unit <= '9'; unit++)
-        if (__builtin_mul_overflow(n, 10, &n) ||
-            __builtin_add_overflow(n, (uint64_t)(*unit - '0'), &n))
-            n = UINT64_MAX;
-    if (unit == text)
-        return false;
-    for (const struct unit *u = units_of(type); u->name != NULL; u++)
-        if (strcmp(u->name, unit) == 0) {
-            if (__builtin_mul_overflow(n, u->factor, ret_number))
-                *ret_number = UINT64_MAX;
-            return true;
-        }
-    return false;
+    return number_parse(units_of(type), text, ret_number);
 }
 
 /* In the largest unit that leaves it whole. */
 static void print_number(enum setting_type type, uint64_t n, FILE *out)
 {
-    const struct unit *unit = units_of(type);
+    const struct number_unit *unit = units_of(type);
 
-    for (const struct unit *u = unit; u->name != NULL; u++)
+    for (const struct number_unit *u = unit; u->name != NULL; u++)
         if (n != 0 && n % u->factor == 0)
             unit = u;
     fprintf(out, "%llu%s", (unsigned long long)(n / unit->factor), unit->name);

@@ -7,7 +7,7 @@
 
 #include "relay/core/flow.h"
 #include "relay/core/hold.h"
-#include "relay/core/retry.h"
+#include "lib/shared/retry.h"
 
 /* After the drain's time is over the lanes are purged; this much longer is left for the marks of what
  * was confirmed at the last moment. */

@@ -4,7 +4,7 @@
 #include <assert.h>
 
 #include "relay/core/hold.h"
-#include "relay/core/retry.h"
+#include "lib/shared/retry.h"
 
 static struct window_row *row_at(struct core *c, uint32_t slot)
 {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/core/retry.h"
+#include "lib/shared/retry.h"
 #include "relay/log.h"
 #include "relay/source/buckets.h"
 #include "relay/source/buckets_sql.h"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/core/retry.h"
+#include "lib/shared/retry.h"
 #include "relay/crash_point.h"
 #include "relay/exit_codes.h"
 #include "relay/log.h"

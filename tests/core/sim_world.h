@@ -25,7 +25,7 @@
 #include <string.h>
 
 #include "relay/core/core.h"
-#include "relay/core/retry.h"
+#include "lib/shared/retry.h"
 #include "tests/core/invariants.h"
 
 enum {

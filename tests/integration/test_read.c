@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "relay/core/retry.h"
+#include "lib/shared/retry.h"
 #include "relay/log.h"
 #include "relay/source/source.h"
 #include "relay/source/sql.h"

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "relay/core/held.h"
-#include "relay/core/retry.h"
+#include "lib/shared/retry.h"
 
 static struct held_keys h;
 

@@ -4,7 +4,7 @@
 
 #include "relay/core/keys.h"
 #include "relay/core/lead.h"
-#include "relay/core/retry.h"
+#include "lib/shared/retry.h"
 #include "relay/core/topics.h"
 
 /* -- keys ----------------------------------------------------------------------------------- */

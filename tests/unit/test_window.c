@@ -2,7 +2,7 @@
 #include <check.h>
 #include <stdlib.h>
 
-#include "relay/core/retry.h"
+#include "lib/shared/retry.h"
 #include "relay/core/window.h"
 
 enum { CAP = 8 };

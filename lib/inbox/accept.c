@@ -1,0 +1,35 @@
+/* accept.c - inbox_accept(): one event, in the caller's own transaction. */
+#include <libpq-fe.h>
+#include <string.h>
+
+#include "db.h"
+#include "lib/outbox/conn.h"
+#include "lib/outbox/error.h"
+#include "record.h"
+
+int inbox_accept(PGconn *conn, const char *consumer, const inbox_message *msg, outbox_error *err)
+{
+    char identity[INBOX__IDENTITY_SIZE];
+    const char *values[] = { consumer, identity };
+    PGresult *r;
+    int code;
+
+    if (conn == NULL || consumer == NULL || msg == NULL || msg->struct_size != sizeof *msg ||
+        msg->topic == NULL)
+        return outbox__error_set(err, OUTBOX_EINVAL, "conn, consumer, msg or msg->topic is NULL, or "
+                                 "msg does not start from INBOX_MESSAGE_INIT");
+    if (consumer[0] == '\0' || strlen(consumer) > INBOX_MAX_GROUP_BYTES)
+        return outbox__error_set(err, OUTBOX_EINVAL, "consumer may have 1 to %d bytes",
+                                 INBOX_MAX_GROUP_BYTES);
+    code = outbox__conn_check(conn, OUTBOX__IN_TRANSACTION, err);
+    if (code != OUTBOX_OK)
+        return code;
+    (void)inbox__identity(msg, identity);
+    r = PQexecParams(conn, "SELECT inbox.accept($1, $2)", 2, NULL, values, NULL, NULL, 0);
+    if (PQresultStatus(r) == PGRES_TUPLES_OK)
+        code = strcmp(PQgetvalue(r, 0, 0), "t") == 0 ? INBOX_NEW : INBOX_DUPLICATE;
+    else
+        code = inbox__db_failed(conn, r, "taking the event", err);
+    PQclear(r);
+    return code;
+}

@@ -1,0 +1,532 @@
+/* batch.c - one transaction: which events are new, a handler for each of these, then their ids and the
+ * positions behind them, and COMMIT.
+ *
+ *   one round trip    known ids; BEGIN
+ *   for each event    SAVEPOINT when the batch has several; the handler's own statements
+ *   one round trip    rows of inbox.dead; inbox.finish(); COMMIT
+ *
+ * Ids are stored at the end, with the positions, and not when the event is taken: then a handler
+ * that fails needs nothing undone but its own work, one that commits by itself cannot leave ids
+ * behind of events that were never applied, and locks are held for a moment only, whatever handlers
+ * do. What begins twice because of it ends once: finish() finds the id there (IB002), or the partition
+ * under another owner (IB001), and nothing of the transaction stays.
+ * The position's row is locked in finish() and not before the handlers for the same reason: a process
+ * that stands still in the midst of its transaction must not keep the new owner waiting.
+ *
+ * What became of the events is told to the window only after COMMIT has succeeded. When the link is
+ * lost at that moment it may have: all of it is done again, and the ids are found.
+ */
+#include "batch.h"
+
+#include <inttypes.h>
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "db.h"
+#include "dead.h"
+#include "lib/outbox/error.h"
+#include "lib/shared/retry.h"
+#include "steps.h"
+
+#define HANDLERS_TARGET_US 200000 /* handlers of one transaction together, about */
+
+enum verdict {
+    COMMITTED,
+    REPEAT, /* rolled back, for a reason that may pass */
+    SINGLY, /* rolled back, and one of several may be the reason */
+    BLAMED, /* rolled back at COMMIT because of the only event in it */
+    BROKEN  /* waiting does not mend it: see code */
+};
+
+struct batch {
+    struct inbox_consumer *c;
+    struct inbox__record *rec[INBOX_MAX_BATCH_ROWS];
+    size_t n, n_called;
+    struct inbox__record *last_called;
+    bool savepoints;  /* several are called */
+    bool has_savepoint;
+    uint64_t now_ms;
+    int code;         /* of BROKEN */
+    outbox_error *err;
+};
+
+/* -- words ------------------------------------------------------------------------------------ */
+
+static enum verdict broken(struct batch *b, int code)
+{
+    b->code = code;
+    return BROKEN;
+}
+
+static enum verdict no_memory(struct batch *b)
+{
+    return broken(b, outbox__error_set(b->err, OUTBOX_ENOMEM, "no memory for a transaction"));
+}
+
+static bool is_state(const PGresult *r, const char *sqlstate)
+{
+    const char *have = PQresultErrorField(r, PG_DIAG_SQLSTATE);
+
+    return have != NULL && strcmp(have, sqlstate) == 0;
+}
+
+static void say_repeat(struct batch *b, const char *why)
+{
+    inbox__log(b->c, 4, "a transaction with %zu events is repeated: %s", b->n, why);
+}
+
+/* A statement of ours has failed. */
+static enum verdict failed(struct batch *b, const PGresult *r, const char *doing)
+{
+    outbox_error why = OUTBOX_ERROR_INIT;
+
+    if (is_state(r, "IB003") || is_state(r, "3B001"))
+        return broken(b, inbox__handler_ended(b->c, b->n_called == 1 ? b->last_called->msg.type
+                                                                     : NULL, b->err));
+    (void)inbox__db_failed(b->c->conn, r, doing, &why);
+    if (is_state(r, "IB001")) {
+        b->c->figures.fenced++;
+        inbox__rollback(b->c);
+    } else if (!inbox__db_lost(b->c) && !is_state(r, "IB002") && !inbox__db_passes(r)) {
+        return broken(b, outbox__error_set_all(b->err, why.code, why.flags, why.sqlstate, "%s",
+                                               why.message));
+    }
+    say_repeat(b, why.message);
+    return REPEAT;
+}
+
+/* -- begin ------------------------------------------------------------------------------------ */
+
+static void mark_known(struct batch *b, const PGresult *known)
+{
+    for (int row = 0; row < PQntuples(known); row++)
+        for (size_t i = 0; i < b->n; i++)
+            if (strcmp(b->rec[i]->identity, PQgetvalue(known, row, 0)) == 0) {
+                b->rec[i]->outcome = INBOX__DUPLICATE;
+                b->rec[i]->item.finished = true;
+            }
+}
+
+static size_t count_new(const struct batch *b)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < b->n; i++)
+        n += b->rec[i]->outcome == INBOX__AGAIN;
+    return n;
+}
+
+static enum verdict begin(struct batch *b)
+{
+    struct inbox__array ids = { 0 };
+    struct inbox__step steps[] = {
+        { .sql = "SELECT unnest(inbox.known($1, $2::text[]))", .n = 2, .alone = true,
+          .values = { b->c->set.group } },
+        { .sql = INBOX__BEGIN },
+        { .sql = INBOX__SIGN, .n = 1, .values = { b->c->owner } },
+    };
+    enum verdict v = COMMITTED;
+
+    for (size_t i = 0; i < b->n; i++) {
+        b->rec[i]->outcome = INBOX__AGAIN;
+        inbox__array_text(&ids, b->rec[i]->identity);
+    }
+    steps[0].values[1] = inbox__array_finish(&ids);
+    if (steps[0].values[1] == NULL)
+        v = no_memory(b);
+    else if (!inbox__steps_run(b->c->conn, steps, 3))
+        v = failed(b, NULL, "beginning a transaction");
+    for (int i = 0; i < 3 && v == COMMITTED; i++)
+        if (!inbox__step_ok(&steps[i]))
+            v = failed(b, steps[i].result, "beginning a transaction");
+    if (v == COMMITTED)
+        mark_known(b, steps[0].result);
+    inbox__steps_clear(steps, 3);
+    inbox__array_deinit(&ids);
+    b->savepoints = count_new(b) > 1;
+    return v;
+}
+
+/* -- handlers --------------------------------------------------------------------------------- */
+
+static enum verdict command(struct batch *b, const char *sql)
+{
+    PGresult *r = PQexec(b->c->conn, sql);
+    enum verdict v =
+        PQresultStatus(r) == PGRES_COMMAND_OK ? COMMITTED : failed(b, r, "setting a savepoint");
+
+    PQclear(r);
+    return v;
+}
+
+static enum verdict begin_again(struct batch *b)
+{
+    struct inbox__step steps[] = {
+        { .sql = "ROLLBACK" },
+        { .sql = INBOX__BEGIN },
+        { .sql = INBOX__SIGN, .n = 1, .values = { b->c->owner } },
+    };
+    enum verdict v = COMMITTED;
+
+    if (!inbox__steps_run(b->c->conn, steps, 3))
+        v = failed(b, NULL, "beginning a transaction");
+    for (int i = 0; i < 3 && v == COMMITTED; i++)
+        if (!inbox__step_ok(&steps[i]))
+            v = failed(b, steps[i].result, "beginning a transaction");
+    inbox__steps_clear(steps, 3);
+    return v;
+}
+
+/* What a call that failed means for the event, by its attempts and its time. */
+static void judge(struct batch *b, struct inbox__record *r)
+{
+    const struct inbox__settings *set = &b->c->set;
+    uint64_t now_ms = inbox__now_ms();
+    uint32_t calls = r->item.failures + 1;
+
+    if (set->retry_attempts != 0 && calls >= set->retry_attempts)
+        r->outcome = INBOX__ATTEMPTS;
+    else if (set->retry_total_ms != 0 && r->item.failures > 0 &&
+             now_ms - r->item.first_error_ms >= set->retry_total_ms)
+        r->outcome = INBOX__TIME;
+    else
+        r->outcome = INBOX__FAILED;
+    r->item.finished = r->outcome != INBOX__FAILED;
+    r->due_ms = now_ms + retry_delay_ms(set->retry_base_ms, set->retry_max_ms, r->item.failures,
+                                        retry_random(&b->c->chance));
+}
+
+static bool key_has_failed(const struct batch *b, size_t before)
+{
+    const struct inbox__item *item = &b->rec[before]->item;
+
+    for (size_t i = 0; i < before && item->key != 0; i++)
+        if (b->rec[i]->outcome == INBOX__FAILED && b->rec[i]->item.key == item->key &&
+            b->rec[i]->item.part == item->part)
+            return true;
+    return false;
+}
+
+static enum verdict call(struct batch *b, struct inbox__record *r)
+{
+    enum verdict v = COMMITTED;
+    enum inbox__call got;
+
+    if (b->savepoints)
+        v = command(b, b->has_savepoint ? "RELEASE SAVEPOINT inbox; SAVEPOINT inbox"
+                                        : "SAVEPOINT inbox");
+    if (v != COMMITTED)
+        return v;
+    b->has_savepoint = b->savepoints;
+    b->n_called++;
+    b->last_called = r;
+    got = inbox__call_handler(b->c, r);
+    if (got == INBOX__CALL_LOST)
+        return failed(b, NULL, "a handler was working");
+    if (got == INBOX__CALL_ENDED)
+        return broken(b, inbox__handler_ended(b->c, r->msg.type, b->err));
+    if (got == INBOX__CALL_DONE) {
+        r->outcome = INBOX__APPLIED;
+        r->item.finished = true;
+        return COMMITTED;
+    }
+    judge(b, r);
+    if (got == INBOX__CALL_REJECT) {
+        r->outcome = INBOX__REJECTED;
+        r->item.finished = true;
+    }
+    return b->savepoints ? command(b, "ROLLBACK TO SAVEPOINT inbox") : begin_again(b);
+}
+
+static enum verdict call_all(struct batch *b)
+{
+    enum verdict v = COMMITTED;
+
+    for (size_t i = 0; i < b->n && v == COMMITTED; i++)
+        if (b->rec[i]->outcome == INBOX__AGAIN && !key_has_failed(b, i))
+            v = call(b, b->rec[i]);
+    return v;
+}
+
+/* -- end -------------------------------------------------------------------------------------- */
+
+static const char *reason_of(int outcome)
+{
+    switch ((enum inbox__fate)outcome) {
+    case INBOX__REJECTED: return "rejected";
+    case INBOX__ATTEMPTS: return "attempts";
+    case INBOX__TIME: return "time";
+    case INBOX__AGAIN:
+    case INBOX__APPLIED:
+    case INBOX__DUPLICATE:
+    case INBOX__FAILED: break;
+    }
+    return NULL;
+}
+
+/* The parameters of inbox.finish(), and the positions for afterwards. */
+struct ending {
+    struct inbox__array ids, topics, numbers, offsets;
+    struct inbox__dead_row dead[INBOX_MAX_BATCH_ROWS];
+    struct inbox__step steps[INBOX_MAX_BATCH_ROWS + 2];
+    int n_dead, n_ids, n_moved;
+};
+
+static bool moves(const struct inbox__partition *p)
+{
+    int64_t position = inbox__window_position(&p->part);
+
+    return p->claimed && position >= 0 && position != p->part.stored;
+}
+
+static void list_positions(struct batch *b, struct ending *e)
+{
+    for (struct inbox__partition *p = b->c->partitions; p != NULL; p = p->next)
+        if (moves(p)) {
+            inbox__array_text(&e->topics, p->topic);
+            inbox__array_number(&e->numbers, p->number);
+            inbox__array_number(&e->offsets, inbox__window_position(&p->part));
+            e->n_moved++;
+        }
+}
+
+static bool list_events(struct batch *b, struct ending *e)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        struct inbox__record *r = b->rec[i];
+        const char *reason = reason_of(r->outcome);
+        if (reason != NULL) {
+            if (!inbox__dead_step(b->c, r, reason, inbox__now_ms(), &e->dead[e->n_dead],
+                                  &e->steps[e->n_dead]))
+                return false;
+            e->n_dead++;
+        }
+        if (reason != NULL || r->outcome == INBOX__APPLIED) {
+            inbox__array_text(&e->ids, r->identity);
+            e->n_ids++;
+        }
+    }
+    return true;
+}
+
+static bool prepare_ending(struct batch *b, struct ending *e)
+{
+    struct inbox__step *finish;
+
+    if (!list_events(b, e))
+        return false;
+    list_positions(b, e);
+    finish = &e->steps[e->n_dead];
+    *finish = (struct inbox__step){
+        .sql = INBOX__FINISH,
+        .n = 6,
+        .values = { b->c->set.group, b->c->owner, inbox__array_finish(&e->ids),
+                    inbox__array_finish(&e->topics), inbox__array_finish(&e->numbers),
+                    inbox__array_finish(&e->offsets) },
+    };
+    finish[1] = (struct inbox__step){ .sql = "COMMIT" };
+    for (int i = 2; i < 6; i++)
+        if (finish->values[i] == NULL)
+            return false;
+    return true;
+}
+
+/* COMMIT was refused, by a deferred constraint or a serialization failure. */
+static enum verdict commit_refused(struct batch *b, const PGresult *r)
+{
+    char why[300];
+
+    if (inbox__db_lost(b->c) || inbox__db_passes(r))
+        return failed(b, r, "committing");
+    snprintf(why, sizeof why, "at COMMIT: %s", PQresultErrorMessage(r));
+    if (b->n_called != 1) {
+        say_repeat(b, why);
+        return SINGLY;
+    }
+    inbox__record_fail(b->last_called, why);
+    return BLAMED;
+}
+
+static enum verdict run_ending(struct batch *b, struct ending *e)
+{
+    int n = e->n_dead + 2;
+    bool answered = inbox__steps_run(b->c->conn, e->steps, n);
+
+    for (int i = 0; i < n - 1; i++)
+        if (e->steps[i].result != NULL && !inbox__step_ok(&e->steps[i]))
+            return failed(b, e->steps[i].result, i < e->n_dead ? "writing to inbox.dead"
+                                                               : "finishing a transaction");
+    if (!answered)
+        return failed(b, e->steps[n - 1].result, "committing");
+    if (!inbox__step_ok(&e->steps[n - 1]))
+        return commit_refused(b, e->steps[n - 1].result);
+    /* COMMIT in a transaction that has failed succeeds, and says what it did. */
+    if (strcmp(PQcmdStatus(e->steps[n - 1].result), "COMMIT") != 0)
+        return failed(b, NULL, "committing");
+    return COMMITTED;
+}
+
+static enum verdict end(struct batch *b)
+{
+    struct ending *e = calloc(1, sizeof *e);
+    enum verdict v;
+
+    if (e == NULL)
+        return no_memory(b);
+    if (!prepare_ending(b, e))
+        v = no_memory(b);
+    else if (e->n_ids == 0 && e->n_moved == 0)
+        v = command(b, "ROLLBACK");
+    else
+        v = run_ending(b, e);
+    inbox__steps_clear(e->steps, e->n_dead + 2);
+    for (int i = 0; i < INBOX_MAX_BATCH_ROWS; i++)
+        inbox__dead_row_deinit(&e->dead[i]);
+    inbox__array_deinit(&e->ids);
+    inbox__array_deinit(&e->topics);
+    inbox__array_deinit(&e->numbers);
+    inbox__array_deinit(&e->offsets);
+    free(e);
+    return v;
+}
+
+/* -- what became of it ------------------------------------------------------------------------ */
+
+static void settle_one(struct batch *b, struct inbox__record *r)
+{
+    inbox_stats *f = &b->c->figures;
+
+    switch ((enum inbox__fate)r->outcome) {
+    case INBOX__AGAIN: return;
+    case INBOX__FAILED:
+        f->retries++;
+        inbox__log(b->c, 4, "%s/%d@%lld failed, call %u, next in %lld ms: %s", r->msg.topic,
+                   (int)r->msg.partition, (long long)r->msg.offset, (unsigned)r->msg.attempt,
+                   (long long)(r->due_ms - inbox__now_ms()), r->error != NULL ? r->error : "");
+        inbox__window_failed(&b->c->window, &r->item, inbox__now_ms(), r->due_ms);
+        return;
+    case INBOX__APPLIED: f->applied++; break;
+    case INBOX__DUPLICATE: f->duplicates++; break;
+    case INBOX__REJECTED: f->rejected++; /* fallthrough */
+    case INBOX__ATTEMPTS:
+    case INBOX__TIME:
+        f->dead++;
+        inbox__log(b->c, 3, "%s/%d@%lld is a dead letter (%s), the later ones of its key go on: %s",
+                   r->msg.topic, (int)r->msg.partition, (long long)r->msg.offset,
+                   reason_of(r->outcome), r->error != NULL ? r->error : "");
+        break;
+    }
+    inbox__window_done(&b->c->window, &r->item);
+    inbox__record_free(r);
+}
+
+static void give_back(struct batch *b)
+{
+    for (size_t i = b->n; i-- > 0;)
+        inbox__window_again(&b->c->window, &b->rec[i]->item);
+}
+
+static void settle(struct batch *b)
+{
+    struct timespec now;
+
+    for (struct inbox__partition *p = b->c->partitions; p != NULL; p = p->next)
+        if (moves(p))
+            p->part.stored = inbox__window_position(&p->part);
+    clock_gettime(CLOCK_REALTIME, &now);
+    b->c->figures.last_commit_unix_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    b->c->figures.transactions++;
+    /* Those that were not called keep their place, in order: the last one first. */
+    for (size_t i = 0; i < b->n; i++)
+        if (b->rec[i]->outcome != INBOX__AGAIN) {
+            settle_one(b, b->rec[i]);
+            b->rec[i] = NULL;
+        }
+    for (size_t i = b->n; i-- > 0;)
+        if (b->rec[i] != NULL)
+            inbox__window_again(&b->c->window, &b->rec[i]->item);
+}
+
+/* As many as handlers do in about HANDLERS_TARGET_US; doubles, so that it gets there soon. */
+static void grow(struct inbox_consumer *c, const struct batch *b, uint64_t took_us)
+{
+    size_t most = c->set.batch_rows;
+
+    c->batch_failures = 0;
+    if (b->n_called > 0 && took_us / b->n_called > 0) {
+        uint64_t fit = HANDLERS_TARGET_US / (took_us / b->n_called);
+        most = fit < 1 ? 1 : fit < most ? (size_t)fit : most;
+    }
+    c->batch_limit = c->batch_limit * 2 < most ? c->batch_limit * 2 : most;
+}
+
+/* The first repeat comes at once, for bad luck; then with backoff, and one event at a time. */
+static void shrink(struct inbox_consumer *c, enum verdict v)
+{
+    uint32_t n = c->batch_failures++;
+
+    c->figures.rollbacks++;
+    if (v == SINGLY || n > 0)
+        c->batch_limit = 1;
+    if (n > 0 && v != SINGLY)
+        c->batch_due_ms = inbox__now_ms() + retry_delay_ms(c->set.retry_base_ms, c->set.retry_max_ms,
+                                                           n - 1, retry_random(&c->chance));
+}
+
+static bool any_moves(const struct inbox_consumer *c)
+{
+    for (const struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
+        if (moves(p))
+            return true;
+    return false;
+}
+
+/* The only event that was called is why COMMIT was refused: a failed call like another. */
+static enum verdict end_without(struct batch *b)
+{
+    enum verdict v = begin_again(b);
+
+    judge(b, b->last_called);
+    return v == COMMITTED ? end(b) : v;
+}
+
+static enum verdict run(struct batch *b)
+{
+    enum verdict v = begin(b);
+
+    if (v == COMMITTED)
+        v = call_all(b);
+    if (v == COMMITTED)
+        v = end(b);
+    if (v == BLAMED)
+        v = end_without(b);
+    return v == BLAMED ? REPEAT : v;
+}
+
+int inbox__batch_run(struct inbox_consumer *c, uint64_t now_ms, bool flush, outbox_error *err)
+{
+    struct batch b = { .c = c, .now_ms = now_ms, .err = err };
+    uint64_t before_us = c->figures.handler_us, fenced = c->figures.fenced;
+    enum verdict v;
+
+    if (inbox__db_lost(c) || now_ms < c->batch_due_ms)
+        return OUTBOX_OK;
+    b.n = inbox__window_take(&c->window, now_ms, (struct inbox__item **)b.rec, c->batch_limit);
+    if (b.n == 0 && !(flush && any_moves(c)))
+        return OUTBOX_OK;
+    v = run(&b);
+    if (v == COMMITTED) {
+        settle(&b);
+        grow(c, &b, c->figures.handler_us - before_us);
+        return OUTBOX_OK;
+    }
+    give_back(&b);
+    inbox__rollback(c);
+    shrink(c, v);
+    if (c->figures.fenced != fenced)
+        inbox__partitions_fenced(c);
+    return v == BROKEN ? b.code : OUTBOX_OK;
+}

@@ -1,0 +1,31 @@
+/* batch.h - what batch.c and redrive.c share: one call of a handler, and what to make of it. */
+#ifndef INBOX_LIB_BATCH_H
+#define INBOX_LIB_BATCH_H
+
+#include "inside.h"
+
+enum inbox__call {
+    INBOX__CALL_DONE,
+    INBOX__CALL_RETRY,
+    INBOX__CALL_REJECT,
+    INBOX__CALL_LOST,  /* the link is */
+    INBOX__CALL_ENDED  /* the handler ended the transaction, or left the connection unusable */
+};
+
+#define INBOX__BEGIN "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+/* What finish() looks for: gone when the transaction is. */
+#define INBOX__SIGN "SELECT set_config('inbox.transaction', $1, true)"
+#define INBOX__FINISH                                                                              \
+    "SELECT inbox.finish($1, $2, $3::text[], $4::text[], $5::integer[], $6::bigint[])"
+
+/* Call r's handler on the open transaction. After RETRY and REJECT r->error says why, and what the
+ * handler did is still to be undone. */
+enum inbox__call inbox__call_handler(struct inbox_consumer *c, struct inbox__record *r);
+
+/* INBOX_EHANDLER, and err for the type (NULL: one of several). */
+int inbox__handler_ended(struct inbox_consumer *c, const char *type, outbox_error *err);
+
+/* Back out of a transaction, whatever its state. */
+void inbox__rollback(struct inbox_consumer *c);
+
+#endif

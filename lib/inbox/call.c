@@ -1,0 +1,58 @@
+/* call.c - one call of a handler: lent the connection, and what it left of it. */
+#include <libpq-fe.h>
+
+#include "batch.h"
+#include "lib/outbox/error.h"
+
+enum inbox__call inbox__call_handler(struct inbox_consumer *c, struct inbox__record *r)
+{
+    const struct inbox__handler *h = inbox__handler_of(c, r->msg.type);
+    uint64_t began = inbox__now_us();
+    int outcome;
+
+    r->msg.attempt = r->item.failures + 1;
+    r->msg.internal = r;
+    if (r->error != NULL)
+        r->error[0] = '\0';
+    outcome = h->call(c->conn, &r->msg, h->arg);
+    inbox__stats_handler(c, inbox__now_us() - began);
+    if (PQstatus(c->conn) != CONNECTION_OK)
+        return INBOX__CALL_LOST;
+    if (PQpipelineStatus(c->conn) != PQ_PIPELINE_OFF)
+        return INBOX__CALL_ENDED;
+    switch (PQtransactionStatus(c->conn)) {
+    case PQTRANS_INTRANS: break;
+    case PQTRANS_INERROR: outcome = outcome == INBOX_REJECT ? INBOX_REJECT : INBOX_RETRY; break;
+    case PQTRANS_UNKNOWN: return INBOX__CALL_LOST;
+    case PQTRANS_IDLE:
+    case PQTRANS_ACTIVE: return INBOX__CALL_ENDED;
+    }
+    if (outcome == INBOX_DONE)
+        return INBOX__CALL_DONE;
+    if (r->error == NULL || r->error[0] == '\0')
+        inbox__record_fail(r, PQerrorMessage(c->conn)[0] != '\0' ? PQerrorMessage(c->conn)
+                              : outcome == INBOX_REJECT ? "the handler rejected it"
+                                                        : "the handler asked for another try");
+    return outcome == INBOX_REJECT ? INBOX__CALL_REJECT : INBOX__CALL_RETRY;
+}
+
+int inbox__handler_ended(struct inbox_consumer *c, const char *type, outbox_error *err)
+{
+    (void)c;
+    return outbox__error_set(err, INBOX_EHANDLER,
+                             "a handler, %s%s%s, ended the transaction that it was lent, or left a "
+                             "query, a COPY or pipeline mode behind: it must do neither. What it "
+                             "committed itself is not known to the inbox",
+                             type != NULL ? "that of type \"" : "one of those called in this batch",
+                             type != NULL ? type : "", type != NULL ? "\"" : "");
+}
+
+void inbox__rollback(struct inbox_consumer *c)
+{
+    if (PQstatus(c->conn) == CONNECTION_OK && PQpipelineStatus(c->conn) == PQ_PIPELINE_OFF &&
+        PQtransactionStatus(c->conn) != PQTRANS_IDLE)
+        PQclear(PQexec(c->conn, "ROLLBACK"));
+    if (PQstatus(c->conn) == CONNECTION_OK && (PQpipelineStatus(c->conn) != PQ_PIPELINE_OFF ||
+                                               PQtransactionStatus(c->conn) != PQTRANS_IDLE))
+        inbox__db_close(c); /* nothing else makes it usable */
+}

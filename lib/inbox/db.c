@@ -1,0 +1,252 @@
+/* db.c - the consumer's connection: opened, checked, lost and opened again; ownership of partitions,
+ * and the turn of the ring. What a batch does on it is in batch.c. */
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "db.h"
+#include "inside.h"
+#include "lib/outbox/error.h"
+#include "lib/outbox/text.h"
+#include "lib/shared/retry.h"
+
+/* -- what went wrong -------------------------------------------------------------------------- */
+
+bool inbox__db_lost(const struct inbox_consumer *c)
+{
+    return c->conn == NULL || PQstatus(c->conn) != CONNECTION_OK;
+}
+
+bool inbox__db_passes(const PGresult *result)
+{
+    /* Lack of resources, a shutdown, a lock that was not to be had, bad luck; a server that is a
+     * standby now. */
+    static const char *const passing[] = { "08", "25006", "40", "53", "55", "57", "58" };
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    for (size_t i = 0; sqlstate != NULL && i < sizeof passing / sizeof passing[0]; i++)
+        if (strncmp(sqlstate, passing[i], strlen(passing[i])) == 0)
+            return true;
+    return sqlstate == NULL; /* libpq's own: a lost link, no memory */
+}
+
+int inbox__db_failed(PGconn *conn, const PGresult *result, const char *doing, outbox_error *err)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    struct outbox__verdict verdict = outbox__error_classify(sqlstate);
+    const char *remedy = "";
+    char text[300];
+
+    outbox__one_line(primary != NULL ? primary : PQerrorMessage(conn), text, sizeof text);
+    if (PQstatus(conn) != CONNECTION_OK) {
+        verdict.code = OUTBOX_ELINK;
+        verdict.flags = OUTBOX_ERRF_LINK_LOST;
+    } else if (verdict.code == OUTBOX_ESCHEMA) {
+        remedy = "; apply sql/002_inbox.up.sql to this database";
+    } else if (sqlstate != NULL && strcmp(sqlstate, "42501") == 0) {
+        remedy = "; grant this role inbox_consumer, see sql/inbox_roles.sql";
+    }
+    if (PQtransactionStatus(conn) == PQTRANS_INERROR)
+        verdict.flags |= OUTBOX_ERRF_TXN_ABORTED;
+    return outbox__error_set_all(err, verdict.code, verdict.flags, sqlstate,
+                                 "%s: the database says: %s%s", doing, text, remedy);
+}
+
+/* -- the link --------------------------------------------------------------------------------- */
+
+void inbox__db_close(struct inbox_consumer *c)
+{
+    PQfinish(c->conn);
+    c->conn = NULL;
+    c->figures.db_up = 0;
+}
+
+static PGresult *query(struct inbox_consumer *c, const char *sql, int n, const char *const *values)
+{
+    return PQexecParams(c->conn, sql, n, NULL, values, NULL, NULL, 0);
+}
+
+static void quiet(void *arg, const PGresult *result)
+{
+    struct inbox_consumer *c = arg;
+    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    char line[300];
+
+    if (text != NULL)
+        inbox__log(c, 7, "the database says: %s", outbox__one_line(text, line, sizeof line));
+}
+
+/* What the dsn says comes after our wishes and before what must be. */
+static PGconn *connect_now(struct inbox_consumer *c)
+{
+    char name[64 + INBOX_MAX_GROUP_BYTES];
+    const char *keys[] = { "connect_timeout", "keepalives_idle",           "keepalives_interval",
+                           "keepalives_count", "fallback_application_name", "dbname",
+                           "client_encoding",  NULL };
+    const char *values[] = { "10", "30", "10", "3", name, c->set.dsn, "UTF8", NULL };
+
+    snprintf(name, sizeof name, "inbox %s", c->set.group);
+    return PQconnectdbParams(keys, values, 1);
+}
+
+static int check_schema(struct inbox_consumer *c, outbox_error *err)
+{
+    PGresult *r = query(c, "SELECT coalesce(max(version), 0), coalesce(bool_or(breaking)"
+                           " FILTER (WHERE version > 2), false) FROM inbox.schema_version", 0, NULL);
+    int code = OUTBOX_OK;
+
+    if (PQresultStatus(r) != PGRES_TUPLES_OK)
+        code = inbox__db_failed(c->conn, r, "reading the version of the inbox's schema", err);
+    else if (atoi(PQgetvalue(r, 0, 0)) < INBOX_SCHEMA_VERSION)
+        code = outbox__error_set(err, OUTBOX_ESCHEMA, "the inbox's schema has version %s, too old "
+                                 "for this library, which needs %d; apply the newer files of sql/",
+                                 PQgetvalue(r, 0, 0), INBOX_SCHEMA_VERSION);
+    else if (strcmp(PQgetvalue(r, 0, 1), "t") == 0)
+        code = outbox__error_set(err, OUTBOX_ESCHEMA, "the inbox's schema has version %s, too new "
+                                 "for this library, which knows %d; use a newer library",
+                                 PQgetvalue(r, 0, 0), INBOX_SCHEMA_VERSION);
+    PQclear(r);
+    return code;
+}
+
+static int announce(struct inbox_consumer *c, outbox_error *err)
+{
+    char keep[32];
+    const char *values[] = { c->set.group, keep };
+    PGresult *r;
+    int code = OUTBOX_OK;
+
+    snprintf(keep, sizeof keep, "%llu ms", (unsigned long long)c->set.dedupe_keep_ms);
+    r = query(c, "INSERT INTO inbox.consumer AS c (name, dedupe_keep) VALUES ($1, $2::interval)"
+                 " ON CONFLICT (name) DO UPDATE SET dedupe_keep = excluded.dedupe_keep,"
+                 " started_at = excluded.started_at", 2, values);
+    if (PQresultStatus(r) != PGRES_COMMAND_OK)
+        code = inbox__db_failed(c->conn, r, "writing to inbox.consumer", err);
+    PQclear(r);
+    return code;
+}
+
+/* A failed look at a new link: does it pass with time? */
+static bool will_pass(struct inbox_consumer *c, const outbox_error *err)
+{
+    return inbox__db_lost(c) || err->code == OUTBOX_ELINK || (err->flags & OUTBOX_ERRF_RETRY_TXN) ||
+           strncmp(err->sqlstate, "53", 2) == 0 || strncmp(err->sqlstate, "57", 2) == 0 ||
+           strcmp(err->sqlstate, "25006") == 0;
+}
+
+static void connect_later(struct inbox_consumer *c, uint64_t now_ms, const char *why)
+{
+    uint64_t delay = retry_delay_ms(c->set.retry_base_ms, 10000, c->connect_failures++,
+                                    retry_random(&c->chance));
+    char line[300];
+
+    c->connect_due_ms = now_ms + delay;
+    inbox__log(c, 4, "no link to the database, next try in %llu ms: %s", (unsigned long long)delay,
+               outbox__one_line(why, line, sizeof line));
+    inbox__db_close(c);
+}
+
+int inbox__db_tend(struct inbox_consumer *c, uint64_t now_ms, outbox_error *err)
+{
+    outbox_error why = OUTBOX_ERROR_INIT;
+    const char *encoding;
+
+    if (c->conn != NULL && !inbox__db_lost(c))
+        return OUTBOX_OK;
+    inbox__db_close(c);
+    if (now_ms < c->connect_due_ms)
+        return OUTBOX_OK;
+    c->conn = connect_now(c);
+    if (inbox__db_lost(c)) {
+        connect_later(c, now_ms, c->conn != NULL ? PQerrorMessage(c->conn) : "out of memory");
+        return OUTBOX_OK;
+    }
+    PQsetNoticeReceiver(c->conn, quiet, c);
+    if (check_schema(c, &why) != OUTBOX_OK || announce(c, &why) != OUTBOX_OK) {
+        if (!will_pass(c, &why))
+            return outbox__error_set_all(err, why.code, why.flags, why.sqlstate, "%s", why.message);
+        connect_later(c, now_ms, why.message);
+        return OUTBOX_OK;
+    }
+    encoding = PQparameterStatus(c->conn, "server_encoding");
+    c->server_is_utf8 = encoding != NULL && strcmp(encoding, "UTF8") == 0;
+    if (c->n_connects++ > 0)
+        c->figures.db_reconnects++;
+    c->connect_failures = 0;
+    c->figures.db_up = 1;
+    inbox__log(c, 6, "linked to database \"%s\" of %s", PQdb(c->conn), PQhost(c->conn));
+    return OUTBOX_OK;
+}
+
+/* -- partitions ------------------------------------------------------------------------------- */
+
+bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number, int64_t *ret_next)
+{
+    char n[12];
+    const char *values[] = { c->set.group, topic, n, c->owner };
+    PGresult *r;
+    bool ok;
+
+    if (inbox__db_lost(c))
+        return false;
+    snprintf(n, sizeof n, "%d", (int)number);
+    /* An old owner has the row locked for a moment only, unless its server or process stands still. */
+    r = query(c, "SELECT inbox.claim($1, $2, $3::integer, $4) FROM set_config('lock_timeout', '1s', true)",
+              4, values);
+    ok = PQresultStatus(r) == PGRES_TUPLES_OK;
+    if (ok)
+        *ret_next = PQgetisnull(r, 0, 0) ? -1 : strtoll(PQgetvalue(r, 0, 0), NULL, 10);
+    else
+        inbox__log(c, 4, "%s/%d cannot be claimed yet: %s", topic, (int)number,
+                   PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) != NULL
+                       ? PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) : "the link is lost");
+    PQclear(r);
+    return ok;
+}
+
+void inbox__db_release(struct inbox_consumer *c, const struct inbox__partition *p)
+{
+    char n[12];
+    const char *values[] = { c->set.group, c->owner, p->topic, n };
+
+    if (inbox__db_lost(c))
+        return;
+    snprintf(n, sizeof n, "%d", (int)p->number);
+    PQclear(query(c, "UPDATE inbox.position SET owner = NULL WHERE consumer = $1 AND owner = $2"
+                     " AND topic = $3 AND kafka_partition = $4::integer", 4, values));
+}
+
+bool inbox__db_owns(struct inbox_consumer *c, const struct inbox__partition *p)
+{
+    char n[12];
+    const char *values[] = { c->set.group, c->owner, p->topic, n };
+    PGresult *r;
+    bool owns;
+
+    if (inbox__db_lost(c))
+        return true;
+    snprintf(n, sizeof n, "%d", (int)p->number);
+    r = query(c, "SELECT FROM inbox.position WHERE consumer = $1 AND owner = $2"
+                 " AND topic = $3 AND kafka_partition = $4::integer", 4, values);
+    owns = PQresultStatus(r) != PGRES_TUPLES_OK || PQntuples(r) == 1;
+    PQclear(r);
+    return owns;
+}
+
+void inbox__db_turn(struct inbox_consumer *c)
+{
+    PGresult *r;
+
+    if (inbox__db_lost(c))
+        return;
+    r = query(c, "SELECT outcome, bucket FROM inbox.turn()", 0, NULL);
+    if (PQresultStatus(r) != PGRES_TUPLES_OK)
+        inbox__log(c, 4, "old ids cannot be emptied: %s", PQresultErrorMessage(r));
+    else if (strcmp(PQgetvalue(r, 0, 0), "turned") == 0)
+        inbox__log(c, 6, "bucket %s of inbox.seen was emptied and takes new ids", PQgetvalue(r, 0, 1));
+    else if (strcmp(PQgetvalue(r, 0, 0), "locked") == 0)
+        inbox__log(c, 7, "the ring of inbox.seen could not turn: somebody uses it");
+    PQclear(r);
+}

@@ -1,0 +1,21 @@
+/* db.h - what db.c, batch.c and redrive.c say of a statement that failed. */
+#ifndef INBOX_LIB_DB_H
+#define INBOX_LIB_DB_H
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+
+#include "inbox.h"
+
+struct inbox_consumer;
+
+/* Is there no link? */
+bool inbox__db_lost(const struct inbox_consumer *c);
+
+/* An error that may be gone when the transaction is run again, and is nobody's fault. */
+bool inbox__db_passes(const PGresult *result);
+
+/* Fill err for a statement of ours and return the code. */
+int inbox__db_failed(PGconn *conn, const PGresult *result, const char *doing, outbox_error *err);
+
+#endif

@@ -1,0 +1,101 @@
+/* dead.c - see dead.h.
+ *
+ * A dead letter that could not be stored would stop its partition for ever, so no byte of it may be one
+ * that the database refuses: text is made valid UTF-8 without NUL, and ASCII where the database has
+ * another encoding.
+ */
+#include "dead.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/outbox/text.h"
+
+static const char sql[] =
+    "INSERT INTO inbox.dead (consumer, topic, kafka_partition, kafka_offset, event_id, type, key, payload,"
+    " header_names, header_values, recorded_at, reason, attempts, error, first_error_at) VALUES"
+    " ($1, $2, $3::integer, $4::bigint, $5, $6, $7::bytea, $8::bytea, $9::text[], $10::bytea[],"
+    " to_timestamp($11::float8 / 1000), $12, $13::integer, $14,"
+    " clock_timestamp() - $15::float8 * interval '1 ms')";
+
+/* A copy that the database takes; NULL: out of memory. */
+static char *plain(const struct inbox_consumer *c, const char *text)
+{
+    size_t size = 3 * strlen(text) + 1;
+    char *copy = malloc(size);
+
+    if (copy == NULL)
+        return NULL;
+    outbox__one_line(text, copy, size);
+    for (char *at = copy; !c->server_is_utf8 && *at != '\0'; at++)
+        if ((unsigned char)*at >= 0x80)
+            *at = '?';
+    return copy;
+}
+
+static bool put_headers(const struct inbox_consumer *c, const inbox_message *msg,
+                        struct inbox__dead_row *row)
+{
+    for (size_t i = 0; i < msg->n_headers; i++) {
+        char *name = plain(c, msg->headers[i].name);
+        if (name == NULL)
+            return false;
+        inbox__array_text(&row->names, name);
+        inbox__array_bytes(&row->values, msg->headers[i].value, msg->headers[i].value_len);
+        free(name);
+    }
+    return true;
+}
+
+static void put_bytes(struct inbox__step *s, int at, const void *bytes, size_t len)
+{
+    s->values[at] = bytes;
+    s->lengths[at] = (int)len;
+    s->formats[at] = 1;
+}
+
+static void put_numbers(const struct inbox__record *r, uint64_t now_ms, struct inbox__dead_row *row)
+{
+    uint64_t first_ms = r->item.failures > 0 ? r->item.first_error_ms : now_ms;
+
+    snprintf(row->partition, sizeof row->partition, "%d", (int)r->msg.partition);
+    snprintf(row->offset, sizeof row->offset, "%" PRId64, r->msg.offset);
+    snprintf(row->attempts, sizeof row->attempts, "%" PRIu32, r->msg.attempt);
+    snprintf(row->recorded, sizeof row->recorded, "%" PRId64, r->msg.timestamp_ms);
+    snprintf(row->first_error, sizeof row->first_error, "%" PRIu64, now_ms - first_ms);
+}
+
+bool inbox__dead_step(const struct inbox_consumer *c, const struct inbox__record *r,
+                      const char *reason, uint64_t now_ms, struct inbox__dead_row *row,
+                      struct inbox__step *step)
+{
+    const inbox_message *msg = &r->msg;
+
+    put_numbers(r, now_ms, row);
+    row->type = msg->type != NULL ? plain(c, msg->type) : NULL;
+    row->error = plain(c, r->error != NULL ? r->error : "");
+    if (row->error == NULL || (msg->type != NULL && row->type == NULL) || !put_headers(c, msg, row))
+        return false;
+    *step = (struct inbox__step){
+        .sql = sql,
+        .n = 15,
+        .values = { c->set.group, msg->topic, row->partition, row->offset, r->identity, row->type,
+                    NULL, NULL, inbox__array_finish(&row->names), inbox__array_finish(&row->values),
+                    msg->timestamp_ms >= 0 ? row->recorded : NULL, reason, row->attempts, row->error,
+                    row->first_error },
+    };
+    put_bytes(step, 6, msg->key, msg->key_len);
+    put_bytes(step, 7, msg->payload, msg->payload_len);
+    return step->values[8] != NULL && step->values[9] != NULL;
+}
+
+void inbox__dead_row_deinit(struct inbox__dead_row *row)
+{
+    inbox__array_deinit(&row->names);
+    inbox__array_deinit(&row->values);
+    free(row->type);
+    free(row->error);
+    *row = (struct inbox__dead_row){ 0 };
+}

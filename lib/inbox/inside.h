@@ -1,0 +1,163 @@
+/* inside.h - what the files of libinbox share: the consumer and its parts.
+ *
+ * The way of an event: kafka.c (record) -> consumer.c (handler found, into the window) -> batch.c
+ * (transaction, handler, end) -> window.c (done, again, waiting). Only db.c, batch.c, redrive.c and
+ * accept.c know libpq, only kafka.c knows librdkafka, and window.c, record.c and settings.c neither.
+ * All of it runs on the thread of inbox_consumer_run(), but for what stats.h and log say.
+ */
+#ifndef INBOX_LIB_INSIDE_H
+#define INBOX_LIB_INSIDE_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "inbox.h"
+#include "record.h"
+#include "settings.h"
+#include "window.h"
+
+/* What becomes of an event when its batch commits. */
+enum inbox__fate {
+    INBOX__AGAIN,     /* not called: its key failed before it, or the batch ended early */
+    INBOX__APPLIED,
+    INBOX__DUPLICATE,
+    INBOX__FAILED,    /* to be called again later */
+    INBOX__REJECTED,  /* to inbox.dead; so are the next two */
+    INBOX__ATTEMPTS,
+    INBOX__TIME
+};
+
+struct inbox__handler {
+    char *type; /* NULL: the default */
+    inbox_handler call;
+    void *arg;
+};
+
+/* A partition that Kafka has assigned to this process. */
+struct inbox__partition {
+    struct inbox__part part; /* first: a part is the partition that it begins */
+    char *topic;
+    int32_t number;
+    bool claimed;            /* ours in the database; without it its records are dropped */
+    bool paused;             /* not fetched */
+    uint64_t claim_due_ms;
+    int64_t hinted;          /* what Kafka has as the group's offset, as far as known; -1: unknown */
+    struct inbox__partition *next;
+};
+
+struct inbox__kafka; /* kafka.c's own */
+
+struct inbox_consumer {
+    struct inbox__settings set;
+    struct inbox__handler *handlers;
+    size_t n_handlers;
+    inbox_log log;
+    void *log_arg;
+    atomic_int stop;
+    atomic_int running;
+
+    char owner[96];          /* of this run: what inbox.position says when a partition is ours */
+    uint64_t chance;         /* state of retry_random() */
+    struct inbox__window window;
+    struct inbox__partition *partitions;
+    uint32_t n_part_ids;
+    bool full;               /* memory is: partitions are paused */
+
+    PGconn *conn;            /* NULL: no link */
+    bool server_is_utf8;
+    uint32_t n_connects;
+    uint32_t connect_failures;
+    uint64_t connect_due_ms;
+    uint32_t batch_failures; /* batches that failed as a whole, one after the other */
+    uint64_t batch_due_ms;
+    size_t batch_limit;      /* how many events the next batch may have */
+    uint64_t second_due_ms, turn_due_ms, redrive_due_ms;
+
+    struct inbox__kafka *kafka;
+
+    inbox_stats figures;     /* of the running thread */
+    struct inbox__sequences *sequences;
+    pthread_mutex_t lock;    /* for: */
+    inbox_stats published;
+};
+
+/* -- consumer.c -------------------------------------------------------------------------------- */
+
+uint64_t inbox__now_ms(void);
+uint64_t inbox__now_us(void);
+__attribute__((format(printf, 3, 4)))
+void inbox__log(struct inbox_consumer *c, int level, const char *format, ...);
+/* NULL: there is none. */
+const struct inbox__handler *inbox__handler_of(const struct inbox_consumer *c, const char *type);
+/* The record is the window's from here on, or freed. */
+void inbox__received(struct inbox_consumer *c, struct inbox__partition *p, struct inbox__record *r);
+
+/* -- partitions.c ------------------------------------------------------------------------------ */
+
+struct inbox__partition *inbox__partition_find(struct inbox_consumer *c, const char *topic,
+                                               int32_t number);
+/* Assigned: claims it where the database answers. ret_start: the offset to begin at, -1 for where Kafka
+ * has the group. NULL: out of memory. */
+struct inbox__partition *inbox__partition_add(struct inbox_consumer *c, const char *topic,
+                                              int32_t number, int64_t *ret_start);
+/* Taken away: forgets its events. */
+void inbox__partition_remove(struct inbox_consumer *c, struct inbox__partition *p);
+void inbox__partitions_clear(struct inbox_consumer *c);
+/* Claim again what could not be claimed, where it is due. */
+void inbox__partitions_tend(struct inbox_consumer *c, uint64_t now_ms);
+/* The database says that another owns some: forget those. */
+void inbox__partitions_fenced(struct inbox_consumer *c);
+/* Pause when memory is full, go on when a quarter is free. */
+void inbox__partitions_pressure(struct inbox_consumer *c);
+/* The log began anew below the position: topic deleted and made again, or cut. */
+void inbox__partition_rewind(struct inbox_consumer *c, struct inbox__partition *p, int64_t offset);
+
+/* -- db.c -------------------------------------------------------------------------------------- */
+
+/* Connect when it is due. OUTBOX_OK, also while there is no link yet; a code that waiting does not
+ * mend. */
+int inbox__db_tend(struct inbox_consumer *c, uint64_t now_ms, outbox_error *err);
+void inbox__db_close(struct inbox_consumer *c);
+/* False: the database did not answer; try later. ret_next: -1 for none. */
+bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number, int64_t *ret_next);
+/* Give up all partitions, or the one; best effort. */
+void inbox__db_release(struct inbox_consumer *c, const struct inbox__partition *p);
+/* Is it still ours? True too when the database does not answer. */
+bool inbox__db_owns(struct inbox_consumer *c, const struct inbox__partition *p);
+/* Empty old ids' bucket, when it is time. */
+void inbox__db_turn(struct inbox_consumer *c);
+
+/* -- batch.c, redrive.c ------------------------------------------------------------------------ */
+
+/* One transaction, if there is anything for it. OUTBOX_OK, or a code that waiting does not mend. */
+int inbox__batch_run(struct inbox_consumer *c, uint64_t now_ms, bool flush, outbox_error *err);
+/* One dead letter that was sent back, if there is any. The same codes. */
+int inbox__redrive(struct inbox_consumer *c, bool *ret_more, outbox_error *err);
+
+/* -- kafka.c ----------------------------------------------------------------------------------- */
+
+/* Does librdkafka take the properties? */
+int inbox__kafka_check(struct inbox_consumer *c, outbox_error *err);
+int inbox__kafka_open(struct inbox_consumer *c, outbox_error *err);
+void inbox__kafka_close(struct inbox_consumer *c);
+/* Serve what there is; at most one record, which inbox__received() gets. ret_any: there was one.
+ * A code: librdkafka gave up for good. */
+int inbox__kafka_poll(struct inbox_consumer *c, int timeout_ms, bool *ret_any, outbox_error *err);
+/* Fetch p from the offset on; -1: from where Kafka has the group. False: try later. */
+bool inbox__kafka_begin(struct inbox_consumer *c, struct inbox__partition *p, int64_t offset);
+void inbox__kafka_pause(struct inbox_consumer *c, struct inbox__partition *p, bool pause);
+/* Tell Kafka the positions that it does not know yet, without waiting. */
+void inbox__kafka_hint(struct inbox_consumer *c);
+/* Events from the positions to the ends of the partitions, as far as known. */
+int64_t inbox__kafka_lag(struct inbox_consumer *c);
+
+/* -- stats.c ----------------------------------------------------------------------------------- */
+
+int inbox__stats_init(struct inbox_consumer *c);
+void inbox__stats_deinit(struct inbox_consumer *c);
+void inbox__stats_sequence(struct inbox_consumer *c, const struct inbox__record *r);
+void inbox__stats_handler(struct inbox_consumer *c, uint64_t us);
+void inbox__stats_publish(struct inbox_consumer *c);
+
+#endif

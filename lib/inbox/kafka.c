@@ -1,0 +1,382 @@
+/* kafka.c - the only file of libinbox that knows librdkafka: a consumer of a group whose partitions
+ * begin where the database says.
+ *
+ * The rebalance callback runs within inbox__kafka_poll(), so on the thread of run() and never inside a
+ * transaction. An assigned partition that the database could not be asked about is assigned all the
+ * same and paused: holding the group up would stop the others too.
+ */
+#include <librdkafka/rdkafka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "inside.h"
+#include "lib/outbox/error.h"
+
+#define BEGIN_TIMEOUT_MS 5000
+#define WATERMARKS_UNKNOWN (-1001)
+
+struct inbox__kafka {
+    rd_kafka_t *rk;
+    outbox_header *headers; /* of the record that is being copied */
+    size_t room;
+};
+
+/* -- properties ------------------------------------------------------------------------------- */
+
+static int set(rd_kafka_conf_t *conf, const char *name, const char *value, outbox_error *err)
+{
+    char why[256];
+
+    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) == RD_KAFKA_CONF_OK)
+        return OUTBOX_OK;
+    return outbox__error_set(err, INBOX_EKAFKA, "kafka.%s: %s", name, why);
+}
+
+static int set_all(const struct inbox_consumer *c, rd_kafka_conf_t *conf, outbox_error *err)
+{
+    /* Ours unless the user says otherwise. Prefetching is memory, and lost when a partition moves. */
+    static const char *const preset[][2] = {
+        { "client.id", "inbox" },
+        { "queued.max.messages.kbytes", "16384" },
+        { "queued.min.messages", "10000" },
+        { "topic.metadata.refresh.interval.ms", "10000" },
+        { "reconnect.backoff.max.ms", "1000" },
+        { "allow.auto.create.topics", "false" },
+    };
+    const char *const own[][2] = {
+        { "group.id", c->set.group },
+        { "enable.auto.commit", "false" },
+        { "enable.auto.offset.store", "false" },
+        { "partition.assignment.strategy", "cooperative-sticky" },
+        { "auto.offset.reset", c->set.start },
+        { "enable.partition.eof", "false" },
+    };
+    int code = OUTBOX_OK;
+
+    for (size_t i = 0; i < sizeof preset / sizeof preset[0] && code == OUTBOX_OK; i++)
+        code = set(conf, preset[i][0], preset[i][1], err);
+    for (size_t i = 0; i < c->set.n_kafka && code == OUTBOX_OK; i++)
+        code = set(conf, c->set.kafka[i].name, c->set.kafka[i].value, err);
+    for (size_t i = 0; i < sizeof own / sizeof own[0] && code == OUTBOX_OK; i++)
+        code = set(conf, own[i][0], own[i][1], err);
+    return code;
+}
+
+int inbox__kafka_check(struct inbox_consumer *c, outbox_error *err)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    int code = set_all(c, conf, err);
+
+    rd_kafka_conf_destroy(conf);
+    return code;
+}
+
+/* -- assignment ------------------------------------------------------------------------------- */
+
+static void assign(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *list)
+{
+    rd_kafka_error_t *error;
+
+    for (int i = 0; i < list->cnt; i++) {
+        rd_kafka_topic_partition_t *tp = &list->elems[i];
+        int64_t start = -1;
+        if (inbox__partition_add(c, tp->topic, tp->partition, &start) == NULL)
+            inbox__log(c, 3, "%s/%d: no memory for this partition", tp->topic, (int)tp->partition);
+        tp->offset = start >= 0 ? start : RD_KAFKA_OFFSET_STORED;
+        inbox__log(c, 6, "%s/%d is assigned here, from %s%lld", tp->topic, (int)tp->partition,
+                   start >= 0 ? "offset " : "where the group was, no position: ", (long long)start);
+    }
+    error = rd_kafka_incremental_assign(c->kafka->rk, list);
+    if (error != NULL) {
+        inbox__log(c, 3, "the assignment failed: %s", rd_kafka_error_string(error));
+        rd_kafka_error_destroy(error);
+    }
+    for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
+        if (!p->claimed || c->full)
+            inbox__kafka_pause(c, p, true);
+}
+
+static void give_up(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *list)
+{
+    bool lost = rd_kafka_assignment_lost(c->kafka->rk);
+    rd_kafka_error_t *error;
+
+    if (!lost)
+        inbox__kafka_hint(c);
+    for (int i = 0; i < list->cnt; i++) {
+        const char *topic = list->elems[i].topic;
+        int number = (int)list->elems[i].partition;
+        struct inbox__partition *p = inbox__partition_find(c, topic, number);
+        inbox__log(c, lost ? 4 : 6, "%s/%d is %s", topic, number,
+                   lost ? "lost: Kafka has not heard of this process for too long" : "given up");
+        if (p == NULL)
+            continue;
+        if (p->claimed)
+            inbox__db_release(c, p);
+        inbox__partition_remove(c, p);
+    }
+    error = rd_kafka_incremental_unassign(c->kafka->rk, list);
+    if (error != NULL) {
+        inbox__log(c, 3, "giving partitions up failed: %s", rd_kafka_error_string(error));
+        rd_kafka_error_destroy(error);
+    }
+}
+
+static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what,
+                         rd_kafka_topic_partition_list_t *list, void *opaque)
+{
+    struct inbox_consumer *c = opaque;
+
+    (void)rk;
+    c->figures.rebalances++;
+    if (what == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+        assign(c, list);
+    else
+        give_up(c, list);
+}
+
+static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+{
+    inbox__log(rd_kafka_opaque(rk), level, "librdkafka %s: %s", facility, text);
+}
+
+static void on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
+{
+    struct inbox_consumer *c = opaque;
+
+    (void)rk;
+    c->figures.kafka_errors++;
+    inbox__log(c, 4, "librdkafka: %s: %s", rd_kafka_err2name((rd_kafka_resp_err_t)err), reason);
+}
+
+/* -- open and close --------------------------------------------------------------------------- */
+
+static int subscribe(struct inbox_consumer *c, outbox_error *err)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)c->set.n_topics);
+    rd_kafka_resp_err_t failed;
+
+    for (size_t i = 0; i < c->set.n_topics; i++)
+        rd_kafka_topic_partition_list_add(list, c->set.topics[i], RD_KAFKA_PARTITION_UA);
+    failed = rd_kafka_subscribe(c->kafka->rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (failed == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return OUTBOX_OK;
+    return outbox__error_set(err, INBOX_EKAFKA, "subscribing: %s", rd_kafka_err2str(failed));
+}
+
+int inbox__kafka_open(struct inbox_consumer *c, outbox_error *err)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    char why[256];
+    int code = set_all(c, conf, err);
+
+    c->kafka = code == OUTBOX_OK ? calloc(1, sizeof *c->kafka) : NULL;
+    if (c->kafka == NULL) {
+        rd_kafka_conf_destroy(conf);
+        return code != OUTBOX_OK ? code : outbox__error_set(err, OUTBOX_ENOMEM, "no memory");
+    }
+    rd_kafka_conf_set_opaque(conf, c);
+    rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
+    rd_kafka_conf_set_log_cb(conf, on_log);
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    c->kafka->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
+    if (c->kafka->rk == NULL) {
+        rd_kafka_conf_destroy(conf);
+        inbox__kafka_close(c);
+        return outbox__error_set(err, INBOX_EKAFKA, "librdkafka: %s", why);
+    }
+    rd_kafka_poll_set_consumer(c->kafka->rk);
+    code = subscribe(c, err);
+    if (code != OUTBOX_OK)
+        inbox__kafka_close(c);
+    return code;
+}
+
+void inbox__kafka_close(struct inbox_consumer *c)
+{
+    if (c->kafka == NULL)
+        return;
+    if (c->kafka->rk != NULL) {
+        (void)rd_kafka_consumer_close(c->kafka->rk); /* calls give_up() */
+        rd_kafka_destroy(c->kafka->rk);
+    }
+    free(c->kafka->headers);
+    free(c->kafka);
+    c->kafka = NULL;
+}
+
+/* -- records ---------------------------------------------------------------------------------- */
+
+/* Fills k->headers. Returns their number, or -1 when out of memory. */
+static long list_headers(struct inbox__kafka *k, const rd_kafka_message_t *m)
+{
+    rd_kafka_headers_t *all = NULL;
+    size_t n = rd_kafka_message_headers(m, &all) == RD_KAFKA_RESP_ERR_NO_ERROR
+                   ? rd_kafka_header_cnt(all) : 0;
+
+    if (n > k->room) {
+        outbox_header *more = realloc(k->headers, n * sizeof *more);
+        if (more == NULL)
+            return -1;
+        k->headers = more;
+        k->room = n;
+    }
+    for (size_t i = 0; i < n; i++)
+        (void)rd_kafka_header_get_all(all, i, &k->headers[i].name, &k->headers[i].value,
+                                      &k->headers[i].value_len);
+    return (long)n;
+}
+
+static struct inbox__record *copy(struct inbox__kafka *k, const char *topic,
+                                  const rd_kafka_message_t *m)
+{
+    rd_kafka_timestamp_type_t kind;
+    long n_headers = list_headers(k, m);
+    struct inbox__raw raw = { .topic = topic,
+                              .partition = m->partition,
+                              .offset = m->offset,
+                              .key = m->key,
+                              .key_len = m->key_len,
+                              .payload = m->payload,
+                              .payload_len = m->len,
+                              .headers = k->headers,
+                              .n_headers = (size_t)n_headers,
+                              .timestamp_ms = rd_kafka_message_timestamp(m, &kind) };
+
+    return n_headers >= 0 ? inbox__record_new(&raw) : NULL;
+}
+
+/* 0, or -1 when out of memory: the record must not be lost, so the consumer ends. */
+static int take(struct inbox_consumer *c, const rd_kafka_message_t *m)
+{
+    const char *topic = rd_kafka_topic_name(m->rkt);
+    struct inbox__partition *p = inbox__partition_find(c, topic, m->partition);
+    struct inbox__record *r;
+
+    if (p == NULL || !p->claimed)
+        return 0;
+    r = copy(c->kafka, topic, m);
+    if (r == NULL)
+        return -1;
+    if (m->offset < p->part.next)
+        inbox__partition_rewind(c, p, m->offset);
+    inbox__received(c, p, r);
+    return 0;
+}
+
+static int fatal(struct inbox_consumer *c, outbox_error *err)
+{
+    char why[256];
+    rd_kafka_resp_err_t code = rd_kafka_fatal_error(c->kafka->rk, why, sizeof why);
+
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return OUTBOX_OK;
+    return outbox__error_set(err, INBOX_EKAFKA, "librdkafka has given up: %s: %s",
+                             rd_kafka_err2name(code), why);
+}
+
+int inbox__kafka_poll(struct inbox_consumer *c, int timeout_ms, bool *ret_any, outbox_error *err)
+{
+    rd_kafka_message_t *m = rd_kafka_consumer_poll(c->kafka->rk, timeout_ms);
+    int code = OUTBOX_OK;
+
+    *ret_any = m != NULL;
+    if (m == NULL)
+        return OUTBOX_OK;
+    if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        if (take(c, m) != 0)
+            code = outbox__error_set(err, OUTBOX_ENOMEM, "no memory for a record");
+    } else {
+        c->figures.kafka_errors++;
+        inbox__log(c, 4, "librdkafka: %s", rd_kafka_message_errstr(m));
+        code = fatal(c, err);
+    }
+    rd_kafka_message_destroy(m);
+    return code;
+}
+
+/* -- one partition ---------------------------------------------------------------------------- */
+
+static rd_kafka_topic_partition_list_t *list_of(const struct inbox__partition *p)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+
+    rd_kafka_topic_partition_list_add(list, p->topic, p->number);
+    return list;
+}
+
+void inbox__kafka_pause(struct inbox_consumer *c, struct inbox__partition *p, bool pause)
+{
+    rd_kafka_topic_partition_list_t *list;
+
+    if (p->paused == pause)
+        return;
+    list = list_of(p);
+    (void)(pause ? rd_kafka_pause_partitions(c->kafka->rk, list)
+                 : rd_kafka_resume_partitions(c->kafka->rk, list));
+    rd_kafka_topic_partition_list_destroy(list);
+    p->paused = pause;
+}
+
+/* Where the group is according to Kafka, or where inbox.start says. False: Kafka does not answer. */
+static bool ask_group(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *list)
+{
+    if (rd_kafka_committed(c->kafka->rk, list, BEGIN_TIMEOUT_MS) != RD_KAFKA_RESP_ERR_NO_ERROR ||
+        list->elems[0].err != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return false;
+    if (list->elems[0].offset < 0)
+        list->elems[0].offset = strcmp(c->set.start, "latest") == 0 ? RD_KAFKA_OFFSET_END
+                                                                    : RD_KAFKA_OFFSET_BEGINNING;
+    return true;
+}
+
+bool inbox__kafka_begin(struct inbox_consumer *c, struct inbox__partition *p, int64_t offset)
+{
+    rd_kafka_topic_partition_list_t *list = list_of(p);
+    bool ok = true;
+
+    list->elems[0].offset = offset;
+    if (offset < 0)
+        ok = ask_group(c, list);
+    if (ok) {
+        rd_kafka_error_t *error = rd_kafka_seek_partitions(c->kafka->rk, list, BEGIN_TIMEOUT_MS);
+        ok = error == NULL && list->elems[0].err == RD_KAFKA_RESP_ERR_NO_ERROR;
+        rd_kafka_error_destroy(error);
+    }
+    inbox__log(c, ok ? 6 : 4, "%s/%d %s", p->topic, (int)p->number,
+               ok ? "is ours and begins" : "cannot begin yet: Kafka does not answer");
+    rd_kafka_topic_partition_list_destroy(list);
+    return ok;
+}
+
+/* -- all partitions --------------------------------------------------------------------------- */
+
+void inbox__kafka_hint(struct inbox_consumer *c)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
+
+    for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
+        if (p->claimed && p->part.stored >= 0 && p->part.stored != p->hinted) {
+            rd_kafka_topic_partition_list_add(list, p->topic, p->number)->offset = p->part.stored;
+            p->hinted = p->part.stored;
+        }
+    if (list->cnt > 0)
+        (void)rd_kafka_commit(c->kafka->rk, list, 1);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+int64_t inbox__kafka_lag(struct inbox_consumer *c)
+{
+    int64_t lag = 0;
+
+    for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next) {
+        int64_t low = 0, high = WATERMARKS_UNKNOWN;
+        if (rd_kafka_get_watermark_offsets(c->kafka->rk, p->topic, p->number, &low, &high) !=
+                RD_KAFKA_RESP_ERR_NO_ERROR || high < 0)
+            continue;
+        lag += high - (p->part.stored > low ? p->part.stored : low);
+    }
+    return lag;
+}
