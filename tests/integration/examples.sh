@@ -8,16 +8,17 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
 
 read -ra flags < <(pkg-config --cflags libpq)
-read -ra libs < <(pkg-config --libs libpq)
+read -ra libs < <(pkg-config --libs libpq rdkafka)
+build=${OUTBOX_BUILD:-$root/.build}
 for source in "$root"/lib/examples/*.c; do
     name=${source##*/} name=${name%.c}
     holds "${name}_builds" "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -O1 "-I$root/include" "${flags[@]}" \
-        -o "$dir/$name" "$source" "${OUTBOX_BUILD:-$root/.build}/liboutbox.a" "${libs[@]}" -pthread
+        -o "$dir/$name" "$source" "$build/libinbox.a" "$build/liboutbox.a" "${libs[@]}" -pthread
 done
 for source in "$root"/lib/examples/*.cc; do
     name=${source##*/} name=${name%.cc}
     holds "${name}_builds" "${CXX:-c++}" -std=c++11 -Wall -Wextra -Wpedantic -Werror -O1 "-I$root/include" "${flags[@]}" \
-        -o "$dir/$name" "$source" "${OUTBOX_BUILD:-$root/.build}/liboutbox.a" "${libs[@]}" -pthread
+        -o "$dir/$name" "$source" "$build/libinbox.a" "$build/liboutbox.a" "${libs[@]}" -pthread
 done
 sql 'drop table if exists orders; create table orders (id bigint primary key, item text)'
 
