@@ -829,14 +829,8 @@ static void on_hangup(struct driver *d)
 /* For the service manager: that the loop turns, and in a line what it does. */
 static void report_health(struct driver *d)
 {
-    static const char *const roles[] = { "stands by", "leads", "stops", "has stopped" };
-    char text[160];
-
-    if (!notify_turn(&d->notify, d->now_ms))
-        return;
-    snprintf(text, sizeof text, "%s; %llu rows marked, %u on their way, %llu dead", roles[d->core.phase],
-             (unsigned long long)d->n_marked, d->core.window.n_state[ROW_SENT], (unsigned long long)d->core.n_dead);
-    notify_status(&d->notify, text);
+    if (notify_turn(&d->notify, d->now_ms))
+        notify_status(&d->notify, monitor_sentence(d->monitor));
 }
 
 static bool done(const struct driver *d)
@@ -883,11 +877,11 @@ int driver_run(struct settings *settings, const struct settings_from *from, bool
             bool idle = turn(&d);
             log_role(&d);
             incidents_topics(&d.incidents, &d.core.topics);
-            report_health(&d);
             if (loop_reload_requested())
                 on_hangup(&d);
             monitor_found(d.monitor, d.takeover.n_found);
             monitor_state(d.monitor, &d.core, &d.incidents, &d.janitor);
+            report_health(&d);
             if (loop_stop_requested() && d.core.phase < CORE_DRAIN) {
                 stop(&d);
             } else if (!done(&d)) {

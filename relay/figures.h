@@ -51,6 +51,7 @@ struct figures {
     int64_t bytes[FIGURES_PARTS]; /* on disk */
     char leader[160]; /* who has the lease, or had it last; "": nobody */
     double lease_s;   /* until it ends; negative: so long ago it ended */
+    double renewed_s; /* since the leader was heard of, or gave it back; negative: never */
 };
 
 #endif

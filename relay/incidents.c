@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/commands/text.h"
 #include "relay/log.h"
 
 /* Lines about rows, per second. */
@@ -101,9 +102,13 @@ void incidents_circle(uint64_t hops, uint32_t hops_max, struct reason *ret_reaso
 void incidents_dead(struct incidents *i, uint64_t now_ms, const struct row *row, uint32_t attempts,
                     const struct reason *reason)
 {
+    char event_id[37];
+
+    text_uuid(row->event_id, event_id);
     if (may_say(i, now_ms))
-        log_error("relay", "a row is dead: it is not sent until a person decides", "id", log_i64(row->id), "topic",
-                  row->topic, "attempts", log_i64(attempts), "code", reason->code, "error",
+        log_error("relay", "a row is dead: it is not sent until a person decides", "id", log_i64(row->id),
+                  "event_id", event_id, "topic", row->topic, "bytes",
+                  log_i64((int64_t)(row->key_len + row->payload_len)), "attempts", log_i64(attempts), "code", reason->code, "error",
                   reason->text, "remedy", "outbox-relay dead lists it; then outbox-relay retry or discard");
 }
 

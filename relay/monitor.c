@@ -184,9 +184,13 @@ void monitor_state(struct monitor *m, const struct core *core, const struct inci
         return;
     note_idle_stages(m, core);
     m->metrics.duplicates[0] = core->n_maybe;
-    if (m->server != NULL)
-        monitor_publish(m, core, incidents, janitor);
+    monitor_publish(m, core, incidents, janitor);
     m->publish_ms = m->now_ms + PUBLISH_MS;
+}
+
+const char *monitor_sentence(const struct monitor *m)
+{
+    return m->sentence;
 }
 
 /* -- the database --------------------------------------------------------------------------- */
@@ -294,7 +298,16 @@ static void kafka_answers(struct monitor *m)
 {
     if (m->kafka_up != FACT_YES)
         m->kafka_error[0] = '\0';
+    if (m->kafka_up == FACT_NO)
+        log_info("relay", "a broker answers again", "away_s", log_i64((int64_t)(m->now_ms - m->kafka_down_ms) / 1000));
     m->kafka_up = FACT_YES;
+}
+
+static void kafka_is_away(struct monitor *m)
+{
+    if (m->kafka_up != FACT_NO)
+        m->kafka_down_ms = m->now_ms;
+    m->kafka_up = FACT_NO;
 }
 
 static void count_confirmed(struct monitor *m, uint32_t i, const struct row *row, uint64_t sent_ms)
@@ -344,7 +357,7 @@ void monitor_kafka(struct monitor *m, bool up, const char *why)
         kafka_answers(m);
         return;
     }
-    m->kafka_up = FACT_NO;
+    kafka_is_away(m);
     if (m->kafka_error[0] == '\0') /* librdkafka knows more */
         snprintf(m->kafka_error, sizeof m->kafka_error, "%s", why);
 }
@@ -353,7 +366,7 @@ void monitor_kafka_error(struct monitor *m, const char *code, const char *text, 
 {
     m->metrics.kafka_errors[metrics_code(&m->metrics, code)]++;
     if (all_down)
-        m->kafka_up = FACT_NO;
+        kafka_is_away(m);
     /* the one before says more than "all brokers are down" does */
     if (!all_down || m->kafka_error[0] == '\0')
         snprintf(m->kafka_error, sizeof m->kafka_error, "%s", text);

@@ -37,6 +37,8 @@ void monitor_turn(struct monitor *m, uint64_t now_ms);
 /* It has ended: what has become of everything. */
 void monitor_state(struct monitor *m, const struct core *core, const struct incidents *incidents,
                    const struct janitor *janitor);
+/* Do events flow, and if not why: in a sentence, a second old at most. */
+const char *monitor_sentence(const struct monitor *m);
 /* When monitor_turn wants to be called although nothing happens; UINT64_MAX: never. */
 uint64_t monitor_deadline(const struct monitor *m);
 

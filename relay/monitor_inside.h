@@ -32,6 +32,7 @@ struct monitor {
     bool followed; /* another relay was heard to lead since the link came up */
     char db_error[300];
     enum verdict_fact kafka_up;
+    uint64_t kafka_down_ms; /* since then */
     char kafka_error[300];
     uint64_t n_answers; /* of the brokers, as the statistics counted */
     uint64_t moved_ms[N_STAGES]; /* when the stage moved last, or had nothing to move */
@@ -47,6 +48,7 @@ struct monitor {
     uint64_t figures_ms;     /* when they came; 0: never */
     uint64_t figures_asked_ms;
 
+    char sentence[800];  /* the verdict that was published last */
     uint64_t publish_ms; /* the next time */
     uint64_t n_published;
     struct status_board board;

@@ -220,6 +220,7 @@ static void judge(const struct status *s, const struct verdict_overdue *overdue,
     in.pending_about = s->pending_about;
     in.oldest_s = s->oldest_s;
     in.rate = s->rate;
+    in.idle_s = s->idle_s;
     in.stuck_s = s->stuck_s;
     in.overdue = *overdue;
     in.short_ring = short_ring;
@@ -230,6 +231,7 @@ static void judge(const struct status *s, const struct verdict_overdue *overdue,
     }
     if (s->figures_known) {
         in.leader = or_null(s->figures.leader);
+        in.silent_s = s->figures.renewed_s;
         in.held = s->figures.held[STATE_RETRYING] + s->figures.held[STATE_BLOCKED] +
                   s->figures.held[STATE_PAUSED] + s->figures.held[STATE_SCHEDULED];
         in.dead = s->figures.held[STATE_DEAD];
@@ -278,6 +280,7 @@ static void fill(struct monitor *m, const struct core *core, const struct incide
     memcpy(s->kafka_error, m->kafka_error, sizeof s->kafka_error);
     s->stuck_s = monitor_stuck_s(m);
     s->rate = s->role == VERDICT_LEADS ? monitor_rate(m, LABELS_TOPIC) : -1;
+    s->idle_s = m->metrics.last_ack[0] > 0 ? (double)m->unix_us / 1e6 - m->metrics.last_ack[0] : -1;
     s->inflight_rows = core->window.n;
     s->figures_known = f != NULL;
     if (f != NULL) {
@@ -306,5 +309,6 @@ void monitor_publish(struct monitor *m, const struct core *core, const struct in
     fill(m, core, incidents, s);
     s->overdue_s = overdue.s;
     judge(s, &overdue, leads && janitor->short_ring, &s->verdict);
+    snprintf(m->sentence, sizeof m->sentence, "%s", s->verdict.text);
     status_publish(&m->board, s);
 }

@@ -8,6 +8,8 @@
 
 /* A transaction, and the oldest event of a backlog that shrinks, are worth a word when they are older. */
 #define OLD_S 60.0
+/* So long nothing was published although something waits: then it cannot be said to flow. */
+#define IDLE_S 5.0
 /* Less than that is no rate. */
 #define NO_RATE 0.05
 
@@ -148,14 +150,24 @@ static void judge_database(const struct verdict_input *in, struct verdict *v)
 
 static void judge_lead(const struct verdict_input *in, struct verdict *v)
 {
+    char age[32];
+
     if (in->role != VERDICT_NOBODY_LEADS)
         return;
     struct verdict_finding *f = find(v, VERDICT_BAD, "Start a relay; if one runs, its log says why it does "
                                                      "not take the lease.");
     append(f->text, sizeof f->text, "no relay leads");
-    if (in->leader != NULL)
-        append(f->text, sizeof f->text, ": the lease of %s has ended, and nobody has taken it",
-               in->leader);
+    if (in->leader == NULL && in->silent_s >= 0)
+        append(f->text, sizeof f->text, ": the last one gave the lease back %s ago",
+               verdict_age(in->silent_s, age, sizeof age));
+    if (in->leader == NULL)
+        return;
+    if (in->silent_s >= 0)
+        append(f->text, sizeof f->text, ": %.100s was last heard of %s ago, its lease has ended", in->leader,
+               verdict_age(in->silent_s, age, sizeof age));
+    else
+        append(f->text, sizeof f->text, ": the lease of %.100s has ended", in->leader);
+    append(f->text, sizeof f->text, ", and nobody has taken it");
 }
 
 /* Without a broker nothing is lost and nothing is held, so it is bad only when events wait. */
@@ -330,6 +342,17 @@ static void say_bad(const struct verdict_input *in, struct verdict *v)
     append_waiting(v->text, sizeof v->text, "; ", in);
 }
 
+/* Something waits and nothing has moved lately. That may be the next moment's matter, or not. */
+static void say_waiting(const struct verdict_input *in, struct verdict *v)
+{
+    char age[32];
+
+    append_waiting(v->text, sizeof v->text, in->idle_s < IDLE_S ? "Events flow: " : "", in);
+    if (in->idle_s >= IDLE_S)
+        append(v->text, sizeof v->text, "; %s was published in the last %s", in->pending == 1 ? "nothing" : "none",
+               verdict_age(in->idle_s, age, sizeof age));
+}
+
 static void say_flow(const struct verdict_input *in, struct verdict *v)
 {
     char rate[32];
@@ -342,20 +365,24 @@ static void say_flow(const struct verdict_input *in, struct verdict *v)
         append(v->text, sizeof v->text, "Events flow: %s a second", rate);
         append_waiting(v->text, sizeof v->text, "; ", in);
     } else if (in->pending > 0) {
-        append_waiting(v->text, sizeof v->text, "Events flow: ", in);
+        say_waiting(in, v);
     } else if (in->pending < 0) {
-        append(v->text, sizeof v->text, "Events flow");
+        append(v->text, sizeof v->text, "A relay leads; what waits is not known");
     } else {
         append(v->text, sizeof v->text, in->held + in->dead > 0
-                                            ? "Events flow: all is published but what is held"
+                                            ? "Events flow: what is not held is published"
                                             : "Events flow: every committed event is published");
     }
 }
 
 static void say_standing_by(const struct verdict_input *in, struct verdict *v)
 {
-    append(v->text, sizeof v->text, "This relay stands by: %.100s leads",
-           in->leader != NULL ? in->leader : "another one");
+    char age[32];
+
+    append(v->text, sizeof v->text, "This relay stands by: %.100s leads", in->leader != NULL ? in->leader : "another one");
+    if (in->leader != NULL && in->silent_s >= 0)
+        append(v->text, sizeof v->text, " and was last heard of %s ago",
+               verdict_age(in->silent_s, age, sizeof age));
     append_waiting(v->text, sizeof v->text, "; ", in);
 }
 

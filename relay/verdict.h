@@ -61,6 +61,8 @@ struct verdict_input {
     bool pending_about;  /* it is an estimate */
     double oldest_s;     /* how long the oldest due event has waited; negative: not known */
     double rate;         /* confirmed per second, lately; negative: not known */
+    double idle_s;       /* since the last one was confirmed; negative: not known, or there was none */
+    double silent_s;     /* since the leader was last heard of, or gave the lease back; negative: not known */
     double stuck_s;      /* so long nothing has moved although something could; 0: it moves, or not known */
     int64_t held, dead;  /* in outbox.held: those that wait by themselves, those that wait for a person */
     uint32_t n_paused;   /* topics that take nothing */
@@ -72,7 +74,8 @@ struct verdict_input {
 };
 
 #define VERDICT_INPUT_UNKNOWN                                                                      \
-    ((struct verdict_input){ .pending = -1, .oldest_s = -1, .rate = -1, .blocker.age_s = -1, .overdue.s = -1 })
+    ((struct verdict_input){ .pending = -1, .oldest_s = -1, .rate = -1, .idle_s = -1, .silent_s = -1,        \
+                             .blocker.age_s = -1, .overdue.s = -1 })
 
 enum verdict_level {
     VERDICT_GOOD,

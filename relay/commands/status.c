@@ -86,6 +86,8 @@ static void on_lead(void *arg, const struct operate_lead *lead)
     l->in.role = lead->owner == NULL || lead->ended ? VERDICT_NOBODY_LEADS : VERDICT_LEADS;
     l->in.leader = lead->owner != NULL ? l->owner : NULL;
     l->in.rate = lead->rate;
+    l->in.idle_s = lead->since_mark_s;
+    l->in.silent_s = lead->renewed_s;
     l->in.oldest_s = lead->oldest_s;
     if (lead->since_mark_s >= 0 && lead->since_mark_s < stuck_s)
         stuck_s = lead->since_mark_s;
@@ -314,7 +316,7 @@ static void print_lead(const struct look *l)
             printf(", until %s ago", verdict_age(-lead->left_s, age, sizeof age));
         else
             printf(", for another %s", verdict_age(lead->left_s, age, sizeof age));
-        printf(" (renewed %s ago, epoch %" PRId64 ")\n",
+        printf(" (last heard of %s ago, epoch %" PRId64 ")\n",
                verdict_age(lead->renewed_s, age, sizeof age), lead->epoch);
     }
     printf("marks   %s a second", verdict_count((int64_t)(lead->rate + 0.5), count, sizeof count));

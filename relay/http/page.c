@@ -423,6 +423,9 @@ static void put_foot(FILE *out, const struct status *s)
     if (s->figures_known && s->figures.leader[0] != '\0') {
         fputs("the lease is with ", out);
         page_text(out, s->figures.leader);
+        fputs(", last heard of ", out);
+        put_age(out, s->figures.renewed_s);
+        fputs(" ago", out);
         fputs(" &middot; ", out);
     }
     fputs("running for ", out);

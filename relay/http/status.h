@@ -53,6 +53,7 @@ struct status {
     char kafka_error[300];
     double stuck_s; /* 0: it moves */
     double rate, latency_s; /* negative: not known */
+    double idle_s;          /* since the last confirmation; negative: there was none */
     uint32_t inflight_rows;
     int64_t pending;        /* negative: not known */
     bool pending_about;     /* it is an estimate */

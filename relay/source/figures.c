@@ -129,6 +129,7 @@ static void decode(const PGresult *res, struct figures *f)
             rest = number_of(&a, COL_N1);
             n_blockers = number_of(&a, COL_N2);
             f->lease_s = seconds_of(&a, COL_F1, 0);
+            f->renewed_s = PQgetisnull(res, a.row, COL_N3) ? -1 : (double)number_of(&a, COL_N3) / 1000;
             f->oldest_s = seconds_of(&a, COL_F2, -1);
             break;
         case KIND_TOPIC:

@@ -14,7 +14,7 @@
  * rows are those of outbox.backlog_now; after a long absence, when the snapshot is old, finding them would
  * mean to walk over all that came since, and they are left out. */
 #define SQL_FIGURES                                                                                \
-    "with saved as materialized (select r.owner, r.lease_expires_at, r.cursor_id, r.floor_id, r.cursor_snapshot, " \
+    "with saved as materialized (select r.owner, r.lease_expires_at, r.renewed_at, r.cursor_id, r.floor_id, r.cursor_snapshot, " \
     "pg_snapshot_xmax(pg_current_snapshot())::text::numeric < pg_snapshot_xmax(r.cursor_snapshot)::text::numeric + 200000 as recent " \
     "from outbox.relay r where r.name = 'default'), "                                              \
     "scan as materialized (select e.id, e.bucket, e.topic, greatest(e.created_at, e.available_at) as due_at " \
@@ -53,7 +53,7 @@
     "select 0::int2, s.owner, null::text, null::text, null::text, null::text, "                    \
     "case when (select count(*) from scan) < 10000 then 0 "                                        \
     "else greatest(0, (select max(e.id) from outbox.event e) - (select max(id) from scan)) end::int8, " \
-    "(select count(*) from block)::int8, null::int8, "                                             \
+    "(select count(*) from block)::int8, (extract(epoch from now() - s.renewed_at) * 1000)::int8, " \
     "extract(epoch from s.lease_expires_at - now())::float8, "                                     \
     "extract(epoch from now() - (select min(w.due_at) from waiting w))::float8 from saved s "      \
     "union all select * from (select 1::int2, p.topic, null, null, null, null, p.pending::int8, "  \

@@ -84,6 +84,11 @@ struct source {
     bool catching_up;
     bool first_read; /* from the cursor that was loaded: the floor does not hold yet */
     int64_t epoch;
+    struct taken {      /* the lease that we acquired: whose was it? */
+        char from[160]; /* "": nobody's */
+        const char *why;
+        int64_t silent_ms; /* since it was renewed or given back; negative: never */
+    } taken;
     int64_t last_epoch; /* that we are known to have had; 0: none, or it is not known */
 
     enum reading reading;

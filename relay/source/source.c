@@ -445,8 +445,25 @@ static void log_follow(struct source *s, const PGresult *res)
     s->following = true;
 }
 
+/* Whose the lease was, and why it could be had; the cases are those of the statement. */
+static void note_taken(struct source *s, const PGresult *res)
+{
+    struct taken *t = &s->taken;
+    bool over = PQgetisnull(res, 0, 6) || wire_i64(PQgetvalue(res, 0, 6)) < 0;
+
+    snprintf(t->from, sizeof t->from, "%s", PQgetvalue(res, 0, 5));
+    t->silent_ms = PQgetisnull(res, 0, 8) ? -1 : wire_i64(PQgetvalue(res, 0, 8));
+    if (t->from[0] == '\0')
+        t->why = PQgetisnull(res, 0, 8) ? "no relay has led before" : "resigned";
+    else if (strcmp(t->from, s->cfg.owner) == 0)
+        t->why = "it bears this relay's name";
+    else
+        t->why = over ? "expired" : "its time lies ahead of the server's clock";
+}
+
 /* The columns of outbox_acquire: epoch, cursor_id, cursor_snapshot, floor_id, catch_up_to, then of
- * the row before: owner, ms left, whether the cluster changed. Columns 0-3 are NULL when refused. */
+ * the row before: owner, ms left, whether the cluster changed, ms since it was renewed. Columns 0-3 are NULL
+ * when refused. */
 static int on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
 {
     if (PQntuples(res) == 0) {
@@ -469,6 +486,7 @@ static int on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
     s->catching_up = true; /* at least the first read leaves out what is settled */
     s->first_read = true;
     s->following = false;
+    note_taken(s, res);
     if (PQgetvalue(res, 0, 7)[0] != 0)
         log_warn("source", "the database now lives on another cluster or timeline", "floor",
                  log_i64(s->floor));
@@ -479,7 +497,9 @@ static int on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
 void source_leading(struct source *s)
 {
     log_info("source", "leading", "owner", s->cfg.owner, "epoch", log_i64(s->epoch), "cursor",
-             log_i64(s->cursors.now.pos), "held_keys", log_i64(s->held.n_loaded));
+             log_i64(s->cursors.now.pos), "held_keys", log_i64(s->held.n_loaded), "lease_of",
+             s->taken.from[0] != '\0' ? s->taken.from : NULL, "because", s->taken.why, "silent_ms",
+             s->taken.silent_ms >= 0 ? log_i64(s->taken.silent_ms) : NULL);
     CRASH_POINT("source.acquired");
     source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = true });
 }

@@ -181,7 +181,7 @@
 #define SQL_PREPARE_ACQUIRE                                                                        \
     SQL_PREPARE(                                                                                   \
         "outbox_acquire", "text, bigint, bigint",                                                  \
-        "with old as materialized (select owner, lease_expires_at, system_identifier, timeline "   \
+        "with old as materialized (select owner, lease_expires_at, renewed_at, system_identifier, timeline "   \
         "from outbox.relay where name = 'default'), got as ("                                      \
         "update outbox.relay r set epoch = r.epoch + 1, owner = $1, "                              \
         "lease_expires_at = clock_timestamp() + $2 * interval '1 ms', "                 \
@@ -200,7 +200,8 @@
         "(select max(id) from outbox.held), 0), old.owner, "                            \
         "(extract(epoch from old.lease_expires_at - clock_timestamp()) * 1000)::bigint, " \
         "coalesce(old.system_identifier <> got.system_identifier "                                 \
-        "or old.timeline <> got.timeline, false) "                                                 \
+        "or old.timeline <> got.timeline, false), "                                                \
+        "(extract(epoch from clock_timestamp() - old.renewed_at) * 1000)::bigint "                 \
         "from old left join got on true")
 
 /* $1 epoch, $2 ttl in ms, $3 and $4 the cursor. */

@@ -100,9 +100,11 @@ wait_said two 'msg=connected' || true
 holds one_leads_only test "$(times_said two 'msg=leading')" = 0
 # As it stands before the kill: a renewal in between only makes it last longer.
 ends=$(sql "select (extract(epoch from lease_expires_at) * 1000)::bigint from outbox.relay")
+one_pid=${relay_pid[one]}
 fault relay_kill one
 holds standby_takes_over wait_said two 'msg=leading'
 led=$(sed -n 's/^ts=\([^ ]*\) .*msg=leading.*/\1/p' "$dir/two.log" | head -n 1)
+holds from_whom_and_why_is_said said two "msg=leading .* lease_of=.*/$one_pid/.* because=expired silent_ms=[2-9][0-9][0-9][0-9]"
 holds not_before_the_lease_ends test "$(date -d "$led" +%s%3N)" -ge "$ends"
 moving || not_ok moves_after_the_takeover "$(tail -n 3 "$dir/two.log")"
 

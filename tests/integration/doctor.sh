@@ -131,6 +131,7 @@ reset
 finds no_relay_ever 0 '^warn  lead  *nobody leads: no relay has ever worked here'
 relay_start leader -X lease.owner=relay-a
 wait_said leader msg=leading || not_ok leader_leads
+holds first_lead_is_said said leader 'msg=leading .*because="no relay has led before"$'
 cmd doctor "${kafka[@]}"
 said_so somebody_leads 0 '^ok    lead  *relay-a leads, and was last heard of'
 relay_kill leader
@@ -139,9 +140,15 @@ finds leader_was_killed 69 '^fail  lead  *nobody leads: relay-a was last heard o
 log_anew leader
 relay_start leader -X lease.owner=relay-a
 wait_said leader msg=leading || not_ok leader_leads_again
+holds own_lease_is_said said leader "msg=leading .*lease_of=relay-a because=\"it bears this relay's name\" silent_ms="
 relay_signal leader TERM
 relay_end leader 20
 finds leader_has_stopped 69 '^fail  lead  *nobody leads: the last relay stopped cleanly .* ago'
+log_anew leader
+relay_start leader -X lease.owner=relay-a
+wait_said leader 'msg=leading .*because=resigned silent_ms=' || not_ok resigned_lease_is_said
+relay_signal leader TERM
+relay_end leader 20
 append 3
 hold dead '1, 2'
 finds dead_rows 69 '^warn  dead  *dead rows: 2, the oldest since 2026-01-02 03:04:05 UTC;'

@@ -31,7 +31,7 @@ says all_published web '^Events flow: every committed event is published\.$'
 # --- a standby -----------------------------------------------------------------------------------
 
 serve standby -X lease.owner=second
-says standby_knows_who_leads standby "^This relay stands by: <script>.* leads\\.\$"
+says standby_knows_who_leads standby "^This relay stands by: <script>.* leads and was last heard of [0-9.]* s ago\\.\$"
 holds standby_is_ready answers standby /readyz 200
 holds standby_does_not_lead metric_is standby outbox_relay_leader 0
 holds standby_knows_what_waits wait_until 20 metric_is standby 'outbox_relay_held_rows{state="dead"}' 0
@@ -106,6 +106,7 @@ mock up
 wait_sql 60 0 "select count(*) from outbox.event e where topic = '$topic' and length(payload) < 100
                 and not exists (select from outbox.sent s where s.id = e.id)"
 says broker_back web '^Events flow'
+holds the_log_says_that_it_is_back wait_said web 'msg="a broker answers again" component=relay away_s='
 holds kafka_is_up wait_until 20 metric_is web outbox_relay_kafka_up 1
 
 # --- rows that do not move although all answers ------------------------------------------------------

@@ -62,7 +62,7 @@ relay_dsn=$dsn
 : >"$dir/told"
 relay_start notify
 holds ready_with_a_database wait_until 20 told '^READY=1$'
-holds status_is_told wait_until 30 told '^STATUS=.*rows marked'
+holds status_is_told wait_until 30 told '^STATUS=Events flow: every committed event is published\.$'
 relay_signal notify HUP
 holds reloading_is_told wait_until 20 told '^RELOADING=1 MONOTONIC_USEC=[0-9]*$'
 fed() { grep -c '^WATCHDOG=1' "$dir/told" || true; }

@@ -243,6 +243,7 @@ START_TEST(who_leads_is_named)
     const struct figures *f = figures();
     ck_assert_str_eq(f->leader, "me");
     ck_assert(f->lease_s > 0 && f->lease_s <= 60);
+    ck_assert(f->renewed_s >= 0 && f->renewed_s < DEADLINE_MS / 1000);
 }
 END_TEST
 

@@ -52,7 +52,10 @@ static unsigned said(const char *what)
     return n;
 }
 
-static const struct row a_row = { .id = 42, .topic = "orders" };
+static const struct row a_row = {
+    .id = 42, .topic = "orders", .key_len = 7, .payload_len = 300,
+    .event_id = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 },
+};
 
 static void fails(uint64_t now_ms, uint32_t topic, enum blame blame, const char *code)
 {
@@ -111,7 +114,8 @@ START_TEST(dead_row_is_told_with_its_reason_and_a_remedy)
     fails(5000, 0, BLAME_ROW, "INVALID_RECORD");
     incidents_dead(&in, 5000, &a_row, 11, &reason);
     ck_assert_uint_eq(said("level=error msg=\"a row is dead: it is not sent until a person decides\" "
-                           "component=relay id=42 topic=orders attempts=11 code=INVALID_RECORD "
+                           "component=relay id=42 event_id=01020304-0506-0708-090a-0b0c0d0e0f10 topic=orders bytes=307 attempts=11 "
+                           "code=INVALID_RECORD "
                            "error=\"in words\" remedy="),
                       1);
     ck_assert_uint_eq(said("outbox-relay dead lists it"), 1);

@@ -46,7 +46,7 @@ START_TEST(verdict_nothing_known_claims_nothing)
 
     expect(&in, VERDICT_GOOD, "Starting: nothing is known yet.");
     in.role = VERDICT_LEADS;
-    expect(&in, VERDICT_GOOD, "Events flow.");
+    expect(&in, VERDICT_GOOD, "A relay leads; what waits is not known.");
 }
 END_TEST
 
@@ -73,6 +73,30 @@ START_TEST(verdict_rate_and_backlog)
     in.pending_about = false;
     in.oldest_s = 2;
     expect(&in, VERDICT_GOOD, "Events flow: 1 event waits, for 2.0 s.");
+}
+END_TEST
+
+START_TEST(verdict_nothing_moved_lately)
+{
+    struct verdict_input in = healthy();
+
+    in.pending = 2;
+    in.oldest_s = 8;
+    in.idle_s = 4.9;
+    expect(&in, VERDICT_GOOD, "Events flow: 2 events wait, the oldest for 8.0 s.");
+    in.idle_s = 34;
+    expect(&in, VERDICT_GOOD, "2 events wait, the oldest for 8.0 s; none was published in the last 34 s.");
+    in.pending = 1;
+    expect(&in, VERDICT_GOOD, "1 event waits, for 8.0 s; nothing was published in the last 34 s.");
+    in.dead = 1;
+    expect(&in, VERDICT_WARN, "1 event waits, for 8.0 s; nothing was published in the last 34 s, but 1 event is dead: Kafka "
+                              "refused it for good.");
+    in.dead = 0;
+    in.rate = 3;
+    expect(&in, VERDICT_GOOD, "Events flow: 3.0 a second; 1 event waits, for 8.0 s.");
+    in.pending = 0;
+    in.rate = 0;
+    expect(&in, VERDICT_GOOD, "Events flow: every committed event is published.");
 }
 END_TEST
 
@@ -162,7 +186,7 @@ START_TEST(verdict_topic_missing_and_dead_row)
     in.n_paused = 0;
     in.rate = 0;
     in.dead = 1200;
-    expect(&in, VERDICT_WARN, "Events flow: all is published but what is held, but 1,200 events are dead: Kafka "
+    expect(&in, VERDICT_WARN, "Events flow: what is not held is published, but 1,200 events are dead: Kafka "
                               "refused them for good.");
 }
 END_TEST
@@ -172,7 +196,7 @@ START_TEST(verdict_held_rows_go_on_by_themselves)
     struct verdict_input in = healthy();
 
     in.held = 1;
-    expect(&in, VERDICT_GOOD, "Events flow: all is published but what is held.");
+    expect(&in, VERDICT_GOOD, "Events flow: what is not held is published.");
     ck_assert_str_eq(v.finding[0].text, "1 event is held: for another attempt, behind an earlier one of the key, for the topic, or for later");
 }
 END_TEST
@@ -245,6 +269,9 @@ START_TEST(verdict_standby)
     in.role = VERDICT_STANDS_BY;
     in.leader = "relay-0";
     expect(&in, VERDICT_GOOD, "This relay stands by: relay-0 leads.");
+    in.silent_s = 3.2;
+    expect(&in, VERDICT_GOOD, "This relay stands by: relay-0 leads and was last heard of 3.2 s ago.");
+    in.silent_s = -1;
     in.pending = 5;
     in.oldest_s = 120;
     expect(&in, VERDICT_WARN, "This relay stands by: relay-0 leads; 5 events wait, the oldest for 2 min.");
@@ -263,9 +290,11 @@ START_TEST(verdict_nobody_leads)
     in.role = VERDICT_NOBODY_LEADS;
     in.pending = 5;
     expect(&in, VERDICT_BAD, "Events do not flow: no relay leads; 5 events wait.");
+    in.silent_s = 60;
+    expect(&in, VERDICT_BAD, "Events do not flow: no relay leads: the last one gave the lease back 1 min ago; 5 events wait.");
     in.leader = "relay-0";
-    expect(&in, VERDICT_BAD, "Events do not flow: no relay leads: the lease of relay-0 has ended, and nobody has "
-                             "taken it; 5 events wait.");
+    expect(&in, VERDICT_BAD, "Events do not flow: no relay leads: relay-0 was last heard of 1 min ago, its lease has ended, "
+                             "and nobody has taken it; 5 events wait.");
 }
 END_TEST
 
@@ -345,6 +374,7 @@ Suite *suite_verdict(void)
     tcase_add_test(tc, verdict_all_published);
     tcase_add_test(tc, verdict_nothing_known_claims_nothing);
     tcase_add_test(tc, verdict_rate_and_backlog);
+    tcase_add_test(tc, verdict_nothing_moved_lately);
     tcase_add_test(tc, verdict_old_backlog_is_a_warning);
     tcase_add_test(tc, verdict_database_away);
     tcase_add_test(tc, verdict_broker_down);
