@@ -8,7 +8,8 @@
 #   make dist       the source as $(O)/outbox-VERSION.tar.gz       make deb   Debian packages in $(O)/deb
 #   make sql-variants   the migrations for Flyway, golang-migrate, dbmate and sqitch, in $(O)/sql
 #   make abi-baseline   after a wanted change of the library's interface; tests/checks/abi.sh compares
-#   make bench      relay against a bare producer   make soak   seeded faults for long, SOAK_KILLS=n
+#   make bench      relay and library beside their limits and rivals; QUICK=1, CASES=drain,latency (CASES=list)
+#   make soak       seeded faults for long, SOAK_KILLS=n
 #   make fuzz       the decoders under libFuzzer, FUZZ_SECONDS= each (default 60)
 #   make mutants    the tests are tested: what each promise rests on is broken, and must be noticed
 #

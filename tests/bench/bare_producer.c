@@ -1,10 +1,10 @@
 /* bare_producer.c - the ceiling for the relay's drain rate: librdkafka and nothing else.
  *
- *   bare_producer BOOTSTRAP TOPIC COUNT PAYLOAD_BYTES cloudevents|plain
+ *   bare_producer BOOTSTRAP TOPIC COUNT PAYLOAD_BYTES HEADERS cloudevents|plain
  *
  * Produces COUNT records like those the relay makes of a benchmark row (same key sizes, payload and
- * headers, same producer settings, six row headers of 8 + 24 bytes), waits for every acknowledgement
- * and prints the seconds it took. Nothing is read from a database, the headers are made once.
+ * headers, same producer settings, HEADERS row headers of 8 + 24 bytes), waits for every acknowledgement
+ * and prints rows= and seconds=. Nothing is read from a database, the headers are made once.
  */
 #include <librdkafka/rdkafka.h>
 #include <stdio.h>
@@ -13,6 +13,8 @@
 #include <time.h>
 
 #include "relay/sink/envelope.h"
+
+enum { MAX_HEADERS = 32 };
 
 static unsigned long n_acked, n_failed;
 
@@ -37,6 +39,7 @@ static rd_kafka_t *producer(const char *bootstrap)
         { "linger.ms", "1" },
         { "socket.nagle.disable", "true" },
         { "queue.buffering.max.messages", "10000" },
+        { "message.max.bytes", "10485760" },
         { "log_level", "3" },
     };
     char err[512];
@@ -94,20 +97,23 @@ static void produce(rd_kafka_t *rk, rd_kafka_topic_t *topic, const char *key, co
 
 int main(int argc, char **argv)
 {
-    if (argc != 6) {
-        fputs("usage: bare_producer BOOTSTRAP TOPIC COUNT PAYLOAD_BYTES cloudevents|plain\n", stderr);
+    size_t n_own = argc == 7 ? strtoul(argv[5], NULL, 10) : 0;
+
+    if (argc != 7 || n_own > MAX_HEADERS) {
+        fputs("usage: bare_producer BOOTSTRAP TOPIC COUNT PAYLOAD_BYTES HEADERS cloudevents|plain\n",
+              stderr);
         return 64;
     }
     unsigned long count = strtoul(argv[3], NULL, 10);
     size_t payload_len = strtoul(argv[4], NULL, 10);
     char *payload = malloc(payload_len + 1);
     char key[1000][8];
-    struct header own[6];
+    struct header own[MAX_HEADERS];
     const struct header *headers;
     size_t n_headers;
     struct envelope_buf buf = { .headers = NULL };
     struct envelope env = {
-        .kind = strcmp(argv[5], "plain") == 0 ? ENVELOPE_PLAIN : ENVELOPE_CLOUDEVENTS,
+        .kind = strcmp(argv[6], "plain") == 0 ? ENVELOPE_PLAIN : ENVELOPE_CLOUDEVENTS,
         .source = "/outbox",
     };
 
@@ -116,10 +122,10 @@ int main(int argc, char **argv)
     memset(payload, 'x', payload_len);
     for (int i = 0; i < 1000; i++)
         snprintf(key[i], sizeof key[i], "k%d", i);
-    for (int i = 0; i < 6; i++)
+    for (size_t i = 0; i < n_own; i++)
         own[i] = (struct header){ "header-x", "abcdefghijklmnopqrstuvwx", 24 };
     struct row row = { .id = 1, .created_at_us = 1700000000000000, .type = "BenchEvent",
-                       .schema_version = 1, .headers = own, .n_headers = 6 };
+                       .schema_version = 1, .headers = own, .n_headers = n_own };
     if (envelope_headers(&env, &row, &buf, &headers, &n_headers) < 0)
         return 1;
 
@@ -133,7 +139,7 @@ int main(int argc, char **argv)
     }
     while (n_acked + n_failed < count)
         rd_kafka_poll(rk, 100);
-    printf("%.4f\n", now() - began);
+    printf("rows=%lu seconds=%.4f\n", count, now() - began);
     rd_kafka_topic_destroy(topic);
     rd_kafka_destroy(rk);
     envelope_buf_deinit(&buf);

@@ -2,13 +2,14 @@
  *
  *   bare_reader DSN PAGE_ROWS
  *
- * Reads everything from the saved cursor on, prints rows, seconds and rows per second. Takes the lease
+ * Reads everything from the saved cursor on, prints rows= and seconds=. Takes the lease
  * under the name "bench" and marks nothing.
  */
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "relay/log.h"
 #include "relay/loop.h"
 #include "relay/source/source.h"
 
@@ -21,6 +22,7 @@ int main(int argc, char **argv)
     struct source_config cfg = { .dsn = argv[1], .owner = "bench", .lease_ttl_ms = 60000,
                                  .statement_timeout_ms = 30000, .tcp_user_timeout_ms = 10000,
                                  .retry_base_ms = 100, .retry_max_ms = 1000, .seed = 1 };
+    log_setup(LOG_LEVEL_WARN, LOG_FORMAT_LOGFMT);
     struct source *s = source_new(&cfg);
     uint32_t page_rows = (uint32_t)strtoul(argv[2], NULL, 10);
     uint64_t began = 0, n = 0, page = 1;
@@ -49,8 +51,7 @@ int main(int argc, char **argv)
                     break;
                 }
                 double seconds = (double)(loop_now_ms() - began) / 1000;
-                printf("%llu rows %.3f s %.0f rows/s\n", (unsigned long long)n, seconds,
-                       (double)n / seconds);
+                printf("rows=%llu seconds=%.4f\n", (unsigned long long)n, seconds);
                 source_free(s);
                 return 0;
             default:

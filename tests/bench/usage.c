@@ -2,10 +2,10 @@
  *
  *   usage [NAME=PID]... -- COMMAND [ARGUMENT...]
  *
- * Runs COMMAND and prints one line of name=value pairs: seconds of wall time; seconds of processor time
- * (user and system) and peak RSS of the command; for each NAME the processor time that the process and
+ * Runs COMMAND and then prints one line of name=value pairs: seconds of wall time; seconds of processor
+ * time (user and system) and peak RSS of the command; for each NAME the processor time that the process and
  * all its descendants used meanwhile; and that of all others on the machine, by which to judge how quiet
- * it was. What the command prints goes to standard error. Exits with the command's status.
+ * it was. Exits with the command's status.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -141,7 +141,6 @@ static int run(char **argv, struct rusage *ret_usage)
     pid_t pid = fork();
 
     if (pid == 0) {
-        dup2(STDERR_FILENO, STDOUT_FILENO);
         execvp(argv[0], argv);
         perror(argv[0]);
         _exit(127);
@@ -178,7 +177,7 @@ int main(int argc, char **argv)
 
     double wall = now() - began, cpu = seconds(used.ru_utime) + seconds(used.ru_stime);
     machine = seconds_of_machine() - machine - cpu;
-    printf("seconds=%.3f cpu=%.3f user=%.3f rss_kb=%ld switches=%ld", wall, cpu,
+    printf("wall=%.3f cpu=%.3f user=%.3f rss_kb=%ld switches=%ld", wall, cpu,
            seconds(used.ru_utime), used.ru_maxrss, used.ru_nvcsw + used.ru_nivcsw);
     for (int i = 0; i < n; i++) {
         double server = seconds_of_tree(pid[i]) - before[i];
