@@ -115,6 +115,25 @@ static bool refuse_circle(struct driver *d, uint32_t slot)
     return true;
 }
 
+/* An event that could not be read. Another attempt would end the same, so it is dead, and holds its key back
+ * or not as any dead row does. Where the key is what cannot be read, any later row of the topic may be of it:
+ * all of them wait, until the row can be read. */
+static bool refuse_unreadable(struct driver *d, uint32_t slot)
+{
+    const struct row *row = d->slot[slot].row;
+    uint32_t topic = d->core.window.row[slot].topic;
+
+    if (row->unreadable == NULL)
+        return false;
+    d->n_failed++;
+    incidents_unreadable(&d->incidents, row, topic, &d->slot[slot].reason);
+    if (row->key_unreadable && !d->core.cfg.skip_poison)
+        core_report(&d->core, d->now_ms, slot, OUTCOME_NOT_PERSISTED, BLAME_TOPIC);
+    else
+        core_refused(&d->core, d->now_ms, slot, true);
+    return true;
+}
+
 static void on_fatal(void *arg, enum lane lane)
 {
     struct driver *d = arg;
@@ -385,7 +404,7 @@ static void do_produce(struct driver *d, uint32_t slot, enum lane lane)
     };
     struct sink_report refused;
 
-    if (refuse_circle(d, slot))
+    if (refuse_unreadable(d, slot) || refuse_circle(d, slot))
         return;
     if (sink_must_wait(d->sink, lane, rec.topic, rec.row)) {
         core_cold(&d->core, slot);

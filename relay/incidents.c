@@ -99,6 +99,15 @@ void incidents_circle(uint64_t hops, uint32_t hops_max, struct reason *ret_reaso
     reason_set(ret_reason, "HOPS_EXCEEDED", text);
 }
 
+void incidents_unreadable(struct incidents *i, const struct row *row, uint32_t topic, struct reason *ret_reason)
+{
+    struct topic_note *note = note_of(i, topic);
+
+    reason_set(ret_reason, "UNREADABLE", row->unreadable);
+    if (row->key_unreadable && note != NULL)
+        reason_set(&note->reason, "UNREADABLE", row->unreadable);
+}
+
 void incidents_dead(struct incidents *i, uint64_t now_ms, const struct row *row, uint32_t attempts,
                     const struct reason *reason)
 {

@@ -38,6 +38,8 @@ void incidents_failed(struct incidents *i, uint64_t now_ms, const struct row *ro
                       uint32_t attempts, const struct sink_report *report, struct reason *ret_reason);
 /* The row has more hops than it may have: the reason for it, in *ret_reason. */
 void incidents_circle(uint64_t hops, uint32_t hops_max, struct reason *ret_reason);
+/* The row is unreadable: so are its reasons. Without its key it counts as its topic's fault. */
+void incidents_unreadable(struct incidents *i, const struct row *row, uint32_t topic, struct reason *ret_reason);
 /* The row is dead: it is in outbox.held until a person decides. */
 void incidents_dead(struct incidents *i, uint64_t now_ms, const struct row *row, uint32_t attempts,
                     const struct reason *reason);

@@ -25,6 +25,10 @@ struct row {
     const void *key;          /* NULL: no key */
     const void *payload;      /* NULL: tombstone */
     const struct header *headers;
+    /* NULL, or why the event could not be read as a whole: of it there is what it takes to hold it. Type,
+     * content type, payload and headers are missing, and it must not be sent. */
+    const char *unreadable;
+    bool key_unreadable; /* and so is its key, which nobody knows now */
     size_t key_len, payload_len, n_headers;
     size_t block_bytes; /* the size of the block */
     int32_t schema_version;

@@ -107,6 +107,8 @@ void held_on_marked(struct source *s, const PGresult *res)
  * free its key in the caller's eyes; with the others their topic or their time is in the way. */
 static int add_leaving(struct source *s, struct touched *t, const struct source_hold *h)
 {
+    if (h->row->key_unreadable)
+        return 0; /* its group is not known */
     if (h->state == HOLD_DEAD && s->cfg.skip_poison)
         return touched_add(t, h->row->id, h->row->bucket, true);
     if ((h->state == HOLD_PAUSED || h->state == HOLD_SCHEDULED) && h->row->held_as == HELD_KEY)
@@ -155,35 +157,37 @@ void held_on_hold(struct source *s, const PGresult *res)
 
 /* -- reading -------------------------------------------------------------------------------- */
 
-static void read_held(struct source *s, uint64_t now_ms, const char *statement, const char *first,
-                      int first_len, uint32_t max_rows, uint64_t max_bytes)
+void held_send_read(struct source *s, uint64_t now_ms, bool first)
 {
-    char rows[8], bytes[8];
-    const char *const values[] = { first, net64(max_rows, rows),
-                                   net64(max_bytes < INT64_MAX ? (int64_t)max_bytes : INT64_MAX,
+    static const char *const statement[2][2] = { { "outbox_read_due", "outbox_first_due" },
+                                                 { "outbox_read_topic", "outbox_first_topic" } };
+    const struct read_request *r = &s->asked;
+    bool topic = s->reading == READING_TOPIC;
+    char skip[1] = { s->cfg.skip_poison }, rows[8], bytes[8];
+    const char *const values[] = { topic ? r->topic : skip, net64(s->read_max, rows),
+                                   net64(r->max_bytes < INT64_MAX ? (int64_t)r->max_bytes : INT64_MAX,
                                          bytes) };
-    const int lengths[] = { first_len, 8, 8 };
+    const int lengths[] = { topic ? (int)strlen(r->topic) : 1, 8, 8 };
 
     s->conn[READ_SIDE].timeout_ms = s->cfg.statement_timeout_ms;
-    s->read_max = max_rows;
-    s->held.cleaning = false;
-    if (conn_send_prepared(&s->conn[READ_SIDE], now_ms, statement, 3, values, lengths) < 0)
+    if (conn_send_prepared(&s->conn[READ_SIDE], now_ms, statement[topic][first], 3, values, lengths) < 0)
         source_link_lost(s, now_ms, conn_error(&s->conn[READ_SIDE]));
 }
 
 void source_read_due(struct source *s, uint64_t now_ms, uint32_t max_rows, uint64_t max_bytes)
 {
-    char skip[1] = { s->cfg.skip_poison };
-
     s->reading = READING_DUE;
-    read_held(s, now_ms, "outbox_read_due", skip, 1, max_rows, max_bytes);
+    s->asked = (struct read_request){ .max_rows = max_rows, .max_bytes = max_bytes };
+    source_send_read(s, now_ms, false);
 }
 
 void source_read_topic(struct source *s, uint64_t now_ms, const char *topic, uint32_t max_rows,
                        uint64_t max_bytes)
 {
     s->reading = READING_TOPIC;
-    read_held(s, now_ms, "outbox_read_topic", topic, (int)strlen(topic), max_rows, max_bytes);
+    s->asked = (struct read_request){ .max_rows = max_rows, .max_bytes = max_bytes };
+    snprintf(s->asked.topic, sizeof s->asked.topic, "%s", topic);
+    source_send_read(s, now_ms, false);
 }
 
 /* Rows that should not be in held, and whatever waited behind them. */
@@ -223,6 +227,13 @@ static bool is_cut(const PGresult *res)
     return false;
 }
 
+void held_drop_page(struct source *s)
+{
+    if (s->held.cleaning)
+        source_free_rows(s, s->held.read_rows);
+    s->held.cleaning = false;
+}
+
 void held_on_read(struct source *s, uint64_t now_ms, const PGresult *res)
 {
     struct held *h = &s->held;
@@ -236,12 +247,22 @@ void held_on_read(struct source *s, uint64_t now_ms, const PGresult *res)
     stale->n = 0;
     int n = source_decode(s, res, PQntuples(res) - 1, stale);
     if (n < 0) {
-        source_push(s, (struct source_event){ .type = SOURCE_READ_FAILED });
+        isolate_failed(s, now_ms);
         return;
     }
-    h->read_rows = (uint32_t)n;
-    h->read_full = (uint32_t)PQntuples(res) - 1 >= s->read_max || is_cut(res);
-    h->next_due_ms = page_next_due_ms(res);
+    isolate_whole(s);
+    held_take_page(s, now_ms, (uint32_t)n,
+                   (uint32_t)PQntuples(res) - 1 >= s->read_max || is_cut(res), page_next_due_ms(res));
+}
+
+void held_take_page(struct source *s, uint64_t now_ms, uint32_t n, bool full, uint64_t next_due_ms)
+{
+    struct held *h = &s->held;
+    const struct touched *stale = &h->touched[READ_SIDE];
+
+    h->read_rows = n;
+    h->read_full = full;
+    h->next_due_ms = next_due_ms;
     if (stale->n == 0) {
         push_held_page(s);
         return;

@@ -75,6 +75,8 @@ static char *put_element(char *p, int column, const struct source_hold *h)
     case 5:
         return array_put_bool(p, h->maybe);
     case 6:
+        return array_put_bool(p, h->row->key_unreadable);
+    case 7:
         return put_text(p, h->error_code, HELD_CODE_BYTES);
     default:
         return put_text(p, h->error, HELD_ERROR_BYTES);
@@ -101,18 +103,18 @@ static int reserve(char **bytes, size_t *cap, size_t need)
 int hold_arrays_encode(struct hold_arrays *a, const struct source_hold *holds, uint32_t n)
 {
     static const int32_t oid[HOLD_COLUMNS] = { OID_INT8, OID_INT2, OID_TEXT, OID_INT4,
-                                               OID_INT8, OID_BOOL, OID_TEXT, OID_TEXT };
+                                               OID_INT8, OID_BOOL, OID_BOOL, OID_TEXT, OID_TEXT };
     size_t need = HOLD_COLUMNS * ARRAY_HEAD_BYTES;
 
     for (uint32_t i = 0; i < n; i++)
-        need += HOLD_COLUMNS * 4 + 8 + 2 + 16 + 4 + 8 + 1 +
+        need += HOLD_COLUMNS * 4 + 8 + 2 + 16 + 4 + 8 + 1 + 1 +
                 text_room(holds[i].error_code, HELD_CODE_BYTES) +
                 text_room(holds[i].error, HELD_ERROR_BYTES);
     if (reserve(&a->bytes, &a->cap, need) < 0)
         return -1;
     char *p = a->bytes;
     for (int col = 0; col < HOLD_COLUMNS; col++) {
-        char *end = array_put_head(p, oid[col], n, col >= 6);
+        char *end = array_put_head(p, oid[col], n, col >= 7);
         for (uint32_t i = 0; i < n; i++)
             end = put_element(end, col, &holds[i]);
         a->values[col] = p;

@@ -10,8 +10,8 @@
 
 #include "relay/source/source.h"
 
-/* id, bucket, state, attempts, delay_ms, maybe, error_code, error */
-enum { HOLD_COLUMNS = 8 };
+/* id, bucket, state, attempts, delay_ms, maybe, key_unreadable, error_code, error */
+enum { HOLD_COLUMNS = 9 };
 enum { HELD_CODE_BYTES = 100, HELD_ERROR_BYTES = 500 };
 
 /* Reused from request to request. Start from zeroes. */

@@ -42,7 +42,7 @@
 
 /* -- writing -------------------------------------------------------------------------------- */
 
-/* $1 epoch, $2 skip dead rows, $3.. the columns of holds.h. One row: whether the epoch is ours still.
+/* $1 epoch, $2 skip dead rows, $3.. the columns of held_arrays.h. One row: whether the epoch is ours still.
  * fence   waits for a takeover that is under way, and makes one that comes later wait for us
  * own     what held says of these rows, locked, as it is after any wait
  * seq     behind: an earlier row of the group is written by this very statement
@@ -58,10 +58,10 @@
     "new as materialized ("                                                                        \
     "select u.*, e.bucket, e.topic, e.key, e.available_at, e.key is not null "                     \
     "and (u.state = 'retrying' or u.state = 'blocked' or (u.state = 'dead' and not $2)) as counts "\
-    "from fence cross join unnest($3, $4, $5, $6, $7, $8, $9, $10) "                               \
-    "u (id, bucket_was, state, attempts, delay_ms, maybe, error_code, error) "                     \
-    "cross join lateral " SQL_EVENT("e.bucket, e.id, e.topic, e.key, e.available_at",              \
-                                    "any (array[u.bucket_was, -1::smallint])", "u.id") " e "       \
+    "from fence cross join unnest($3, $4, $5, $6, $7, $8, $9, $10, $11) "                               \
+    "u (id, bucket_was, state, attempts, delay_ms, maybe, keyless, error_code, error) "            \
+    "cross join lateral " SQL_EVENT("e.bucket, e.id, e.topic, case when not u.keyless then e.key end as key, "\
+                                    "e.available_at", "any (array[u.bucket_was, -1::smallint])", "u.id") " e "\
     "where not " SQL_IS_SENT("e")                                                                  \
     " and u.id not in (select o.id from own o where o.state = 'discarded')), "                     \
     "seq as materialized (select n.*, coalesce(bool_or(n.counts) over (partition by n.topic, n.key "\
@@ -95,7 +95,7 @@
     "error = coalesce(excluded.error, h.error) where h.state <> 'discarded') "                     \
     "select exists (select from fence)"
 #define SQL_HOLD_TYPES                                                                             \
-    "bigint, bool, bigint[], smallint[], text[], int[], bigint[], bool[], text[], text[]"
+    "bigint, bool, bigint[], smallint[], text[], int[], bigint[], bool[], bool[], text[], text[]"
 
 /* Behind the marks in their transaction: $1 ids, $2 buckets. The mark of an event that the janitor moved
  * meanwhile went to the leaf where it was; it belongs to where it is. */
@@ -148,25 +148,38 @@
 
 /* -- reading -------------------------------------------------------------------------------- */
 
-/* A page of held rows: row 0 says in wait_ms how long until the next one is due. `stale`: 1 the row is in
- * outbox.sent, 2 its event is gone; such a row is not for the caller. */
-#define SQL_HELD_PAGE(next, rows)                                                                  \
-    "select null::pg_snapshot as snap, " SQL_NO_ROW ", " next " as wait_ms, null::bool as cut, "                        \
+/* Of a held row m, its event e and its mark s. `stale`: 1 the row is in outbox.sent, 2 its event is gone;
+ * such a row is not for the caller. */
+#define SQL_HELD_AS                                                                                \
+    "case m.state when 'paused' then 2 when 'scheduled' then 3 else 1 end::smallint as held_as, "  \
+    "m.attempts, m.maybe_delivered as maybe, "                                                     \
+    "case when s.yes then 1 when e.id is null then 2 end::smallint as stale "
+#define SQL_HELD_FROM(rows, columns)                                                               \
+    "from (" rows ") m "                                                                           \
+    "left join lateral " SQL_EVENT(columns, "m.bucket", "m.id") " e on true "                      \
+    "left join lateral (select true as yes from outbox.sent s where s.bucket = m.bucket "          \
+    "and s.id = m.id limit 1) s on true"
+#define SQL_HELD_ROW_0(next)                                                                       \
+    "select null::pg_snapshot as snap, " SQL_NO_ROW ", " next " as wait_ms, null::bool as cut, "   \
     "null::smallint as held_as, null::int as attempts, null::bool as maybe, null::smallint as stale"\
-    " union all "                                                                                  \
+    " union all "
+
+/* The first row of a page, and of its event nothing but the id. */
+#define SQL_FIRST_HELD(rows)                                                                       \
+    SQL_HELD_ROW_0("null::bigint")                                                                 \
+    "(select null::pg_snapshot, m.id, m.bucket, " SQL_NO_EVENT ", null::bigint, null::bool, " SQL_HELD_AS\
+    SQL_HELD_FROM(rows, "e.id") " order by m.id limit 1)"
+
+/* A page of held rows: row 0 says in wait_ms how long until the next one is due. */
+#define SQL_HELD_PAGE(next, rows)                                                                  \
+    SQL_HELD_ROW_0(next)                                                                           \
     "select null::pg_snapshot, e.id, e.bucket, e.event_id, e.created_at, e.schema_version, e.topic, "\
     "e.key, e.type, e.content_type, e.payload, e.headers, " SQL_WAIT_MS ", "                       \
     "e.before + e.size >= $3, e.held_as, e.attempts, e.maybe, e.stale from ("                      \
     "select e.*, sum(e.size) over (rows unbounded preceding) - e.size as before from ("            \
     "select m.id, m.bucket, e.event_id, e.created_at, e.schema_version, e.topic, e.key, e.type, "  \
     "e.content_type, e.payload, e.headers, e.available_at, " SQL_SIZE " as size, "                 \
-    "case m.state when 'paused' then 2 when 'scheduled' then 3 else 1 end::smallint as held_as, "  \
-    "m.attempts, m.maybe_delivered as maybe, "                                                     \
-    "case when s.yes then 1 when e.id is null then 2 end::smallint as stale "                      \
-    "from (" rows ") m "                                                                           \
-    "left join lateral " SQL_EVENT("e.*", "m.bucket", "m.id") " e on true "                        \
-    "left join lateral (select true as yes from outbox.sent s where s.bucket = m.bucket "          \
-    "and s.id = m.id limit 1) s on true) e) e where e.before < $3 order by id nulls first"
+    SQL_HELD_AS SQL_HELD_FROM(rows, "e.*") ") e) e where e.before < $3 order by id nulls first"
 
 #define SQL_HELD_COLUMNS                                                                           \
     "h.id, h.bucket, h.topic, h.key, h.state, h.attempts, h.maybe_delivered, h.next_attempt_at"
@@ -211,10 +224,10 @@
                   SQL_DUE_ROWS)
 
 /* $1 topic, $2 rows at most, $3 bytes at most. */
-#define SQL_READ_TOPIC                                                                             \
-    SQL_HELD_PAGE("null::bigint", "select " SQL_HELD_COLUMNS " from outbox.held h "                \
-                                  "where h.topic = $1 and h.state = 'paused'" SQL_BY_ID("h")       \
-                                  "limit $2")
+#define SQL_TOPIC_ROWS                                                                             \
+    "select " SQL_HELD_COLUMNS " from outbox.held h where h.topic = $1 and h.state = 'paused'"     \
+    SQL_BY_ID("h") "limit $2"
+#define SQL_READ_TOPIC SQL_HELD_PAGE("null::bigint", SQL_TOPIC_ROWS)
 
 /* -- at a takeover -------------------------------------------------------------------------- */
 
@@ -315,7 +328,10 @@
 
 #define SQL_PREPARE_HELD_READS                                                                     \
     SQL_PREPARE("outbox_read_due", "bool, bigint, bigint", SQL_READ_DUE)                           \
-    SQL_PREPARE("outbox_read_topic", "text, bigint, bigint", SQL_READ_TOPIC) SQL_PREPARE_CLEAN
+    SQL_PREPARE("outbox_read_topic", "text, bigint, bigint", SQL_READ_TOPIC)                       \
+    SQL_PREPARE("outbox_first_due", "bool, bigint, bigint", SQL_FIRST_HELD(SQL_DUE_ROWS))          \
+    SQL_PREPARE("outbox_first_topic", "text, bigint, bigint", SQL_FIRST_HELD(SQL_TOPIC_ROWS))      \
+    SQL_PREPARE_CLEAN
 
 #define SQL_PREPARE_HOLD                                                                           \
     SQL_PREPARE("outbox_hold", SQL_HOLD_TYPES, SQL_HOLD)                                           \

@@ -17,7 +17,7 @@
 enum side { READ_SIDE, MARK_SIDE, N_SIDES };
 enum setup { SETUP_CONNECT, SETUP_SESSION, SETUP_VERSION, SETUP_PREPARE, SETUP_DONE };
 
-enum reading { READING_PAGE, READING_DUE, READING_TOPIC };
+enum reading { READING_PAGE, READING_DUE, READING_TOPIC, N_READINGS };
 
 /* What the mark side is asked. From LOAD_BEGIN on they are parts of acquire, from HEAL on of sweep. */
 enum request {
@@ -52,7 +52,7 @@ struct held {
     uint32_t read_rows; /* decoded, while stale rows of the page are cleaned away */
     bool read_full;
     uint64_t next_due_ms;
-    bool cleaning; /* the read side is */
+    bool cleaning; /* the read side is, and read_rows wait */
     bool load[N_LOADS];
     struct place loaded;
     uint32_t n_loaded;
@@ -64,6 +64,37 @@ struct held {
     int64_t swept;
     uint32_t n_found;
     struct place healed;
+};
+
+/* Why a read failed. */
+enum trouble {
+    TROUBLE_ROW,  /* a row cannot be sent, or not be decoded: so it will be the next time */
+    TROUBLE_ROOM, /* we have no memory for so much at once */
+    TROUBLE_OTHER
+};
+
+struct failure {
+    enum trouble trouble;
+    char sqlstate[6]; /* "": none */
+    char text[300];
+};
+
+/* What is asked while a row that cannot be read is looked for, in this order. */
+enum isolate_step { ISOLATE_NOT, ISOLATE_FIRST, ISOLATE_ONE, ISOLATE_STUB, ISOLATE_KEYLESS };
+
+struct isolate {
+    enum isolate_step step;
+    uint32_t limit[N_READINGS]; /* rows of a page at most; 0: as many as are asked for */
+    uint32_t failures[N_READINGS];
+    PGresult *first; /* the answer to FIRST */
+    struct failure why; /* the row cannot be read */
+};
+
+/* The read that was asked for, to be sent again. */
+struct read_request {
+    uint32_t max_rows;
+    uint64_t max_bytes, page;
+    char topic[256];
 };
 
 struct source {
@@ -92,8 +123,10 @@ struct source {
     int64_t last_epoch; /* that we are known to have had; 0: none, or it is not known */
 
     enum reading reading;
-    uint32_t read_max;
-    uint64_t read_bytes, read_page;
+    struct read_request asked;
+    uint32_t read_max; /* rows of the page under way at most */
+    struct failure failure; /* of the last read that failed */
+    struct isolate isolate;
     bool read_small;    /* the page under way is one of small rows (sql.h) */
     size_t largest_row; /* of the last page that had rows; SIZE_MAX: it ended in front of a large one */
     enum request request;
@@ -140,7 +173,14 @@ void source_request_transaction(struct source *s, uint64_t now_ms, enum request 
 void source_request_failed(struct source *s, enum request what, const PGresult *res);
 /* Decodes the first `rows` rows of a page behind row 0, but those that are stale; their ids go to *stale,
  * when given. Returns the number of decoded rows, or -1. */
+int source_room_for(struct source *s, uint32_t n_rows);
 int source_decode(struct source *s, const PGresult *res, int rows, struct touched *stale);
+/* The statement failed: why, in s->failure. */
+void source_note_failure(struct source *s, const PGresult *res);
+/* Sends the read that was asked for, anew. `first`: of its first row only the id (SQL_FIRST_OF_PAGE). */
+void source_send_read(struct source *s, uint64_t now_ms, bool first);
+/* Moves the cursor over a page of which the first n rows were taken, and reports it. */
+void source_take_page(struct source *s, uint64_t now_ms, const PGresult *res, int n, bool full);
 void source_free_rows(struct source *s, uint32_t n);
 void source_leading(struct source *s);
 void source_lease_gone(struct source *s);
@@ -151,8 +191,24 @@ void figures_on_answer(struct source *s, const PGresult *res);
 /* -- setup.c */
 void setup_step(struct source *s, uint64_t now_ms, enum side side, const PGresult *res);
 
+/* -- isolate.c. A read failed, as s->failure says: it goes on by itself, or SOURCE_READ_FAILED is
+ * reported. Whole: it did not fail. */
+void isolate_failed(struct source *s, uint64_t now_ms);
+void isolate_whole(struct source *s);
+/* The rows to ask for, of those that were asked for. */
+uint32_t isolate_limit(const struct source *s);
+/* The answer to what it asked itself. */
+void isolate_on_read(struct source *s, uint64_t now_ms, const PGresult *res);
+void isolate_end(struct source *s);
+
 /* -- held.c */
 void held_deinit(struct source *s);
+/* Rows that were read and wait until stale ones are cleaned away: they are forgotten. */
+void held_drop_page(struct source *s);
+/* As source_send_read, of what is held. */
+void held_send_read(struct source *s, uint64_t now_ms, bool first);
+/* What was read of outbox.held is s->rows[0..n); when there are stale rows they are cleaned away first. */
+void held_take_page(struct source *s, uint64_t now_ms, uint32_t n, bool full, uint64_t next_due_ms);
 /* Marks with rows that are held; s->marks and s->held.touched[MARK_SIDE] are filled. */
 void held_mark(struct source *s, uint64_t now_ms);
 /* Answers. Each reports, or sends what comes next. */

@@ -67,7 +67,7 @@
     "and (" SQL_LIVE("f") ") " SQL_NOT_SENT("f") " union all select f.id, f.state "                \
     "from outbox.held f where " SQL_SAME_KEY("f", "e") " and f.id < e.id and " SQL_DEAD("f")       \
     SQL_NOT_SENT("f") " order by 1 limit 1) f) "                                                   \
-    "select e.id, e.event_id, e.topic, e.key, e.type, case when m.sent_at is not null then 'sent' " \
+    "select e.id, e.event_id, e.topic, e.key, " SQL_SENDABLE("e.type") ", case when m.sent_at is not null then 'sent' " \
     "when h.id is not null then h.state when e.available_at > now() then 'scheduled' "             \
     "else 'pending' end, coalesce(h.attempts, 0), " SQL_TIME("h.next_attempt_at") ", "             \
     SQL_TIME("h.first_error_at") ", h.error_code, h.error, coalesce(h.maybe_delivered, false), "   \

@@ -57,9 +57,15 @@
     " and ($3::uuid is null or exists (select from outbox.event c "                                \
     "where " SQL_EVENT_IS("c", "h") " and c.event_id = $3))"
 
+/* Text that the database's encoding may have and the client's may not: there is no asking beforehand, and an
+ * event that cannot be sent for that reason must be listed. */
+#define SQL_SENDABLE(text)                                                                         \
+    "case when pg_catalog.getdatabaseencoding() = 'UTF8' then " text " else "                       \
+    "regexp_replace(" text " collate \"C\", '[^ -~]', '?', 'g') end"
+
 /* LIMIT 1: one look at the index for each row, whatever the statistics say. */
 #define SQL_EVENT_OF(h)                                                                            \
-    " left join lateral (select c.event_id, c.type from outbox.event c "                           \
+    " left join lateral (select c.event_id, " SQL_SENDABLE("c.type") " as type from outbox.event c "                           \
     "where " SQL_EVENT_IS("c", h) " limit 1) e on true "
 
 #define SQL_TIME(column) "to_char(" column ", 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"

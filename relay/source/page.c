@@ -31,6 +31,8 @@ enum column {
 /* PostgreSQL counts microseconds from 2000-01-01 UTC. */
 #define PG_EPOCH_US INT64_C(946684800000000)
 
+const char page_no_memory[] = "out of memory";
+
 bool page_is_cut(const PGresult *res, int n)
 {
     return n > 0 && PQgetlength(res, n, COL_CUT) == 1 && PQgetvalue(res, n, COL_CUT)[0] != 0;
@@ -48,7 +50,8 @@ int page_before_cut(const PGresult *res)
 
 int page_stale(const PGresult *res, int i)
 {
-    return PQgetisnull(res, i, COL_STALE) ? 0 : wire_i16(PQgetvalue(res, i, COL_STALE));
+    return PQnfields(res) <= COL_STALE || PQgetisnull(res, i, COL_STALE)
+               ? 0 : wire_i16(PQgetvalue(res, i, COL_STALE));
 }
 
 int64_t page_id(const PGresult *res, int i)
@@ -140,11 +143,11 @@ static int decode_headers(struct value v, struct pairs *scratch, size_t *ret_n, 
     if (v.at == NULL)
         return 0;
     if (v.len < 1 || v.at[0] != 1)
-        return -1;
+        return PAIRS_MALFORMED;
     return pairs_decode(v.at + 1, v.len - 1, scratch, ret_n, ret_bytes);
 }
 
-static void put_held(struct row *r, const PGresult *res, int i)
+void page_held_as(struct row *r, const PGresult *res, int i)
 {
     int32_t attempts = wire_i32(PQgetvalue(res, i, COL_ATTEMPTS));
 
@@ -153,25 +156,28 @@ static void put_held(struct row *r, const PGresult *res, int i)
     r->maybe = PQgetvalue(res, i, COL_MAYBE)[0] != 0;
 }
 
-struct row *page_row(const PGresult *res, int i, struct pairs *scratch, const char **ret_why)
+/* unreadable: NULL, or see page_stub. */
+static struct row *decode(const PGresult *res, int i, const char *unreadable, struct pairs *scratch,
+                          const char **ret_why)
 {
-    struct value v[COL_CUT];
+    struct value v[COL_CUT], why = { unreadable, unreadable != NULL ? strlen(unreadable) : 0 };
     size_t n_headers, header_bytes;
 
     get_values(res, i, v);
     *ret_why = wrong_column(res, v);
     if (*ret_why != NULL)
         return NULL;
-    if (decode_headers(v[COL_HEADERS], scratch, &n_headers, &header_bytes) < 0) {
-        *ret_why = "headers";
+    int rc = decode_headers(v[COL_HEADERS], scratch, &n_headers, &header_bytes);
+    if (rc < 0) {
+        *ret_why = rc == PAIRS_NOMEM ? page_no_memory : "headers";
         return NULL;
     }
-    size_t bytes = sizeof(struct row) + n_headers * sizeof(struct header) + header_bytes;
+    size_t bytes = sizeof(struct row) + n_headers * sizeof(struct header) + header_bytes + why.len + 1;
     for (int col = COL_TOPIC; col <= COL_PAYLOAD; col++)
         bytes += v[col].len + 1;
     struct row *r = malloc(bytes);
     if (r == NULL) {
-        *ret_why = "out of memory";
+        *ret_why = page_no_memory;
         return NULL;
     }
     struct header *headers = (struct header *)(r + 1);
@@ -195,7 +201,25 @@ struct row *page_row(const PGresult *res, int i, struct pairs *scratch, const ch
     r->content_type = put(&end, v[COL_CONTENT_TYPE]);
     r->payload = put(&end, v[COL_PAYLOAD]);
     put_headers(headers, &end, scratch, n_headers, header_bytes);
-    if (PQnfields(res) > COL_STALE)
-        put_held(r, res, i);
+    r->unreadable = put(&end, why);
+    return r;
+}
+
+struct row *page_row(const PGresult *res, int i, struct pairs *scratch, const char **ret_why)
+{
+    struct row *r = decode(res, i, NULL, scratch, ret_why);
+
+    if (r != NULL && PQnfields(res) > COL_STALE)
+        page_held_as(r, res, i);
+    return r;
+}
+
+struct row *page_stub(const PGresult *res, int i, const char *unreadable, bool key_unreadable,
+                      struct pairs *scratch, const char **ret_why)
+{
+    struct row *r = decode(res, i, unreadable, scratch, ret_why);
+
+    if (r != NULL)
+        r->key_unreadable = key_unreadable;
     return r;
 }

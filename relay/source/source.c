@@ -33,6 +33,8 @@ void source_free(struct source *s)
     for (int i = 0; i < N_SIDES; i++)
         conn_close(&s->conn[i]);
     aside_link_down(s);
+    isolate_end(s);
+    held_drop_page(s);
     buckets_deinit(&s->buckets);
     cursors_deinit(&s->cursors);
     pairs_deinit(&s->pairs);
@@ -95,6 +97,8 @@ void source_link_lost(struct source *s, uint64_t now_ms, const char *why)
     for (int i = 0; i < N_SIDES; i++)
         conn_close(&s->conn[i]);
     aside_link_down(s);
+    isolate_end(s);
+    held_drop_page(s);
     s->up = false;
     if (s->request == REQUEST_ACQUIRE)
         s->last_epoch = 0; /* we may have a new one */
@@ -143,7 +147,7 @@ bool source_lacks_right(struct source *s, const PGresult *res)
 /* -- reading -------------------------------------------------------------------------------- */
 
 struct statement {
-    const char *name;
+    const char *name, *first;
     int n_params;
 };
 
@@ -151,40 +155,55 @@ struct statement {
  * largest of them, no sum of their sizes is needed. */
 static const struct statement *choose_statement(struct source *s, bool late)
 {
-    static const struct statement small = { "outbox_read_small", 5 },
-        other[2][2] = { { { "outbox_read", 5 }, { "outbox_read_late", 6 } },
-                        { { "outbox_catch_up", 5 }, { "outbox_catch_up_late", 7 } } };
+    static const struct statement small = { "outbox_read_small", "outbox_first_read", 5 },
+        other[2][2] = { { { "outbox_read", "outbox_first_read", 5 },
+                          { "outbox_read_late", "outbox_first_read_late", 6 } },
+                        { { "outbox_catch_up", "outbox_first_catch_up", 5 },
+                          { "outbox_catch_up_late", "outbox_first_catch_up_late", 7 } } };
 
-    s->read_small = !late && !s->catching_up && s->largest_row <= s->read_bytes / s->read_max;
+    s->read_small = !late && !s->catching_up && s->largest_row <= s->asked.max_bytes / s->read_max;
     return s->read_small ? &small : &other[s->catching_up][late];
 }
 
-void source_read(struct source *s, uint64_t now_ms, uint32_t max_rows, uint64_t max_bytes,
-                 uint64_t page)
+static void send_page_read(struct source *s, uint64_t now_ms, bool first)
 {
     const struct cursors *cur = &s->cursors;
     bool late = cur->late_until.bytes != NULL;
     int64_t above = late ? cur->late_from : s->first_read ? 0 : s->floor;
     char pos[8], above_id[8], rows[8], bytes[8], floor_id[8];
-    s->read_max = max_rows;
-    s->read_bytes = max_bytes;
-    s->read_page = page;
     const struct statement *st = choose_statement(s, late);
-    uint64_t most = s->read_small ? max_bytes / max_rows : max_bytes;
+    uint64_t most = s->asked.max_bytes / (s->read_small ? s->read_max : 1);
     const char *const values[] = { net64(cur->now.pos, pos), cur->now.snap.bytes,
-                                   net64(above, above_id), net64(max_rows, rows),
+                                   net64(above, above_id), net64(s->read_max, rows),
                                    net64((int64_t)most, bytes), cur->late_until.bytes,
                                    net64(s->floor, floor_id) };
     const int lengths[] = { 8, cur->now.snap.len, 8, 8, 8, cur->late_until.len, 8 };
 
     /* The first read behind a long absence looks at every row appended since. */
     s->conn[READ_SIDE].timeout_ms = s->cfg.statement_timeout_ms * (s->catching_up ? 20 : 1);
-    s->reading = READING_PAGE;
-    if (conn_send_prepared(&s->conn[READ_SIDE], now_ms, st->name, st->n_params, values, lengths) < 0)
+    if (conn_send_prepared(&s->conn[READ_SIDE], now_ms, first ? st->first : st->name, st->n_params, values,
+                           lengths) < 0)
         source_link_lost(s, now_ms, conn_error(&s->conn[READ_SIDE]));
 }
 
-static int room_for(struct source *s, uint32_t n)
+void source_send_read(struct source *s, uint64_t now_ms, bool first)
+{
+    s->read_max = isolate_limit(s);
+    if (s->reading == READING_PAGE)
+        send_page_read(s, now_ms, first);
+    else
+        held_send_read(s, now_ms, first);
+}
+
+void source_read(struct source *s, uint64_t now_ms, uint32_t max_rows, uint64_t max_bytes,
+                 uint64_t page)
+{
+    s->reading = READING_PAGE;
+    s->asked = (struct read_request){ .max_rows = max_rows, .max_bytes = max_bytes, .page = page };
+    source_send_read(s, now_ms, false);
+}
+
+int source_room_for(struct source *s, uint32_t n)
 {
     if (n <= s->rows_cap)
         return 0;
@@ -202,16 +221,26 @@ void source_free_rows(struct source *s, uint32_t n)
         free(s->rows[--n]);
 }
 
+/* Always -1. */
+static int undecoded(struct source *s, enum trouble trouble, const char *what, int64_t id)
+{
+    s->failure = (struct failure){ .trouble = trouble };
+    snprintf(s->failure.text, sizeof s->failure.text, "it cannot be decoded: %s, row %lld", what,
+             (long long)id);
+    return -1;
+}
+
 int source_decode(struct source *s, const PGresult *res, int rows, struct touched *stale)
 {
+    static const char disorder[] = "the rows are not in order of id";
     int n = 0;
-    const char *why = "there is no row 0, or no memory";
 
-    if (rows < 0 || room_for(s, (uint32_t)rows) < 0) {
-        log_error("source", "a page cannot be decoded", "what", why);
-        return -1;
-    }
+    if (rows < 0)
+        return undecoded(s, TROUBLE_OTHER, "there is no row 0", 0);
+    if (source_room_for(s, (uint32_t)rows) < 0)
+        return undecoded(s, TROUBLE_ROOM, page_no_memory, 0);
     for (int i = 1; i <= rows; i++) {
+        const char *why = page_no_memory;
         if (stale != NULL && page_stale(res, i) != 0) {
             if (touched_add(stale, page_id(res, i), page_bucket(res, i), false) == 0)
                 continue;
@@ -222,13 +251,14 @@ int source_decode(struct source *s, const PGresult *res, int rows, struct touche
         if (s->rows[n] != NULL && n > 0 && s->rows[n]->id <= s->rows[n - 1]->id) {
             free(s->rows[n]);
             s->rows[n] = NULL;
-            why = "the rows are not in order of id";
+            why = disorder;
         }
         if (s->rows[n] == NULL) {
-            log_error("source", "a page cannot be decoded", "what", why, "row",
-                      log_i64(page_id(res, i)));
             source_free_rows(s, (uint32_t)n);
-            return -1;
+            return undecoded(s, why == page_no_memory ? TROUBLE_ROOM
+                                : why == disorder     ? TROUBLE_OTHER
+                                                      : TROUBLE_ROW,
+                             why, page_id(res, i));
         }
         n++;
     }
@@ -258,7 +288,7 @@ static int advance(struct source *s, const PGresult *res, int n, bool full)
     int snap_len = PQgetlength(res, 0, 0);
     int64_t last = n > 0 ? s->rows[n - 1]->id : 0;
 
-    if (n > 0 && cursors_remember(cur, s->read_page) < 0)
+    if (n > 0 && cursors_remember(cur, s->asked.page) < 0)
         return -1;
     s->first_read = false;
     if (cur->late_until.bytes != NULL) {
@@ -286,23 +316,8 @@ static int advance(struct source *s, const PGresult *res, int n, bool full)
     return 0;
 }
 
-/* Row 0 of the result carries the snapshot. */
-static void on_page(struct source *s, uint64_t now_ms, const PGresult *res)
+void source_take_page(struct source *s, uint64_t now_ms, const PGresult *res, int n, bool full)
 {
-    int rows = s->read_small ? page_before_cut(res) : PQntuples(res) - 1;
-    int n = rows >= 0 && PQgetisnull(res, 0, 0) ? -1 : source_decode(s, res, rows, NULL);
-
-    if (n < 0) {
-        source_push(s, (struct source_event){ .type = SOURCE_READ_FAILED });
-        return;
-    }
-    bool full = page_is_full(s, res, n);
-    note_largest(s, n);
-    if (n == 0 && full) { /* the first row is a large one */
-        s->largest_row = SIZE_MAX;
-        source_read(s, now_ms, s->read_max, s->read_bytes, s->read_page);
-        return;
-    }
     if (advance(s, res, n, full) < 0) {
         source_free_rows(s, (uint32_t)n);
         source_link_lost(s, now_ms, "out of memory");
@@ -318,14 +333,52 @@ static void on_page(struct source *s, uint64_t now_ms, const PGresult *res)
                   });
 }
 
+/* Row 0 of the result carries the snapshot. */
+static void on_page(struct source *s, uint64_t now_ms, const PGresult *res)
+{
+    int rows = s->read_small ? page_before_cut(res) : PQntuples(res) - 1;
+    int n = source_decode(s, res, rows >= 0 && PQgetisnull(res, 0, 0) ? -1 : rows, NULL);
+
+    if (n < 0) {
+        isolate_failed(s, now_ms);
+        return;
+    }
+    bool full = page_is_full(s, res, n);
+    note_largest(s, n);
+    if (n == 0 && full) { /* the first row is a large one */
+        s->largest_row = SIZE_MAX;
+        source_send_read(s, now_ms, false);
+        return;
+    }
+    isolate_whole(s);
+    source_take_page(s, now_ms, res, n, full);
+}
+
+/* Class 22: it has characters that the client's encoding does not have. XX: what is stored is damaged, or
+ * the server does not know what happened. Without a state it is libpq that has no room for the answer. */
+void source_note_failure(struct source *s, const PGresult *res)
+{
+    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+    struct failure *f = &s->failure;
+
+    f->trouble = state == NULL                                                      ? TROUBLE_ROOM
+                 : strncmp(state, "22", 2) == 0 || strncmp(state, "XX", 2) == 0 ? TROUBLE_ROW
+                                                                                    : TROUBLE_OTHER;
+    snprintf(f->sqlstate, sizeof f->sqlstate, "%s", state != NULL ? state : "");
+    snprintf(f->text, sizeof f->text, "%s", text != NULL ? text : "no memory for the answer");
+}
+
 static void on_read(struct source *s, uint64_t now_ms, const PGresult *res)
 {
-    if (!result_ok(res)) {
+    if (s->isolate.step != ISOLATE_NOT) {
+        isolate_on_read(s, now_ms, res);
+    } else if (!result_ok(res)) {
         if (source_lacks_right(s, res))
             return;
-        log_warn("source", "reading failed", "sqlstate", PQresultErrorField(res, PG_DIAG_SQLSTATE),
-                 "error", PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
-        source_push(s, (struct source_event){ .type = SOURCE_READ_FAILED });
+        source_note_failure(s, res);
+        held_drop_page(s);
+        isolate_failed(s, now_ms);
     } else if (s->reading == READING_PAGE) {
         on_page(s, now_ms, res);
     } else {

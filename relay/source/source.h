@@ -167,7 +167,9 @@ uint64_t source_deadline(const struct source *s);
 bool source_next(struct source *s, uint64_t now_ms, struct source_event *ret_event);
 
 /* Requests. The link must be up and the connection free, as the core's order of actions ensures. */
-/* `page` is the core's number for the rows that come; source_renew speaks of it. */
+/* `page` is the core's number for the rows that come; source_renew speaks of it.
+ * A row that cannot be read (PostgreSQL cannot send it, we cannot decode it) comes, after a few failures of the
+ * pages that have it, as a row with .unreadable, in its place and alone in a page; the same holds below. */
 void source_read(struct source *s, uint64_t now_ms, uint32_t max_rows, uint64_t max_bytes,
                  uint64_t page);
 /* Held rows that may be sent now: scheduled ones whose time has come, retrying ones without a key, and

@@ -108,11 +108,11 @@
     "(select e.* from outbox.event e where e.id > $1" unsettled " order by e.id limit $4)"
 
 /* Row 0 of every page, but its first and last columns. */
-#define SQL_NO_ROW                                                                                 \
-    "null::bigint as id, null::smallint as bucket, "                                               \
+#define SQL_NO_EVENT                                                                               \
     "null::uuid as event_id, null::timestamptz as created_at, null::int as schema_version, "       \
     "null::text as topic, null::bytea as key, null::text as type, null::text as content_type, "    \
     "null::bytea as payload, null::jsonb as headers"
+#define SQL_NO_ROW "null::bigint as id, null::smallint as bucket, " SQL_NO_EVENT
 
 #define SQL_ROW_0                                                                                  \
     "select pg_current_snapshot() as snap, " SQL_NO_ROW ", null::bigint as wait_ms, null::bool as cut"\
@@ -136,6 +136,24 @@
     SQL_WAIT_MS ", e.cut from ("                                                                   \
     "select e.*, case when " SQL_SIZE " > $5 then true end as cut from (" rows ") e limit $4) e"
 
+/* Which row comes first: the page of one row, and of that nothing but the id. The server does not look at
+ * what is stored out of line, and sends no text: this works where the row itself cannot be sent. */
+#define SQL_FIRST_OF_PAGE(rows)                                                                            \
+    SQL_ROW_0                                                                                      \
+    "(select null::pg_snapshot, e.id, e.bucket, " SQL_NO_EVENT ", null::bigint, null::bool "        \
+    "from (" rows ") e limit 1)"
+
+/* $1 id, $2 bucket. */
+#define SQL_ONE(columns)                                                                           \
+    SQL_ROW_0 "(select null::pg_snapshot, " columns ", " SQL_WAIT_MS ", null::bool "                \
+    "from outbox.event e where e.id >= $1 and e.id <= $1 "                                         \
+    "and e.bucket = any (array[$2, -1::smallint]) order by e.id limit 1)"
+
+/* What it takes to hold a row; $3: with its key. Topics have no characters that need a conversion. */
+#define SQL_STUB_COLUMNS                                                                           \
+    "e.id, e.bucket, e.event_id, e.created_at, e.schema_version, e.topic, case when $3 then e.key end, "\
+    "''::text, null::text, null::bytea, null::jsonb"
+
 #define SQL_PREPARE(name, types, text) "prepare " name " (" types ") as " text "; "
 
 #define SQL_READ_TYPES "bigint, pg_snapshot, bigint, bigint, bigint"
@@ -144,16 +162,25 @@
  * and fresh rows, or the rest of the late ones. */
 #define SQL_GOING_ON                                                                               \
     SQL_LATE(SQL_XIP_FINISHED, SQL_OF_THIS_CLUSTER, "") " union all " SQL_FRESH("")
+#define SQL_CATCHING_UP                                                                            \
+    SQL_LATE(SQL_XIP_ALL, "", SQL_UNSETTLED) " union all " SQL_FRESH(SQL_UNSETTLED)
+#define SQL_CATCHING_UP_LATE SQL_LATE_REST(SQL_SEEN_OR_FOREIGN, SQL_UNSETTLED)
 #define SQL_PREPARE_READS                                                                          \
     SQL_PREPARE("outbox_read", SQL_READ_TYPES, SQL_PAGE(SQL_GOING_ON))                             \
     SQL_PREPARE("outbox_read_small", SQL_READ_TYPES, SQL_PAGE_OF_SMALL_ROWS(SQL_GOING_ON))         \
     SQL_PREPARE("outbox_read_late", SQL_READ_TYPES ", pg_snapshot",                               \
                 SQL_PAGE(SQL_LATE_REST(SQL_SEEN, "")))                                             \
-    SQL_PREPARE("outbox_catch_up", SQL_READ_TYPES,                                                 \
-                SQL_PAGE(SQL_LATE(SQL_XIP_ALL, "", SQL_UNSETTLED) " union all "                    \
-                         SQL_FRESH(SQL_UNSETTLED)))                                                \
+    SQL_PREPARE("outbox_catch_up", SQL_READ_TYPES, SQL_PAGE(SQL_CATCHING_UP))                      \
     SQL_PREPARE("outbox_catch_up_late", SQL_READ_TYPES ", pg_snapshot, bigint",                    \
-                SQL_PAGE(SQL_LATE_REST(SQL_SEEN_OR_FOREIGN, SQL_UNSETTLED)))
+                SQL_PAGE(SQL_CATCHING_UP_LATE))                                                    \
+    SQL_PREPARE("outbox_first_read", SQL_READ_TYPES, SQL_FIRST_OF_PAGE(SQL_GOING_ON))                      \
+    SQL_PREPARE("outbox_first_read_late", SQL_READ_TYPES ", pg_snapshot",                         \
+                SQL_FIRST_OF_PAGE(SQL_LATE_REST(SQL_SEEN, "")))                                            \
+    SQL_PREPARE("outbox_first_catch_up", SQL_READ_TYPES, SQL_FIRST_OF_PAGE(SQL_CATCHING_UP))               \
+    SQL_PREPARE("outbox_first_catch_up_late", SQL_READ_TYPES ", pg_snapshot, bigint",              \
+                SQL_FIRST_OF_PAGE(SQL_CATCHING_UP_LATE))                                                   \
+    SQL_PREPARE("outbox_one", "bigint, smallint", SQL_ONE(SQL_COLUMNS))                            \
+    SQL_PREPARE("outbox_stub", "bigint, smallint, bool", SQL_ONE(SQL_STUB_COLUMNS))
 
 /* A mark is a fact, true whoever writes it: no epoch, and twice is once. Twice is rare, so the first
  * attempt does without the second look at the index that `on conflict` costs each row; it fails as a

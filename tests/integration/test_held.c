@@ -1119,7 +1119,7 @@ START_TEST(large_group_is_read_by_its_index)
     char execute[300];
     int bucket = (int)rig_scalar_i64(db, "select bucket from outbox.event where id = 100001");
     snprintf(execute, sizeof execute, "outbox_hold (1, false, '{100001}', '{%d}', '{blocked}', '{0}',"
-                                      " '{0}', '{f}', '{null}', '{null}')", bucket);
+                                      " '{0}', '{f}', '{f}', '{null}', '{null}')", bucket);
     expect_cheap(execute, 200);
     ck_assert_ptr_nonnull(strstr(plan_text, "held_key_idx"));
     expect_cheap("outbox_unhold ('{1}', '{1}')", 100);
@@ -1157,7 +1157,7 @@ START_TEST(many_groups_are_read_by_their_indexes)
              bucket, bucket);
     expect_cheap(execute, 200);
     snprintf(execute, sizeof execute, "outbox_hold (1, false, '{1,2}', '{%d,%d}', '{blocked,blocked}',"
-                                      " '{0,0}', '{0,0}', '{f,f}', '{null,null}', '{null,null}')",
+                                      " '{0,0}', '{0,0}', '{f,f}', '{f,f}', '{null,null}', '{null,null}')",
              bucket, bucket);
     expect_cheap(execute, 300);
 }
