@@ -42,7 +42,6 @@ static int set_all(const struct inbox_consumer *c, rd_kafka_conf_t *conf, outbox
         { "queued.min.messages", "10000" },
         { "topic.metadata.refresh.interval.ms", "10000" },
         { "reconnect.backoff.max.ms", "1000" },
-        { "allow.auto.create.topics", "false" },
     };
     const char *const own[][2] = {
         { "group.id", c->set.group },
