@@ -89,7 +89,7 @@ FUZZERS = $(patsubst tests/fuzz/%.c,$(O)/fuzzers/%,$(wildcard tests/fuzz/fuzz_*.
 all: lib relay
 lib: $(LIBS) $(O)/$(SONAME) $(O)/$(INBOX_SONAME)
 relay: $(O)/outbox-relay
-tools: $(TOOLS) $(O)/tests/faults/interrupted.so
+tools: $(TOOLS) $(O)/tests/faults/interrupted.so $(O)/tests/faults/stalled.so
 tests: $(TESTS) tools
 fuzzers: $(FUZZERS)
 

@@ -201,6 +201,14 @@ static void set_blocker(const struct figures *f, struct verdict_input *in)
     };
 }
 
+static void set_refused(const struct figures *f, struct verdict_input *in)
+{
+    in->refused = f->held[STATE_RETRYING];
+    for (uint32_t i = 0; i < f->n_held && in->refused_code == NULL; i++)
+        if (strcmp(f->row[i].state, "retrying") == 0 && f->row[i].code[0] != '\0')
+            in->refused_code = f->row[i].code;
+}
+
 static const char *or_null(const char *text)
 {
     return text[0] != '\0' ? text : NULL;
@@ -235,6 +243,7 @@ static void judge(const struct status *s, const struct verdict_overdue *overdue,
         in.held = s->figures.held[STATE_RETRYING] + s->figures.held[STATE_BLOCKED] +
                   s->figures.held[STATE_PAUSED] + s->figures.held[STATE_SCHEDULED];
         in.dead = s->figures.held[STATE_DEAD];
+        set_refused(&s->figures, &in);
         set_blocker(&s->figures, &in);
     }
     verdict_reach(&in, ret_verdict);

@@ -93,6 +93,14 @@ const char *verdict_count(int64_t n, char *to, uint32_t to_size)
     return to;
 }
 
+const char *verdict_rate(double rate, char *to, uint32_t to_size)
+{
+    if (rate >= 9.95 || rate < NO_RATE)
+        return verdict_count((int64_t)(rate + 0.5), to, to_size);
+    snprintf(to, to_size, "%.1f", rate);
+    return to;
+}
+
 const char *verdict_level_name(enum verdict_level level)
 {
     static const char *const names[] = {
@@ -170,6 +178,14 @@ static void judge_lead(const struct verdict_input *in, struct verdict *v)
     append(f->text, sizeof f->text, ", and nobody has taken it");
 }
 
+/* Of the text, up to where `end` begins. */
+static int length_before(const char *text, const char *end)
+{
+    const char *at = strstr(text, end);
+
+    return (int)(at != NULL ? (size_t)(at - text) : strlen(text));
+}
+
 /* Without a broker nothing is lost and nothing is held, so it is bad only when events wait. */
 static void judge_kafka(const struct verdict_input *in, struct verdict *v)
 {
@@ -180,8 +196,8 @@ static void judge_kafka(const struct verdict_input *in, struct verdict *v)
              "Look at the brokers, and at kafka.bootstrap.servers. Nothing is lost; the relay goes on by "
              "itself.");
     append(f->text, sizeof f->text, "no Kafka broker answers");
-    if (in->kafka_error != NULL)
-        append(f->text, sizeof f->text, ": %s", in->kafka_error);
+    if (in->kafka_error != NULL) /* librdkafka tells after how long and how often, which is worth no word here */
+        append(f->text, sizeof f->text, ": %.*s", length_before(in->kafka_error, " (after "), in->kafka_error);
 }
 
 static void judge_progress(const struct verdict_input *in, struct verdict *v)
@@ -210,6 +226,23 @@ static void judge_topics(const struct verdict_input *in, struct verdict *v)
     if (in->n_paused > 1)
         append(f->text, sizeof f->text, ", nor do%s %u other%s", in->n_paused == 2 ? "es" : "",
                in->n_paused - 1, plural(in->n_paused - 1));
+}
+
+/* It goes round for minutes before it is dead, and later ones of its key wait meanwhile. */
+static void judge_refused(const struct verdict_input *in, struct verdict *v)
+{
+    char count[32];
+
+    if (in->refused <= 0)
+        return;
+    struct verdict_finding *f = find(v, VERDICT_WARN, "`outbox-relay dead --all-states` says which and why. Mend the cause "
+                                                      "(MSG_SIZE_TOO_LARGE: the topic's max.message.bytes), or wait until it "
+                                                      "is dead and `outbox-relay discard` it; later events of its key wait.");
+    append(f->text, sizeof f->text, "Kafka refuses %s event%s", verdict_count(in->refused, count, sizeof count),
+           plural(in->refused));
+    if (in->refused_code != NULL)
+        append(f->text, sizeof f->text, " (%.60s)", in->refused_code);
+    append(f->text, sizeof f->text, ", and %s tried again", in->refused == 1 ? "it is" : "they are");
 }
 
 static void judge_dead(const struct verdict_input *in, struct verdict *v)
@@ -358,11 +391,7 @@ static void say_flow(const struct verdict_input *in, struct verdict *v)
     char rate[32];
 
     if (in->rate >= NO_RATE) {
-        if (in->rate < 9.95)
-            snprintf(rate, sizeof rate, "%.1f", in->rate);
-        else
-            (void)verdict_count((int64_t)(in->rate + 0.5), rate, sizeof rate);
-        append(v->text, sizeof v->text, "Events flow: %s a second", rate);
+        append(v->text, sizeof v->text, "Events flow: %s a second", verdict_rate(in->rate, rate, sizeof rate));
         append_waiting(v->text, sizeof v->text, "; ", in);
     } else if (in->pending > 0) {
         say_waiting(in, v);
@@ -421,6 +450,7 @@ void verdict_reach(const struct verdict_input *in, struct verdict *ret_verdict)
     judge_kafka(in, ret_verdict);
     judge_progress(in, ret_verdict);
     judge_topics(in, ret_verdict);
+    judge_refused(in, ret_verdict);
     judge_dead(in, ret_verdict);
     judge_blockers(in, ret_verdict);
     judge_overdue(in, ret_verdict);

@@ -65,6 +65,8 @@ struct verdict_input {
     double silent_s;     /* since the leader was last heard of, or gave the lease back; negative: not known */
     double stuck_s;      /* so long nothing has moved although something could; 0: it moves, or not known */
     int64_t held, dead;  /* in outbox.held: those that wait by themselves, those that wait for a person */
+    int64_t refused;     /* of the held ones: refused for themselves, and tried again */
+    const char *refused_code; /* why the first of them was; NULL: not known */
     uint32_t n_paused;   /* topics that take nothing */
     const char *paused_topic, *paused_why; /* the first of them; why may be NULL */
     uint32_t n_blockers;
@@ -104,6 +106,8 @@ void verdict_reach(const struct verdict_input *in, struct verdict *ret_verdict);
 
 /* "12 min", for people: the two largest units at most. Returns to. */
 const char *verdict_age(double seconds, char *to, uint32_t to_size);
+/* "0.3" or "1,240", of events per second. Returns to. */
+const char *verdict_rate(double rate, char *to, uint32_t to_size);
 /* "1.2 GiB". Returns to. */
 const char *verdict_bytes(int64_t n, char *to, uint32_t to_size);
 /* "12,345". Returns to. */

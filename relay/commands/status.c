@@ -50,7 +50,7 @@ struct look {
     struct verdict verdict;
     struct operate_lead lead; /* its text is in owner */
     bool looked;              /* at the database */
-    char owner[160], paused_topic[256], paused_why[512], application[160];
+    char owner[160], refused_code[64], paused_topic[256], paused_why[512], application[160];
     char db_error[1024], kafka_error[512];
     int brokers;
     struct space space;
@@ -86,6 +86,9 @@ static void on_lead(void *arg, const struct operate_lead *lead)
     l->in.role = lead->owner == NULL || lead->ended ? VERDICT_NOBODY_LEADS : VERDICT_LEADS;
     l->in.leader = lead->owner != NULL ? l->owner : NULL;
     l->in.rate = lead->rate;
+    l->in.refused = lead->refused;
+    copy(l->refused_code, sizeof l->refused_code, lead->refused_code);
+    l->in.refused_code = lead->refused_code != NULL ? l->refused_code : NULL;
     l->in.idle_s = lead->since_mark_s;
     l->in.silent_s = lead->renewed_s;
     l->in.oldest_s = lead->oldest_s;
@@ -319,7 +322,7 @@ static void print_lead(const struct look *l)
         printf(" (last heard of %s ago, epoch %" PRId64 ")\n",
                verdict_age(lead->renewed_s, age, sizeof age), lead->epoch);
     }
-    printf("marks   %s a second", verdict_count((int64_t)(lead->rate + 0.5), count, sizeof count));
+    printf("marks   %s a second", verdict_rate(lead->rate, count, sizeof count));
     if (lead->since_mark_s >= 0)
         printf(", the last %s ago", verdict_age(lead->since_mark_s, age, sizeof age));
     putchar('\n');
@@ -379,6 +382,13 @@ static void print_words(struct look *l)
 
 /* -- from the command line ------------------------------------------------------------------- */
 
+static const char *without(const char *text, const char *prefix)
+{
+    size_t len = strlen(prefix);
+
+    return strncmp(text, prefix, len) == 0 ? text + len : text;
+}
+
 /* A database that does not answer is what the command is there to tell. */
 static int look_at_database(struct look *l, const struct options *o, struct operate *op)
 {
@@ -395,7 +405,7 @@ static int look_at_database(struct look *l, const struct options *o, struct oper
         l->in.overdue = l->space.overdue;
     }
     if (code == EXIT_UNAVAILABLE) {
-        copy(l->db_error, sizeof l->db_error, operate_error(op));
+        copy(l->db_error, sizeof l->db_error, without(operate_error(op), "cannot connect to PostgreSQL: "));
         l->in.db_up = FACT_NO;
         l->in.db_error = l->db_error;
     }

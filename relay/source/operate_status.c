@@ -37,6 +37,8 @@ static int look_at_lead(struct operate *o, const struct operate_status *status)
         .since_mark_s = seconds(res, 0, 5),
         .oldest_s = seconds(res, 0, 6),
         .is_standby = operate_true(res, 0, 7),
+        .refused = operate_number(res, 0, 8),
+        .refused_code = operate_text(res, 0, 9),
     };
     status->on_lead(status->arg, &lead);
     PQclear(res);

@@ -16,6 +16,8 @@ struct operate_lead {
     double rate;          /* events marked per second, of the last marks */
     double since_mark_s;  /* the last mark; negative: none */
     double oldest_s;      /* how long the oldest event that is due and not taken up has waited */
+    int64_t refused;      /* events that Kafka refused for themselves and that go again; of the first 1,000 that wait for a time */
+    const char *refused_code; /* why the first one was; or NULL */
     bool is_standby;      /* the server only follows another one */
 };
 

@@ -14,7 +14,11 @@
     "with saved as materialized (select r.* from (select name, owner, lease_expires_at, "          \
     "renewed_at, epoch, cursor_id from outbox.relay) r where r.name = 'default'), "                \
     "marks as materialized (select m.sent_at from outbox.sent m "                                  \
-    "order by m.id desc limit 10000) "                                                             \
+    "order by m.id desc limit 10000), "                                                            \
+    "due as materialized (select h.id, h.error_code from (select id, bucket, state, error_code, next_attempt_at " \
+    "from outbox.held where next_attempt_at is not null order by next_attempt_at limit 1000) h "   \
+    "where h.state = 'retrying' and h.error_code is not null and not exists (select from outbox.sent s " \
+    "where s.bucket = h.bucket and s.id = h.id)) "                                                 \
     "select r.owner, " SQL_SECONDS("r.lease_expires_at - clock_timestamp()") ", "                  \
     SQL_SECONDS("clock_timestamp() - r.renewed_at") ", r.epoch, "                                  \
     "(select case when count(*) = 10000 and min(m.sent_at) > clock_timestamp() - interval '10 s' "  \
@@ -28,7 +32,9 @@
     "where (e.available_at is null or e.available_at <= now()) "                                   \
     "and not exists (select from outbox.sent s where s.bucket = e.bucket and s.id = e.id) "        \
     "and not exists (select from outbox.held h where h.id = e.id) limit 1), "                      \
-    "pg_is_in_recovery() from (select 1) one left join saved r on true"
+    "pg_is_in_recovery(), "                                                                        \
+    "(select count(*) from due d), (select d.error_code from due d order by d.id limit 1) "        \
+    "from (select 1) one left join saved r on true"
 
 /* Why the first paused row of the topic of x is paused. */
 #define SQL_PAUSED(x)                                                                              \

@@ -1,9 +1,6 @@
 #!/usr/bin/env bash
 # retention.sh - buckets are emptied under running writers and relays, and nothing is lost by it.
 #
-# What was emptied is gone, so everything that is ever written is copied: `history` has each event, and
-# `history_sent` each mark, by triggers. The judge sees them put back in their places.
-#
 # An append takes its lock on the bucket of today; the janitor asks for the lock of one that is old. So no
 # append waits for it, unless a transaction is as old as the bucket: then for the 100 ms of the janitor's
 # lock_timeout and the moments of its work. The longest append of the run is printed: with eight writers and
@@ -14,28 +11,16 @@ set -euo pipefail
 
 # shellcheck source=tests/faults/lib_held.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_held.sh"
+# shellcheck source=tests/faults/lib_history.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_history.sh"
 rotations=${ROTATIONS:-50}
 short=(-X retention=300ms)
 
 own_database
 own_mock
 
-sql "create table public.history (like outbox.event);
-     create table public.history_sent (like outbox.sent);
-     create unique index on public.history (id);
-     create unique index on public.history_sent (id);
-     create table public.delay (ms float8);
-     create function public.copy() returns trigger language plpgsql security definer as \$\$
-     begin
-         if tg_argv[0] = 'event' then
-             insert into public.history select new.* on conflict do nothing;
-         else
-             insert into public.history_sent select new.* on conflict do nothing;
-         end if;
-         return null;
-     end \$\$;
-     create trigger copy after insert on outbox.event for each row execute function public.copy('event');
-     create trigger copy after insert on outbox.sent for each row execute function public.copy('sent');
+history_keep
+sql "create table public.delay (ms float8);
      create procedure public.append_until_told(topic text) language plpgsql as \$\$
      declare
          began timestamptz;
@@ -49,30 +34,14 @@ sql "create table public.history (like outbox.event);
          end loop;
      end \$\$"
 
-# Eight buckets in so many milliseconds. A pure expression of now(), as set_bucket_period makes them, whose
-# shortest period is a second.
-ring_of() {
-    sql "alter table only outbox.event alter column bucket set default
-             (floor(date_part('epoch', now()) * 8000 / $1)::bigint & 7)::smallint"
-}
-
 case_begin() {
     reset
-    sql "truncate public.history, public.history_sent, public.delay"
+    history_anew
+    sql "truncate public.delay"
 }
 
-put_back() {
-    sql "insert into outbox.event overriding system value
-             select h.* from public.history h where not exists (select from outbox.event e where e.id = h.id);
-         insert into outbox.sent select h.* from public.history_sent h
-             where not exists (select from outbox.sent s where s.id = h.id)"
-}
-
-in_ring="select coalesce(sum(pg_total_relation_size(inhrelid)), 0) from pg_inherits
-         where inhparent in ('outbox.event'::regclass, 'outbox.sent'::regclass)"
 emptied() { cat "$dir"/*.log | grep -c 'msg="a bucket was emptied"' || true; }
 emptied_reaches() { (($(emptied) >= $1)); }
-ring_is_empty="select count(*) from outbox.event"
 
 # writer NUMBER: keys of its own; some transactions roll back, some stay open beyond their bucket's time, some
 # events are for later

@@ -5,11 +5,15 @@
 #   SOAK_SECONDS   ends after so long instead
 #   SEED           replays a schedule; the seed is printed
 # Two relays: the victim is killed, stopped and frozen; the survivor meets all the rest and is frozen now
-# and then, so that both lead. The survivor must not grow: its memory and descriptors are looked at.
+# and then, so that both lead. The survivor must not grow: its memory and descriptors are looked at. Nor may the
+# outbox: the ring of buckets turns in two seconds, what is a second old and sent leaves it, and after the
+# first third of a round it is about as large as at its end, however much was written meanwhile.
 set -euo pipefail
 
 # shellcheck source=tests/faults/lib_faults.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_faults.sh"
+# shellcheck source=tests/faults/lib_history.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_history.sh"
 seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
 kills=${SOAK_KILLS:-50}
 seconds=${SOAK_SECONDS:-0}
@@ -19,6 +23,8 @@ own_database
 own_mock --brokers 3
 own_proxy
 relay_dsn=$proxied_dsn
+history_keep
+ring_of 2000
 printf '# seed %s\n' "$seed"
 RANDOM=$seed # from here on nothing but the schedule draws in this shell
 n_postgres=0
@@ -33,7 +39,7 @@ pause_of() {
 }
 victim_start() {
     log_anew victim
-    relay_start victim -X lease.owner=victim
+    relay_start victim -X lease.owner=victim -X retention=1s
 }
 database_again() {
     "$pg" start "$dir/pg" >/dev/null
@@ -111,6 +117,24 @@ first_half() {
         ((round <= 2 || n_kills * 2 <= kills))
     fi
 }
+# note_size EVENT: of the events and their marks on disk, most of the first third of a round, and of the last
+early=0 late=0
+note_size() {
+    local bytes
+    bytes=$(sql "$in_ring")
+    if (($1 * 3 < events_per_round)); then
+        early=$(larger "$early" "$bytes")
+    elif (($1 * 3 >= events_per_round * 2)); then
+        late=$(larger "$late" "$bytes")
+    fi
+}
+# Growth would have made three of one. A round that ended before has nothing to compare.
+space_is_flat() {
+    ((late > 0)) || return 0
+    printf '# round %d: ring of %d bytes at most in the first third, %d in the last; %s rows written, %s left\n' "$round" \
+        "$early" "$late" "$(sql 'select count(*) from public.history')" "$(sql "$ring_is_empty")"
+    holds "space_is_flat_in_round_$round" test "$late" -le $((early * 2))
+}
 descriptors() { find "/proc/${relay_pid[survivor]}/fd" -mindepth 1 2>/dev/null | wc -l; }
 finished() {
     if ((seconds > 0)); then
@@ -120,11 +144,13 @@ finished() {
     fi
 }
 
-relay_start survivor
+relay_start survivor -X retention=1s
 first_fds=0 first_kb=0 round=0 n_events=0
 until finished; do
     round=$((round + 1))
     reset
+    history_anew
+    early=0 late=0
     sql "update outbox.relay set owner = 'survivor', lease_expires_at = now()" # who leads first is not the schedule's
     watch_start
     writer_start
@@ -135,11 +161,18 @@ until finished; do
         kind=$((RANDOM % 100)) number=$RANDOM
         fault event "$kind" "$number"
         if ((n % 20 == 19)); then must_move "moves_after_event_$n_events" survivor 40; fi
+        if ((n % 5 == 4)); then note_size $n; fi
     done
     proxy pgproxy resume
-    stream_judge "round_$round"
+    space_is_flat
+    writer_stop
+    holds "space_is_given_back_in_round_$round" wait_sql 60 0 "$ring_is_empty"
     wait_said victim msg=started || true
     stop_clean victim
+    relay_signal survivor STOP # what is put back is old and sent
+    put_back
+    stream_judge "round_$round"
+    relay_signal survivor CONT
     # A survivor that leads has more of both than one that stands by: the most of the first half counts.
     if first_half; then
         first_fds=$(larger "$first_fds" "$(descriptors)") first_kb=$(larger "$first_kb" "$(memory survivor VmRSS)")

@@ -85,6 +85,24 @@ for key in 0 3 6; do
         "$(last_of_key "$(printf 'k%s' $key | xxd -p)" "$(sql "select count(*) from outbox.event where key = 'k$key'")" | md5sum)"
 done
 
+# --- a person is asked --------------------------------------------------------------------------------
+
+reset
+append 20
+relay_once asked
+for answer in n '' no x; do
+    person "$answer" replay --from-id 3 --to-id 7 "${kafka[@]}"
+    said_so "answer_is_no_${answer:-nothing}" 2 'nothing was done'
+done
+equal no_sends_nothing 20 "$(records)"
+said_so the_question_says_what 2 '^send the sent events with numbers 3 to 7 that are as described again? \[y/N\] '
+person y replay --from-id 3 --to-id 7 "${kafka[@]}"
+said_so answer_is_yes 0 '5 events sent again, with ce_replay'
+equal yes_sends_them 25 "$(records)"
+person n replay --from-id 3 --to-id 7 --yes "${kafka[@]}"
+said_so yes_asks_nothing 0 '5 events sent again'
+holds it_did_not_ask test "$(grep -c 'y/N' "$dir/out" || true)" = 0
+
 # --- stopped ----------------------------------------------------------------------------------------
 
 says no_broker 69 'event 1 was not confirmed: .*nothing was confirmed within drain.timeout' replay --from-id 1 --to-id 10 --yes -X kafka.bootstrap.servers=127.0.0.1:1 -X drain.timeout=2s
@@ -115,6 +133,13 @@ done_before=$(j "j->>'n_replayed'") next=$(j "j->>'go_on_from_id'")
 equal where_it_stopped "$((done_before + 1))" "$next"
 watch_slow
 equal what_is_done_arrived '' "$(comm -23 <(sql "select event_id from outbox.event where id < $next" | sort) <(cut -f6 "$dir/records" | sort -u))"
+# At a terminal a bar grows, and is gone when all is said.
+"$broker" cmd "$dir/slow" rtt 30
+person y replay --to-id 6000 --from-id 1 -X "kafka.bootstrap.servers=$slow"
+said_so bar_is_gone 0 "$(printf '\033')\\[K6000 events sent again, with ce_replay"
+percents=$(grep -aoE '\[[# ]{30}\] +[0-9]+%  replayed [0-9]+, [0-9]+ a second' "$dir/out" | sed -E 's/.*\] +([0-9]+)%.*/\1/')
+holds bar_is_drawn test -n "$percents"
+equal bar_grows "$(sort -nu <<<"$percents")" "$percents"
 "$broker" cmd "$dir/slow" rtt 0
 cmd replay --from-id "$next" --yes -X "kafka.bootstrap.servers=$slow"
 said_so goes_on 0 "^$((30000 - done_before)) events sent again"

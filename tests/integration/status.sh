@@ -79,7 +79,7 @@ cmd status --json -X kafka.bootstrap.servers=127.0.0.1:1
 equal broker_is_down_json 'false false bad' "$(j "concat_ws(' ', j->>'flowing', j->>'kafka_up', j->>'level')")"
 mark 1
 says broker_is_down_and_nothing_waits 0 'but no Kafka broker answers' status -X kafka.bootstrap.servers=127.0.0.1:1
-says database_is_down 69 '^Events do not flow: PostgreSQL cannot be used: cannot connect' status -X "dsn=host=127.0.0.1 port=1"
+says database_is_down 69 '^Events do not flow: PostgreSQL cannot be used: connection to server .*refused' status -X "dsn=host=127.0.0.1 port=1"
 cmd status --json -X "dsn=host=127.0.0.1 port=1"
 equal database_is_down_json 'false false null' "$(j "concat_ws(' ', j->>'flowing', j->>'database_up', (j->'lead')::text)")"
 says no_schema_is_told 78 'not installed in database "postgres"' status -X "dsn=$relay_dsn dbname=postgres"
@@ -95,6 +95,7 @@ hold paused '4, 5' 0
 hold retrying 6
 sql "update outbox.held set topic = 'gone-' || id, error_code = 'UNKNOWN_TOPIC_OR_PART', error = E'Broker: Unknown topic\x1b[2J' where state = 'paused'"
 cmd status
+said_so refused_event 0 '^warn Kafka refuses 1 event (MSG_SIZE_TOO_LARGE), and it is tried again$'
 said_so paused_topic 0 'but topic "gone-4" takes nothing (Broker: Unknown topic\\x1b\[2J), nor does 1 other\.$'
 said_so dead_event 0 '^warn 1 event is dead: Kafka refused it for good$'
 said_so dead_event_remedy 0 '`outbox-relay dead` lists them'

@@ -14,6 +14,16 @@ cmd() {
     out=$(<"$dir/out") err=$(<"$dir/err")
 }
 
+# person ANSWER ARGUMENT...: the same at a terminal, where somebody types the answer; all that is seen is in out
+person() {
+    local answer=$1 verb=$2
+    shift 2
+    code=0 err=
+    printf '%s\n' "$answer" | SHELL=/bin/bash timeout 60 script -qec \
+        "$(printf '%q ' "$OUTBOX_RELAY" "$verb" -X "dsn=$relay_dsn" "$@")" /dev/null >"$dir/out" 2>/dev/null || code=$?
+    out=$(tr -d '\r' <"$dir/out")
+}
+
 # said_so NAME STATUS PATTERN: of the last command, on stdout or stderr
 said_so() {
     if [[ $code != "$2" ]]; then

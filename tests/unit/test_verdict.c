@@ -143,6 +143,11 @@ START_TEST(verdict_broker_down)
     expect(&in, VERDICT_BAD, "Events do not flow: no Kafka broker answers: 1/1 brokers are down; 2,310 events "
                              "wait, the oldest for 4 min 5 s.");
     ck_assert_uint_eq(v.n_findings, 1);
+    in.kafka_error = "127.0.0.1:9092/1: Connect to ipv4#127.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT, 1 "
+                     "identical error(s) suppressed)";
+    expect(&in, VERDICT_BAD, "Events do not flow: no Kafka broker answers: 127.0.0.1:9092/1: Connect to ipv4#127.0.0.1:9092 failed: "
+                             "Connection refused; 2,310 events wait, the oldest for 4 min 5 s.");
+    in.kafka_error = "1/1 brokers are down";
     in.pending = 0;
     in.stuck_s = 0;
     in.oldest_s = -1;
@@ -188,6 +193,25 @@ START_TEST(verdict_topic_missing_and_dead_row)
     in.dead = 1200;
     expect(&in, VERDICT_WARN, "Events flow: what is not held is published, but 1,200 events are dead: Kafka "
                               "refused them for good.");
+}
+END_TEST
+
+START_TEST(verdict_row_that_is_refused_again_and_again)
+{
+    struct verdict_input in = healthy();
+
+    in.held = 2;
+    in.refused = 1;
+    in.refused_code = "MSG_SIZE_TOO_LARGE";
+    expect(&in, VERDICT_WARN, "Events flow: what is not held is published, but Kafka refuses 1 event (MSG_SIZE_TOO_LARGE), and "
+                              "it is tried again.");
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "max.message.bytes"));
+    in.refused = 2;
+    in.refused_code = NULL;
+    in.dead = 1;
+    verdict_reach(&in, &v);
+    ck_assert_str_eq(v.finding[0].text, "Kafka refuses 2 events, and they are tried again");
+    ck_assert_str_eq(v.finding[1].text, "1 event is dead: Kafka refused it for good");
 }
 END_TEST
 
@@ -380,6 +404,7 @@ Suite *suite_verdict(void)
     tcase_add_test(tc, verdict_broker_down);
     tcase_add_test(tc, verdict_stuck);
     tcase_add_test(tc, verdict_topic_missing_and_dead_row);
+    tcase_add_test(tc, verdict_row_that_is_refused_again_and_again);
     tcase_add_test(tc, verdict_held_rows_go_on_by_themselves);
     tcase_add_test(tc, verdict_old_transaction);
     tcase_add_test(tc, verdict_bucket_that_should_have_been_emptied);
