@@ -20,6 +20,7 @@ struct inbox__kafka {
     rd_kafka_t *rk;
     outbox_header *headers; /* of the record that is being copied */
     size_t room;
+    bool assigned; /* since rk is there */
 };
 
 /* -- properties ------------------------------------------------------------------------------- */
@@ -128,6 +129,7 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what,
     struct inbox_consumer *c = opaque;
 
     (void)rk;
+    c->kafka->assigned = true;
     c->figures.rebalances++;
     if (what == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
         assign(c, list);
@@ -193,14 +195,36 @@ int inbox__kafka_open(struct inbox_consumer *c, outbox_error *err)
     return code;
 }
 
+/* Has it a place in the group, but no assignment yet? */
+static bool between(const struct inbox__kafka *k)
+{
+    char *id = k->assigned ? NULL : rd_kafka_memberid(k->rk);
+    bool joined = id != NULL && *id != '\0';
+
+    rd_kafka_mem_free(k->rk, id);
+    return joined;
+}
+
+/* librdkafka before 2.3.0 ends the process, by an assertion, when such a member is destroyed. It leaves the
+ * group as any other and says nothing after that; then it is kept rather than the process lost. */
+static void leave(struct inbox__kafka *k)
+{
+    enum { MENDED_IN = 0x020300ff };
+    bool keep = rd_kafka_version() < MENDED_IN && between(k);
+
+    (void)rd_kafka_consumer_close(k->rk); /* calls give_up() */
+    if (keep)
+        rd_kafka_set_log_level(k->rk, -1); /* the consumer that it would log to may be freed */
+    else
+        rd_kafka_destroy(k->rk);
+}
+
 void inbox__kafka_close(struct inbox_consumer *c)
 {
     if (c->kafka == NULL)
         return;
-    if (c->kafka->rk != NULL) {
-        (void)rd_kafka_consumer_close(c->kafka->rk); /* calls give_up() */
-        rd_kafka_destroy(c->kafka->rk);
-    }
+    if (c->kafka->rk != NULL)
+        leave(c->kafka);
     free(c->kafka->headers);
     free(c->kafka);
     c->kafka = NULL;
