@@ -79,18 +79,24 @@ TOOLS = $(patsubst tests/tools/%.c,$(O)/tools/%,$(wildcard tests/tools/*.c)) \
         $(patsubst tests/bench/%.c,$(O)/tools/%,$(wildcard tests/bench/*.c))
 TESTS = $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/unit/test_*.c tests/core/test_*.c tests/integration/test_*.c))
 
+# The order saga: each file of lib/examples/saga is a program, but for what they share.
+SAGA_SHARED = saga order_book
+SAGA = $(patsubst lib/examples/saga/%.c,$(O)/saga/%, \
+    $(filter-out $(SAGA_SHARED:%=lib/examples/saga/%.c),$(wildcard lib/examples/saga/*.c)))
+
 FUZZERS = $(patsubst tests/fuzz/%.c,$(O)/fuzzers/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib relay crash tools tests fuzzers man check mutants soak demo bench fuzz install \
+.PHONY: all lib relay crash tools saga tests fuzzers man check mutants soak demo bench fuzz install \
         install-strip installcheck uninstall dist deb sql-variants abi-baseline clean distclean deps
 
 all: lib relay
 lib: $(LIBS) $(O)/$(SONAME) $(O)/$(INBOX_SONAME)
 relay: $(O)/outbox-relay
-tools: $(TOOLS) $(O)/tests/faults/interrupted.so $(O)/tests/faults/stalled.so
+tools: $(TOOLS) saga $(O)/tests/faults/interrupted.so $(O)/tests/faults/stalled.so
 tests: $(TESTS) tools
+saga: $(SAGA)
 fuzzers: $(FUZZERS)
 
 # A relay that dies where it is told to (relay/crash_point.h), for tests/faults/crash.sh.
@@ -167,6 +173,10 @@ $(eval $(call tool_rule,tools,))
 $(eval $(call tool_rule,demo,))
 $(eval $(call tool_rule,tsan,))
 $(eval $(call tool_rule,bench,$(RELAY_PARTS)))
+
+$(O)/saga/%: $(O)/lib/examples/saga/%.o $(SAGA_SHARED:%=$(O)/lib/examples/saga/%.o) $(LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(OUR_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PQ_LIBS) $(KAFKA_LIBS) $(JANSSON_LIBS) -pthread $(LDLIBS)
 
 $(O)/%.pc: pkgconfig/%.pc.in include/outbox.h
 	@mkdir -p $(@D)

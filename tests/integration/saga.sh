@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# saga.sh - the order saga of lib/examples/saga in both its forms, without faults: every order comes to an
+# end, the books balance, the view says what waits for whom, and a fifth service that comes later builds the
+# same state from the events.
+set -euo pipefail
+
+# shellcheck source=tests/rig/lib_relay.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
+# shellcheck source=tests/rig/lib_saga.sh
+. "$root/tests/rig/lib_saga.sh"
+
+# Of the events of the topic; the marks are the test's own.
+header="(select h ->> 1 from jsonb_array_elements(e.headers) h where h ->> 0 = '%s')"
+# shellcheck disable=SC2059 # the header is a format
+events="select e.*, convert_from(e.key, 'UTF8') as order_id, $(printf "$header" correlationid) as correlation,
+               $(printf "$header" causationid) as causation from outbox.event e where e.type <> 'test'"
+
+# saga STYLE NAME ORDERS_SERVICE
+saga() {
+    saga_style=$1
+    reset
+    "$broker" topic "$OUTBOX_TEST_BROKER_DIR" "$topic" 4
+    saga_anew
+    relay_start relay
+
+    # One service is not there: the view says for whom the orders wait.
+    saga_start "$3" inventory receipts
+    saga_place 1 100
+    saga_place_end
+    holds "$2_view_counts_what_waits" wait_sql 30 100 \
+        "select sum(under_way) from orders.stuck where service = 'payments' having min(service) = max(service)"
+    holds "$2_orders_expire" wait_sql 30 t "select count(*) > 0 from orders.orders where status = 'refunding'"
+    equal "$2_view_says_that_nothing_is_stuck_yet" 0 "$(sql "select sum(stuck) from orders.stuck where since > now() - interval '8 seconds'" | sed 's/^$/0/')"
+    sql "update orders.orders set changed_at = changed_at - interval '1 hour' where id between 1 and 10"
+    equal "$2_view_says_how_many_are_stuck_and_since_when" t \
+        "$(sql "select sum(stuck) >= 10 and min(since) < now() - interval '1 hour' from orders.stuck")"
+
+    saga_start payments
+    saga_place 101 300
+    saga_place_end
+    holds "$2_comes_to_an_end" saga_settled 60
+    holds "$2_books_balance" saga_books_balance
+    equal "$2_view_is_empty" 0 "$(sql 'select count(*) from orders.stuck')"
+    equal "$2_has_both_ends" "2 300" \
+        "$(sql "select count(distinct status) || ' ' || count(*) from orders.orders where status in ('completed', 'cancelled')")"
+    equal "$2_was_undone_for_each_reason" 'CardDeclined,OrderTimedOut,OutOfStock' \
+        "$(sql "select string_agg(distinct type, ',') from ($events) e where type in ('CardDeclined', 'OutOfStock') or
+                (type = 'OrderTimedOut' and exists (select from ($events) c where c.causation = e.event_id::text))")"
+
+    # Every event has the order as its key and correlation, and the event that caused it.
+    equal "$2_events_belong_to_their_order" 0 "$(sql "select count(*) from ($events) e where correlation is distinct from order_id
+        or schema_version <> 1 or (type = 'OrderPlaced') <> (causation is null)")"
+    equal "$2_causes_are_events_of_the_same_order" 0 "$(sql "select count(*) from ($events) e where causation is not null
+        and not exists (select from ($events) c where c.event_id::text = e.causation and c.order_id = e.order_id)")"
+
+    saga_project
+    holds "$2_projection_from_the_first_event_is_the_same" wait_sql 30 0 "$projection_differs"
+    saga_stop "$3" payments inventory receipts projection
+    relay_signal relay TERM
+    relay_end relay 20
+}
+
+saga '' choreography orders
+saga orchestrated orchestration orchestrator
+exit "$bad"

@@ -1,0 +1,109 @@
+# shellcheck shell=bash
+# lib_saga.sh - the order saga of lib/examples/saga as processes, and its books. Sourced after lib_relay.sh or
+# lib_faults.sh: a service is a process like a relay, so relay_kill, relay_signal, wait_said and the like take
+# its name.
+#
+#   saga_tables [PIECES]           the schemas of all services, and so many pieces of each item (100000)
+#   saga_start NAME...             services; NAME-2 is a second process of NAME. $saga_style: "" or orchestrated
+#   saga_place FIRST LAST [RATE]   the shop, in the background; saga_place_end waits for it
+#   saga_settled SECONDS           all orders that were placed are final, and nothing is left to consume
+#   saga_books                     what does not add up; nothing when all does
+#   saga_replay                    every event that was sent, once more
+#   saga_stop NAME...              TERM; adds up what they say that they have done in n_applied, n_repeats
+
+saga=${OUTBOX_SAGA:-${OUTBOX_BUILD:-$root/.build}/saga}
+saga_sources=$root/lib/examples/saga
+saga_dsn=$relay_dsn
+saga_style=
+saga_seed=${SEED:-1}
+n_applied=0
+n_repeats=0
+
+saga_tables() {
+    local name
+    for name in orders payments inventory receipts books; do
+        psql -XqAt -v ON_ERROR_STOP=1 -1 -d "$dsn" -f "$saga_sources/$name.sql"
+    done
+    sql "insert into inventory.stock (item, received, on_hand)
+         select item, pieces, pieces from (values ('book', ${1:-100000}), ('lamp', ${1:-100000}), ('chair', ${1:-100000}), ('globe', 20)) t (item, pieces)"
+}
+# saga_anew: as if there had been none
+saga_anew() {
+    sql "drop schema if exists orders, payments, inventory, receipts, audit, projection cascade;
+         truncate inbox.seen, inbox.position, inbox.dead, inbox.consumer"
+    saga_tables "$@"
+}
+
+saga_start() {
+    local name args
+    for name in "$@"; do
+        args=("$saga_dsn" "$brokers" "$topic")
+        [[ -z $saga_style ]] || args+=("$saga_style")
+        # A process that was killed keeps its partitions until its session is over. (The mock lets a group wait
+        # for 3 s before it assigns anything; a session must last longer.)
+        args+=(kafka.session.timeout.ms=6000 kafka.heartbeat.interval.ms=500 retry.base=50ms retry.max=1s
+            "kafka.client.id=$name")
+        : >>"$dir/$name.log"
+        "$saga/${name%-2}" "${args[@]}" >>"$dir/$name.log" 2>&1 </dev/null &
+        relay_pid[$name]=$!
+    done
+}
+
+# What a process that ended by itself has to say.
+saga_stop() {
+    local name words
+    for name in "$@"; do relay_signal "$name" TERM; done
+    for name in "$@"; do
+        relay_end "$name" 20
+        [[ $status == 0 ]] || not_ok "${name}_ends_clean" "exit status $status: $(tail -n 3 "$dir/$name.log")"
+        words=$(grep -E '^[a-z]+ applied=' "$dir/$name.log" | tail -n 1)
+        n_applied=$((n_applied + $(sed 's/.*applied=\([0-9]*\).*/\1/' <<<"${words:-applied=0}")))
+        n_repeats=$((n_repeats + $(sed 's/.*duplicates=\([0-9]*\).*/\1/' <<<"${words:-duplicates=0}")))
+    done
+}
+
+saga_place() {
+    : >>"$dir/place.log"
+    "$saga/place" "$saga_dsn" "$topic" "$1" "$2" "${3:-0}" "$saga_seed" >>"$dir/place.log" 2>&1 </dev/null &
+    relay_pid[place]=$!
+}
+saga_place_end() {
+    relay_end place 120
+    [[ $status == 0 ]] || not_ok orders_are_placed "exit status $status: $(tail -n 3 "$dir/place.log")"
+}
+
+not_final="select count(*) from orders.orders where status not in ('completed', 'cancelled')"
+# Positions of consumers that are not behind the last event that the relay has sent.
+behind_sent="select count(*) from inbox.consumer c
+    cross join (select s.kafka_partition, max(s.kafka_offset) as last from outbox.sent s
+                  join outbox.event e on e.id = s.id where e.topic = '%s' group by 1) k
+      left join inbox.position p on p.consumer = c.name and p.topic = '%s' and p.kafka_partition = k.kafka_partition
+     where coalesce(p.next_offset, 0) <= k.last"
+
+# A mark of no meaning for every partition: what was in the topic before it has been consumed when it has.
+saga_consumed() {
+    local query
+    # shellcheck disable=SC2059 # the query is a format
+    printf -v query "$behind_sent" "$topic" "$topic"
+    append 40 "$topic" "convert_to('mark ' || n, 'UTF8')"
+    wait_sql "$1" 0 "$unsent and e.topic = '$topic' and e.available_at is null" && wait_sql "$1" 0 "$query"
+}
+saga_settled() {
+    wait_sql "$1" 0 "$not_final" && saga_consumed "$1"
+}
+saga_books() { sql "select what || ': ' || wrong from audit.books where wrong <> 0"; }
+saga_books_balance() { [[ -z $(saga_books) ]] || { saga_books; return 1; }; }
+
+saga_replay() {
+    "$OUTBOX_RELAY" replay --topic "$topic" --since 1d --yes -X "dsn=$dsn" -X "kafka.bootstrap.servers=$brokers" >>"$dir/replay.log" 2>&1 ||
+        { tail -n 3 "$dir/replay.log"; return 1; }
+}
+
+# Orders of which the fifth service has another picture than the ledgers of the others.
+projection_differs="select count(*) from audit.orders a full join projection.orders p using (id)
+    where (a.status, a.item, a.charged, a.refunded, a.reserved, a.released, a.receipts)
+          is distinct from (p.status, p.item, p.charged, p.refunded, p.reserved, p.released, p.receipts)"
+saga_project() {
+    psql -XqAt -v ON_ERROR_STOP=1 -1 -d "$dsn" -f "$saga_sources/projection.sql"
+    saga_start projection
+}
