@@ -1,7 +1,7 @@
 /* lead.h - does this relay lead, and until when may it believe so? Pure.
  *
  * Leading is a row in the database with an epoch. We count our own time from before a request was
- * sent, on the monotonic clock, so that we stop no later than the database lets another relay begin.
+ * sent, on a monotonic clock that counts suspension, so that we stop no later than the database lets another relay begin.
  */
 #ifndef RELAY_CORE_LEAD_H
 #define RELAY_CORE_LEAD_H
