@@ -441,6 +441,7 @@ static void do_mark(struct driver *d, const uint32_t *slots, uint32_t n)
         const struct slot *s = &d->slot[slots[i]];
         d->marks[i] = (struct source_mark){
             .id = s->row->id,
+            .event_id = s->row->event_id,
             .offset = s->offset,
             .partition = s->partition,
             .bucket = s->row->bucket,

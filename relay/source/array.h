@@ -10,7 +10,7 @@
 
 #include "relay/source/wire.h"
 
-enum { OID_BOOL = 16, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_TEXT = 25 };
+enum { OID_BOOL = 16, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_TEXT = 25, OID_UUID = 2950 };
 enum { ARRAY_HEAD_BYTES = 20 };
 
 /* All return the place behind what they wrote. */
@@ -36,6 +36,12 @@ static inline char *array_put_bool(char *p, bool v)
     p = wire_put32(p, 1);
     *p = v;
     return p + 1;
+}
+
+static inline char *array_put_uuid(char *p, const uint8_t v[16])
+{
+    memcpy(wire_put32(p, 16), v, 16);
+    return p + 20;
 }
 
 static inline char *array_put16(char *p, int16_t v)

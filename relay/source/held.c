@@ -34,6 +34,19 @@ static bool is_true(const PGresult *res, int row, int col)
     return PQgetlength(res, row, col) == 1 && PQgetvalue(res, row, col)[0] != 0;
 }
 
+/* The first few ids of a column, as text. */
+static const char *some_ids(const PGresult *res, int from, int col, char *to, size_t size)
+{
+    size_t at = 0;
+
+    to[0] = '\0';
+    for (int i = from; i < PQntuples(res) && at < size - 24; i++)
+        if (!PQgetisnull(res, i, col))
+            at += (size_t)snprintf(to + at, size - at, "%s%lld", at > 0 ? " " : "",
+                                   (long long)wire_i64(PQgetvalue(res, i, col)));
+    return to;
+}
+
 /* -- marking and holding -------------------------------------------------------------------- */
 
 /* The parameters of outbox_settle. A fact needs no epoch. */
@@ -65,8 +78,7 @@ void held_mark(struct source *s, uint64_t now_ms)
     const struct touched *t = &s->held.touched[MARK_SIDE];
     struct settle p;
     const struct conn_statement statement[] = {
-        { s->mark_again ? "outbox_mark_again" : "outbox_mark", MARK_COLUMNS, s->marks.values,
-          s->marks.lengths },
+        source_mark_statement(s),
         { "outbox_unhold", 2, t->values, t->lengths },
         settle(s, t, false, &p),
     };
@@ -97,10 +109,17 @@ static void push_settled(struct source *s, enum source_event_type type, const PG
 
 void held_on_marked(struct source *s, const PGresult *res)
 {
-    if (s->held.touched[MARK_SIDE].n > 0)
+    char ids[128];
+
+    if (s->held.touched[MARK_SIDE].n > 0) {
         push_settled(s, SOURCE_MARKED, res);
-    else
-        source_push(s, (struct source_event){ .type = SOURCE_MARKED });
+        return;
+    }
+    if (!s->acquired && PQntuples(res) > 0)
+        log_warn("source", "events were published that the database has lost; they are not marked", "events",
+                 log_i64(PQntuples(res)), "ids", some_ids(res, 0, 0, ids, sizeof ids), "remedy",
+                 "a crash of the server lost transactions: commit events with synchronous_commit on");
+    source_push(s, (struct source_event){ .type = SOURCE_MARKED });
 }
 
 /* Rows that leave the group of their key: what waits behind them may be first now. Only a dead one can
@@ -444,19 +463,6 @@ void source_sweep(struct source *s, uint64_t now_ms)
         source_request(s, now_ms, REQUEST_SWEEP, "outbox_sweep", 3, values, lengths);
     else
         source_push(s, (struct source_event){ .type = SOURCE_SWEPT });
-}
-
-/* The first few ids of a column, as text. */
-static const char *some_ids(const PGresult *res, int from, int col, char *to, size_t size)
-{
-    size_t at = 0;
-
-    to[0] = '\0';
-    for (int i = from; i < PQntuples(res) && at < size - 24; i++)
-        if (!PQgetisnull(res, i, col))
-            at += (size_t)snprintf(to + at, size - at, "%s%lld", at > 0 ? " " : "",
-                                   (long long)wire_i64(PQgetvalue(res, i, col)));
-    return to;
 }
 
 void held_on_sweep(struct source *s, uint64_t now_ms, const PGresult *res)

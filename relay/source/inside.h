@@ -131,6 +131,7 @@ struct source {
     size_t largest_row; /* of the last page that had rows; SIZE_MAX: it ended in front of a large one */
     enum request request;
     bool mark_again; /* some of the marks were there */
+    bool acquired;   /* on this link: what is to be marked was read on it */
 
     struct row **rows;
     uint32_t rows_cap;
@@ -175,6 +176,7 @@ void source_request_failed(struct source *s, enum request what, const PGresult *
  * when given. Returns the number of decoded rows, or -1. */
 int source_room_for(struct source *s, uint32_t n_rows);
 int source_decode(struct source *s, const PGresult *res, int rows, struct touched *stale);
+struct conn_statement source_mark_statement(const struct source *s);
 /* The statement failed: why, in s->failure. */
 void source_note_failure(struct source *s, const PGresult *res);
 /* Sends the read that was asked for, anew. `first`: of its first row only the id (SQL_FIRST_OF_PAGE). */

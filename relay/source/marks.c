@@ -38,12 +38,20 @@ static char *put_offsets(char *p, const struct source_mark *m, uint32_t n)
     return p;
 }
 
-int marks_encode(struct mark_arrays *a, const struct source_mark *marks, uint32_t n)
+static char *put_event_ids(char *p, const struct source_mark *m, uint32_t n)
 {
-    static char *(*const put[MARK_COLUMNS])(char *, const struct source_mark *, uint32_t) = {
-        put_buckets, put_ids, put_partitions, put_offsets
+    p = array_put_head(p, OID_UUID, n, false);
+    for (uint32_t i = 0; i < n; i++)
+        p = array_put_uuid(p, m[i].event_id);
+    return p;
+}
+
+int marks_encode(struct mark_arrays *a, const struct source_mark *marks, uint32_t n, int n_columns)
+{
+    static char *(*const put[MARK_COLUMNS_CHECKED])(char *, const struct source_mark *, uint32_t) = {
+        put_buckets, put_ids, put_partitions, put_offsets, put_event_ids
     };
-    size_t need = MARK_COLUMNS * (ARRAY_HEAD_BYTES + (size_t)n * (4 + 8));
+    size_t need = MARK_COLUMNS_CHECKED * (ARRAY_HEAD_BYTES + (size_t)n * (4 + 16));
 
     if (need > a->cap) {
         char *bytes = realloc(a->bytes, need);
@@ -53,7 +61,7 @@ int marks_encode(struct mark_arrays *a, const struct source_mark *marks, uint32_
         a->cap = need;
     }
     char *p = a->bytes;
-    for (int col = 0; col < MARK_COLUMNS; col++) {
+    for (int col = 0; col < n_columns; col++) {
         char *end = put[col](p, marks, n);
         a->values[col] = p;
         a->lengths[col] = (int)(end - p);

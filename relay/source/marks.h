@@ -1,4 +1,4 @@
-/* marks.h - marks as the four binary arrays of the marking statement. Used by source.c only; no libpq. */
+/* marks.h - marks as the binary arrays of the marking statement. Used by source.c only; no libpq. */
 #ifndef RELAY_SOURCE_MARKS_H
 #define RELAY_SOURCE_MARKS_H
 
@@ -7,18 +7,19 @@
 
 #include "relay/source/source.h"
 
-enum { MARK_COLUMNS = 4 }; /* bucket, id, kafka_partition, kafka_offset */
+/* bucket, id, kafka_partition, kafka_offset; and event_id, for marks that are checked */
+enum { MARK_COLUMNS = 4, MARK_COLUMNS_CHECKED = 5 };
 
 /* Reused from mark to mark. Start from zeroes. */
 struct mark_arrays {
     char *bytes;
     size_t cap;
-    const char *values[MARK_COLUMNS]; /* into bytes */
-    int lengths[MARK_COLUMNS];
+    const char *values[MARK_COLUMNS_CHECKED]; /* into bytes */
+    int lengths[MARK_COLUMNS_CHECKED];
 };
 
-/* 0, or -1 when out of memory. */
-int marks_encode(struct mark_arrays *a, const struct source_mark *marks, uint32_t n);
+/* The first n_columns. 0, or -1 when out of memory. */
+int marks_encode(struct mark_arrays *a, const struct source_mark *marks, uint32_t n, int n_columns);
 void marks_deinit(struct mark_arrays *a);
 
 #endif

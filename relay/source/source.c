@@ -99,7 +99,7 @@ void source_link_lost(struct source *s, uint64_t now_ms, const char *why)
     aside_link_down(s);
     isolate_end(s);
     held_drop_page(s);
-    s->up = false;
+    s->up = s->acquired = false;
     if (s->request == REQUEST_ACQUIRE)
         s->last_epoch = 0; /* we may have a new one */
     s->request = REQUEST_NONE;
@@ -404,13 +404,21 @@ void source_request_transaction(struct source *s, uint64_t now_ms, enum request 
         source_link_lost(s, now_ms, conn_error(&s->conn[MARK_SIDE]));
 }
 
+struct conn_statement source_mark_statement(const struct source *s)
+{
+    return (struct conn_statement){ !s->acquired     ? "outbox_mark_checked"
+                                    : s->mark_again ? "outbox_mark_again"
+                                                    : "outbox_mark",
+                                    s->acquired ? MARK_COLUMNS : MARK_COLUMNS_CHECKED, s->marks.values,
+                                    s->marks.lengths };
+}
+
 static void send_marks(struct source *s, uint64_t now_ms)
 {
     static const char *const commit = "off";
     const struct conn_statement statement[] = {
         { "outbox_commit", 1, &commit, &(int){ 3 } },
-        { s->mark_again ? "outbox_mark_again" : "outbox_mark", MARK_COLUMNS, s->marks.values,
-          s->marks.lengths },
+        source_mark_statement(s),
     };
 
     if (s->held.touched[MARK_SIDE].n > 0)
@@ -418,14 +426,14 @@ static void send_marks(struct source *s, uint64_t now_ms)
     else if (s->cfg.mark_async)
         source_request_transaction(s, now_ms, REQUEST_MARK, statement, 2);
     else
-        source_request(s, now_ms, REQUEST_MARK, statement[1].name, MARK_COLUMNS, s->marks.values,
-                       s->marks.lengths);
+        source_request(s, now_ms, REQUEST_MARK, statement[1].name, statement[1].n_params,
+                       s->marks.values, s->marks.lengths);
 }
 
 void source_mark(struct source *s, uint64_t now_ms, const struct source_mark *marks, uint32_t n)
 {
     struct touched *held = &s->held.touched[MARK_SIDE];
-    int rc = marks_encode(&s->marks, marks, n);
+    int rc = marks_encode(&s->marks, marks, n, s->acquired ? MARK_COLUMNS : MARK_COLUMNS_CHECKED);
 
     held->n = 0;
     for (uint32_t i = 0; rc == 0 && i < n; i++)
@@ -530,6 +538,7 @@ static int on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
         source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = false });
         return 0;
     }
+    s->acquired = true;
     s->epoch = s->last_epoch = wire_i64(PQgetvalue(res, 0, 0));
     if (cursors_load(&s->cursors, wire_i64(PQgetvalue(res, 0, 1)), PQgetvalue(res, 0, 2),
                      PQgetlength(res, 0, 2)) < 0)

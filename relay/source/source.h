@@ -42,6 +42,7 @@ struct source_config {
 
 struct source_mark {
     int64_t id;
+    const uint8_t *event_id; /* 16 bytes; borrowed during the call */
     int64_t offset; /* negative: not known */
     int32_t partition;
     int16_t bucket;
@@ -179,6 +180,9 @@ void source_read_due(struct source *s, uint64_t now_ms, uint32_t max_rows, uint6
 /* The paused rows of the topic in order of id. As above, they come again until marked or held anew. */
 void source_read_topic(struct source *s, uint64_t now_ms, const char *topic, uint32_t max_rows,
                        uint64_t max_bytes);
+/* Before the first acquire of a link, which rows of an earlier link are marked with: a crash may have lost
+ * transactions that were not on disk (synchronous_commit = off), and their ids are then given to others. So a
+ * row is marked only if its event is there still; what is not is logged, and counts as marked. */
 void source_mark(struct source *s, uint64_t now_ms, const struct source_mark *marks, uint32_t n);
 /* Writes the rows into outbox.held, or writes anew what it says of them; all of them or, when the epoch
  * moved, none. A row that is in outbox.sent is left out, and one that a person has discarded stays so.

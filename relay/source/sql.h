@@ -193,9 +193,21 @@
     "insert into outbox.sent (bucket, id, kafka_partition, kafka_offset) "                         \
     "select unnest($1), unnest($2), unnest($3), unnest($4)"
 #define SQL_MARK_TYPES "smallint[], bigint[], int[], bigint[]"
+
+/* $5 event ids: only what is that event still. The ids of those that are not. */
+#define SQL_MARK_CHECKED                                                                           \
+    "with u as materialized (select u.*, e.bucket as is_in from unnest($1, $2, $3, $4, $5) "       \
+    "u (bucket, id, partition, at, event_id) left join lateral (select e.bucket, e.event_id "      \
+    "from outbox.event e where e.id >= u.id and e.id <= u.id "                                     \
+    "and e.bucket = any (array[u.bucket, -1::smallint]) order by e.id limit 1) e "                 \
+    "on e.event_id = u.event_id), "                                                                \
+    "put as (insert into outbox.sent (bucket, id, kafka_partition, kafka_offset) "                 \
+    "select u.is_in, u.id, u.partition, u.at from u where u.is_in is not null order by u.id "      \
+    "on conflict do nothing) select u.id from u where u.is_in is null order by u.id"
 #define SQL_PREPARE_MARK                                                                           \
     SQL_PREPARE("outbox_mark", SQL_MARK_TYPES, SQL_MARK)                                           \
     SQL_PREPARE("outbox_mark_again", SQL_MARK_TYPES, SQL_MARK " on conflict do nothing")           \
+    SQL_PREPARE("outbox_mark_checked", SQL_MARK_TYPES ", uuid[]", SQL_MARK_CHECKED)                \
     SQL_PREPARE("outbox_commit", "text", "select set_config('synchronous_commit', $1, true)")
 
 /* $1 owner, $2 ttl in ms, $3 the last epoch that we had; 0: none yet, or who knows. A lease can be taken

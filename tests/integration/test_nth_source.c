@@ -103,6 +103,7 @@ static struct flow {
     bool reading;
     enum waiting waiting; /* on the marking connection */
     struct source_mark mark[N_ROWS]; /* read and not yet marked */
+    uint8_t event_id[N_ROWS][16];
     uint32_t n_marks;
     struct row *held; /* read, and to be held */
     bool marked[N_ROWS];
@@ -157,8 +158,9 @@ static void on_row(struct row *row)
     }
     for (uint32_t m = 0; m < flow.n_marks; m++)
         ck_assert_msg(flow.mark[m].id != row->id, "row %d is read twice in one lead", (int)i);
+    memcpy(flow.event_id[i], row->event_id, sizeof flow.event_id[i]);
     flow.mark[flow.n_marks++] = (struct source_mark){
-        .id = row->id, .offset = i, .partition = 0, .bucket = row->bucket,
+        .id = row->id, .event_id = flow.event_id[i], .offset = i, .partition = 0, .bucket = row->bucket,
         .held = row->held_as != HELD_NOT
     };
     free(row);

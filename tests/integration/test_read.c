@@ -36,6 +36,7 @@ static struct seen {
     int64_t id;
     uint64_t page;
     int16_t bucket;
+    uint8_t event_id[16];
     char key[24];
 } *seen;
 static size_t n_seen, seen_cap;
@@ -103,6 +104,7 @@ static void remember(const struct row *row, uint64_t page)
         ck_assert_ptr_nonnull(seen);
     }
     seen[n_seen] = (struct seen){ .id = row->id, .page = page, .bucket = row->bucket };
+    memcpy(seen[n_seen].event_id, row->event_id, sizeof row->event_id);
     if (row->key != NULL)
         snprintf(seen[n_seen].key, sizeof seen->key, "%.*s", (int)row->key_len,
                  (const char *)row->key);
@@ -158,11 +160,11 @@ static void expect_read(const char *ids)
     ck_assert_str_eq(new_ids(), ids);
 }
 
-static int16_t bucket_of(int64_t id)
+static const struct seen *seen_of(int64_t id)
 {
     for (size_t i = n_seen; i-- > 0;)
         if (seen[i].id == id)
-            return seen[i].bucket;
+            return &seen[i];
     ck_abort_msg("id %lld was not read", (long long)id);
 }
 
@@ -173,9 +175,9 @@ static void mark_rows(const char *ids, bool held)
     uint32_t n = 0;
 
     for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
-        int64_t id = atoll(word);
-        marks[n++] = (struct source_mark){ .id = id, .offset = id, .partition = 3,
-                                           .bucket = bucket_of(id), .held = held };
+        const struct seen *row = seen_of(atoll(word));
+        marks[n++] = (struct source_mark){ .id = row->id, .event_id = row->event_id, .offset = row->id,
+                                           .partition = 3, .bucket = row->bucket, .held = held };
     }
     free(copy);
     source_mark(reader, (uint64_t)rig_now_ms(), marks, n);
@@ -698,6 +700,33 @@ START_TEST(only_marks_are_committed_without_waiting_and_only_when_asked)
                  "drop trigger mode on outbox.held; drop function public.note_mode;"
                  "drop table public.mode");
     mark_async = false;
+}
+END_TEST
+
+/* What a crash of the server may do to transactions that were not on disk: the id is another event's now. */
+START_TEST(mark_of_an_earlier_link_is_only_for_the_event_that_was_read)
+{
+    reader_open();
+    append(a, "was");
+    append(a, "stays");
+    append(a, "goes");
+    expect_read("1 2 3");
+    rig_exec(db, "select pg_terminate_backend(pid) from pg_stat_activity"
+                 " where application_name = 'outbox-relay' and datname = current_database()");
+    wait_for(SOURCE_DOWN);
+    wait_for(SOURCE_UP);
+    rig_exec(db, "delete from outbox.event where id in (1, 3);"
+                 " insert into outbox.event (id, topic, type, key) overriding system value values (1, 't', 'x', 'is')");
+    mark("1 2 3");
+    ck_assert_str_eq(rig_scalar(db, "select string_agg(id || ' ' || kafka_partition || ' ' || kafka_offset, ',')"
+                                    " from outbox.sent"), "2 3 2");
+    mark("2"); /* twice is once here as well */
+    source_acquire(reader, (uint64_t)rig_now_ms());
+    wait_for(SOURCE_LEASE);
+    expect_read("1");
+    ck_assert_str_eq(seen_of(1)->key, "is");
+    mark("1");
+    ck_assert_str_eq(rig_scalar(db, "select string_agg(id::text, ' ' order by id) from outbox.sent"), "1 2");
 }
 END_TEST
 
@@ -1356,6 +1385,9 @@ Suite *suite_read(void)
     tcase_add_test(tc, saved_cursor_keeps_late_rows_late);
     tcase_add_test(tc, cursor_in_the_midst_of_a_large_late_read_loses_nothing);
     tcase_add_test(tc, reader_whose_epoch_moved_writes_nothing);
+
+    tc = add_case(s, "lost", 60);
+    tcase_add_test(tc, mark_of_an_earlier_link_is_only_for_the_event_that_was_read);
 
     tc = add_case(s, "restored", 60);
     tcase_add_test(tc, restored_rows_come_all_and_in_order_and_so_do_new_ones);
