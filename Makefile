@@ -81,7 +81,7 @@ TESTS = $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/unit/test_*.c tests/c
 
 # The order saga: each file of lib/examples/saga is a program, but for what they share.
 SAGA_SHARED = saga order_book
-SAGA = $(patsubst lib/examples/saga/%.c,$(O)/saga/%, \
+SAGA_PROGRAMS = $(patsubst lib/examples/saga/%.c,$(O)/saga/%, \
     $(filter-out $(SAGA_SHARED:%=lib/examples/saga/%.c),$(wildcard lib/examples/saga/*.c)))
 
 FUZZERS = $(patsubst tests/fuzz/%.c,$(O)/fuzzers/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -96,7 +96,7 @@ lib: $(LIBS) $(O)/$(SONAME) $(O)/$(INBOX_SONAME)
 relay: $(O)/outbox-relay
 tools: $(TOOLS) saga $(O)/tests/faults/interrupted.so $(O)/tests/faults/stalled.so
 tests: $(TESTS) tools
-saga: $(SAGA)
+saga: $(SAGA_PROGRAMS)
 fuzzers: $(FUZZERS)
 
 # A relay that dies where it is told to (relay/crash_point.h), for tests/faults/crash.sh.
@@ -265,15 +265,17 @@ mutants: deps
 	@tests/mutants/run
 
 # The soak ends after so many kills, or after SOAK_SECONDS when that is set; SEED=n replays a schedule.
+# SAGA=1: the services of the order saga are killed instead, SAGA_FAULTS times.
 soak: export SOAK_KILLS ?= 1000
+soak: export SAGA_FAULTS ?= 400
 soak: export CHECK_TIMEOUT ?= 14400
 soak: export SIM_RUNS ?= 3000000
 soak: export NTH_STEP ?= 1
 soak: deps
-	@tests/check core/test_sim integration/test_nth_source faults/soak
+	@tests/check $(if $(SAGA),faults/saga,core/test_sim integration/test_nth_source faults/soak)
 
 demo: deps
-	@tests/demo/demo
+	@tests/demo/$(if $(SAGA),saga $(if $(filter orchestration,$(SAGA)),--orchestrated),demo)
 
 bench: deps
 	@tests/bench/bench

@@ -21,14 +21,10 @@ n_servers=0
 
 own_database
 own_proxy
-if [[ $broker_kind == mock ]]; then
-    own_mock
-else
-    brokers=$("$broker" start "$dir/broker" kafka broker.session.timeout.ms=2000 broker.heartbeat.interval.ms=300)
-fi
 relay_dsn=$proxied_dsn
 # shellcheck source=tests/rig/lib_saga.sh
 . "$root/tests/rig/lib_saga.sh"
+saga_broker "$broker_kind"
 saga_seed=$seed
 printf '# seed %s\n' "$seed"
 RANDOM=$seed # from here on nothing but the schedule draws in this shell

@@ -53,6 +53,10 @@ saga() {
     equal "$2_causes_are_events_of_the_same_order" 0 "$(sql "select count(*) from ($events) e where causation is not null
         and not exists (select from ($events) c where c.event_id::text = e.causation and c.order_id = e.order_id)")"
 
+    holds "$2_is_sent_again" saga_replay
+    holds "$2_is_consumed_again" saga_consumed 60
+    holds "$2_books_balance_after_every_event_came_twice" saga_books_balance
+
     saga_project
     holds "$2_projection_from_the_first_event_is_the_same" wait_sql 30 0 "$projection_differs"
     saga_stop "$3" payments inventory receipts projection

@@ -3,6 +3,7 @@
 # lib_faults.sh: a service is a process like a relay, so relay_kill, relay_signal, wait_said and the like take
 # its name.
 #
+#   saga_broker mock|kafka         a broker of its own, in $dir/broker
 #   saga_tables [PIECES]           the schemas of all services, and so many pieces of each item (100000)
 #   saga_start NAME...             services; NAME-2 is a second process of NAME. $saga_style: "" or orchestrated
 #   saga_place FIRST LAST [RATE]   the shop, in the background; saga_place_end waits for it
@@ -18,6 +19,13 @@ saga_style=
 saga_seed=${SEED:-1}
 n_applied=0
 n_repeats=0
+
+saga_broker() {
+    local settings=()
+    # A broker that was killed is let in again only when its old session is over.
+    [[ $1 == mock ]] || settings=(broker.session.timeout.ms=2000 broker.heartbeat.interval.ms=300)
+    brokers=$("$broker" start "$dir/broker" "$1" "${settings[@]}")
+}
 
 saga_tables() {
     local name

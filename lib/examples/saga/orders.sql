@@ -16,7 +16,7 @@ CREATE TABLE orders.orders (
     expires_at  timestamptz NOT NULL
 );
 COMMENT ON COLUMN orders.orders.amount IS 'Cents';
-COMMENT ON COLUMN orders.orders.because IS 'Type of the event that brought it into this status';
+COMMENT ON COLUMN orders.orders.because IS 'Type of the event that brought it into this status, or by which it began to be undone';
 COMMENT ON COLUMN orders.orders.expires_at IS 'When it is undone, if it is not completed by then';
 -- Small however many orders there are: only those under way.
 CREATE INDEX orders_unfinished ON orders.orders (status, changed_at) WHERE status NOT IN ('completed', 'cancelled');
