@@ -82,7 +82,8 @@ GRANT EXECUTE ON FUNCTION
 -- truncating both leaves; TRUNCATE also allows the lock that goes before. No UPDATE on events and
 -- marks, and DELETE only of kept ones.
 GRANT SELECT ON outbox.event, outbox.sent, outbox.held, outbox.relay TO outbox_relay;
-GRANT INSERT ON outbox.sent TO outbox_relay;
+GRANT INSERT ON outbox.sent, outbox.sent_0, outbox.sent_1, outbox.sent_2, outbox.sent_3,
+    outbox.sent_4, outbox.sent_5, outbox.sent_6, outbox.sent_7 TO outbox_relay;
 GRANT INSERT, UPDATE, DELETE ON outbox.held TO outbox_relay;
 GRANT INSERT, UPDATE ON outbox.relay TO outbox_relay;
 GRANT SELECT, TRUNCATE ON

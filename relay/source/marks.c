@@ -38,6 +38,14 @@ static char *put_offsets(char *p, const struct source_mark *m, uint32_t n)
     return p;
 }
 
+static int common_bucket(const struct source_mark *m, uint32_t n)
+{
+    for (uint32_t i = 1; i < n; i++)
+        if (m[i].bucket != m[0].bucket)
+            return MARK_MIXED;
+    return n > 0 && m[0].bucket >= 0 && m[0].bucket < 8 ? m[0].bucket : MARK_MIXED;
+}
+
 static char *put_event_ids(char *p, const struct source_mark *m, uint32_t n)
 {
     p = array_put_head(p, OID_UUID, n, false);
@@ -60,6 +68,7 @@ int marks_encode(struct mark_arrays *a, const struct source_mark *marks, uint32_
         a->bytes = bytes;
         a->cap = need;
     }
+    a->bucket = common_bucket(marks, n);
     char *p = a->bytes;
     for (int col = 0; col < n_columns; col++) {
         char *end = put[col](p, marks, n);

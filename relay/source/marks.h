@@ -16,7 +16,10 @@ struct mark_arrays {
     size_t cap;
     const char *values[MARK_COLUMNS_CHECKED]; /* into bytes */
     int lengths[MARK_COLUMNS_CHECKED];
+    int bucket; /* of all of them, 0 to 7; MARK_MIXED: of several, or of none in the ring */
 };
+
+#define MARK_MIXED (-1)
 
 /* The first n_columns. 0, or -1 when out of memory. */
 int marks_encode(struct mark_arrays *a, const struct source_mark *marks, uint32_t n, int n_columns);

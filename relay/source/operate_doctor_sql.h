@@ -50,7 +50,8 @@
     "('relay', 'SELECT'), ('relay', 'UPDATE'), ('schema_version', 'SELECT'), "                     \
     "('event_kept', 'INSERT'), ('backlog', 'SELECT'), ('blocker', 'SELECT'), "                     \
     "('event_status', 'SELECT') union all select k || l.n, p from leaf l, "                        \
-    "unnest(array['event_', 'sent_']) k, unnest(array['SELECT', 'TRUNCATE']) p) "                  \
+    "unnest(array['event_', 'sent_']) k, unnest(array['SELECT', 'TRUNCATE']) p "                   \
+    "union all select 'sent_' || l.n, 'INSERT' from leaf l where l.n <> 'kept') "                  \
     "select 'outbox.' || n.name, string_agg(n.privilege, ', '), 0 from need n "                    \
     "where to_regclass('outbox.' || n.name) is not null "                                          \
     "and not has_table_privilege('outbox.' || n.name, n.privilege) group by n.name union all "     \

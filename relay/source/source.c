@@ -406,9 +406,13 @@ void source_request_transaction(struct source *s, uint64_t now_ms, enum request 
 
 struct conn_statement source_mark_statement(const struct source *s)
 {
-    return (struct conn_statement){ !s->acquired     ? "outbox_mark_checked"
-                                    : s->mark_again ? "outbox_mark_again"
-                                                    : "outbox_mark",
+    static const char *const leaf[] = { "outbox_mark_0", "outbox_mark_1", "outbox_mark_2", "outbox_mark_3",
+                                        "outbox_mark_4", "outbox_mark_5", "outbox_mark_6", "outbox_mark_7" };
+
+    return (struct conn_statement){ !s->acquired                      ? "outbox_mark_checked"
+                                    : s->mark_again                   ? "outbox_mark_again"
+                                    : s->marks.bucket == MARK_MIXED ? "outbox_mark"
+                                                                      : leaf[s->marks.bucket],
                                     s->acquired ? MARK_COLUMNS : MARK_COLUMNS_CHECKED, s->marks.values,
                                     s->marks.lengths };
 }

@@ -185,12 +185,13 @@
 /* A mark is a fact, true whoever writes it: no epoch, and twice is once. Twice is rare, so the first
  * attempt does without the second look at the index that `on conflict` costs each row; it fails as a
  * whole where a mark is there already, and the second statement then writes the others. In the select list
- * unnest gives row after row; in `from` it would put all of them aside first.
+ * unnest gives row after row; in `from` it would put all of them aside first. Marks of one bucket, as they
+ * nearly always are, go straight to its leaf: to find the leaf for each row takes a quarter of the time.
  * outbox_commit stands before a mark that need not be on disk when it is answered. Only marks may be lost
  * that way: whatever is committed afterwards and is not lost (a saved cursor, a held row) is behind them in
  * the log of the database, so they are not lost either. */
-#define SQL_MARK                                                                                   \
-    "insert into outbox.sent (bucket, id, kafka_partition, kafka_offset) "                         \
+#define SQL_MARK(table)                                                                            \
+    "insert into " table " (bucket, id, kafka_partition, kafka_offset) "                           \
     "select unnest($1), unnest($2), unnest($3), unnest($4)"
 #define SQL_MARK_TYPES "smallint[], bigint[], int[], bigint[]"
 
@@ -204,10 +205,15 @@
     "put as (insert into outbox.sent (bucket, id, kafka_partition, kafka_offset) "                 \
     "select u.is_in, u.id, u.partition, u.at from u where u.is_in is not null order by u.id "      \
     "on conflict do nothing) select u.id from u where u.is_in is null order by u.id"
+#define SQL_PREPARE_MARK_LEAF(leaf)                                                                \
+    SQL_PREPARE("outbox_mark_" leaf, SQL_MARK_TYPES, SQL_MARK("outbox.sent_" leaf))
 #define SQL_PREPARE_MARK                                                                           \
-    SQL_PREPARE("outbox_mark", SQL_MARK_TYPES, SQL_MARK)                                           \
-    SQL_PREPARE("outbox_mark_again", SQL_MARK_TYPES, SQL_MARK " on conflict do nothing")           \
+    SQL_PREPARE("outbox_mark", SQL_MARK_TYPES, SQL_MARK("outbox.sent"))                            \
+    SQL_PREPARE("outbox_mark_again", SQL_MARK_TYPES, SQL_MARK("outbox.sent") " on conflict do nothing") \
     SQL_PREPARE("outbox_mark_checked", SQL_MARK_TYPES ", uuid[]", SQL_MARK_CHECKED)                \
+    SQL_PREPARE_MARK_LEAF("0") SQL_PREPARE_MARK_LEAF("1") SQL_PREPARE_MARK_LEAF("2")               \
+    SQL_PREPARE_MARK_LEAF("3") SQL_PREPARE_MARK_LEAF("4") SQL_PREPARE_MARK_LEAF("5")               \
+    SQL_PREPARE_MARK_LEAF("6") SQL_PREPARE_MARK_LEAF("7")                                          \
     SQL_PREPARE("outbox_commit", "text", "select set_config('synchronous_commit', $1, true)")
 
 /* $1 owner, $2 ttl in ms, $3 the last epoch that we had; 0: none yet, or who knows. A lease can be taken

@@ -436,6 +436,7 @@ test_relay_role() {
     done
     may outbox_relay "mark twice" "insert into outbox.sent (bucket, id, kafka_partition, kafka_offset) select bucket, id, 0, id from outbox.event
         on conflict do nothing; insert into outbox.sent (bucket, id) select bucket, id from outbox.event on conflict do nothing"
+    may outbox_relay "mark in a leaf" "begin; insert into outbox.sent_3 (bucket, id) values (3, 0); rollback"
     gives "marking_twice_keeps_the_first" "0" "select count(*) from outbox.sent where kafka_offset is null"
     may outbox_relay "hold, change and let go" "insert into outbox.held (id, bucket, topic, state) select id, bucket, topic, 'dead' from outbox.event where bucket = 3
         on conflict (id) do update set attempts = 1; update outbox.held set attempts = 2; delete from outbox.held where id < 0"

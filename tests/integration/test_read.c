@@ -665,6 +665,30 @@ START_TEST(marks_name_partition_and_offset_and_twice_is_once)
 }
 END_TEST
 
+/* A batch of marks of one bucket, of each in turn; then one of all of them. */
+START_TEST(marks_go_to_the_leaf_of_their_bucket)
+{
+    struct source_mark marks[9];
+
+    reader_open();
+    for (int16_t bucket = -1; bucket < 8; bucket++) {
+        marks[bucket + 1] = (struct source_mark){ .id = 101 + bucket, .offset = 1, .bucket = bucket };
+        source_mark(reader, (uint64_t)rig_now_ms(), &marks[bucket + 1], 1);
+        wait_for(SOURCE_MARKED);
+    }
+    ck_assert_str_eq(rig_scalar(db, "select string_agg(tableoid::regclass || ':' || id, ' ' order by id)"
+                                    " from outbox.sent"),
+                     "outbox.sent_kept:100 outbox.sent_0:101 outbox.sent_1:102 outbox.sent_2:103"
+                     " outbox.sent_3:104 outbox.sent_4:105 outbox.sent_5:106 outbox.sent_6:107"
+                     " outbox.sent_7:108");
+    for (int i = 0; i < 9; i++)
+        marks[i].id += 100;
+    source_mark(reader, (uint64_t)rig_now_ms(), marks, 9);
+    wait_for(SOURCE_MARKED);
+    ck_assert_str_eq(rig_scalar(db, "select count(*) from outbox.sent where id = 201 + bucket"), "9");
+}
+END_TEST
+
 /* The database says in which mode each write is committed. */
 START_TEST(only_marks_are_committed_without_waiting_and_only_when_asked)
 {
@@ -674,6 +698,9 @@ START_TEST(only_marks_are_committed_without_waiting_and_only_when_asked)
                  " current_setting(''synchronous_commit'')); return null; end';"
                  "create trigger mode after insert on outbox.sent for each statement"
                  " execute function public.note_mode('mark');"
+                 "do $$ begin for b in 0..7 loop execute format('create trigger mode after insert on"
+                 " outbox.sent_%s for each statement execute function public.note_mode(''mark'')', b);"
+                 " end loop; end $$;"
                  "create trigger mode after update on outbox.relay for each statement"
                  " execute function public.note_mode('lease');"
                  "create trigger mode after delete on outbox.held for each statement"
@@ -696,8 +723,8 @@ START_TEST(only_marks_are_committed_without_waiting_and_only_when_asked)
     ck_assert_str_eq(rig_scalar(db, "select string_agg(distinct what, ' ' order by what)"
                                     " from public.mode where id > 4"),
                      "held:on mark:on");
-    rig_exec(db, "drop trigger mode on outbox.sent; drop trigger mode on outbox.relay;"
-                 "drop trigger mode on outbox.held; drop function public.note_mode;"
+    rig_exec(db, "drop trigger mode on outbox.relay;"
+                 "drop trigger mode on outbox.held; drop function public.note_mode cascade;"
                  "drop table public.mode");
     mark_async = false;
 }
@@ -1380,6 +1407,7 @@ Suite *suite_read(void)
     tc = add_case(s, "catch_up", 60);
     tcase_add_test(tc, next_reader_gets_what_is_neither_sent_nor_held);
     tcase_add_test(tc, marks_name_partition_and_offset_and_twice_is_once);
+    tcase_add_test(tc, marks_go_to_the_leaf_of_their_bucket);
     tcase_add_loop_test(tc, only_marks_are_committed_without_waiting_and_only_when_asked, 0, 2);
     tcase_add_test(tc, saved_cursor_stops_before_the_oldest_unsettled_page);
     tcase_add_test(tc, saved_cursor_keeps_late_rows_late);
