@@ -208,7 +208,7 @@ static void put_tiles(FILE *out, const struct status *s)
         fputs("&asymp;&thinsp;", out);
     put_count(out, s->pending);
     fputs("</b></div>", out);
-    open_tile(out, "Oldest has waited", s->oldest_s >= 60 ? "warn" : "");
+    open_tile(out, "Oldest waits", s->oldest_s >= 60 ? "warn" : "");
     put_age(out, s->oldest_s);
     fputs("</b></div>", out);
     open_tile(out, "Latency, p99", "");
