@@ -223,6 +223,14 @@ void doctor_fact(struct findings *f, const struct operate_fact *x)
     case FACT_LEAD:
         judge_lead(f, x);
         return;
+    case FACT_SESSIONS:
+        if (x->number > 0)
+            findings_ok(f, "relays", "%.0f connection%s of relays to this database (each relay has two or three)", x->number,
+                        x->number == 1 ? "" : "s");
+        else
+            findings_warn(f, "relays", "start one; if one runs, its log says why it cannot connect, and its dsn where to",
+                          "no relay is connected to this database");
+        return;
     case FACT_DEAD:
         judge_dead(f, x);
         return;
@@ -374,6 +382,7 @@ static void ask_outbox(struct asking *a)
     (void)ask(a, FACT_SEQUENCE, "sequence", NULL);
     (void)ask(a, FACT_CLUSTER, "cluster", NULL);
     (void)ask(a, FACT_LEAD, "lead", NULL);
+    (void)ask(a, FACT_SESSIONS, "relays", NULL);
     (void)ask(a, FACT_DEAD, "dead", "no row is dead");
     int code = operate_blockers(a->op, 10, on_blocker, d);
     if (code == EXIT_OK)

@@ -121,6 +121,11 @@
     "else 'ended' end, coalesce(extract(epoch from clock_timestamp() - r.renewed_at), 0)::float8 " \
     "from outbox.relay r where r.name = 'default'"
 
+/* By the name that a relay gives itself, unless its dsn has another. */
+#define SQL_FACT_SESSIONS                                                                          \
+    "select '', '', count(*)::float8 from pg_catalog.pg_stat_activity a "                          \
+    "where a.datname = current_database() and a.application_name = 'outbox-relay'"
+
 /* Those that were sent meanwhile do not count. */
 #define SQL_FACT_DEAD                                                                              \
     "select '', coalesce(to_char(min(h.first_error_at), 'YYYY-MM-DD HH24:MI:SS') || ' UTC', ''), count(*)::float8 " \

@@ -133,9 +133,12 @@ relay_start leader -X lease.owner=relay-a
 wait_said leader msg=leading || not_ok leader_leads
 holds first_lead_is_said said leader 'msg=leading .*because="no relay has led before"$'
 cmd doctor "${kafka[@]}"
+said_so relays_are_counted 0 '^ok    relays  *[23] connections of relays to this database'
 said_so somebody_leads 0 '^ok    lead  *relay-a leads, and was last heard of'
 relay_kill leader
 wait_sql 20 t "select lease_expires_at < clock_timestamp() from outbox.relay"
+wait_sql 20 0 "select count(*) from pg_stat_activity where application_name = 'outbox-relay' and datname = current_database()"
+finds no_relay_is_connected 69 '^warn  relays  *no relay is connected to this database'
 finds leader_was_killed 69 '^fail  lead  *nobody leads: relay-a was last heard of .* ago, its lease has ended, and no relay has taken it'
 log_anew leader
 relay_start leader -X lease.owner=relay-a
