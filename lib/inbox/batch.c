@@ -246,8 +246,12 @@ static enum verdict call_all(struct batch *b)
     enum verdict v = COMMITTED;
 
     for (size_t i = 0; i < b->n && v == COMMITTED; i++)
-        if (b->rec[i]->outcome == INBOX__AGAIN && !key_has_failed(b, i))
+        if (key_has_failed(b, i)) { /* a repeat waits behind its key like any other */
+            b->rec[i]->outcome = INBOX__AGAIN;
+            b->rec[i]->item.finished = false;
+        } else if (b->rec[i]->outcome == INBOX__AGAIN) {
             v = call(b, b->rec[i]);
+        }
     return v;
 }
 

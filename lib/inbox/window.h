@@ -83,7 +83,8 @@ void inbox__window_pass(struct inbox__part *part, int64_t offset);
 size_t inbox__window_take(struct inbox__window *w, uint64_t now_ms, struct inbox__item **batch,
                           size_t max);
 
-/* What became of a taken event, in the order of the batch. done: it leaves the window, and the caller
+/* What became of a taken event, in the order of the batch. After one that failed the later ones of its key
+ * in the batch, repeats too, are told as again. done: it leaves the window, and the caller
  * frees it. failed: it waits until due_ms, and its key behind it. again: as if it had not been taken;
  * these are told last, in the reverse order. */
 void inbox__window_done(struct inbox__window *w, struct inbox__item *item);

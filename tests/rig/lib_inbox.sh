@@ -56,3 +56,12 @@ worker_start() {
 worker_signal() { relay_signal "$@"; }
 worker_end() { relay_end "$@"; }
 worker_kill() { relay_kill "$@"; }
+
+# make_topic [PARTITIONS]
+make_topic() { "$broker" topic "$OUTBOX_TEST_BROKER_DIR" "$topic" "${1:-4}"; }
+# lines N KEYS [PAYLOAD-EXPRESSION]: of awk; n counts
+lines() { awk -v n_lines="$1" -v keys="$2" "BEGIN { for (n = 1; n <= n_lines; n++)
+    printf \"k%d\\t%s\\t%s\\n\", n % keys, \"id-\" n, ${3:-"\"p\" n"} }"; }
+# metric NAME: of the worker whose worker.metrics is $dir/metrics
+metric() { sed -n "s/^inbox_$1{[^}]*} //p" "$dir/metrics"; }
+metric_is() { [[ $(metric "$1") == "$2" ]]; }

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# inbox.sh - libinbox between a broker and a database: repeats, order over retries, dead letters, handlers that end
+# their transaction. More is in kafka_inbox.sh. Needs OUTBOX_TEST_DSN and OUTBOX_TEST_BROKERS.
+set -euo pipefail
+
+# shellcheck source=tests/rig/lib_relay.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
+# shellcheck source=tests/rig/lib_inbox.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_inbox.sh"
+
+# --- repeats ---------------------------------------------------------------------------------------
+
+inbox_reset
+make_topic
+lines 500 20 >"$dir/in"
+{ cat "$dir/in"; tail -n 100 "$dir/in"; head -n 50 "$dir/in"; } >"$dir/in2"
+send "$dir/in2"
+worker_start w worker.metrics "$dir/metrics"
+effects_are repeats_are_dropped
+wait_until 20 metric_is duplicates_total 150 || not_ok duplicates_are_counted "$(metric duplicates_total)"
+equal applied_are_counted 500 "$(metric applied_total)"
+worker_signal w TERM
+worker_end w 20
+equal ends_clean 0 "$status"
+equal a_clean_end_leaves_no_owner 0 "$(sql 'select count(owner) from inbox.position')"
+# Another process of the group goes on where the first was; a repeat that comes now is known to the table only.
+send "$dir/in"
+lines 50 20 '"more" n' | sed 's/id-/new-/' >"$dir/in3"
+send "$dir/in3"
+worker_start w2
+effects_are repeats_of_an_earlier_process_are_dropped
+# The position set back by hand: all of it comes again, and nothing happens.
+worker_signal w2 TERM
+worker_end w2 20
+sql 'update inbox.position set next_offset = 0'
+worker_start w3 worker.metrics "$dir/metrics3"
+effects_are everything_once_more_is_dropped
+worker_signal w3 TERM
+worker_end w3 20
+
+# Records without an id count by their place.
+inbox_reset
+make_topic
+for n in 1 2 3 3; do printf 'k\t-\tnone %d\n' "$n"; done >"$dir/in"
+send "$dir/in"
+worker_start w
+effects_are records_without_an_id_are_applied_each
+equal their_place_is_their_id "$topic" "$(sql "select distinct split_part(event_id, '/', 1) from inbox.seen")"
+worker_signal w TERM
+worker_end w 20
+
+# --- failures --------------------------------------------------------------------------------------
+
+inbox_reset
+make_topic
+lines 300 12 'n == 25 ? "fail=3" : n == 40 ? "sql=2" : n == 60 ? "reject" : n == 61 ? "fail=99 dead" : "p" n' >"$dir/in"
+send "$dir/in"
+worker_start w retry.attempts 4
+effects_are order_of_keys_holds_over_retries
+equal dead_letters_say_why "attempts|4|the handler asked for another try,rejected|1|the payload says so" \
+    "$(sql "select string_agg(format('%s|%s|%s', reason, attempts, error), ',' order by reason) from inbox.dead")"
+equal dead_letters_are_whole "id-60|test|k0|reject|{ce_id,ce_type,ce_source}" \
+    "$(sql "select split_part(event_id, ' ', 2), type, convert_from(key, 'UTF8'), convert_from(payload, 'UTF8'), header_names from inbox.dead where reason = 'rejected'")"
+equal attempts_are_numbered 4 "$(sql "select attempt from public.effect where payload = 'fail=3'")"
+worker_signal w TERM
+worker_end w 20
+
+# --- a handler that ends its transaction ----------------------------------------------------------------
+
+for payload in commit 'commit begin'; do
+    inbox_reset
+    make_topic 1
+    { lines 3 1; printf 'k\tc\t%s\n' "$payload"; lines 3 1 | sed 's/id-/after-/'; } >"$dir/in"
+    send "$dir/in"
+    worker_start w
+    worker_end w 30
+    equal "handler_that_does_${payload/ /_and_}_ends_the_run" 1 "$status"
+    holds "and_is_told_${payload/ /_and_}" grep -q '^inbox_worker: -33 .*ended the transaction' "$dir/w.log"
+    equal "nothing_after_it_is_called_seen_${payload/ /_and_}" 0 "$(sql "select count(*) from inbox.seen where event_id like '%after%'")"
+    : >"$dir/w.log"
+done
+exit $bad
