@@ -1,12 +1,199 @@
 /* redrive.c - dead letters that somebody sent back (state retry): the handler once more, and the row
  * goes when it succeeds, in one transaction. The lock of the row keeps other processes off; the id is
  * in inbox.seen already, so nothing else can apply the event. */
-#include "inside.h"
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "batch.h"
+#include "db.h"
+#include "lib/outbox/text.h"
+#include "steps.h"
+
+enum column { ID, TOPIC, PARTITION, OFFSET, KEY, PAYLOAD, RECORDED, ATTEMPTS };
+
+static const char sql_next[] =
+    "SELECT id, topic, kafka_partition, kafka_offset, encode(key, 'hex'), encode(payload, 'hex'),"
+    " coalesce((extract(epoch FROM recorded_at) * 1000)::bigint, -1), attempts"
+    " FROM inbox.dead WHERE consumer = $1 AND state = 'retry' ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED";
+
+static const char sql_headers[] =
+    "SELECT n, encode(v, 'hex') FROM inbox.dead, unnest(header_names, header_values) WITH ORDINALITY"
+    " AS h (n, v, i) WHERE id = $1::bigint ORDER BY i";
+
+/* -- a row as a record ------------------------------------------------------------------------ */
+
+static unsigned digit(char c)
+{
+    return c <= '9' ? (unsigned)(c - '0') : (unsigned)(c - 'a') + 10;
+}
+
+/* In the place of its digits, in the result itself; NULL stays NULL. */
+static const void *bytes(const PGresult *r, int row, int column, size_t *ret_len)
+{
+    char *text = PQgetvalue(r, row, column);
+
+    *ret_len = 0;
+    if (PQgetisnull(r, row, column))
+        return NULL;
+    for (char *from = text; *from != '\0'; from += 2)
+        text[(*ret_len)++] = (char)(digit(from[0]) << 4 | digit(from[1]));
+    return text;
+}
+
+static struct inbox__record *record_of(const PGresult *row, const PGresult *named)
+{
+    size_t n = (size_t)PQntuples(named);
+    outbox_header *headers = calloc(n + 1, sizeof *headers);
+    struct inbox__raw raw = { .topic = PQgetvalue(row, 0, TOPIC),
+                              .partition = atoi(PQgetvalue(row, 0, PARTITION)),
+                              .offset = strtoll(PQgetvalue(row, 0, OFFSET), NULL, 10),
+                              .headers = headers,
+                              .n_headers = n,
+                              .timestamp_ms = strtoll(PQgetvalue(row, 0, RECORDED), NULL, 10) };
+    struct inbox__record *r = NULL;
+
+    raw.key = bytes(row, 0, KEY, &raw.key_len);
+    raw.payload = bytes(row, 0, PAYLOAD, &raw.payload_len);
+    for (size_t i = 0; headers != NULL && i < n; i++) {
+        headers[i].name = PQgetvalue(named, (int)i, 0);
+        headers[i].value = bytes(named, (int)i, 1, &headers[i].value_len);
+    }
+    if (headers != NULL)
+        r = inbox__record_new(&raw);
+    free(headers);
+    if (r != NULL) {
+        r->msg.flags |= INBOX_MESSAGE_REDRIVEN;
+        r->item.failures = (uint32_t)atoi(PQgetvalue(row, 0, ATTEMPTS));
+    }
+    return r;
+}
+
+/* -- one dead letter -------------------------------------------------------------------------- */
+
+static PGresult *with(struct inbox_consumer *c, const char *sql, const char *one, const char *two)
+{
+    const char *values[] = { one, two };
+
+    return PQexecParams(c->conn, sql, two != NULL ? 2 : 1, NULL, values, NULL, NULL, 0);
+}
+
+static bool is_done(PGresult *r)
+{
+    bool done = PQresultStatus(r) == PGRES_COMMAND_OK;
+
+    PQclear(r);
+    return done;
+}
+
+static bool begin(struct inbox_consumer *c)
+{
+    struct inbox__step steps[] = {
+        { .sql = INBOX__BEGIN },
+        { .sql = INBOX__SIGN, .n = 1, .values = { c->owner } },
+    };
+    bool ok = inbox__steps_run(c->conn, steps, 2) && inbox__step_ok(&steps[0]) &&
+              inbox__step_ok(&steps[1]);
+
+    inbox__steps_clear(steps, 2);
+    return ok;
+}
+
+/* The row goes; nothing of positions and ids, but finish() sees whether it is the transaction that we
+ * began. Returns its SQLSTATE, "" when all is committed, "?" when the link was lost. */
+static void end(struct inbox_consumer *c, const char *id, char ret_state[6])
+{
+    struct inbox__step steps[] = {
+        { .sql = "DELETE FROM inbox.dead WHERE id = $1::bigint", .n = 1, .values = { id } },
+        { .sql = INBOX__FINISH, .n = 6, .values = { c->set.group, c->owner, "{}", "{}", "{}", "{}" } },
+        { .sql = "COMMIT" },
+    };
+    bool ok = inbox__steps_run(c->conn, steps, 3);
+
+    strcpy(ret_state, ok ? "" : "?");
+    for (int i = 0; i < 3; i++)
+        if (steps[i].result != NULL && !inbox__step_ok(&steps[i]) && ret_state[0] == '\0')
+            snprintf(ret_state, 6, "%s",
+                     PQresultErrorField(steps[i].result, PG_DIAG_SQLSTATE) != NULL
+                         ? PQresultErrorField(steps[i].result, PG_DIAG_SQLSTATE) : "?");
+    inbox__steps_clear(steps, 3);
+}
+
+/* Dead again, in a transaction of its own. */
+static void bury(struct inbox_consumer *c, const char *id, const char *why)
+{
+    char line[501];
+
+    inbox__rollback(c);
+    outbox__one_line(why, line, sizeof line);
+    for (char *at = line; !c->server_is_utf8 && *at != '\0'; at++)
+        if ((unsigned char)*at >= 0x80)
+            *at = '?';
+    if (!inbox__db_lost(c) &&
+        is_done(with(c, "UPDATE inbox.dead SET state = 'dead', attempts = attempts + 1, error = $2,"
+                        " changed_at = now() WHERE id = $1::bigint AND state = 'retry'", id, line)))
+        inbox__log(c, 4, "dead letter %s failed once more: %s", id, line);
+}
+
+static int call(struct inbox_consumer *c, const char *id, struct inbox__record *r, outbox_error *err)
+{
+    char state[6];
+    enum inbox__call got;
+
+    if (inbox__handler_of(c, r->msg.type) == NULL) {
+        bury(c, id, "no handler for its type");
+        return OUTBOX_OK;
+    }
+    got = inbox__call_handler(c, r);
+    if (got == INBOX__CALL_ENDED)
+        return inbox__handler_ended(c, r->msg.type, err);
+    if (got == INBOX__CALL_RETRY || got == INBOX__CALL_REJECT)
+        bury(c, id, r->error != NULL ? r->error : "");
+    if (got != INBOX__CALL_DONE)
+        return OUTBOX_OK;
+    end(c, id, state);
+    if (strcmp(state, "IB003") == 0)
+        return inbox__handler_ended(c, r->msg.type, err);
+    if (state[0] == '\0') {
+        c->figures.redriven++;
+        inbox__log(c, 6, "dead letter %s was applied", id);
+    } else if (state[0] != '?') {
+        bury(c, id, "COMMIT was refused");
+    }
+    return OUTBOX_OK;
+}
+
+static int redrive_row(struct inbox_consumer *c, const PGresult *row, outbox_error *err)
+{
+    const char *id = PQgetvalue(row, 0, ID);
+    PGresult *named = with(c, sql_headers, id, NULL);
+    struct inbox__record *r =
+        PQresultStatus(named) == PGRES_TUPLES_OK ? record_of(row, named) : NULL;
+    int code = r != NULL ? call(c, id, r, err) : OUTBOX_OK;
+
+    PQclear(named);
+    inbox__record_free(r);
+    return code;
+}
 
 int inbox__redrive(struct inbox_consumer *c, bool *ret_more, outbox_error *err)
 {
-    (void)c;
-    (void)err;
+    PGresult *row;
+    int code = OUTBOX_OK;
+
     *ret_more = false;
-    return OUTBOX_OK;
+    if (inbox__db_lost(c) || !begin(c)) {
+        if (c->conn != NULL)
+            inbox__rollback(c);
+        return OUTBOX_OK;
+    }
+    row = with(c, sql_next, c->set.group, NULL);
+    if (PQresultStatus(row) == PGRES_TUPLES_OK && PQntuples(row) == 1) {
+        *ret_more = true;
+        code = redrive_row(c, row, err);
+    }
+    PQclear(row);
+    inbox__rollback(c);
+    return code;
 }

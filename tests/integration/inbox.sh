@@ -65,6 +65,20 @@ equal attempts_are_numbered 4 "$(sql "select attempt from public.effect where pa
 worker_signal w TERM
 worker_end w 20
 
+# --- dead letters that are sent back -------------------------------------------------------------------
+
+# The first fails again; the second has been mended by then, as far as the handler is concerned.
+worker_start w retry.attempts 4
+sql "update inbox.dead set state = 'retry'"
+wait_sql 30 "dead 2,dead 5" "select string_agg(state || ' ' || attempts, ',' order by attempts) from inbox.dead" ||
+    not_ok a_dead_letter_that_fails_again_is_dead_again "$(tail -n 3 "$dir/w.log")"
+sql "update inbox.dead set state = 'retry', payload = 'mended'"
+wait_sql 30 0 'select count(*) from inbox.dead' || not_ok dead_letters_that_succeed_go "$(tail -n 3 "$dir/w.log")"
+equal a_redriven_event_takes_effect_once 'id-60 k0,id-61 k1' \
+    "$(sql "select string_agg(event_id || ' ' || key, ',' order by event_id) from public.effect where payload = 'mended'")"
+worker_signal w TERM
+worker_end w 20
+
 # --- a handler that ends its transaction ----------------------------------------------------------------
 
 for payload in commit 'commit begin'; do

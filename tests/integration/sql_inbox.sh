@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# sql_inbox.sh - the SQL files of the inbox, run and tried on a private PostgreSQL, where there is no outbox.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source=tests/tools/lib.sh
+. "$root/tests/tools/lib.sh"
+up=$root/sql/002_inbox.up.sql
+down=$root/sql/002_inbox.down.sql
+roles=$root/sql/inbox_roles.sql
+# shellcheck source=tests/rig/lib_sql.sh
+. "$root/tests/rig/lib_sql.sh"
+
+test_install() {
+    refuses "up_outside_a_transaction_is_refused" "must run in one transaction" run -f "$up"
+    gives "refused_up_leaves_nothing" "" "select to_regnamespace('inbox')"
+    works "up_without_an_outbox" apply "$up"
+    gives "up_records_its_version" "2|0.1.0|t" "select version, min_library, breaking from inbox.schema_version"
+    refuses "up_again_is_refused" "already installed" apply "$up"
+    gives "all_leaves_exist" "8" "select count(*) from pg_inherits where inhparent = 'inbox.seen'::regclass"
+    gives "one_bucket_is_current" "0" "select string_agg(bucket::text, ',') from inbox.ring where is_current"
+    gives "every_relation_has_a_comment" "" "select string_agg(relname, ',') from pg_class c
+        where relnamespace = 'inbox'::regnamespace and relkind in ('r', 'p', 'v') and obj_description(oid, 'pg_class') is null"
+    gives "every_column_of_a_table_has_a_comment" "" "select string_agg(c.oid::regclass || '.' || attname, ',')
+        from pg_attribute a join pg_class c on c.oid = attrelid
+        where relnamespace = 'inbox'::regnamespace and relkind in ('r', 'p') and not relispartition
+          and attnum > 0 and col_description(attrelid, attnum) is null"
+    gives "functions_are_commented_and_not_public" "t|0" "select bool_and(obj_description(oid, 'pg_proc') is not null),
+        (select count(*) from pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
+          where pronamespace = 'inbox'::regnamespace and a.grantee = 0)
+        from pg_proc where pronamespace = 'inbox'::regnamespace"
+}
+
+test_accept() {
+    gives "a_new_id_is_new_and_then_is_not" "t|f" "select inbox.accept('c', 'a'), inbox.accept('c', 'a')"
+    gives "another_consumer_has_its_own" "t" "select inbox.accept('d', 'a')"
+    gives "of_many_the_new_ones_come_back" "b,z" "select array_to_string(array(select unnest(inbox.accept_many('c', array['z', 'a', 'b', 'z'])) order by 1), ',')"
+    gives "a_rolled_back_id_is_new_again" "t" "begin; do \$\$ begin perform inbox.accept('c', 'r'); end \$\$; rollback; select inbox.accept('c', 'r')"
+    gives "known_are_those_that_were_stored" "a,b" "select array_to_string(inbox.known('c', array['a', 'q', 'b']), ',')"
+    refuses "an_older_snapshot_is_refused" "use READ COMMITTED" q "begin isolation level repeatable read; select inbox.accept('c', 'i')"
+    # Two transactions at once: the second waits, and finds it or not as the first ends.
+    talk one
+    tell one "begin; select inbox.accept('c', 'both');"
+    wait_until 10 said one t || true
+    talk two
+    tell two "select 'two ' || inbox.accept('c', 'both');"
+    wait_until 10 waits two || not_ok "the_second_waits" "$(<"$work/two.out")"
+    tell one "commit;"
+    wait_until 10 said two "two false" && ok "the_second_waits_and_finds_it" || not_ok "the_second_waits_and_finds_it" "$(<"$work/two.out")"
+    hush one
+    hush two
+}
+
+due="update inbox.ring set filled_since = now() - interval '2 days' where is_current"
+free="$due; update inbox.ring set filled_until = now() - interval '60 days' where not is_current"
+test_turn() {
+    q "delete from inbox.consumer; truncate inbox.seen"
+    gives "the_ring_does_not_turn_early" "early|" "select * from inbox.turn()"
+    q "select inbox.accept('c', 'old'); $due" >/dev/null
+    gives "after_a_day_it_turns" "turned|1" "select * from inbox.turn()"
+    gives "an_id_of_an_earlier_bucket_is_known" "f" "select inbox.accept('c', 'old')"
+    q "select inbox.accept('c', 'new')" >/dev/null
+    gives "new_ids_go_to_the_new_bucket" "1" "select bucket from inbox.seen where event_id = 'new'"
+    # All the way round: what is younger than dedupe_keep stays.
+    q "update inbox.ring set filled_until = now() - interval '1 day' where bucket = 0"
+    for _ in 2 3 4 5 6 7; do q "$due; select inbox.turn()" >/dev/null; done
+    q "$due"
+    gives "a_bucket_that_is_too_young_is_kept" "young|" "select * from inbox.turn()"
+    gives "its_ids_are_there" "f" "select inbox.accept('c', 'old')"
+    q "update inbox.ring set filled_until = now() - interval '8 days' where bucket = 0"
+    q "insert into inbox.consumer values ('slow', '30 days')"
+    gives "the_longest_dedupe_keep_counts" "young|" "$due; update inbox.ring set filled_since = now() - interval '9 days' where is_current; select * from inbox.turn()"
+    q "delete from inbox.consumer"
+    gives "an_old_one_is_emptied" "turned|0" "select * from inbox.turn()"
+    gives "and_takes_new_ids" "t" "select inbox.accept('c', 'old')"
+}
+
+# A transaction that took an id before the ring turned, and one that takes it after.
+test_turn_race() {
+    q "$free"
+    talk holder
+    tell holder "begin; select inbox.accept('c', 'race');"
+    wait_until 10 said holder t || true
+    gives "the_ring_does_not_turn_under_a_transaction" "locked|" "select * from inbox.turn()"
+    talk other
+    tell other "select 'other ' || inbox.accept('c', 'race');"
+    wait_until 10 waits other || not_ok "the_other_waits" "$(<"$work/other.out")"
+    tell holder "commit;"
+    wait_until 10 said other "other false" && ok "an_id_is_taken_once_around_a_turn" || not_ok "an_id_is_taken_once_around_a_turn" "$(<"$work/other.out")"
+    gives "afterwards_it_turns" "turned" "select outcome from inbox.turn()"
+    gives "and_the_id_is_known" "f" "select inbox.accept('c', 'race')"
+    hush holder
+    hush other
+}
+
+# finish OWNER IDS OFFSET [SIGN]
+finish_as() { q "begin; do \$\$ begin perform set_config('inbox.transaction', '${4:-$1}', true); perform inbox.finish('c', '$1', '$2', '{t}', '{0}', '{$3}'); end \$\$; commit"; }
+test_finish() {
+    gives "a_first_claim_has_no_position" "" "select inbox.claim('c', 't', 0, 'me')"
+    works "the_owner_moves_it" finish_as me '{f1}' 5
+    gives "the_position_and_the_id_are_stored" "5|f" "select next_offset, inbox.accept('c', 'f1') from inbox.position"
+    refuses "an_id_that_was_stored_meanwhile_is_told" "applied by another transaction" finish_as me '{f1,f2}' 6
+    gives "and_nothing_of_it_stays" "5|{}" "select next_offset, inbox.known('c', '{f2}') from inbox.position"
+    gives "a_new_owner_begins_there" "5" "select inbox.claim('c', 't', 0, 'you')"
+    refuses "the_old_one_may_not_move_it" "another owner" finish_as me '{f3}' 6
+    gives "and_stores_no_id" "{}" "select inbox.known('c', '{f3}')"
+    refuses "a_transaction_that_the_library_did_not_begin_is_told" "has ended the transaction" finish_as you '{f3}' 6 other
+    # The new owner waits for the moment of the old one's end, and has what that stored.
+    talk old
+    tell old "begin; do \$\$ begin perform set_config('inbox.transaction', 'you', true); perform inbox.finish('c', 'you', '{f4}', '{t}', '{0}', '{9}'); end \$\$; select 'done';"
+    wait_until 10 said old "done" || true
+    talk new
+    tell new "select 'at ' || inbox.claim('c', 't', 0, 'she');"
+    wait_until 10 waits new || not_ok "a_claim_waits_for_an_end" "$(<"$work/new.out")"
+    tell old "commit;"
+    wait_until 10 said new "at 9" && ok "a_claim_has_what_the_old_owner_committed" || not_ok "a_claim_has_what_the_old_owner_committed" "$(<"$work/new.out")"
+    hush old
+    hush new
+}
+
+may() { as=$1; works "$1 may $2" q "$3"; as=; }
+may_not() { as=$1; refuses "$1 may not $2" "denied" q "$3"; as=; }
+test_roles() {
+    works "roles" apply "$roles"
+    works "roles_again" apply "$roles"
+    gives "owner_owns_everything" "inbox_owner" "select string_agg(distinct o::regrole::text, ',') from (
+        select relowner from pg_class where relnamespace = 'inbox'::regnamespace
+        union select proowner from pg_proc where pronamespace = 'inbox'::regnamespace) x (o)"
+    may inbox_consumer "accept" "select inbox.accept('c', 'role')"
+    may inbox_consumer "claim" "select inbox.claim('c', 't', 1, 'r')"
+    may inbox_consumer "finish" "select set_config('inbox.transaction', 'r', false), inbox.finish('c', 'r', '{r1}', '{t}', '{1}', '{7}')"
+    q "$free"
+    as=inbox_consumer
+    gives "inbox_consumer turns the ring" "turned" "select outcome from inbox.turn()"
+    as=
+    may inbox_consumer "bury" "insert into inbox.dead (consumer, topic, kafka_partition, kafka_offset, event_id, reason) values ('c', 't', 0, 1, 'd', 'rejected')"
+    may_not inbox_consumer "forget ids" "delete from inbox.seen"
+    may inbox_monitor "look" "select * from inbox.dead_letter; select * from inbox.progress"
+    may_not inbox_monitor "read contents" "select payload from inbox.dead"
+    may_not inbox_monitor "accept" "select inbox.accept('c', 'm')"
+}
+
+test_down() {
+    refuses "down_counts_dead_letters" "1 dead letters would be lost" apply "$down"
+    q "update inbox.dead set state = 'discarded'"
+    works "down_without_them" apply "$down"
+    gives "down_leaves_nothing" "" "select to_regnamespace('inbox')"
+    works "up_after_down" apply "$up"
+    works "beside_an_outbox" apply "$root/sql/001_outbox.up.sql"
+    works "the_outbox_goes_without_it" apply "$root/sql/001_outbox.down.sql"
+    gives "and_the_inbox_stays" "inbox" "select to_regnamespace('inbox')"
+}
+
+base=$("$pg" start "$work/pg")
+test_install
+test_accept
+test_turn
+test_turn_race
+test_finish
+test_roles
+test_down
+exit "$failed"

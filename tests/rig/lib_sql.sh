@@ -1,0 +1,112 @@
+# shellcheck shell=bash
+# lib_sql.sh - what the tests of the SQL files share: a private PostgreSQL, statements run as a role, sessions that
+# stay open. Sourced with $root and $up set; sets `work` (removed at exit), `failed`, `db` and `as`.
+#
+# Prints "ok - name" or "not ok - name: why" per case. PG_BINDIR chooses the server's version; psql comes
+# from PATH.
+
+pg=$root/tests/tools/pg
+work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-sql.XXXXXX")
+failed=0
+sessions=()
+db=outbox
+as=
+
+finish() {
+    local pid
+    for pid in ${sessions[@]+"${sessions[@]}"}; do
+        end_process "$pid"
+    done
+    "$pg" remove "$work/pg" >/dev/null || true
+    rm -rf "$work"
+}
+trap finish EXIT
+
+ok() { printf 'ok - %s\n' "$1"; }
+
+not_ok() {
+    printf 'not ok - %s: %s\n' "$1" "${2//$'\n'/ | }"
+    failed=1
+}
+
+# The test role is called outbox too, so the default search_path would hide a name left unqualified.
+options() { printf '%s' "-c search_path=public -c client_min_messages=warning ${as:+-c role=$as}"; }
+
+# run ARGS...: psql on database $db, as role $as when that is set.
+run() {
+    PGOPTIONS=$(options) \
+        psql -XqAt -v ON_ERROR_STOP=1 -d "$base dbname=$db" "$@"
+}
+
+q() { run -c "$1"; }
+apply() { run -1 -f "$1"; }
+
+# is NAME EXPECTED ACTUAL
+is() {
+    if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "expected '$2', got '$3'"; fi
+}
+
+# gives NAME EXPECTED SQL
+gives() {
+    local got
+    got=$(q "$3" 2>&1) || true
+    is "$1" "$2" "$got"
+}
+
+# works NAME COMMAND...
+works() {
+    local name=$1 got
+    shift
+    if got=$("$@" 2>&1); then ok "$name"; else not_ok "$name" "$got"; fi
+}
+
+# refuses NAME PATTERN COMMAND...: it fails, and says what the pattern (a glob) says
+refuses() {
+    local name=$1 pattern=$2 got
+    shift 2
+    if got=$("$@" 2>&1); then
+        not_ok "$name" "was accepted"
+    # shellcheck disable=SC2053 # the right side is a pattern
+    elif [[ $got == *$pattern* ]]; then
+        ok "$name"
+    else
+        not_ok "$name" "said: $got"
+    fi
+}
+
+fresh() {
+    db=$1
+    "$pg" createdb "$work/pg" "$db" >/dev/null
+}
+
+# talk NAME: a psql in the background that takes SQL through tell, with NAME as application_name.
+talk() {
+    mkfifo "$work/$1.in"
+    PGOPTIONS=$(options) PGAPPNAME=$1 psql -XqAt -d "$base dbname=$db" \
+        <"$work/$1.in" >"$work/$1.out" 2>&1 &
+    sessions+=("$!")
+    printf -v "pid_$1" '%s' "$!"
+    exec {fd}>"$work/$1.in"
+    printf -v "fd_$1" '%s' "$fd"
+}
+
+tell() {
+    local fd=fd_$1
+    printf '%s\n' "$2" >&"${!fd}"
+}
+
+# hush NAME: ends the session. Later sessions inherited the pipe, so closing it alone would not do.
+hush() {
+    local fd=fd_$1 pid=pid_$1
+    tell "$1" '\q'
+    fd=${!fd}
+    exec {fd}>&-
+    wait "${!pid}" || true
+    rm -f "$work/$1.in"
+}
+
+# said NAME WORD: the session has printed WORD on a line of its own.
+said() { grep -qx "$2" "$work/$1.out"; }
+
+state_of() { q "select coalesce(wait_event_type, '') from pg_stat_activity where application_name = '$1'"; }
+waits() { [[ $(state_of "$1") == Lock ]]; }
