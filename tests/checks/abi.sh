@@ -4,12 +4,11 @@
 #
 # After a wanted change `make abi-baseline` (this script with --baseline) writes the files anew; the
 # difference in them is what reviewers look at. Once there is a release, a new function goes to a new
-# node of lib/outbox.map, and anything but an addition needs a new soname.
+# node of its map, and anything but an addition needs a new soname.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 O=${OUTBOX_BUILD:-${O:-.build}}
-library=$O/liboutbox.so.0
 baseline=tests/checks/abi
 failed=0
 work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-abi.XXXXXX")
@@ -20,11 +19,12 @@ export LC_ALL=C
 # The number of the version is not among them: it is there to change.
 constants() {
     local names structs
-    names=$(sed -nE -e 's/^#define (OUTBOX_(MAX|ERRF|APPEND|ERROR)_[A-Z_0-9]*[A-Z]) .*/\1/p' \
-        -e 's/^ +(OUTBOX_[A-Z]+) = .*/\1/p' include/outbox.h | grep -v '_INIT$')
-    structs=$(sed -nE 's/^typedef struct (outbox_[a-z]+) \{$/\1/p' include/outbox.h)
+    names=$(sed -nE -e 's/^#define (OUTBOX_(MAX|ERRF|APPEND|ERROR)_[A-Z_0-9]*[A-Z]|INBOX_(MAX|MESSAGE|LATENCY)_[A-Z_0-9]*[A-Z]) .*/\1/p' \
+        -e 's/^ +(OUTBOX_[A-Z]+|INBOX_E[A-Z]+) = .*/\1/p' include/outbox.h include/inbox.h | grep -v '_INIT$'
+        printf 'INBOX_%s\n' DONE RETRY REJECT NEW DUPLICATE)
+    structs=$(sed -nE 's/^typedef struct ((outbox|inbox)_[a-z]+) \{$/\1/p' include/outbox.h include/inbox.h)
     {
-        printf '#include <stdio.h>\n#include <outbox.h>\nint main(void)\n{\n'
+        printf '#include <stdio.h>\n#include <inbox.h>\nint main(void)\n{\n'
         printf '    printf("%%s %%lld\\n", "%s", (long long)%s);\n' \
             $(for n in $names; do printf '%s %s\n' "$n" "$n"; done)
         printf '    printf("sizeof %%s %%lld\\n", "%s", (long long)sizeof(%s));\n' \
@@ -35,10 +35,10 @@ constants() {
     "$work/constants"
 }
 
-# The public functions and what can be reached from them; nothing that differs by machine or line.
+# corpus NAME: the public functions and what can be reached from them; nothing that differs by machine or line.
 corpus() {
     abidw --headers-dir include --drop-private-types --drop-undefined-syms --exported-interfaces-only \
-        --no-show-locs --no-corpus-path --no-comp-dir-path "$library"
+        --no-show-locs --no-corpus-path --no-comp-dir-path "$O/lib$1.so.0"
 }
 
 # same NAME WHAT FILE-A FILE-B...: a command that compares them
@@ -53,14 +53,14 @@ same() {
     fi
 }
 
-[[ -e $library ]] || make -s O="$O" lib >&2
+[[ -e $O/libinbox.so.0 ]] || make -s O="$O" lib >&2
 platform=$(uname -m)
 if [[ ${1-} == --baseline ]]; then
     command -v abidw >/dev/null || { echo 'abi.sh: abidw is missing (Debian: abigail-tools)' >&2; exit 1; }
     mkdir -p "$baseline"
     printf '%s\n' "$platform" >"$baseline/platform"
     constants >"$baseline/constants"
-    corpus >"$baseline/liboutbox.abi"
+    for name in outbox inbox; do corpus $name >"$baseline/lib$name.abi"; done
     exit 0
 fi
 
@@ -72,11 +72,13 @@ constants >"$work/now"
 same 'constants and sizes are those of the baseline' diff -U0 "$baseline/constants" "$work/now"
 if ! command -v abidw >/dev/null; then
     printf 'ok - functions and layouts # skip abidw is not installed (Debian: abigail-tools)\n'
-elif nm "$library" | grep -qE '__(asan|tsan)_'; then
+elif nm "$O/liboutbox.so.0" | grep -qE '__(asan|tsan)_'; then
     printf 'ok - functions and layouts # skip the library has sanitizers\n'
 else
-    corpus >"$work/now.abi"
-    # Its exit status has a bit for harmless additions as well; nothing may change unnoticed.
-    same 'functions and layouts are those of the baseline' abidiff "$baseline/liboutbox.abi" "$work/now.abi"
+    for name in outbox inbox; do
+        corpus $name >"$work/now.abi"
+        # Its exit status has a bit for harmless additions as well; nothing may change unnoticed.
+        same "functions and layouts of lib$name are those of the baseline" abidiff "$baseline/lib$name.abi" "$work/now.abi"
+    done
 fi
 exit "$failed"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# header.sh - include/outbox.h compiles alone, as pedantic C11 and C++11, with and without libpq's
-# header in either order, and so does every header of the library.
+# header.sh - include/outbox.h and inbox.h compile alone, as pedantic C11 and C++11, with and without libpq's
+# header in either order, and so does every header of the libraries.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -44,6 +44,32 @@ int use(PGconn *conn)
         return err.code;
     return outbox_check_schema(conn, &err) == OUTBOX_OK ? outbox_append(conn, &event, &err) : err.code;
 }'
+inbox_use='
+int handle(PGconn *conn, const inbox_message *msg, void *arg);
+int handle(PGconn *conn, const inbox_message *msg, void *arg)
+{
+    outbox_cause cause = inbox_cause(msg);
+    (void)arg;
+    inbox_fail(msg, cause.event_id);
+    return inbox_accept(conn, "group", msg, 0) == INBOX_NEW ? INBOX_DONE : INBOX_REJECT;
+}
+int consume(const char *const *settings);
+int consume(const char *const *settings)
+{
+    inbox_message msg = INBOX_MESSAGE_INIT;
+    inbox_stats stats = INBOX_STATS_INIT;
+    inbox_consumer *c = 0;
+    char text[8];
+    if (inbox_consumer_new(settings, &c, 0) != OUTBOX_OK || inbox_consumer_on(c, 0, handle, 0, 0) != OUTBOX_OK ||
+        inbox_consumer_run(c, 0) != OUTBOX_OK)
+        return INBOX_EKAFKA;
+    inbox_message_from_headers(&msg);
+    inbox_consumer_log(c, 0, 0);
+    inbox_consumer_stop(c);
+    inbox_consumer_stats(c, &stats);
+    inbox_consumer_free(c);
+    return inbox_consumer_metrics(c, text, sizeof text) > sizeof text ? (int)INBOX_EHANDLER : (int)INBOX_RETRY;
+}'
 ours='#include "outbox.h"'
 theirs='#include <libpq-fe.h>'
 
@@ -56,6 +82,8 @@ for cc in gcc clang-14; do
         compiles "$name: twice" "${compiler[@]}" <<<"$ours"$'\n'"$ours$use"
         compiles "$name: before libpq-fe.h" "${compiler[@]}" "${pq_flags[@]}" <<<"$ours"$'\n'"$theirs$use"
         compiles "$name: after libpq-fe.h" "${compiler[@]}" "${pq_flags[@]}" <<<"$theirs"$'\n'"$ours$use"
+        compiles "$name: inbox.h alone" "${compiler[@]}" <<<"#include \"inbox.h\"$inbox_use"
+        compiles "$name: inbox.h among others" "${compiler[@]}" "${pq_flags[@]}" <<<"$theirs"$'\n'"$ours"$'\n'"#include \"inbox.h\"$inbox_use$use"
     done
 done
 
@@ -71,7 +99,7 @@ else
     failed=1
 fi
 
-for header in lib/outbox/*.h; do
+for header in lib/outbox/*.h lib/inbox/*.h lib/shared/*.h; do
     compiles "$header alone" gcc -x c -std=c11 "${warn[@]}" -Iinclude -I. "${pq_flags[@]}" <<<"#include \"$header\""
 done
 exit "$failed"

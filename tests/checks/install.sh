@@ -32,7 +32,7 @@ check 'make install DESTDIR= prefix=/usr' target install DESTDIR="$stage" prefix
 ((failed == 0)) || exit 1
 
 lib=$stage/usr/lib
-for file in include/outbox.h lib/liboutbox.a "lib/liboutbox.so.$version" lib/pkgconfig/outbox.pc bin/outbox-relay; do
+for file in include/{outbox,inbox}.h lib/lib{outbox,inbox}.a lib/lib{outbox,inbox}.so."$version" lib/pkgconfig/{outbox,inbox}.pc bin/outbox-relay; do
     check "/usr/$file is there" test -f "$stage/usr/$file" -a ! -L "$stage/usr/$file"
 done
 for file in sql/*.sql; do
