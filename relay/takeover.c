@@ -24,7 +24,19 @@ void takeover_deinit(struct takeover *t)
 {
     forget_page(t);
     tail_free(t->tail);
+    tail_free(t->ending);
+    t->tail = t->ending = NULL;
+}
+
+/* The loop must not wait for a client of Kafka to be closed. The one before this has had a lead's time. */
+static void leave_tail(struct takeover *t)
+{
+    if (t->tail == NULL)
+        return;
+    tail_free(t->ending);
+    t->ending = t->tail;
     t->tail = NULL;
+    tail_end(t->ending);
 }
 
 void takeover_begin(struct takeover *t, uint64_t now_ms)
@@ -33,11 +45,10 @@ void takeover_begin(struct takeover *t, uint64_t now_ms)
 
     forget_page(t);
     t->n_left = 0;
-    t->failed = false;
     if (!t->enabled)
         return;
     /* A new one each time: what another relay has sent since is to be seen. */
-    tail_free(t->tail);
+    leave_tail(t);
     t->tail = tail_new(&t->cfg, err, sizeof err);
     if (t->tail != NULL) {
         t->n_left = t->cfg.rows;
@@ -54,13 +65,11 @@ void takeover_end(struct takeover *t)
     t->held_until_ms = 0;
 }
 
-static bool is_being_read(struct takeover *t)
+static bool is_being_read(const struct takeover *t)
 {
     for (uint32_t i = 0; i < t->page.n_rows; i++) {
-        enum tail_state state = tail_state(t->tail, t->page.rows[i]->topic);
-        if (state == TAIL_READING)
+        if (tail_state(t->tail, t->page.rows[i]->topic) == TAIL_READING)
             return true;
-        t->failed |= state == TAIL_FAILED;
     }
     return false;
 }
@@ -80,9 +89,7 @@ static bool ask(struct takeover *t, const struct takeover_page *page)
             any = true;
             break;
         case TAIL_READY:
-            break;
         case TAIL_FAILED:
-            t->failed = true;
             break;
         }
     }
@@ -115,7 +122,6 @@ bool takeover_ready(struct takeover *t, uint64_t now_ms, struct takeover_page *r
 {
     if (!t->waiting || (is_being_read(t) && now_ms < t->until_ms))
         return false;
-    t->failed |= now_ms >= t->until_ms;
     t->waiting = false; /* the rows go; the array stays until the next page */
     *ret_page = t->page;
     return true;
@@ -135,13 +141,10 @@ bool takeover_found(struct takeover *t, uint64_t now_ms, const struct row *row,
     return true;
 }
 
-/* Where no broker answered, ending the client would block the loop: it is kept until the next lead. */
 static void end_looking(struct takeover *t, uint64_t now_ms)
 {
-    if (t->tail == NULL || t->failed || t->waiting || t->n_left > 0 || now_ms < t->held_until_ms)
-        return;
-    tail_free(t->tail);
-    t->tail = NULL;
+    if (!t->waiting && t->n_left == 0 && now_ms >= t->held_until_ms)
+        leave_tail(t);
 }
 
 void takeover_used(struct takeover *t, uint64_t now_ms, const struct takeover_page *page)

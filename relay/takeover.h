@@ -34,10 +34,10 @@ struct takeover {
     struct tail_config cfg; /* borrowed strings */
     bool enabled;
     struct tail *tail;     /* NULL: nothing to look at now */
+    struct tail *ending;   /* the one before, which ends by itself */
     uint32_t n_left;       /* rows of the outbox still to be looked for */
     uint64_t held_until_ms; /* and rows that were held, until then */
     struct takeover_page page;
-    bool failed;           /* the end of some topic could not be read */
     uint64_t until_ms;     /* the page waits no longer, whatever the tail says */
     bool waiting;          /* page waits for the tails of its topics */
     uint64_t n_found;      /* since the start of the process */

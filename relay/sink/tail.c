@@ -94,6 +94,19 @@ static int open_consumer(struct tail *t, const struct tail_config *cfg, char *er
     return 0;
 }
 
+/* By the reader at its end: that may take its time while no broker answers. */
+static void client_close(struct tail *t)
+{
+    if (t->records != NULL)
+        rd_kafka_queue_destroy(t->records);
+    if (t->events != NULL)
+        rd_kafka_queue_destroy(t->events);
+    if (t->rk != NULL)
+        rd_kafka_destroy(t->rk);
+    t->records = t->events = NULL;
+    t->rk = NULL;
+}
+
 /* -- the reader: the state of a topic -------------------------------------------------------- */
 
 static void part_stop(struct topic *topic, int32_t p)
@@ -512,6 +525,7 @@ static void *reader_main(void *arg)
     for (struct topic *topic = active; topic != NULL; topic = topic->next_active)
         fail(topic, "stopped");
     (void)release(t, active);
+    client_close(t);
     return NULL;
 }
 
@@ -564,15 +578,12 @@ struct tail *tail_new(const struct tail_config *cfg, char *err, size_t err_size)
     return NULL;
 }
 
-static void reader_stop(struct tail *t)
+void tail_end(struct tail *t)
 {
-    if (!t->running)
-        return;
     pthread_mutex_lock(&t->lock);
     atomic_store(&t->stop, true);
     pthread_cond_signal(&t->mail);
     pthread_mutex_unlock(&t->lock);
-    (void)pthread_join(t->reader, NULL);
 }
 
 static void topic_free(struct topic *topic)
@@ -587,13 +598,12 @@ void tail_free(struct tail *t)
 {
     if (t == NULL)
         return;
-    reader_stop(t);
-    if (t->records != NULL)
-        rd_kafka_queue_destroy(t->records);
-    if (t->events != NULL)
-        rd_kafka_queue_destroy(t->events);
-    if (t->rk != NULL)
-        rd_kafka_destroy(t->rk);
+    if (t->running) {
+        tail_end(t);
+        (void)pthread_join(t->reader, NULL);
+    } else {
+        client_close(t);
+    }
     for (size_t i = 0; i < t->n_topics; i++)
         topic_free(t->topic[i]);
     free(t->topic);

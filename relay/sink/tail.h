@@ -44,8 +44,11 @@ enum tail_state {
 
 /* NULL: not possible, and err says why; so with the plain envelope, whose records carry no id. */
 struct tail *tail_new(const struct tail_config *cfg, char *err, size_t err_size);
-/* Gives up what is being read. Blocks for milliseconds, 2 seconds at worst while no broker answers.
- * Accepts NULL. */
+/* Gives up what is being read, and begins to close the client, on the reader's thread; does not wait. All
+ * that may be done with it from then on is tail_free. */
+void tail_end(struct tail *t);
+/* The same, and waits for it: for milliseconds, 2 seconds at worst while no broker answers, less what has
+ * passed since tail_end. Accepts NULL. */
 void tail_free(struct tail *t);
 
 /* Readable when tail_poll has something to do: a topic's state has changed, or log lines wait. */
