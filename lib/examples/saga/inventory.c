@@ -4,8 +4,8 @@
  * ReserveInventory   StockReserved or OutOfStock      SendReceipt
  * ReleaseInventory   StockReleased                    RefundPayment
  *
- * As in payments, a release of what was not reserved is a line of 0, after which nothing is reserved:
- * while an order is undone the step before may still be on its way.
+ * As in payments, a release of what was not reserved is a line of 0, after which nothing is
+ * reserved: while an order is undone the step before may still be on its way.
  */
 #include "saga.h"
 

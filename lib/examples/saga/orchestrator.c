@@ -1,9 +1,9 @@
-/* orchestrator.c - the service of the orders in a saga by orchestration, in the place of orders.c: this
- * table is the whole saga. The others are run with "orchestrated": they do what they are asked, tell the
- * outcome, and know of no next step.
+/* orchestrator.c - the service of the orders in a saga by orchestration, in the place of orders.c:
+ * this table is the whole saga. The others are run with "orchestrated": they do what they are
+ * asked, tell the outcome, and know of no next step.
  *
- * A step that fails undoes only what was done before it. When time is up nobody knows how far the step
- * has come that is under way; then all are undone from the last one on, where it is decided.
+ * A step that fails undoes only what was done before it. When time is up nobody knows how far the
+ * step has come that is under way; then all are undone from the last one on, where it is decided.
  */
 #include "order_book.h"
 

@@ -17,8 +17,9 @@ static int move(PGconn *conn, const inbox_message *msg, struct saga_order *order
 
     /* The words are those of a table in the program, not of anybody's message. */
     snprintf(sql, sizeof sql,
-             "UPDATE orders.orders SET status = '%s', changed_at = now(), because = CASE WHEN status"
-             " IN ('cancelling', 'releasing', 'refunding') THEN because ELSE '%s' END"
+             "UPDATE orders.orders SET status = '%s', changed_at = now(), because ="
+             " CASE WHEN status IN ('cancelling', 'releasing', 'refunding') THEN because"
+             " ELSE '%s' END"
              " WHERE id = $1 AND status = ANY ('{%s}')"
              " RETURNING (extract(epoch FROM expires_at) * 1000000)::bigint",
              step->to, step->event, step->from);

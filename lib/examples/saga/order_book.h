@@ -1,13 +1,13 @@
-/* order_book.h - the table of orders and how an order moves in it: shared by orders.c, which follows the
- * saga, and orchestrator.c, which conducts it. Knows no service.
+/* order_book.h - the table of orders and how an order moves in it: shared by orders.c, which
+ * follows the saga, and orchestrator.c, which conducts it. Knows no service.
  */
 #ifndef ORDER_BOOK_H
 #define ORDER_BOOK_H
 
 #include <stdbool.h>
 
-/* When this event comes and the order is in one of these states it moves, and says so. In any other state
- * the event has come too late: it changes nothing. */
+/* When this event comes and the order is in one of these states it moves, and says so. In any
+ * other state the event has come too late: it changes nothing. */
 struct order_step {
     const char *event;
     const char *from; /* states with commas between them */

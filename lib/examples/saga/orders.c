@@ -1,6 +1,6 @@
-/* orders.c - the service of the orders in a saga by choreography: it begins the saga, follows it by what
- * the others tell, and asks for it to be undone when a step fails or time is up. Who does what after
- * which step stands in the services.
+/* orders.c - the service of the orders in a saga by choreography: it begins the saga, follows it
+ * by what the others tell, and asks for it to be undone when a step fails or time is up. Who does
+ * what after which step stands in the services.
  */
 #include "order_book.h"
 

@@ -4,8 +4,8 @@
  * ChargeCard         CardCharged or CardDeclined      ReserveInventory
  * RefundPayment      PaymentRefunded                  (the saga is undone)
  *
- * It writes to a ledger and updates nothing. A refund of an order that was not charged is a line of 0: a
- * charge that comes after it does nothing.
+ * It writes to a ledger and updates nothing. A refund of an order that was not charged is a line
+ * of 0: a charge that comes after it does nothing.
  */
 #include "saga.h"
 

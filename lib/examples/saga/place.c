@@ -1,10 +1,12 @@
-/* place.c - the shop: places orders FIRST to LAST, each in one transaction with its event OrderPlaced.
+/* place.c - the shop: places orders FIRST to LAST, each in one transaction with its event
+ * OrderPlaced.
  *
  *   place DSN TOPIC FIRST LAST [ORDERS_PER_SECOND [SEED]]
  *
  * The order's number and the seed decide what is ordered, so that the same command places the same
- * orders: one card in ten is declined, one order in five expires within seconds. While the database is
- * away it tries again; an order that is there already, because the answer to COMMIT was lost, is left.
+ * orders: one card in ten is declined, one order in five expires within seconds. While the
+ * database is away it tries again; an order that is there already, because the answer to COMMIT
+ * was lost, is left.
  */
 #include <inttypes.h>
 #include <libpq-fe.h>
@@ -50,7 +52,7 @@ static void fill(struct saga_order *order, char expires[24], int64_t number, uin
 static int command(PGconn *conn, const char *sql, const char *tag)
 {
     PGresult *result = PQexec(conn, sql);
-    /* NULL: there is no connection, or no memory. COMMIT of a failed transaction answers ROLLBACK. */
+    /* NULL: no connection, or no memory. COMMIT of a failed transaction answers ROLLBACK. */
     int ok = result != NULL && strcmp(PQcmdStatus(result), tag) == 0;
 
     PQclear(result);

@@ -1,5 +1,6 @@
-/* projection.c - a fifth service, added later: it hears every event from the first one on and builds a
- * table of its own, for reports. It appends nothing and asks nobody. Owns the schema projection.
+/* projection.c - a fifth service, added later: it hears every event from the first one on and
+ * builds a table of its own, for reports. It appends nothing and asks nobody. Owns the schema
+ * projection.
  */
 #include "saga.h"
 

@@ -1,12 +1,12 @@
-/* receipts.c - the service that ships and sends the receipt: the point of no return. Owns the schema
- * receipts.
+/* receipts.c - the service that ships and sends the receipt: the point of no return. Owns the
+ * schema receipts.
  *
  * What it is asked   what it tells                    what it asks for next, when nobody conducts
  * SendReceipt        ReceiptSent                      (the saga is done)
  * CancelShipment     ShipmentCancelled                ReleaseInventory
  *
- * Whether an order is completed or undone is decided here and nowhere else, by which of the two comes
- * first. Who comes second finds it decided: nothing is done, and no answer is needed.
+ * Whether an order is completed or undone is decided here and nowhere else, by which of the two
+ * comes first. Who comes second finds it decided: nothing is done, and no answer is needed.
  */
 #include "saga.h"
 
@@ -18,20 +18,21 @@ static int decide(PGconn *conn, const inbox_message *msg, struct saga_order *ord
 
     if (rows <= 0)
         return rows == 0 ? INBOX_DONE : INBOX_RETRY;
-    return order->moved > 0 ? saga_answer(conn, msg, order, "ReceiptSent", NULL)
-                            : saga_answer(conn, msg, order, "ShipmentCancelled", "ReleaseInventory");
+    if (order->moved > 0)
+        return saga_answer(conn, msg, order, "ReceiptSent", NULL);
+    return saga_answer(conn, msg, order, "ShipmentCancelled", "ReleaseInventory");
 }
 
 int main(int argc, char **argv)
 {
-    static const char send[] = "INSERT INTO receipts.ledger (order_id, kind, amount, cause)"
-                               " SELECT $1, 'receipt', $4, $5 WHERE NOT EXISTS"
-                               " (SELECT FROM receipts.ledger WHERE order_id = $1 AND kind = 'cancel')"
-                               " RETURNING amount";
-    static const char cancel[] = "INSERT INTO receipts.ledger (order_id, kind, amount, cause)"
-                                 " SELECT $1, 'cancel', 0, $5 WHERE NOT EXISTS (SELECT FROM"
-                                 " receipts.ledger WHERE order_id = $1 AND kind = 'receipt')"
-                                 " RETURNING amount";
+    static const char send[] =
+        "INSERT INTO receipts.ledger (order_id, kind, amount, cause) SELECT $1, 'receipt', $4, $5"
+        " WHERE NOT EXISTS (SELECT FROM receipts.ledger WHERE order_id = $1 AND kind = 'cancel')"
+        " RETURNING amount";
+    static const char cancel[] =
+        "INSERT INTO receipts.ledger (order_id, kind, amount, cause) SELECT $1, 'cancel', 0, $5"
+        " WHERE NOT EXISTS (SELECT FROM receipts.ledger WHERE order_id = $1 AND kind = 'receipt')"
+        " RETURNING amount";
     static const struct saga_on on[] = {
         { "SendReceipt", decide, send },
         { "CancelShipment", decide, cancel },

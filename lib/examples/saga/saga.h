@@ -1,5 +1,6 @@
-/* saga.h - what the services of the order saga share: the order that every event carries, events that
- * answer events, and the run of a service. Knows none of the steps; README.md beside it tells the story.
+/* saga.h - what the services of the order saga share: the order that every event carries, events
+ * that answer events, and the run of a service. Knows none of the steps; README.md beside it tells
+ * the story.
  */
 #ifndef SAGA_H
 #define SAGA_H
@@ -7,7 +8,7 @@
 #include <inbox.h>
 #include <outbox.h>
 
-/* The payload of every event. So a service needs to ask no other one, and no table of another one. */
+/* The payload of every event: so a service needs nothing of another one but its events. */
 struct saga_order {
     char id[21]; /* the key of its events, and their correlation id */
     char item[33];
@@ -28,13 +29,13 @@ struct saga_on {
     const void *arg;
 };
 
-/* The main() of a service: SERVICE DSN BROKERS TOPIC [orchestrated] [SETTING=VALUE ...]. Its group is
- * "saga-NAME". Runs until TERM or INT; returns an exit status. on ends with a type of NULL. */
+/* The main() of a service: SERVICE DSN BROKERS TOPIC [orchestrated] [SETTING=VALUE ...]. Its group
+ * is "saga-NAME". Runs until TERM or INT; returns an exit status. on ends with a type of NULL. */
 int saga_main(int argc, char **argv, const char *name, const struct saga_on *on);
 
 /* Run one statement in the handler's transaction. What it may use:
- *   $1 bigint order id   $2 text item   $3 bigint quantity   $4 bigint amount   $5 text id of the event
- *   $6 bigint what was moved
+ *   $1 bigint order id   $2 text item              $3 bigint quantity
+ *   $4 bigint amount     $5 text id of the event   $6 bigint what was moved
  * Returns the number of rows that it found or changed; -1: it failed, and the handler returns
  * INBOX_RETRY. ret_value, when not NULL, is given the first column of the first row. */
 int saga_rows(PGconn *conn, const char *sql, const inbox_message *msg,
@@ -50,7 +51,7 @@ int saga_emit(PGconn *conn, const inbox_message *msg, const struct saga_order *o
 int saga_answer(PGconn *conn, const inbox_message *msg, const struct saga_order *order,
                 const char *fact, const char *next);
 
-/* For who places orders: append the event that nothing caused. OUTBOX_OK or a code of the library. */
+/* For who places orders: append the event that nothing caused. OUTBOX_OK or a negative code. */
 int saga_begin(PGconn *conn, const char *topic, const struct saga_order *order, outbox_error *err);
 
 #endif
