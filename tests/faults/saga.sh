@@ -4,6 +4,7 @@
 # events come again. At the end money, goods and orders must add up, and nothing was applied twice.
 #
 #   SAGA_FAULTS    so many faults, in rounds of 40 (12)                `make soak SAGA=1`: 400
+#   SAGA_STYLE     orchestrated: all rounds are; else every second one is
 #   SAGA_BROKER    mock (default) or kafka
 #   SEED           replays a schedule; the seed is printed
 # The last case takes the deduplication out of the database and sends the events again: books that balance
@@ -28,7 +29,7 @@ saga_broker "$broker_kind"
 saga_seed=$seed
 printf '# seed %s\n' "$seed"
 RANDOM=$seed # from here on nothing but the schedule draws in this shell
-services=(orders payments payments-2 inventory inventory-2 receipts)
+others=(payments payments-2 inventory inventory-2 receipts)
 
 pause_of() {
     local ms
@@ -102,6 +103,9 @@ run_faults() {
 
 # round N: so many faults, on tables and a topic of their own
 round() {
+    saga_style=${SAGA_STYLE:-}
+    ((n_round % 2 == 1)) || saga_style=orchestrated
+    services=("$([[ -z $saga_style ]] && echo orders || echo orchestrator)" "${others[@]}")
     reset
     "$broker" topic "$dir/broker" "$topic" 4
     saga_anew
@@ -109,7 +113,7 @@ round() {
     saga_start "${services[@]}"
     saga_place 1 1000000 "$rate"
     wait_sql 60 t "select count(*) > 10 from orders.orders where status in ('completed', 'cancelled')" ||
-        not_ok saga_begins "$(tail -n 3 "$dir"/{orders,payments,inventory,receipts}.log)"
+        not_ok saga_begins "$(tail -n 3 "$dir/${services[0]}.log" "$dir"/{payments,inventory,receipts}.log)"
     run_faults "$1"
     relay_signal place TERM
     wait "${relay_pid[place]}" || true
@@ -131,7 +135,7 @@ judge_round() {
     repeats=$n_repeats
     saga_stop "${services[@]}" projection
     holds "$1_dropped_repeats" test "$((n_repeats - repeats))" -ge "$orders"
-    printf '# %s: %d orders\n' "$1" "$orders"
+    printf '# %s: %d orders %s\n' "$1" "$orders" "$saga_style"
 }
 
 left=$n_wanted
@@ -150,7 +154,7 @@ if ((bad == 0)); then
              language sql as 'select ''{}''::text[]';
          create or replace function inbox.accept_many(consumer text, event_ids text[]) returns text[]
              language sql as 'select event_ids'"
-    saga_start orders payments inventory receipts
+    saga_start "${services[0]}" payments inventory receipts
     saga_replay
     holds books_do_not_balance_without_deduplication wait_sql 60 t \
         "select count(*) >= 3 from audit.books where wrong > 0 and what in ('events applied twice', 'steps done twice for an order',
