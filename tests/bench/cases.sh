@@ -34,7 +34,9 @@ many         | full  | append many_prepared 1 | append hand_many 1   | outbox_ap
 many_8       | full  | append many_prepared 8 | append hand_many 8   | the same with 8 clients
 pipeline     | full  | append pipeline 1    | append hand_pipeline 1 | 100 events in a pipeline, beside the same by hand
 pipeline_8   | full  | append pipeline 8    | append hand_pipeline 8 | the same with 8 clients
-debezium     | full  | relay d256       | debezium         | the same backlog with Debezium's outbox event router
+debezium     | full  | relay d256       | debezium         | beside Debezium's outbox event router
+debezium_latency | full | commit_to_consumer 1000 | debezium_latency 1000 | 1,000 rows/s: commit to consumer, beside Debezium
+debezium_killed  | full | relay_killed d256 | debezium_killed | killed in the midst of a backlog and started again, beside Debezium
 TABLE
 }
 
@@ -93,6 +95,10 @@ pipeline_8   | events      | ratio      | -       | /s     | events in a pipelin
 debezium     | rate        | ratio      | >= 6    | rows/s | drain / Debezium
 debezium     | relay_us    | ratio      | -       | us     | relay CPU per row / Debezium
 debezium     | rss_mb      | ratio      | -       | MB     | relay RSS, peak / Debezium
+debezium_latency | p50_ms  | ratio      | -       | ms     | 1,000 rows/s, p50, relay / Debezium
+debezium_latency | p99_ms  | ratio      | -       | ms     | 1,000 rows/s, p99, relay / Debezium
+debezium_killed  | twice   | difference | -       | records | records sent twice after kill -9, relay less Debezium
+debezium_killed  | twice   | value      | -       | records | records sent twice after kill -9, relay
 TABLE
 }
 
@@ -163,8 +169,9 @@ is_held() {
 # need SIDE...: loads the backlog that a side uses, unless it is there
 need() {
     case $1 in
-    relay | bare | service) need_backlog "$2" ;;
+    relay | bare | service | relay_killed) need_backlog "$2" ;;
     rival) need_backlog "$3" ;;
+    debezium*) need_backlog d256 && need_debezium ;;
     *) need_backlog plain ;;
     esac
 }

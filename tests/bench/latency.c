@@ -1,9 +1,10 @@
 /* latency.c - how long a row takes from its commit to a consumer, or a record from produce to there.
  *
  *   latency relay BOOTSTRAP TOPIC RATE SECONDS DSN     a relay must be running on the database
+ *   latency debezium BOOTSTRAP outbox.event.NAME RATE SECONDS DSN    the same for Debezium, table bench.outbox
  *   latency bare  BOOTSTRAP TOPIC RATE SECONDS         librdkafka alone, with the relay's settings
  *
- * Sends RATE rows a second, evenly: in relay mode four connections commit one row at a time (more at a
+ * Sends RATE rows a second, evenly: of a database four connections commit one row at a time (more at a
  * time above 1,000 a second), in bare mode one producer is given one record at a time. A row's time
  * begins when its commit has returned, a record's when it is given to the producer, and both end when the
  * consumer, in the same process, has it. The first second does not count. Prints one line; exits 1 when
@@ -22,7 +23,7 @@
 
 enum { WRITERS = 4, LINE = 512, PATIENCE_S = 20 };
 
-static const char *bootstrap, *topic, *dsn;
+static const char *bootstrap, *topic, *dsn, *insert;
 static unsigned long rate, total, per_commit = 1;
 static int64_t began_ns;
 static _Atomic int64_t *sent_ns; /* by number; 0: not yet */
@@ -53,12 +54,17 @@ static void wait_for_turn(unsigned long number)
 
 /* -- the two ways in -------------------------------------------------------------------------- */
 
+static const char insert_event[] =
+    "insert into outbox.event (topic, key, type, payload)"
+    " select $1, convert_to('k' || n % 100, 'UTF8'), 'Latency', convert_to(rpad(n::text, 256), 'UTF8')"
+    " from generate_series($2::bigint, $3::bigint) n";
+static const char insert_debezium[] =
+    "insert into bench.outbox (id, aggregatetype, aggregateid, type, payload)"
+    " select gen_random_uuid(), substr($1, 14), 'k' || n % 100, 'Latency', convert_to(rpad(n::text, 256), 'UTF8')"
+    " from generate_series($2::bigint, $3::bigint) n";
+
 static void *write_rows(void *arg)
 {
-    static const char insert[] =
-        "insert into outbox.event (topic, key, type, payload)"
-        " select $1, convert_to('k' || n % 100, 'UTF8'), 'Latency', convert_to(rpad(n::text, 256), 'UTF8')"
-        " from generate_series($2::bigint, $3::bigint) n";
     PGconn *conn = PQconnectdb(dsn);
     unsigned long writer = (unsigned long)(uintptr_t)arg;
 
@@ -224,8 +230,11 @@ int main(int argc, char **argv)
     pthread_t thread[WRITERS];
     int n_threads = bare ? 1 : WRITERS;
 
-    if (!bare && (argc != 7 || strcmp(argv[1], "relay") != 0)) {
-        fputs("usage: latency relay|bare BOOTSTRAP TOPIC RATE SECONDS [DSN]\n", stderr);
+    insert = argc == 7 && strcmp(argv[1], "relay") == 0      ? insert_event
+             : argc == 7 && strcmp(argv[1], "debezium") == 0 ? insert_debezium
+                                                             : NULL;
+    if (!bare && insert == NULL) {
+        fputs("usage: latency relay|debezium|bare BOOTSTRAP TOPIC RATE SECONDS [DSN]\n", stderr);
         return 64;
     }
     bootstrap = argv[2];
