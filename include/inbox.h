@@ -250,7 +250,8 @@ OUTBOX_API void inbox_consumer_log(inbox_consumer *c, inbox_log log, void *arg);
  * @return OUTBOX_OK after a stop, or
  *   OUTBOX_EINVAL    c is NULL, has no handler, or runs already
  *   OUTBOX_ESCHEMA   the tables of the inbox are not in this database, or of another version
- *   OUTBOX_EDB       the database refuses for good: a missing right, a wrong password or name
+ *   OUTBOX_EDB       the database refuses for good, such as for want of a right. (That no link can be
+ *                    had is in the log, whatever the reason, and it goes on trying.)
  *   INBOX_EKAFKA     librdkafka has met an error that it calls fatal
  *   INBOX_EHANDLER   a handler ended its transaction
  *   OUTBOX_ENOMEM    no memory

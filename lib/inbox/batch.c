@@ -2,7 +2,7 @@
  * positions behind them, and COMMIT.
  *
  *   one round trip    known ids; BEGIN
- *   for each event    SAVEPOINT when the batch has several; the handler's own statements
+ *   for each event    the handler's own statements, in a savepoint when failures are about
  *   one round trip    rows of inbox.dead; inbox.finish(); COMMIT
  *
  * Ids are stored at the end, with the positions, and not when the event is taken: then a handler
@@ -12,6 +12,10 @@
  * under another owner (IB001), and nothing of the transaction stays.
  * The position's row is locked in finish() and not before the handlers for the same reason: a process
  * that stands still in the midst of its transaction must not keep the new owner waiting.
+ *
+ * A savepoint costs a round trip and a subtransaction, as much as a small handler. So a batch goes without as
+ * long as none has failed for CAREFUL_EVENTS; when one fails then, all of it is rolled back and done
+ * again with savepoints, in which one failure undoes nothing of the others.
  *
  * What became of the events is told to the window only after COMMIT has succeeded. When the link is
  * lost at that moment it may have: all of it is done again, and the ids are found.
@@ -31,12 +35,14 @@
 #include "lib/shared/retry.h"
 #include "steps.h"
 
+#define CAREFUL_EVENTS 1000
 #define HANDLERS_TARGET_US 200000 /* handlers of one transaction together, about */
 
 enum verdict {
     COMMITTED,
     REPEAT, /* rolled back, for a reason that may pass */
     SINGLY, /* rolled back, and one of several may be the reason */
+    GUARDED, /* a handler failed among several without savepoints: again, with these */
     BLAMED, /* rolled back at COMMIT because of the only event in it */
     BROKEN  /* waiting does not mend it: see code */
 };
@@ -46,7 +52,8 @@ struct batch {
     struct inbox__record *rec[INBOX_MAX_BATCH_ROWS];
     size_t n, n_called;
     struct inbox__record *last_called;
-    bool savepoints;  /* several are called */
+    bool several;     /* to be called */
+    bool savepoints;
     bool has_savepoint;
     uint64_t now_ms;
     int code;         /* of BROKEN */
@@ -146,7 +153,8 @@ static enum verdict begin(struct batch *b)
         mark_known(b, steps[0].result);
     inbox__steps_clear(steps, 3);
     inbox__array_deinit(&ids);
-    b->savepoints = count_new(b) > 1;
+    b->several = count_new(b) > 1;
+    b->savepoints = b->several && b->c->careful > 0;
     return v;
 }
 
@@ -233,6 +241,9 @@ static enum verdict call(struct batch *b, struct inbox__record *r)
         r->item.finished = true;
         return COMMITTED;
     }
+    b->c->careful = CAREFUL_EVENTS;
+    if (b->several && !b->savepoints)
+        return GUARDED;
     judge(b, r);
     if (got == INBOX__CALL_REJECT) {
         r->outcome = INBOX__REJECTED;
@@ -460,6 +471,7 @@ static void grow(struct inbox_consumer *c, const struct batch *b, uint64_t took_
     size_t most = c->set.batch_rows;
 
     c->batch_failures = 0;
+    c->careful -= c->careful < b->n_called ? c->careful : (uint32_t)b->n_called;
     if (b->n_called > 0 && took_us / b->n_called > 0) {
         uint64_t fit = HANDLERS_TARGET_US / (took_us / b->n_called);
         most = fit < 1 ? 1 : fit < most ? (size_t)fit : most;
@@ -470,9 +482,12 @@ static void grow(struct inbox_consumer *c, const struct batch *b, uint64_t took_
 /* The first repeat comes at once, for bad luck; then with backoff, and one event at a time. */
 static void shrink(struct inbox_consumer *c, enum verdict v)
 {
-    uint32_t n = c->batch_failures++;
+    uint32_t n = c->batch_failures;
 
     c->figures.rollbacks++;
+    if (v == GUARDED)
+        return;
+    c->batch_failures++;
     if (v == SINGLY || n > 0)
         c->batch_limit = 1;
     if (n > 0 && v != SINGLY)

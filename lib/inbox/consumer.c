@@ -262,7 +262,7 @@ static int open_all(inbox_consumer *c, outbox_error *err)
     int code = name_owner(c, err);
 
     c->batch_limit = 1;
-    c->batch_failures = 0;
+    c->batch_failures = c->careful = 0;
     c->connect_due_ms = c->batch_due_ms = c->second_due_ms = c->turn_due_ms = c->redrive_due_ms = 0;
     c->full = false;
     if (code == OUTBOX_OK && inbox__window_init(&c->window, (uint32_t)c->set.inflight_rows) != 0)

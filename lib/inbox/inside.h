@@ -71,6 +71,7 @@ struct inbox_consumer {
     uint64_t connect_due_ms;
     uint32_t batch_failures; /* batches that failed as a whole, one after the other */
     uint64_t batch_due_ms;
+    uint32_t careful;        /* so many events still go in savepoints: one failed lately */
     size_t batch_limit;      /* how many events the next batch may have */
     uint64_t second_due_ms, turn_due_ms, redrive_due_ms;
 
