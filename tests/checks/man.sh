@@ -24,16 +24,16 @@ flat() { tr '\n' ' ' | sed -E -e 's/OUTBOX_(API|MUST_USE) //g' -e 's/ +/ /g'; }
 
 # The declarations of the header, "name prototype" a line.
 declarations() {
-    tr '\n' ' ' <include/outbox.h | grep -o 'OUTBOX_API [^;]*;' | while read -r line; do
-        printf '%s %s\n' "$(sed -E 's/.*[ *](outbox_[a-z0-9_]*)\(.*/\1/' <<<"$line")" "$(flat <<<"$line")"
+    cat include/outbox.h include/inbox.h | tr '\n' ' ' | grep -o 'OUTBOX_API [^;]*;' | while read -r line; do
+        printf '%s %s\n' "$(sed -E 's/^[^(]*[ *]((outbox|inbox)_[a-z0-9_]*)\(.*/\1/' <<<"$line")" "$(flat <<<"$line")"
     done
 }
 # codes FUNCTION: those that the comment before its declaration lists
 codes() {
     awk -v name="$1" '/^\/\*\*/ { text = "" } { text = text $0 "\n" }
         /^OUTBOX_API/ { declared = "" } { declared = declared $0 }
-        index($0, name "(") && text ~ /\nOUTBOX_API/ && $0 !~ /^ \*/ { print text; exit }' include/outbox.h |
-        grep -E '^ \*  ' | grep -oE 'OUTBOX_E(INVAL|NOTXN|ABORTED|LINK|SCHEMA|DB|NOMEM)' | sort -u || true
+        index($0, name "(") && text ~ /\nOUTBOX_API/ && $0 !~ /^ \*/ { print text; exit }' include/outbox.h include/inbox.h |
+        grep -E '^ \*  ' | grep -oE '(OUTBOX|INBOX)_E(INVAL|NOTXN|ABORTED|LINK|SCHEMA|DB|NOMEM|KAFKA|HANDLER)' | sort -u || true
 }
 
 declarations >"$work/declared"
@@ -73,11 +73,11 @@ for page in lib/man/*.3.scd; do
         case $name:$title in outbox_version_number:LIFETIMES | outbox_strerror:LIFETIMES) continue ;; esac
         [[ -n $(section "$page" "$title") ]] || not_ok "$name has all sections" "$title is missing"
     done
-    for other in $(grep -oE '\*outbox_[a-z_]+\*\(3\)' "$page" | grep -oE 'outbox_[a-z_]+' | sort -u); do
+    for other in $(grep -oE '\*(out|in)box_[a-z_]+\*\(3\)' "$page" | grep -oE '(out|in)box_[a-z_]+' | sort -u); do
         [[ -e lib/man/$other.3.scd ]] || not_ok "$name refers to pages that are there" "$other(3)"
     done
     {
-        printf '#include <libpq-fe.h>\n#include <outbox.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n'
+        printf '#include <libpq-fe.h>\n#include <inbox.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n'
         section "$page" EXAMPLES | literal
     } >"$work/example.c"
     if "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -Iinclude "${pq_flags[@]}" -c -o "$work/example.o" "$work/example.c" \

@@ -50,4 +50,12 @@ for page in lib/man/*.scd relay/man/*.scd; do
     done < <(excerpts "$page")
 done
 check 'programs are shown' test "$shown" -ge 4
+# The README's consumer is complete: what stands between its first line and the text behind it compiles and links.
+awk '/^    \/\* billing\.c - / { inside = 1 } inside && /^[^ ]/ { exit } inside { sub(/^    /, ""); print }' README.md >"$work/billing.c"
+O=${OUTBOX_BUILD:-${O:-.build}}
+[[ -e $O/libinbox.a ]] || make -s O="$O" lib >&2
+read -ra libs < <(pkg-config --cflags --libs libpq rdkafka)
+check 'the consumer of the README compiles as it stands there' "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror \
+    -Iinclude -o "$work/billing" "$work/billing.c" "$O/libinbox.a" "$O/liboutbox.a" "${libs[@]}" -pthread
+check 'it has about 40 lines' test "$(wc -l <"$work/billing.c")" -le 50
 exit "$failed"
