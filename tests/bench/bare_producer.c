@@ -5,6 +5,7 @@
  * Produces COUNT records like those the relay makes of a benchmark row (same key sizes, payload and
  * headers, same producer settings, HEADERS row headers of 8 + 24 bytes), waits for every acknowledgement
  * and prints rows= and seconds=. Nothing is read from a database, the headers are made once.
+ * The C library's allocator is as it comes; the relay sets it up (relay/allocator.h).
  */
 #include <librdkafka/rdkafka.h>
 #include <stdio.h>
