@@ -444,7 +444,7 @@ void held_on_load(struct source *s, uint64_t now_ms, PGresult **res)
 /* The cursor that was found may be of another cluster, and says nothing of what came with it. */
 void held_saving(struct source *s, const struct cursor *c)
 {
-    s->held.saving_own = !s->catching_up && !same_snapshot(&s->held.first_cursor, &c->snap);
+    s->held.saving_own = s->acquired && !s->catching_up && !same_snapshot(&s->held.first_cursor, &c->snap);
 }
 
 void held_saved(struct source *s)

@@ -466,12 +466,21 @@ void source_acquire(struct source *s, uint64_t now_ms)
     CRASH_POINT("source.acquire_sent");
 }
 
+/* On a link where nothing was acquired, none: where we stood is a place in the history of an earlier one. A
+ * server that crashed, or a standby that was promoted, may have given its ids and transaction ids to others. */
+static const struct cursor *cursor_to_save(struct source *s, uint64_t page)
+{
+    static const struct cursor none;
+
+    return s->acquired ? cursors_before(&s->cursors, page) : &none;
+}
+
 void source_renew(struct source *s, uint64_t now_ms, uint64_t page)
 {
-    const struct cursor *c = cursors_before(&s->cursors, page);
+    const struct cursor *c = cursor_to_save(s, page);
     char epoch[8], ttl[8], pos[8];
     const char *const values[] = { net64(s->epoch, epoch), net64((int64_t)s->cfg.lease_ttl_ms, ttl),
-                                   net64(c->pos, pos), c->snap.bytes };
+                                   c->snap.bytes != NULL ? net64(c->pos, pos) : NULL, c->snap.bytes };
     const int lengths[] = { 8, 8, 8, c->snap.len };
 
     CRASH_POINT("source.before_renew");
@@ -482,9 +491,10 @@ void source_renew(struct source *s, uint64_t now_ms, uint64_t page)
 
 void source_resign(struct source *s, uint64_t now_ms, uint64_t page)
 {
-    const struct cursor *c = cursors_before(&s->cursors, page);
+    const struct cursor *c = cursor_to_save(s, page);
     char epoch[8], pos[8];
-    const char *const values[] = { net64(s->epoch, epoch), net64(c->pos, pos), c->snap.bytes };
+    const char *const values[] = { net64(s->epoch, epoch), c->snap.bytes != NULL ? net64(c->pos, pos) : NULL,
+                                   c->snap.bytes };
     const int lengths[] = { 8, 8, c->snap.len };
 
     CRASH_POINT("source.before_resign");

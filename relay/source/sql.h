@@ -249,18 +249,20 @@
         "(extract(epoch from clock_timestamp() - old.renewed_at) * 1000)::bigint "                 \
         "from old left join got on true")
 
-/* $1 epoch, $2 ttl in ms, $3 and $4 the cursor. */
+/* $1 epoch, $2 ttl in ms, $3 and $4 the cursor; NULL: the one that is there stays. */
 #define SQL_PREPARE_RENEW                                                                          \
     SQL_PREPARE("outbox_renew", "bigint, bigint, bigint, pg_snapshot",                  \
                 "update outbox.relay set "                                                         \
                 "lease_expires_at = clock_timestamp() + $2 * interval '1 ms', "         \
-                "renewed_at = clock_timestamp(), cursor_id = $3, cursor_snapshot = $4 " \
+                "renewed_at = clock_timestamp(), cursor_id = coalesce($3, cursor_id), "          \
+                "cursor_snapshot = coalesce($4, cursor_snapshot) " \
                 "where name = 'default' and epoch = $1")
 
 #define SQL_PREPARE_RESIGN                                                                         \
     SQL_PREPARE("outbox_resign", "bigint, bigint, pg_snapshot",                         \
                 "update outbox.relay set owner = null, lease_expires_at = null, "                  \
-                "renewed_at = clock_timestamp(), cursor_id = $2, cursor_snapshot = $3 " \
+                "renewed_at = clock_timestamp(), cursor_id = coalesce($2, cursor_id), "          \
+                "cursor_snapshot = coalesce($3, cursor_snapshot) " \
                 "where name = 'default' and epoch = $1")
 
 #endif

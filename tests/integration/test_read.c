@@ -730,6 +730,27 @@ START_TEST(only_marks_are_committed_without_waiting_and_only_when_asked)
 }
 END_TEST
 
+/* The place where the reader stood is one in the history of the old link; a server that crashed, or a standby
+ * that was promoted, may have given the ids and transaction ids behind it to others. */
+START_TEST(cursor_of_an_earlier_link_is_not_saved)
+{
+    reader_open();
+    append(a, "k");
+    expect_read("1");
+    rig_exec(db, "select pg_terminate_backend(pid) from pg_stat_activity"
+                 " where application_name = 'outbox-relay' and datname = current_database()");
+    wait_for(SOURCE_DOWN);
+    wait_for(SOURCE_UP);
+    source_renew(reader, (uint64_t)rig_now_ms(), next_page);
+    wait_for(SOURCE_LEASE);
+    ck_assert(last.ours);
+    ck_assert_int_eq(rig_scalar_i64(db, "select cursor_id from outbox.relay"), 0);
+    source_resign(reader, (uint64_t)rig_now_ms(), next_page);
+    wait_for(SOURCE_RESIGNED);
+    ck_assert_str_eq(rig_scalar(db, "select cursor_id || coalesce(owner, ' free') from outbox.relay"), "0 free");
+}
+END_TEST
+
 /* What a crash of the server may do to transactions that were not on disk: the id is another event's now. */
 START_TEST(mark_of_an_earlier_link_is_only_for_the_event_that_was_read)
 {
@@ -1416,6 +1437,7 @@ Suite *suite_read(void)
 
     tc = add_case(s, "lost", 60);
     tcase_add_test(tc, mark_of_an_earlier_link_is_only_for_the_event_that_was_read);
+    tcase_add_test(tc, cursor_of_an_earlier_link_is_not_saved);
 
     tc = add_case(s, "restored", 60);
     tcase_add_test(tc, restored_rows_come_all_and_in_order_and_so_do_new_ones);
