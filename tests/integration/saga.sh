@@ -71,6 +71,24 @@ saga() {
     ((bad == 0)) || exit 1
 }
 
+# A member of a group that has joined and was never assigned anything: some versions of librdkafka would end the
+# process at its end.
+stopped_before_its_first_assignment() {
+    local mock=("$broker" cmd "$OUTBOX_TEST_BROKER_DIR") sync_group=14
+    reset
+    "$broker" topic "$OUTBOX_TEST_BROKER_DIR" "$topic" 4
+    # shellcheck disable=SC2046 # words
+    "${mock[@]}" push-error $sync_group $(printf 'REBALANCE_IN_PROGRESS %.0s' {1..60})
+    "$saga/receipts" "$saga_dsn" "$brokers" "$topic" kafka.debug=cgrp >>"$dir/early.log" 2>&1 </dev/null &
+    relay_pid[early]=$!
+    holds service_has_joined_and_was_not_assigned_anything wait_said early 'SyncGroup error'
+    relay_signal early TERM
+    relay_end early 20
+    equal service_stopped_before_its_first_assignment_ends_clean 0 "$status"
+    "${mock[@]}" clear-errors $sync_group
+}
+
 saga '' choreography orders
 saga orchestrated orchestration orchestrator
+stopped_before_its_first_assignment # last: what its group is in then is the mock's own affair
 exit "$bad"

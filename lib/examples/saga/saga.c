@@ -161,9 +161,9 @@ static void on_signal(int signal_number)
 
 static void on_log(int level, const char *line, void *arg)
 {
+    (void)level;
     (void)arg;
-    if (level <= 6)
-        fprintf(stderr, "%s: %s\n", service.name, line);
+    fprintf(stderr, "%s: %s\n", service.name, line);
 }
 
 static bool make(const char *const *settings, const struct saga_on *on, outbox_error *err)
