@@ -490,7 +490,7 @@ static void shrink(struct inbox_consumer *c, enum verdict v)
     c->batch_failures++;
     if (v == SINGLY || n > 0)
         c->batch_limit = 1;
-    if (n > 0 && v != SINGLY)
+    if (n > 0)
         c->batch_due_ms = inbox__now_ms() + retry_delay_ms(c->set.retry_base_ms, c->set.retry_max_ms,
                                                            n - 1, retry_random(&c->chance));
 }
