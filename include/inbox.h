@@ -53,18 +53,25 @@
  *
  * Handlers
  *   A handler is called with a transaction open on conn, isolation READ COMMITTED. It may do on it
- *   what a transaction may do, its own savepoints included, and outbox_append(). It does not end the
- *   transaction, leaves no query running, no pipeline mode and no COPY, and changes nothing of the
- *   session that outlives the transaction. It returns
+ *   what a transaction may do, its own savepoints included (names that begin with inbox are the
+ *   library's), and outbox_append(). It does not end the transaction, leaves no query running, no
+ *   pipeline mode and no COPY, and changes nothing of the session that outlives the transaction. What
+ *   lives as long as that (SET LOCAL, a temporary table, an advisory lock) is met by the handlers of
+ *   the next events, which share it unless batch.rows is 1; a role set by SET LOCAL must be reset,
+ *   since the library works in this transaction too. It returns
  *     INBOX_DONE    applied; commits soon, maybe together with other events
  *     INBOX_RETRY   not now: what it did is undone, and it is called again after a backoff
  *     INBOX_REJECT  never: what it did is undone, and the event goes to inbox.dead at once
  *   or calls inbox_fail(msg, text), to say why, and returns one of these. INBOX_DONE in a transaction
  *   that an SQL error has aborted counts as INBOX_RETRY. An event is called again as well when its
  *   transaction fails for a reason of the database: a lost link, a deadlock, a serialization failure.
- *   That costs none of its attempts. A handler that ends the transaction gets no second chance to
- *   hide it: consumer_run() rolls back what is left and returns INBOX_EHANDLER, with the type in
- *   the message. What such a handler committed by itself is not known to the inbox.
+ *   That costs none of its attempts, except when it is the third transaction in a row that failed, and
+ *   the link was lost while this event alone was handled: the server ends such links after a time, or
+ *   dies of them, and the other keys must go on. A handler that ends the
+ *   transaction gets no second chance to hide it (unless the next one has failed by an SQL error):
+ *   consumer_run() rolls back what is left and returns INBOX_EHANDLER, with the type in the message.
+ *   What such a handler committed, with the work of those called before it in the same transaction,
+ *   is not known to the inbox.
  *   While a handler runs nothing else does. One that takes longer than Kafka's max.poll.interval.ms
  *   (5 minutes unless set) loses its partitions, and its work is rolled back and done by another.
  *
@@ -191,21 +198,24 @@ typedef void (*inbox_log)(int level, const char *line, void *arg);
  *   kafka.NAME       property NAME of librdkafka; kafka.bootstrap.servers is required. Refused
  *                    are those that the guarantees rest on: group.id, enable.auto.commit,
  *                    enable.auto.offset.store, partition.assignment.strategy, enable.partition.eof,
- *                    isolation.level=read_uncommitted, auto.offset.reset=latest and its like
- *                    (unless inbox.start=latest)
+ *                    isolation.level=read_uncommitted, auto.offset.reset (see inbox.start)
  *   batch.rows       64     the most events in one transaction, 1 to INBOX_MAX_BATCH_ROWS. How many
  *                           it takes follows what is there and how long handlers take
  *   retry.base       200ms  the first backoff of an event that failed; doubles from one to the next,
  *                           of which half is chance
  *   retry.max        1m     the longest backoff
  *   retry.attempts   10     calls of the handler after which an event is dead; 0: any number
- *   retry.total      15m    time since the first failure after which it is dead; 0s: any time
+ *   retry.total      15m    time since the first failure after which it is dead; 0s: any time. Not
+ *                           both 0: the longest wait must stay below half of dedupe.keep. A process
+ *                           that starts counts both anew
  *   inflight.rows    10000  events in memory, those that are held back included. When so many are
  *                           there partitions are paused, until a quarter of them has left
  *   inflight.bytes   64MiB  the same by size; one event larger than that is taken alone
  *   dedupe.keep      7d     how long ids are remembered, 1m at least
  *   inbox.start      earliest  where a partition begins that neither inbox.position nor Kafka has a
- *                           position of: earliest or latest
+ *                           position of: earliest, or latest, which then is its position. Where a
+ *                           position is no longer in the log (retention, a topic made anew) it goes
+ *                           on at the earliest record, and ids drop what was applied
  *
  * @param settings      borrowed, copied
  * @param ret_consumer  the consumer; untouched on failure
@@ -267,9 +277,10 @@ OUTBOX_API void inbox_consumer_stop(inbox_consumer *c);
 OUTBOX_API void inbox_consumer_free(inbox_consumer *c);
 
 /** Say why a handler returns INBOX_RETRY or INBOX_REJECT: kept with the dead letter and in the log.
- *  Without it that is the last error of the connection, if there was one. msg is the handler's;
- *  text is copied, as one line, and cut after 500 bytes. Nothing happens with a message of your own,
- *  or a NULL. Returns nothing, so that `inbox_fail(msg, "..."); return INBOX_REJECT;` reads well. */
+ *  Without it that is the last error of the connection, if there was one, without its details, which
+ *  would show values of rows. msg is the handler's; text is copied, as one line, and cut after 500
+ *  bytes. Nothing happens with a message of your own, or a NULL. Returns nothing, so that
+ *  `inbox_fail(msg, "..."); return INBOX_REJECT;` reads well. */
 OUTBOX_API void inbox_fail(const inbox_message *msg, const char *text);
 
 /**
@@ -289,7 +300,8 @@ OUTBOX_API void inbox_fail(const inbox_message *msg, const char *text);
  * @param err       borrowed; may be NULL
  * @return INBOX_NEW, INBOX_DUPLICATE, or a negative code:
  *   OUTBOX_EINVAL    a NULL that is not allowed, wrong struct_size, a group that is too long, no
- *                    topic, pipeline mode or a command in progress. Nothing was sent.
+ *                    topic or too long a one, pipeline mode or a command in progress. Nothing was
+ *                    sent.
  *   OUTBOX_ENOTXN, OUTBOX_EABORTED, OUTBOX_ELINK, OUTBOX_ESCHEMA, OUTBOX_EDB
  *                    as for outbox_append(), with the same flags
  * Blocks for one round trip, and for the other transaction.
@@ -352,7 +364,8 @@ typedef struct inbox_stats {
     uint64_t handler_bucket[INBOX_LATENCY_BUCKETS]; /* calls by duration, see the metrics' text;
                                                        the last has those above all bounds */
     int64_t lag;                   /* events between the positions and the ends of the partitions
-                                      that are assigned, as far as known */
+                                      that are assigned, as far as known; markers of
+                                      Kafka's transactions count, so it may stay at 1 */
     int64_t last_commit_unix_ms;   /* when the last transaction committed; 0: none yet */
     uint32_t in_flight_rows;       /* in memory: waiting, held back, or not committed yet */
     uint32_t held_keys;            /* keys with an event that failed */

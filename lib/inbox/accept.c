@@ -21,6 +21,9 @@ int inbox_accept(PGconn *conn, const char *consumer, const inbox_message *msg, o
     if (consumer[0] == '\0' || strlen(consumer) > INBOX_MAX_GROUP_BYTES)
         return outbox__error_set(err, OUTBOX_EINVAL, "consumer may have 1 to %d bytes",
                                  INBOX_MAX_GROUP_BYTES);
+    if (msg->topic[0] == '\0' || strlen(msg->topic) > OUTBOX_MAX_TOPIC_BYTES)
+        return outbox__error_set(err, OUTBOX_EINVAL, "msg->topic may have 1 to %d bytes",
+                                 OUTBOX_MAX_TOPIC_BYTES);
     code = outbox__conn_check(conn, OUTBOX__IN_TRANSACTION, err);
     if (code != OUTBOX_OK)
         return code;

@@ -37,6 +37,7 @@
 
 #define CAREFUL_EVENTS 1000
 #define HANDLERS_TARGET_US 200000 /* handlers of one transaction together, about */
+#define HANDLERS_LONG_MS 2000     /* after so long the rest waits for the next transaction */
 
 enum verdict {
     COMMITTED,
@@ -52,6 +53,7 @@ struct batch {
     struct inbox__record *rec[INBOX_MAX_BATCH_ROWS];
     size_t n, n_called;
     struct inbox__record *last_called;
+    bool lost_in_call; /* the link was, while that one's handler worked */
     bool several;     /* to be called */
     bool savepoints;
     bool has_savepoint;
@@ -130,7 +132,7 @@ static enum verdict begin(struct batch *b)
 {
     struct inbox__array ids = { 0 };
     struct inbox__step steps[] = {
-        { .sql = "SELECT unnest(inbox.known($1, $2::text[]))", .n = 2, .alone = true,
+        { .sql = "SELECT pg_catalog.unnest(inbox.known($1, $2::text[]))", .n = 2, .alone = true,
           .values = { b->c->set.group } },
         { .sql = INBOX__BEGIN },
         { .sql = INBOX__SIGN, .n = 1, .values = { b->c->owner } },
@@ -224,15 +226,16 @@ static enum verdict call(struct batch *b, struct inbox__record *r)
     enum inbox__call got;
 
     if (b->savepoints)
-        v = command(b, b->has_savepoint ? "RELEASE SAVEPOINT inbox; SAVEPOINT inbox"
-                                        : "SAVEPOINT inbox");
+        v = command(b, b->has_savepoint ? "RELEASE SAVEPOINT inbox_event; SAVEPOINT inbox_event"
+                                        : "SAVEPOINT inbox_event");
     if (v != COMMITTED)
         return v;
     b->has_savepoint = b->savepoints;
     b->n_called++;
     b->last_called = r;
     got = inbox__call_handler(b->c, r);
-    if (got == INBOX__CALL_LOST)
+    b->lost_in_call = got == INBOX__CALL_LOST;
+    if (b->lost_in_call)
         return failed(b, NULL, "a handler was working");
     if (got == INBOX__CALL_ENDED)
         return broken(b, inbox__handler_ended(b->c, r->msg.type, b->err));
@@ -249,20 +252,53 @@ static enum verdict call(struct batch *b, struct inbox__record *r)
         r->outcome = INBOX__REJECTED;
         r->item.finished = true;
     }
-    return b->savepoints ? command(b, "ROLLBACK TO SAVEPOINT inbox") : begin_again(b);
+    return b->savepoints ? command(b, "ROLLBACK TO SAVEPOINT inbox_event") : begin_again(b);
+}
+
+static void put_off(struct inbox__record *r)
+{
+    r->outcome = INBOX__AGAIN;
+    r->item.finished = false;
+}
+
+/* A repeat waits behind its key like any other event. */
+static void put_off_behind_failed(struct batch *b)
+{
+    for (size_t i = 0; i < b->n; i++)
+        if (key_has_failed(b, i))
+            put_off(b->rec[i]);
+}
+
+/* It used up its calls by such as lost the link, when nothing could be written. */
+static bool is_spent(const struct batch *b, const struct inbox__record *r)
+{
+    return b->c->set.retry_attempts != 0 && r->item.failures >= b->c->set.retry_attempts;
+}
+
+/* Kafka takes the partitions away from who does not poll, and who stops us waits. */
+static bool is_long(const struct batch *b)
+{
+    return b->n_called > 0 && (atomic_load(&b->c->stop) != 0 ||
+                               inbox__now_ms() - b->now_ms > HANDLERS_LONG_MS);
 }
 
 static enum verdict call_all(struct batch *b)
 {
     enum verdict v = COMMITTED;
+    bool rest = false;
 
-    for (size_t i = 0; i < b->n && v == COMMITTED; i++)
-        if (key_has_failed(b, i)) { /* a repeat waits behind its key like any other */
-            b->rec[i]->outcome = INBOX__AGAIN;
-            b->rec[i]->item.finished = false;
-        } else if (b->rec[i]->outcome == INBOX__AGAIN) {
-            v = call(b, b->rec[i]);
+    for (size_t i = 0; i < b->n && v == COMMITTED; i++) {
+        struct inbox__record *r = b->rec[i];
+        rest = rest || is_long(b);
+        if (rest || key_has_failed(b, i)) {
+            put_off(r);
+        } else if (r->outcome == INBOX__AGAIN && is_spent(b, r)) {
+            r->outcome = INBOX__ATTEMPTS;
+            r->item.finished = true;
+        } else if (r->outcome == INBOX__AGAIN) {
+            v = call(b, r);
         }
+    }
     return v;
 }
 
@@ -297,14 +333,24 @@ static bool moves(const struct inbox__partition *p)
     return p->claimed && position >= 0 && position != p->part.stored;
 }
 
+static bool has_event(const struct batch *b, const struct inbox__partition *p)
+{
+    for (size_t i = 0; i < b->n; i++)
+        if (b->rec[i]->item.part == &p->part)
+            return true;
+    return false;
+}
+
+/* Those that stand still, behind an event that is held back, are listed too: finish() looks at the owner of
+ * what it is told. */
 static void list_positions(struct batch *b, struct ending *e)
 {
     for (struct inbox__partition *p = b->c->partitions; p != NULL; p = p->next)
-        if (moves(p)) {
+        if (moves(p) || has_event(b, p)) {
             inbox__array_text(&e->topics, p->topic);
             inbox__array_number(&e->numbers, p->number);
             inbox__array_number(&e->offsets, inbox__window_position(&p->part));
-            e->n_moved++;
+            e->n_moved += moves(p);
         }
 }
 
@@ -352,11 +398,12 @@ static bool prepare_ending(struct batch *b, struct ending *e)
 /* COMMIT was refused, by a deferred constraint or a serialization failure. */
 static enum verdict commit_refused(struct batch *b, const PGresult *r)
 {
+    const char *primary = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
     char why[300];
 
     if (inbox__db_lost(b->c) || inbox__db_passes(r))
         return failed(b, r, "committing");
-    snprintf(why, sizeof why, "at COMMIT: %s", PQresultErrorMessage(r));
+    snprintf(why, sizeof why, "at COMMIT: %s", primary != NULL ? primary : "");
     if (b->n_called != 1) {
         say_repeat(b, why);
         return SINGLY;
@@ -438,10 +485,27 @@ static void settle_one(struct batch *b, struct inbox__record *r)
     inbox__record_free(r);
 }
 
-static void give_back(struct batch *b)
+/* Nothing of it happened. blamed: the one that fails because of it; or NULL. */
+static void give_back(struct batch *b, struct inbox__record *blamed)
 {
+    if (blamed != NULL) {
+        inbox__record_fail(blamed, INBOX__LOST_EACH_TIME);
+        judge(b, blamed);
+        blamed->outcome = INBOX__FAILED; /* should it be dead now: at its next turn */
+        settle_one(b, blamed);
+    }
     for (size_t i = b->n; i-- > 0;)
-        inbox__window_again(&b->c->window, &b->rec[i]->item);
+        if (b->rec[i] != blamed)
+            inbox__window_again(&b->c->window, &b->rec[i]->item);
+}
+
+/* A handler that is the reason why its links are lost (the server ends them after a time, or dies of it)
+ * must hold back its own key only. */
+static struct inbox__record *who_is_to_blame(const struct batch *b)
+{
+    bool alone = b->n_called == 1 && b->c->batch_failures + 1 >= INBOX__LOSSES_ARE_ITS_OWN;
+
+    return b->lost_in_call && alone ? b->last_called : NULL;
 }
 
 static void settle(struct batch *b)
@@ -509,6 +573,7 @@ static enum verdict end_without(struct batch *b)
     enum verdict v = begin_again(b);
 
     judge(b, b->last_called);
+    put_off_behind_failed(b);
     return v == COMMITTED ? end(b) : v;
 }
 
@@ -529,6 +594,7 @@ int inbox__batch_run(struct inbox_consumer *c, uint64_t now_ms, bool flush, outb
 {
     struct batch b = { .c = c, .now_ms = now_ms, .err = err };
     uint64_t before_us = c->figures.handler_us, fenced = c->figures.fenced;
+    struct inbox__record *blamed;
     enum verdict v;
 
     if (inbox__db_lost(c) || now_ms < c->batch_due_ms)
@@ -542,9 +608,12 @@ int inbox__batch_run(struct inbox_consumer *c, uint64_t now_ms, bool flush, outb
         grow(c, &b, c->figures.handler_us - before_us);
         return OUTBOX_OK;
     }
-    give_back(&b);
+    blamed = who_is_to_blame(&b);
+    give_back(&b, blamed);
     inbox__rollback(c);
     shrink(c, v);
+    if (blamed != NULL)
+        c->batch_failures = 0;
     if (c->figures.fenced != fenced)
         inbox__partitions_fenced(c);
     return v == BROKEN ? b.code : OUTBOX_OK;

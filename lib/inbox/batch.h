@@ -18,6 +18,10 @@ enum inbox__call {
 #define INBOX__FINISH                                                                              \
     "SELECT inbox.finish($1, $2, $3::text[], $4::text[], $5::integer[], $6::bigint[])"
 
+/* So many links lost one after the other during the handler of one event, and it is the reason. */
+#define INBOX__LOSSES_ARE_ITS_OWN 3
+#define INBOX__LOST_EACH_TIME "the link to the database is lost each time its handler works"
+
 /* Call r's handler on the open transaction. After RETRY and REJECT r->error says why, and what the
  * handler did is still to be undone. */
 enum inbox__call inbox__call_handler(struct inbox_consumer *c, struct inbox__record *r);

@@ -1,13 +1,37 @@
 /* call.c - one call of a handler: lent the connection, and what it left of it. */
 #include <libpq-fe.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "batch.h"
 #include "lib/outbox/error.h"
+
+/* Is it the transaction that we began? In one that has failed nobody can ask. */
+static bool is_ours(const struct inbox_consumer *c)
+{
+    PGresult *r;
+    bool ours;
+
+    if (PQtransactionStatus(c->conn) != PQTRANS_INTRANS)
+        return true;
+    r = PQexec(c->conn, "SELECT pg_catalog.current_setting('inbox.transaction', true)");
+    ours = PQresultStatus(r) != PGRES_TUPLES_OK || strcmp(PQgetvalue(r, 0, 0), c->owner) == 0;
+    PQclear(r);
+    return ours;
+}
+
+/* The last error of the connection without its details, which show values of rows. */
+static const char *first_line(const PGconn *conn, char line[501])
+{
+    snprintf(line, 501, "%.*s", (int)strcspn(PQerrorMessage(conn), "\n"), PQerrorMessage(conn));
+    return line;
+}
 
 enum inbox__call inbox__call_handler(struct inbox_consumer *c, struct inbox__record *r)
 {
     const struct inbox__handler *h = inbox__handler_of(c, r->msg.type);
     uint64_t began = inbox__now_us();
+    char line[501];
     int outcome;
 
     r->msg.attempt = r->item.failures + 1;
@@ -30,9 +54,11 @@ enum inbox__call inbox__call_handler(struct inbox_consumer *c, struct inbox__rec
     if (outcome == INBOX_DONE)
         return INBOX__CALL_DONE;
     if (r->error == NULL || r->error[0] == '\0')
-        inbox__record_fail(r, PQerrorMessage(c->conn)[0] != '\0' ? PQerrorMessage(c->conn)
+        inbox__record_fail(r, first_line(c->conn, line)[0] != '\0' ? line
                               : outcome == INBOX_REJECT ? "the handler rejected it"
                                                         : "the handler asked for another try");
+    if (!is_ours(c))
+        return INBOX__CALL_ENDED;
     return outcome == INBOX_REJECT ? INBOX__CALL_REJECT : INBOX__CALL_RETRY;
 }
 

@@ -194,6 +194,8 @@ static int wait_ms(const inbox_consumer *c, uint64_t now_ms)
         due = c->batch_due_ms;
     else if (inbox__window_has_work(&c->window, now_ms))
         return 0;
+    if (c->conn != NULL && c->redrive_due_ms < due)
+        due = c->redrive_due_ms;
     return due <= now_ms ? 0 : due - now_ms < IDLE_MS ? (int)(due - now_ms) : IDLE_MS;
 }
 
@@ -248,7 +250,7 @@ static int turn_once(inbox_consumer *c, outbox_error *err)
     inbox__partitions_tend(c, now_ms);
     if (code == OUTBOX_OK)
         code = inbox__batch_run(c, now_ms, second, err);
-    if (code == OUTBOX_OK && second)
+    if (code == OUTBOX_OK)
         code = redrive(c, now_ms, err);
     if (second)
         tend(c, now_ms);
@@ -296,7 +298,8 @@ int inbox_consumer_run(inbox_consumer *c, outbox_error *err)
     while (code == OUTBOX_OK && !is_stopped(c))
         code = turn_once(c, err);
     close_all(c);
-    atomic_store(&c->stop, 0);
+    if (code == OUTBOX_OK) /* else the stop, if there was one, is for the next */
+        atomic_store(&c->stop, 0);
     atomic_store(&c->running, 0);
     return code;
 }

@@ -13,6 +13,9 @@
 
 #include "lib/outbox/text.h"
 
+/* The end of the database's timestamps, in Unix milliseconds. A producer may send any number. */
+#define LAST_TIMESTAMP_MS INT64_C(9224318015999000)
+
 static const char sql[] =
     "INSERT INTO inbox.dead (consumer, topic, kafka_partition, kafka_offset, event_id, type, key, payload,"
     " header_names, header_values, recorded_at, reason, attempts, error, first_error_at) VALUES"
@@ -83,7 +86,8 @@ bool inbox__dead_step(const struct inbox_consumer *c, const struct inbox__record
         .n = 15,
         .values = { c->set.group, msg->topic, row->partition, row->offset, r->identity, row->type,
                     NULL, NULL, inbox__array_finish(&row->names), inbox__array_finish(&row->values),
-                    msg->timestamp_ms >= 0 ? row->recorded : NULL, reason, row->attempts, row->error,
+                    msg->timestamp_ms >= 0 && msg->timestamp_ms <= LAST_TIMESTAMP_MS ? row->recorded : NULL,
+                     reason, row->attempts, row->error,
                     row->first_error },
     };
     put_bytes(step, 6, msg->key, msg->key_len);

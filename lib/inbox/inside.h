@@ -74,6 +74,8 @@ struct inbox_consumer {
     uint32_t careful;        /* so many events still go in savepoints: one failed lately */
     size_t batch_limit;      /* how many events the next batch may have */
     uint64_t second_due_ms, turn_due_ms, redrive_due_ms;
+    int64_t redrive_id;      /* the dead letter that was called last */
+    uint32_t redrive_losses; /* links lost by it, one after the other */
 
     struct inbox__kafka *kafka;
 
@@ -145,8 +147,9 @@ void inbox__kafka_close(struct inbox_consumer *c);
 /* Serve what there is; at most one record, which inbox__received() gets. ret_any: there was one.
  * A code: librdkafka gave up for good. */
 int inbox__kafka_poll(struct inbox_consumer *c, int timeout_ms, bool *ret_any, outbox_error *err);
-/* Fetch p from the offset on; -1: from where Kafka has the group. False: try later. */
-bool inbox__kafka_begin(struct inbox_consumer *c, struct inbox__partition *p, int64_t offset);
+/* Fetch p from the offset on; -1: from where Kafka has the group, or inbox.start says, and offset becomes
+ * that where it is known. False: try later. */
+bool inbox__kafka_begin(struct inbox_consumer *c, struct inbox__partition *p, int64_t *offset);
 void inbox__kafka_pause(struct inbox_consumer *c, struct inbox__partition *p, bool pause);
 /* Tell Kafka the positions that it does not know yet, without waiting. */
 void inbox__kafka_hint(struct inbox_consumer *c);

@@ -49,7 +49,9 @@ static int set_all(const struct inbox_consumer *c, rd_kafka_conf_t *conf, outbox
         { "enable.auto.commit", "false" },
         { "enable.auto.offset.store", "false" },
         { "partition.assignment.strategy", "cooperative-sticky" },
-        { "auto.offset.reset", c->set.start },
+        /* Also where a position is no longer in the log: then nothing may be passed over, whatever
+         * inbox.start says, which assign() sees to. */
+        { "auto.offset.reset", "earliest" },
         { "enable.partition.eof", "false" },
     };
     int code = OUTBOX_OK;
@@ -72,6 +74,11 @@ int inbox__kafka_check(struct inbox_consumer *c, outbox_error *err)
     return code;
 }
 
+static bool starts_latest(const struct inbox_consumer *c)
+{
+    return strcmp(c->set.start, "latest") == 0;
+}
+
 /* -- assignment ------------------------------------------------------------------------------- */
 
 static void assign(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *list)
@@ -81,8 +88,11 @@ static void assign(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *li
     for (int i = 0; i < list->cnt; i++) {
         rd_kafka_topic_partition_t *tp = &list->elems[i];
         int64_t start = -1;
-        if (inbox__partition_add(c, tp->topic, tp->partition, &start) == NULL)
+        struct inbox__partition *p = inbox__partition_add(c, tp->topic, tp->partition, &start);
+        if (p == NULL)
             inbox__log(c, 3, "%s/%d: no memory for this partition", tp->topic, (int)tp->partition);
+        else if (start < 0 && starts_latest(c))
+            p->claimed = false; /* inbox__partitions_tend() finds out where, and keeps it */
         tp->offset = start >= 0 ? start : RD_KAFKA_OFFSET_STORED;
         inbox__log(c, 6, "%s/%d is assigned here, from %s%lld", tp->topic, (int)tp->partition,
                    start >= 0 ? "offset " : "where the group was, no position: ", (long long)start);
@@ -343,26 +353,33 @@ void inbox__kafka_pause(struct inbox_consumer *c, struct inbox__partition *p, bo
     p->paused = pause;
 }
 
-/* Where the group is according to Kafka, or where inbox.start says. False: Kafka does not answer. */
+/* Where the group is according to Kafka, or where inbox.start says. The end as a number: it must not be
+ * another one after a restart. False: Kafka does not answer. */
 static bool ask_group(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *list)
 {
+    rd_kafka_topic_partition_t *tp = &list->elems[0];
+    int64_t low;
+
     if (rd_kafka_committed(c->kafka->rk, list, BEGIN_TIMEOUT_MS) != RD_KAFKA_RESP_ERR_NO_ERROR ||
-        list->elems[0].err != RD_KAFKA_RESP_ERR_NO_ERROR)
+        tp->err != RD_KAFKA_RESP_ERR_NO_ERROR)
         return false;
-    if (list->elems[0].offset < 0)
-        list->elems[0].offset = strcmp(c->set.start, "latest") == 0 ? RD_KAFKA_OFFSET_END
-                                                                    : RD_KAFKA_OFFSET_BEGINNING;
-    return true;
+    if (tp->offset >= 0)
+        return true;
+    tp->offset = RD_KAFKA_OFFSET_BEGINNING;
+    return !starts_latest(c) ||
+           rd_kafka_query_watermark_offsets(c->kafka->rk, tp->topic, tp->partition, &low, &tp->offset,
+                                            BEGIN_TIMEOUT_MS) == RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-bool inbox__kafka_begin(struct inbox_consumer *c, struct inbox__partition *p, int64_t offset)
+bool inbox__kafka_begin(struct inbox_consumer *c, struct inbox__partition *p, int64_t *offset)
 {
     rd_kafka_topic_partition_list_t *list = list_of(p);
     bool ok = true;
 
-    list->elems[0].offset = offset;
-    if (offset < 0)
+    list->elems[0].offset = *offset;
+    if (*offset < 0)
         ok = ask_group(c, list);
+    *offset = list->elems[0].offset >= 0 ? list->elems[0].offset : -1;
     if (ok) {
         rd_kafka_error_t *error = rd_kafka_seek_partitions(c->kafka->rk, list, BEGIN_TIMEOUT_MS);
         ok = error == NULL && list->elems[0].err == RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -399,7 +416,8 @@ int64_t inbox__kafka_lag(struct inbox_consumer *c)
         if (rd_kafka_get_watermark_offsets(c->kafka->rk, p->topic, p->number, &low, &high) !=
                 RD_KAFKA_RESP_ERR_NO_ERROR || high < 0)
             continue;
-        lag += high - (p->part.stored > low ? p->part.stored : low);
+        low = p->part.stored > low ? p->part.stored : low;
+        lag += high > low ? high - low : 0; /* less: the topic was made anew */
     }
     return lag;
 }

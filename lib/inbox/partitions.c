@@ -20,9 +20,11 @@ struct inbox__partition *inbox__partition_find(struct inbox_consumer *c, const c
     return p;
 }
 
-static void begin_at(struct inbox__partition *p, int64_t offset)
+/* stored: what the database has; next: where it begins. -1: unknown. */
+static void begin_at(struct inbox__partition *p, int64_t stored, int64_t next)
 {
-    p->part.next = p->part.stored = offset;
+    p->part.stored = stored;
+    p->part.next = next;
     p->hinted = -1;
 }
 
@@ -39,7 +41,7 @@ struct inbox__partition *inbox__partition_add(struct inbox_consumer *c, const ch
     p->part.id = ++c->n_part_ids;
     *ret_start = -1;
     p->claimed = inbox__db_claim(c, topic, number, ret_start);
-    begin_at(p, *ret_start);
+    begin_at(p, *ret_start, *ret_start);
     p->next = c->partitions;
     c->partitions = p;
     return p;
@@ -77,14 +79,17 @@ void inbox__partitions_clear(struct inbox_consumer *c)
 void inbox__partitions_tend(struct inbox_consumer *c, uint64_t now_ms)
 {
     for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next) {
-        int64_t start = -1;
+        int64_t stored = -1, start;
         if (p->claimed || now_ms < p->claim_due_ms)
             continue;
         p->claim_due_ms = now_ms + CLAIM_AGAIN_MS;
-        if (!inbox__db_claim(c, p->topic, p->number, &start) || !inbox__kafka_begin(c, p, start))
+        if (!inbox__db_claim(c, p->topic, p->number, &stored))
+            continue;
+        start = stored;
+        if (!inbox__kafka_begin(c, p, &start))
             continue;
         p->claimed = true;
-        begin_at(p, start);
+        begin_at(p, stored, start);
         inbox__kafka_pause(c, p, c->full);
     }
 }
@@ -106,7 +111,8 @@ void inbox__partitions_fenced(struct inbox_consumer *c)
 void inbox__partitions_pressure(struct inbox_consumer *c)
 {
     uint64_t rows = c->set.inflight_rows, bytes = c->set.inflight_bytes;
-    bool full = c->full ? c->window.n_rows > rows - rows / 4 || c->window.n_bytes > bytes - bytes / 4
+    uint64_t quarter = rows < 4 ? 1 : rows / 4;
+    bool full = c->full ? c->window.n_rows > rows - quarter || c->window.n_bytes > bytes - bytes / 4
                         : c->window.n_rows >= rows || c->window.n_bytes >= bytes;
 
     /* With nothing in memory something must be taken, however large it is. */

@@ -1,5 +1,6 @@
 /* redrive.c - dead letters that somebody sent back (state retry): the handler once more, and the row
- * goes when it succeeds, in one transaction. The lock of the row keeps other processes off; the id is
+ * goes when it succeeds, in one transaction. One after the other, whatever the number of processes: two
+ * may be of one key. The lock of the row keeps other processes off; the id is
  * in inbox.seen already, so nothing else can apply the event. */
 #include <libpq-fe.h>
 #include <stdio.h>
@@ -16,7 +17,8 @@ enum column { ID, TOPIC, PARTITION, OFFSET, KEY, PAYLOAD, RECORDED, ATTEMPTS };
 static const char sql_next[] =
     "SELECT id, topic, kafka_partition, kafka_offset, encode(key, 'hex'), encode(payload, 'hex'),"
     " coalesce((extract(epoch FROM recorded_at) * 1000)::bigint, -1), attempts"
-    " FROM inbox.dead WHERE consumer = $1 AND state = 'retry' ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED";
+    " FROM inbox.dead WHERE id = (SELECT min(id) FROM inbox.dead WHERE consumer = $1 AND state = 'retry')"
+    " AND state = 'retry' FOR UPDATE SKIP LOCKED";
 
 static const char sql_headers[] =
     "SELECT n, encode(v, 'hex') FROM inbox.dead, unnest(header_names, header_values) WITH ORDINALITY"
@@ -146,6 +148,8 @@ static int call(struct inbox_consumer *c, const char *id, struct inbox__record *
         return OUTBOX_OK;
     }
     got = inbox__call_handler(c, r);
+    if (got == INBOX__CALL_LOST)
+        c->redrive_losses++;
     if (got == INBOX__CALL_ENDED)
         return inbox__handler_ended(c, r->msg.type, err);
     if (got == INBOX__CALL_RETRY || got == INBOX__CALL_REJECT)
@@ -164,14 +168,31 @@ static int call(struct inbox_consumer *c, const char *id, struct inbox__record *
     return OUTBOX_OK;
 }
 
-static int redrive_row(struct inbox_consumer *c, const PGresult *row, outbox_error *err)
+/* Has its handler lost the link again and again? Then it is the reason, and others wait behind it. */
+static bool is_deadly(struct inbox_consumer *c, const char *id)
+{
+    int64_t number = strtoll(id, NULL, 10);
+
+    if (number != c->redrive_id)
+        c->redrive_losses = 0;
+    c->redrive_id = number;
+    return c->redrive_losses >= INBOX__LOSSES_ARE_ITS_OWN;
+}
+
+static int redrive_row(struct inbox_consumer *c, const PGresult *row, bool *ret_more,
+                       outbox_error *err)
 {
     const char *id = PQgetvalue(row, 0, ID);
     PGresult *named = with(c, sql_headers, id, NULL);
     struct inbox__record *r =
         PQresultStatus(named) == PGRES_TUPLES_OK ? record_of(row, named) : NULL;
-    int code = r != NULL ? call(c, id, r, err) : OUTBOX_OK;
+    int code = OUTBOX_OK;
 
+    if (is_deadly(c, id))
+        bury(c, id, INBOX__LOST_EACH_TIME);
+    else if (r != NULL)
+        code = call(c, id, r, err);
+    *ret_more = r != NULL && !inbox__db_lost(c);
     PQclear(named);
     inbox__record_free(r);
     return code;
@@ -189,10 +210,8 @@ int inbox__redrive(struct inbox_consumer *c, bool *ret_more, outbox_error *err)
         return OUTBOX_OK;
     }
     row = with(c, sql_next, c->set.group, NULL);
-    if (PQresultStatus(row) == PGRES_TUPLES_OK && PQntuples(row) == 1) {
-        *ret_more = true;
-        code = redrive_row(c, row, err);
-    }
+    if (PQresultStatus(row) == PGRES_TUPLES_OK && PQntuples(row) == 1)
+        code = redrive_row(c, row, ret_more, err);
     PQclear(row);
     inbox__rollback(c);
     return code;

@@ -48,8 +48,8 @@ static const struct {
     { "auto.commit.enable", "it is always off: the position in the database is the truth" },
     { "partition.assignment.strategy", "it is always cooperative-sticky: a rebalance takes away "
                                        "only the partitions that move" },
-    { "auto.offset.reset", "say inbox.start: it serves a partition without any position, and one "
-                           "whose position is no longer in the log" },
+    { "auto.offset.reset", "say inbox.start for a partition without any position; one whose "
+                           "position is no longer in the log goes on at the earliest record" },
     { "enable.partition.eof", "the library sets it" },
     { "log.queue", "the library sets it, to hand librdkafka's log lines to inbox_consumer_log()" },
     { "rebalance_cb", "the library sets it" },

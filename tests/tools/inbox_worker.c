@@ -8,6 +8,7 @@
  *   sql=N     the first N calls break the transaction      sleep=MS  the handler takes so long
  *   commit    the handler commits                          begin     ... and begins another
  *   exit=N    the first N calls end the process            late      a deferred constraint refuses it
+ *   cut=N     the first N calls end the session
  * A call that fails inserts its row first: what stays of it is seen. Settings that begin with "worker." are
  * ours: worker.type (the handler is for this type only), worker.metrics (a file, written once a second
  * and at the end).
@@ -87,6 +88,8 @@ static int on_event(PGconn *conn, const inbox_message *msg, void *arg)
         return INBOX_RETRY;
     if (number_of(msg, "exit=") >= msg->attempt)
         _exit(9);
+    if (number_of(msg, "cut=") >= msg->attempt)
+        (void)run(conn, "SELECT pg_terminate_backend(pg_backend_pid())");
     if (strstr(text, "commit") != NULL)
         (void)(run(conn, "COMMIT") && strstr(text, "begin") != NULL && run(conn, "BEGIN"));
     if (strstr(text, "late") != NULL && !run(conn, "INSERT INTO public.child VALUES (0)"))

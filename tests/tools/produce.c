@@ -1,6 +1,7 @@
 /* produce.c - write the records that stdin describes, in order; for tests of the judge.
  *
  *   produce BOOTSTRAP < lines        topic key header=value[;...] payload, separated by tabs
+ * The header "@timestamp" is none: it is the record's timestamp, in Unix milliseconds.
  * "-" stands for none (NULL key, no header, NULL payload), an empty field for zero bytes. Ends when
  * all are acknowledged; exits 1 when one was not.
  */
@@ -58,18 +59,21 @@ static bool produce_line(rd_kafka_t *rk, char *line)
     rd_kafka_headers_t *headers = rd_kafka_headers_new(1);
     rd_kafka_resp_err_t err;
     char *name, *value;
+    int64_t timestamp = 0; /* now */
 
     line[strcspn(line, "\n")] = '\0';
     for (int i = 0; i < N_FIELDS; i++)
         fields[i] = rest != NULL ? strsep(&rest, "\t") : line + strlen(line);
     while ((name = strsep(&fields[2], ";")) != NULL)
-        if ((value = strchr(name, '=')) != NULL)
+        if (strncmp(name, "@timestamp=", 11) == 0)
+            timestamp = strtoll(name + 11, NULL, 10);
+        else if ((value = strchr(name, '=')) != NULL)
             rd_kafka_header_add(headers, name, value - name, value + 1, -1);
     err = rd_kafka_producev(
         rk, RD_KAFKA_V_TOPIC(fields[0]), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
         RD_KAFKA_V_KEY(or_null(fields[1]), or_null(fields[1]) ? strlen(fields[1]) : 0),
         RD_KAFKA_V_VALUE((void *)or_null(fields[3]), or_null(fields[3]) ? strlen(fields[3]) : 0),
-        RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
+        RD_KAFKA_V_TIMESTAMP(timestamp), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
         return true;
     rd_kafka_headers_destroy(headers);

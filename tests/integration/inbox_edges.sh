@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# inbox_edges.sh - libinbox where two rare things meet: a repeat behind an event that COMMIT refuses, an owner
+# that is none any more while its position stands still, handlers that lose the link, positions that Kafka does
+# not have. Needs OUTBOX_TEST_DSN and OUTBOX_TEST_BROKERS.
+set -euo pipefail
+
+# shellcheck source=tests/rig/lib_relay.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
+# shellcheck source=tests/rig/lib_inbox.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_inbox.sh"
+
+stop() { worker_signal "$1" TERM; worker_end "$1" 30; }
+
+# --- a repeat behind an event that COMMIT refuses ----------------------------------------------------------
+
+inbox_reset
+make_topic 1
+printf 'k\told\tp\n' >"$dir/in"
+send "$dir/in"
+worker_start w
+effects_are the_first_one_is_applied
+stop w
+printf 'other\tfirst\tp\nk\tlate\tlate dead\nk\told\tp\nk\tlast\tp\n' >"$dir/in"
+send "$dir/in"
+worker_start w retry.attempts 3
+effects_are a_repeat_waits_behind_what_commit_refuses
+stop w
+equal and_nothing_breaks 0 "$status"
+equal errors_do_not_show_values_of_rows 0 "$(sql "select count(*) from inbox.dead where error like '%(0)%' or error not like 'at COMMIT: %child_id_fkey%'")"
+
+# --- a record whose time no database knows ------------------------------------------------------------------
+
+inbox_reset
+make_topic 1
+printf '%s\tk\tce_id=far;ce_type=test;@timestamp=1700000000000000000\treject\n' "$topic" | "$OUTBOX_TOOLS/produce" "$brokers"
+printf 'k\tfar\treject\n' >"$dir/sent"
+printf 'k\tnext\tp\n' >"$dir/in"
+send "$dir/in"
+worker_start w
+effects_are any_timestamp_can_be_a_dead_letter
+equal its_time_is_left_out t "$(sql 'select recorded_at is null from inbox.dead')"
+stop w
+
+# --- an owner that is none any more, while its position stands still -----------------------------------------
+
+inbox_reset
+make_topic 1
+printf 'bad\tb\tfail=1000000\ngood\tg1\tp\ngood\tg2\tsleep=1500\n' >"$dir/in"
+send "$dir/in"
+worker_start w worker.metrics "$dir/metrics" batch.rows 1 retry.attempts 0 retry.max 10s retry.base 10s retry.total 1h
+wait_sql 30 1 'select count(*) from public.effect' || not_ok g1_is_applied "$(tail -n 3 "$dir/w.log")"
+sql "update inbox.position set owner = 'somebody else'"
+wait_until 30 metric_is fenced_total 1 || not_ok it_cannot_commit_behind_one_that_is_held "$(metric fenced_total)"
+equal what_it_did_there_is_undone 1 "$(sql 'select count(*) from public.effect')"
+worker_kill w
+
+# --- handlers that lose the link ---------------------------------------------------------------------------
+
+inbox_reset
+make_topic 1
+{ printf 'bad\tb1\tcut=1000000 dead\nbad\tb2\tp\n'; lines 60 6; } >"$dir/in"
+send "$dir/in"
+worker_start w retry.attempts 2
+effects_are a_handler_that_loses_the_link_holds_back_its_key_only 60
+equal it_becomes_a_dead_letter "attempts|2|the link to the database is lost each time its handler works" \
+    "$(sql "select reason, attempts, error from inbox.dead")"
+sql "update inbox.dead set state = 'retry'"
+wait_sql 60 dead "select state from inbox.dead" || not_ok sent_back_it_is_dead_again "$(tail -n 3 "$dir/w.log")"
+stop w
+
+# --- a handler that ends its transaction and asks for another try ----------------------------------------------
+
+for word in reject fail=1; do
+    inbox_reset
+    make_topic 1
+    printf 'k\tc\tcommit begin %s\n' "$word" >"$dir/in"
+    send "$dir/in"
+    : >"$dir/w.log"
+    worker_start w
+    worker_end w 30
+    equal "what_a_handler_committed_is_not_hidden_by_$word" 1 "$status"
+    holds "and_it_is_told_with_$word" grep -q '^inbox_worker: -33 .*ended the transaction' "$dir/w.log"
+done
+
+# --- where a partition begins ------------------------------------------------------------------------------
+
+inbox_reset
+make_topic 1
+lines 5 2 >"$dir/in"
+send "$dir/in"
+worker_start w inbox.start latest
+wait_sql 30 5 "$finished" || not_ok where_it_began_is_kept "$(tail -n 3 "$dir/w.log")"
+stop w
+: >"$dir/sent"
+lines 3 2 | sed 's/id-/while-away-/' >"$dir/in"
+send "$dir/in"
+n_sent=8
+worker_start w inbox.start latest
+effects_are latest_passes_over_nothing_after_its_first_start
+stop w
+# A position that the log does not have: all that there is, and the ids drop what was applied.
+sql 'update inbox.position set next_offset = 1000000'
+worker_start w inbox.start latest
+wait_sql 30 8 "$finished" || not_ok latest_goes_back_when_its_position_is_gone "$(tail -n 3 "$dir/w.log")"
+{ cat "$dir/sent"; lines 5 2; } >"$dir/all"
+cp "$dir/all" "$dir/sent"
+effects_are what_is_there_is_applied_once
+stop w
+
+# --- the smallest memory -----------------------------------------------------------------------------------
+
+inbox_reset
+make_topic 1
+printf 'bad\tb\tfail=4\n' >"$dir/in"
+send "$dir/in"
+: >"$dir/w.log"
+worker_start w inflight.rows 1
+effects_are one_event_in_memory_is_enough
+stop w
+equal memory_is_full_once 1 "$(grep -c 'memory is full' "$dir/w.log")"
+exit $bad
