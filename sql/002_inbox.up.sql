@@ -233,7 +233,7 @@ COMMENT ON COLUMN inbox.dead.state IS
 COMMENT ON COLUMN inbox.dead.reason IS
     'rejected: by the handler; attempts: retry.attempts were used up; time: retry.total had passed';
 COMMENT ON COLUMN inbox.dead.attempts IS 'Calls of the handler';
-COMMENT ON COLUMN inbox.dead.error_code IS 'SQLSTATE of the last error; NULL: it was none of the database';
+COMMENT ON COLUMN inbox.dead.error_code IS 'SQLSTATE of the last error, where the consumer knows it; libinbox leaves it NULL';
 COMMENT ON COLUMN inbox.dead.error IS 'The last error in words';
 COMMENT ON COLUMN inbox.dead.first_error_at IS 'When it first failed';
 COMMENT ON COLUMN inbox.dead.died_at IS 'When it was put here';
@@ -275,10 +275,13 @@ COMMENT ON COLUMN inbox.progress.oldest_dead_at IS 'Since when the oldest waits'
 
 -- Functions ---------------------------------------------------------------------------------------
 
+-- They run with the caller's rights, in a session that may have any search_path: what they call by a
+-- name alone must be PostgreSQL's, or somebody's function of a better fitting type would be called.
+
 -- The lookup is one probe of each leaf's index for each id; the planner must not think of reading whole leaves,
 -- which it may while a table is young or its statistics are old, and keeps the plan for the session.
 CREATE FUNCTION inbox.known(consumer text, event_ids text[]) RETURNS text[]
-    LANGUAGE plpgsql STABLE SET enable_seqscan = off AS
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS
 $body$
 BEGIN
     RETURN ARRAY(
@@ -289,7 +292,7 @@ END
 $body$;
 
 CREATE FUNCTION inbox.accept_many(consumer text, event_ids text[]) RETURNS text[]
-    LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS
 $body$
 DECLARE
     to_bucket  smallint;
@@ -320,7 +323,7 @@ $body$;
 CREATE FUNCTION inbox.accept(consumer text, event_id text) RETURNS boolean
     LANGUAGE sql VOLATILE AS
 $body$
-    SELECT cardinality(inbox.accept_many($1, ARRAY[$2])) = 1
+    SELECT pg_catalog.cardinality(inbox.accept_many($1, ARRAY[$2])) OPERATOR(pg_catalog.=) 1
 $body$;
 
 -- The new owner waits for no transaction of the old one but its last moment: finish() looks at the owner
@@ -337,7 +340,7 @@ $body$;
 
 CREATE FUNCTION inbox.finish(consumer text, owner text, event_ids text[], topics text[],
                              kafka_partitions integer[], next_offsets bigint[]) RETURNS void
-    LANGUAGE plpgsql VOLATILE AS
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS
 $body$
 DECLARE
     n  bigint;
@@ -368,7 +371,7 @@ END
 $body$;
 
 CREATE FUNCTION inbox.turn(OUT outcome text, OUT bucket smallint) RETURNS record
-    LANGUAGE plpgsql VOLATILE SET lock_timeout = '200ms' AS
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS
 $body$
 DECLARE
     keep     interval;
