@@ -45,11 +45,11 @@ stop w
 
 inbox_reset
 make_topic 1
-printf 'bad\tb\tfail=1000000\ngood\tg1\tp\ngood\tg2\tsleep=1500\n' >"$dir/in"
+printf 'bad\tb\tfail=1000000\ngood\tg1\tp\ngood\tg2\tgate\n' >"$dir/in"
 send "$dir/in"
 worker_start w worker.metrics "$dir/metrics" batch.rows 1 retry.attempts 0 retry.max 10s retry.base 10s retry.total 1h
 wait_sql 30 1 'select count(*) from public.effect' || not_ok g1_is_applied "$(tail -n 3 "$dir/w.log")"
-sql "update inbox.position set owner = 'somebody else'"
+sql "update inbox.position set owner = 'somebody else'; insert into public.gate default values"
 wait_until 30 metric_is fenced_total 1 || not_ok it_cannot_commit_behind_one_that_is_held "$(metric fenced_total)"
 equal what_it_did_there_is_undone 1 "$(sql 'select count(*) from public.effect')"
 worker_kill w

@@ -22,7 +22,8 @@ inbox_reset() {
          create table if not exists public.child (id int references public.parent deferrable initially deferred);
          create table if not exists public.effect (n bigint generated always as identity, event_id text,
              key text, payload text, attempt int, pid int);
-         truncate public.effect, public.child"
+         create table if not exists public.gate ();
+         truncate public.effect, public.child, public.gate"
 }
 
 send() {

@@ -8,7 +8,7 @@
  *   sql=N     the first N calls break the transaction      sleep=MS  the handler takes so long
  *   commit    the handler commits                          begin     ... and begins another
  *   exit=N    the first N calls end the process            late      a deferred constraint refuses it
- *   cut=N     the first N calls end the session
+ *   cut=N     the first N calls end the session            gate      waits for a row in table gate
  * A call that fails inserts its row first: what stays of it is seen. Settings that begin with "worker." are
  * ours: worker.type (the handler is for this type only), worker.metrics (a file, written once a second
  * and at the end).
@@ -75,6 +75,18 @@ static int insert(PGconn *conn, const inbox_message *msg)
     return ok;
 }
 
+static void wait_at_gate(PGconn *conn)
+{
+    int open = 0;
+
+    while (!open && PQstatus(conn) == CONNECTION_OK) {
+        PGresult *r = PQexec(conn, "SELECT FROM public.gate");
+        open = PQresultStatus(r) != PGRES_TUPLES_OK || PQntuples(r) > 0;
+        PQclear(r);
+        nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
+    }
+}
+
 static int on_event(PGconn *conn, const inbox_message *msg, void *arg)
 {
     unsigned long sleep_ms = number_of(msg, "sleep=");
@@ -86,6 +98,8 @@ static int on_event(PGconn *conn, const inbox_message *msg, void *arg)
                   NULL);
     if (!insert(conn, msg))
         return INBOX_RETRY;
+    if (strstr(text, "gate") != NULL)
+        wait_at_gate(conn);
     if (number_of(msg, "exit=") >= msg->attempt)
         _exit(9);
     if (number_of(msg, "cut=") >= msg->attempt)
