@@ -19,7 +19,7 @@ update       | quick | relay d256       | rival update d256 1       | beside UPD
 skip_locked  | full  | relay d256       | rival skip_locked d256 1  | beside SELECT ... FOR UPDATE SKIP LOCKED and DELETE
 delete       | quick | relay d256       | rival delete d256 20      | beside one DELETE for each row
 single       | full  | relay d256       | rival single d256 100     | beside one message at a time
-backlog      | full  | service big      | service small    | a large backlog, beside a small one
+backlog      | quick | service big      | service small    | a large backlog, beside a small one
 snapshot     | full  | service old      | service fresh    | under a snapshot that is held for the whole run, beside none
 transaction  | full  | service open     | service fresh    | beside a transaction that stays open with rows of its own
 latency_100  | full  | commit_to_consumer 100   | produce_to_consumer 100   | 100 rows/s: commit to consumer, beside produce to consumer
