@@ -80,14 +80,16 @@ struct failure {
 };
 
 /* What is asked while a row that cannot be read is looked for, in this order. */
-enum isolate_step { ISOLATE_NOT, ISOLATE_FIRST, ISOLATE_ONE, ISOLATE_STUB, ISOLATE_KEYLESS };
+enum isolate_step { ISOLATE_NOT, ISOLATE_FIRST, ISOLATE_STUB, ISOLATE_KEYLESS, ISOLATE_ONE };
 
 struct isolate {
     enum isolate_step step;
     uint32_t limit[N_READINGS]; /* rows of a page at most; 0: as many as are asked for */
     uint32_t failures[N_READINGS];
     PGresult *first; /* the answer to FIRST */
-    struct failure why; /* the row cannot be read */
+    PGresult *stub;  /* and to STUB or KEYLESS */
+    bool keyless;
+    struct failure why; /* the key cannot be read */
 };
 
 /* The read that was asked for, to be sent again. */

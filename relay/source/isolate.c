@@ -22,7 +22,8 @@
 void isolate_end(struct source *s)
 {
     PQclear(s->isolate.first);
-    s->isolate.first = NULL;
+    PQclear(s->isolate.stub);
+    s->isolate.first = s->isolate.stub = NULL;
     s->isolate.step = ISOLATE_NOT;
 }
 
@@ -104,7 +105,7 @@ static void on_first(struct source *s, uint64_t now_ms, const PGresult *res)
     } else if ((s->isolate.first = PQcopyResult(res, PG_COPYRES_ATTRS | PG_COPYRES_TUPLES)) == NULL) {
         tell(s, "out of memory");
     } else {
-        send_one(s, now_ms, ISOLATE_ONE);
+        send_one(s, now_ms, ISOLATE_STUB);
     }
 }
 
@@ -117,20 +118,6 @@ static int read_one(struct source *s, const PGresult *res)
     return -1;
 }
 
-static void on_one(struct source *s, uint64_t now_ms, const PGresult *res)
-{
-    int n = read_one(s, res);
-
-    if (n < 0 && s->failure.trouble == TROUBLE_ROW) {
-        s->isolate.why = s->failure;
-        send_one(s, now_ms, ISOLATE_STUB);
-        return;
-    }
-    if (n > 0)
-        source_free_rows(s, 1);
-    tell(s, n < 0 ? "reading failed" : NULL); /* else that was not the row, or it has been mended */
-}
-
 /* Of a key that is not known, all rows of the topic bear this reason: hence the id. */
 static void reason(const struct failure *why, int64_t id, bool keyless, char *to, size_t size)
 {
@@ -138,23 +125,26 @@ static void reason(const struct failure *why, int64_t id, bool keyless, char *to
              (long long)id, why->sqlstate, why->sqlstate[0] != '\0' ? " " : "", why->text);
 }
 
-static void hand_out(struct source *s, uint64_t now_ms, const PGresult *res, bool keyless)
+/* The row has been read alone in vain, and that comes last: what a person has mended meanwhile is not given up. */
+static void hand_out(struct source *s, uint64_t now_ms)
 {
     struct isolate *i = &s->isolate;
+    const struct failure *f = i->keyless ? &i->why : &s->failure;
     char text[400];
-    const char *why;
+    const char *why = page_no_memory;
+    struct row *row = NULL;
     PGresult *first = i->first;
 
-    reason(&i->why, page_id(res, 1), keyless, text, sizeof text);
-    struct row *row = source_room_for(s, 1) < 0 ? (why = page_no_memory, NULL)
-                                                : page_stub(res, 1, text, keyless, &s->pairs, &why);
+    reason(f, page_id(i->stub, 1), i->keyless, text, sizeof text);
+    if (source_room_for(s, 1) == 0)
+        row = page_stub(i->stub, 1, text, i->keyless, &s->pairs, &why);
     if (row == NULL) {
         snprintf(s->failure.text, sizeof s->failure.text, "%s", why);
         tell(s, "what it takes to hold a row that cannot be read cannot be had");
         return;
     }
     log_warn("source", "an event cannot be read", "id", log_i64(row->id), "sqlstate",
-             i->why.sqlstate[0] != '\0' ? i->why.sqlstate : NULL, "error", i->why.text);
+             f->sqlstate[0] != '\0' ? f->sqlstate : NULL, "error", f->text);
     i->first = NULL;
     isolate_end(s);
     s->rows[0] = row;
@@ -169,23 +159,38 @@ static void hand_out(struct source *s, uint64_t now_ms, const PGresult *res, boo
 
 static void on_stub(struct source *s, uint64_t now_ms, const PGresult *res)
 {
-    bool keyless = s->isolate.step == ISOLATE_KEYLESS;
+    struct isolate *i = &s->isolate;
 
-    if (result_ok(res) && PQntuples(res) == 2) {
-        hand_out(s, now_ms, res, keyless);
-        return;
-    }
-    if (result_ok(res)) {
+    i->keyless = i->step == ISOLATE_KEYLESS;
+    if (result_ok(res) && PQntuples(res) != 2) {
         tell(s, NULL); /* it has gone */
+    } else if (result_ok(res)) {
+        i->stub = PQcopyResult(res, PG_COPYRES_ATTRS | PG_COPYRES_TUPLES);
+        if (i->stub != NULL)
+            send_one(s, now_ms, ISOLATE_ONE);
+        else
+            tell(s, "out of memory");
+    } else {
+        source_note_failure(s, res);
+        i->why = s->failure;
+        if (s->failure.trouble == TROUBLE_ROW && !i->keyless)
+            send_one(s, now_ms, ISOLATE_KEYLESS);
+        else
+            tell(s, "what it takes to hold a row that cannot be read cannot be had");
+    }
+}
+
+static void on_one(struct source *s, uint64_t now_ms, const PGresult *res)
+{
+    int n = read_one(s, res);
+
+    if (n < 0 && s->failure.trouble == TROUBLE_ROW) {
+        hand_out(s, now_ms);
         return;
     }
-    source_note_failure(s, res);
-    if (s->failure.trouble != TROUBLE_ROW || keyless) {
-        tell(s, "what it takes to hold a row that cannot be read cannot be had");
-        return;
-    }
-    s->isolate.why = s->failure;
-    send_one(s, now_ms, ISOLATE_KEYLESS);
+    if (n > 0)
+        source_free_rows(s, 1);
+    tell(s, n < 0 ? "reading failed" : NULL); /* else that was not the row, or it has been mended */
 }
 
 void isolate_on_read(struct source *s, uint64_t now_ms, const PGresult *res)
