@@ -10,15 +10,26 @@
  *         return INBOX_DONE;
  *     }
  *
+ *     static void on_log(int level, const char *line, void *arg)
+ *     {
+ *         if (level <= 6)
+ *             fprintf(stderr, "<%d>%s\n", level, line);
+ *     }
+ *
  *     const char *settings[] = { "dsn", "dbname=shop", "group", "billing", "topics", "orders",
  *                                "kafka.bootstrap.servers", "localhost:9092", NULL };
  *     inbox_consumer *c = NULL;
  *     outbox_error err = OUTBOX_ERROR_INIT;
- *     if (inbox_consumer_new(settings, &c, &err) != OUTBOX_OK ||
- *         inbox_consumer_on(c, NULL, on_order, NULL, &err) != OUTBOX_OK ||
+ *     int code = inbox_consumer_new(settings, &c, &err);
+ *     if (code == OUTBOX_OK)
+ *         inbox_consumer_log(c, on_log, NULL);
+ *     if (code != OUTBOX_OK || inbox_consumer_on(c, NULL, on_order, NULL, &err) != OUTBOX_OK ||
  *         inbox_consumer_run(c, &err) != OUTBOX_OK)
  *         fprintf(stderr, "%s\n", err.message);
  *     inbox_consumer_free(c);
+ *
+ * Set the log: what run() goes on trying (a wrong password, a broker that does not answer) and what a
+ * handler failed of is told there and nowhere else.
  *
  * lib/examples/consumer.c is the whole program. sql/002_inbox.up.sql makes the tables, in the
  * database that the handlers write to; the producer's outbox may be in another one.
@@ -72,6 +83,9 @@
  *   consumer_run() rolls back what is left and returns INBOX_EHANDLER, with the type in the message.
  *   What such a handler committed, with the work of those called before it in the same transaction,
  *   is not known to the inbox.
+ *   Messages of the connection are of verbosity PQERRORS_VERBOSE: from them the library takes the
+ *   SQLSTATE that a dead letter keeps (error_code). A handler that passes one on shows PQresultErrorField
+ *   PG_DIAG_MESSAGE_PRIMARY, or nothing at all: see inbox_fail().
  *   While a handler runs nothing else does. One that takes longer than Kafka's max.poll.interval.ms
  *   (5 minutes unless set) loses its partitions, and its work is rolled back and done by another.
  *
@@ -192,7 +206,8 @@ typedef void (*inbox_log)(int level, const char *line, void *arg);
  *
  * Settings are pairs of name and value; a NULL ends them. A later pair wins. Durations carry a unit
  * (ms, s, m, h, d), sizes too (B, KiB, MiB, GiB).
- *   dsn              required; a libpq connection string or URI
+ *   dsn              required; a libpq connection string or URI. Whether libpq can read it is checked
+ *                           here; the message shows no part of it
  *   group            required; group.id, and the consumer's name in the tables of the inbox
  *   topics           required; names with commas between them
  *   kafka.NAME       property NAME of librdkafka; kafka.bootstrap.servers is required. Refused
@@ -260,8 +275,9 @@ OUTBOX_API void inbox_consumer_log(inbox_consumer *c, inbox_log log, void *arg);
  * @return OUTBOX_OK after a stop, or
  *   OUTBOX_EINVAL    c is NULL, has no handler, or runs already
  *   OUTBOX_ESCHEMA   the tables of the inbox are not in this database, or of another version
- *   OUTBOX_EDB       the database refuses for good, such as for want of a right. (That no link can be
- *                    had is in the log, whatever the reason, and it goes on trying.)
+ *   OUTBOX_EDB       a linked database refuses a statement for good, such as for want of a right. (That
+ *                    no link can be had is in the log and it goes on trying, whatever the reason: a
+ *                    wrong password, a database or role that does not exist, may be mended meanwhile.)
  *   INBOX_EKAFKA     librdkafka has met an error that it calls fatal
  *   INBOX_EHANDLER   a handler ended its transaction
  *   OUTBOX_ENOMEM    no memory

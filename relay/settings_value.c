@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/shared/nearest.h"
 #include "lib/shared/number.h"
 #include "relay/http/listen.h"
 #include "relay/mask.h"
@@ -261,44 +262,15 @@ const struct setting_spec *setting_find(const char *key)
     return NULL;
 }
 
-enum { KEY_MAX = 64 }; /* longer ones are like no other */
-
-/* How many characters to put in, leave out or replace to make b of a; KEY_MAX when that is not
- * known. */
-static unsigned distance(const char *a, const char *b)
-{
-    unsigned row[KEY_MAX + 1];
-    size_t n = strlen(b);
-
-    if (n > KEY_MAX || strlen(a) > KEY_MAX)
-        return KEY_MAX;
-    for (unsigned j = 0; j <= n; j++)
-        row[j] = j;
-    for (unsigned i = 1; a[i - 1] != '\0'; i++) {
-        unsigned diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            unsigned best = diagonal + (tolower((unsigned char)a[i - 1]) != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
-
 const char *setting_nearest_key(const char *key)
 {
     static const char bootstrap[] = SETTING_KAFKA "bootstrap.servers";
     const char *nearest = strcmp(key, bootstrap + strlen(SETTING_KAFKA)) == 0 ? bootstrap : NULL;
-    unsigned limit = (unsigned)strlen(key) / 3 + 1; /* farther is another word */
+    unsigned limit = nearest_limit(key);
 
     for (size_t i = 0; i <= N_SETTINGS; i++) {
         const char *known = i < N_SETTINGS ? setting_specs[i].key : bootstrap;
-        unsigned d = distance(key, known);
+        unsigned d = nearest_distance(key, known);
         if (d < limit) {
             limit = d;
             nearest = known;

@@ -203,7 +203,7 @@ CREATE TABLE inbox.dead (
     error_code       text,
     error            text,
     first_error_at   timestamptz,
-    died_at          timestamptz NOT NULL DEFAULT now(),
+    died_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     changed_at       timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT dead_pkey PRIMARY KEY (id),
     CONSTRAINT dead_state_known CHECK (state IN ('dead', 'retry', 'discarded')),
@@ -233,7 +233,7 @@ COMMENT ON COLUMN inbox.dead.state IS
 COMMENT ON COLUMN inbox.dead.reason IS
     'rejected: by the handler; attempts: retry.attempts were used up; time: retry.total had passed';
 COMMENT ON COLUMN inbox.dead.attempts IS 'Calls of the handler';
-COMMENT ON COLUMN inbox.dead.error_code IS 'SQLSTATE of the last error, where the consumer knows it; libinbox leaves it NULL';
+COMMENT ON COLUMN inbox.dead.error_code IS 'SQLSTATE of the last error; NULL: it was none of the database';
 COMMENT ON COLUMN inbox.dead.error IS 'The last error in words';
 COMMENT ON COLUMN inbox.dead.first_error_at IS 'When it first failed';
 COMMENT ON COLUMN inbox.dead.died_at IS 'When it was put here';

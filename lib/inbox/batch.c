@@ -409,6 +409,8 @@ static enum verdict commit_refused(struct batch *b, const PGresult *r)
         return SINGLY;
     }
     inbox__record_fail(b->last_called, why);
+    snprintf(b->last_called->sqlstate, sizeof b->last_called->sqlstate, "%s",
+             PQresultErrorField(r, PG_DIAG_SQLSTATE));
     return BLAMED;
 }
 
@@ -490,6 +492,7 @@ static void give_back(struct batch *b, struct inbox__record *blamed)
 {
     if (blamed != NULL) {
         inbox__record_fail(blamed, INBOX__LOST_EACH_TIME);
+        blamed->sqlstate[0] = '\0';
         judge(b, blamed);
         blamed->outcome = INBOX__FAILED; /* should it be dead now: at its next turn */
         settle_one(b, blamed);

@@ -20,11 +20,24 @@ static bool is_ours(const struct inbox_consumer *c)
     return ours;
 }
 
-/* The last error of the connection without its details, which show values of rows. */
-static const char *first_line(const PGconn *conn, char line[501])
+/* The last error of the connection without its details, which show values of rows: of
+ * "ERROR:  23505: duplicate key ..." (severity in the server's language) the code and what follows. libpq's
+ * own errors have neither. line is "" when there was none. */
+static void last_error(const PGconn *conn, char line[501], char ret_state[6])
 {
-    snprintf(line, 501, "%.*s", (int)strcspn(PQerrorMessage(conn), "\n"), PQerrorMessage(conn));
-    return line;
+    const char *text = PQerrorMessage(conn), *state = strstr(text, ":  ");
+    size_t len;
+
+    ret_state[0] = '\0';
+    if (state != NULL && state < text + strcspn(text, "\n") &&
+        strspn(state + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 &&
+        strncmp(state + 8, ": ", 2) == 0) {
+        memcpy(ret_state, state + 3, 5);
+        ret_state[5] = '\0';
+        text = state + 10;
+    }
+    len = strcspn(text, "\n");
+    snprintf(line, 501, "%.*s", (int)len, text);
 }
 
 enum inbox__call inbox__call_handler(struct inbox_consumer *c, struct inbox__record *r)
@@ -38,6 +51,7 @@ enum inbox__call inbox__call_handler(struct inbox_consumer *c, struct inbox__rec
     r->msg.internal = r;
     if (r->error != NULL)
         r->error[0] = '\0';
+    r->sqlstate[0] = '\0';
     outcome = h->call(c->conn, &r->msg, h->arg);
     inbox__stats_handler(c, inbox__now_us() - began);
     if (PQstatus(c->conn) != CONNECTION_OK)
@@ -53,8 +67,9 @@ enum inbox__call inbox__call_handler(struct inbox_consumer *c, struct inbox__rec
     }
     if (outcome == INBOX_DONE)
         return INBOX__CALL_DONE;
+    last_error(c->conn, line, r->sqlstate);
     if (r->error == NULL || r->error[0] == '\0')
-        inbox__record_fail(r, first_line(c->conn, line)[0] != '\0' ? line
+        inbox__record_fail(r, line[0] != '\0' ? line
                               : outcome == INBOX_REJECT ? "the handler rejected it"
                                                         : "the handler asked for another try");
     if (!is_ours(c))

@@ -15,6 +15,7 @@
 #define IDLE_MS 100       /* the longest wait: how soon a stop is seen */
 #define TURN_EVERY_MS 60000
 #define REDRIVE_EVERY_MS 1000
+#define WAITS_LONG_MS 5000 /* for partitions: then somebody may wonder */
 
 /* -- small things ----------------------------------------------------------------------------- */
 
@@ -108,6 +109,10 @@ int inbox_consumer_new(const char *const *settings, inbox_consumer **ret_consume
     code = inbox__settings_read(settings, &c->set, err);
     if (code == OUTBOX_OK)
         code = inbox__kafka_check(c, err);
+    if (code == OUTBOX_OK)
+        code = inbox__settings_check(&c->set, err);
+    if (code == OUTBOX_OK)
+        code = inbox__db_check(c, err);
     if (code != OUTBOX_OK) {
         inbox_consumer_free(c);
         return code;
@@ -214,10 +219,23 @@ static int fetch(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
     return code;
 }
 
+/* Once for each time that it has none for long. */
+static void say_waiting(inbox_consumer *c, uint64_t now_ms)
+{
+    if (c->partitions != NULL)
+        c->waiting_due_ms = now_ms + WAITS_LONG_MS;
+    if (now_ms < c->waiting_due_ms)
+        return;
+    c->waiting_due_ms = UINT64_MAX;
+    inbox__log(c, 6, "group \"%s\" has given this process no partition yet: %s", c->set.group,
+               inbox__kafka_waits_for(c));
+}
+
 /* Once a second: what may wait. */
 static void tend(inbox_consumer *c, uint64_t now_ms)
 {
     c->second_due_ms = now_ms + 1000;
+    say_waiting(c, now_ms);
     inbox__kafka_hint(c);
     c->figures.lag = inbox__kafka_lag(c);
     if (now_ms >= c->turn_due_ms) {
@@ -266,6 +284,7 @@ static int open_all(inbox_consumer *c, outbox_error *err)
     c->batch_limit = 1;
     c->batch_failures = c->careful = 0;
     c->connect_due_ms = c->batch_due_ms = c->second_due_ms = c->turn_due_ms = c->redrive_due_ms = 0;
+    c->waiting_due_ms = inbox__now_ms() + WAITS_LONG_MS;
     c->full = false;
     if (code == OUTBOX_OK && inbox__window_init(&c->window, (uint32_t)c->set.inflight_rows) != 0)
         code = outbox__error_set(err, OUTBOX_ENOMEM, "no memory for a consumer");

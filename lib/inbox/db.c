@@ -1,5 +1,6 @@
 /* db.c - the consumer's connection: opened, checked, lost and opened again; ownership of partitions,
  * and the turn of the ring. What a batch does on it is in batch.c. */
+#include <errno.h>
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +77,28 @@ static void quiet(void *arg, const PGresult *result)
 
     if (text != NULL)
         inbox__log(c, 7, "the database says: %s", outbox__one_line(text, line, sizeof line));
+}
+
+int inbox__db_check(const struct inbox_consumer *c, outbox_error *err)
+{
+    char *why = NULL;
+    PQconninfoOption *options;
+
+    errno = 0; /* libpq does not set it for what it cannot read */
+    options = PQconninfoParse(c->set.dsn, &why);
+    if (options != NULL) {
+        PQconninfoFree(options);
+        return OUTBOX_OK;
+    }
+    if (why == NULL || errno == ENOMEM) {
+        PQfreemem(why);
+        return outbox__error_set(err, OUTBOX_ENOMEM, "no memory for the settings");
+    }
+    PQfreemem(why); /* it repeats the part that cannot be read, which may be of the password */
+    return outbox__error_set(err, OUTBOX_EINVAL,
+                             "dsn: libpq cannot read it: neither a URI (postgresql://user@host/db, "
+                             "%% written as %%25) nor key=value pairs with known keys (a value with "
+                             "blanks in single quotes)");
 }
 
 /* What the dsn says comes after our wishes and before what must be. */
@@ -164,6 +187,7 @@ int inbox__db_tend(struct inbox_consumer *c, uint64_t now_ms, outbox_error *err)
         return OUTBOX_OK;
     }
     PQsetNoticeReceiver(c->conn, quiet, c);
+    (void)PQsetErrorVerbosity(c->conn, PQERRORS_VERBOSE); /* with the SQLSTATE of a handler's error */
     if (check_schema(c, &why) != OUTBOX_OK || announce(c, &why) != OUTBOX_OK) {
         if (!will_pass(c, &why))
             return outbox__error_set_all(err, why.code, why.flags, why.sqlstate, "%s", why.message);
@@ -243,7 +267,9 @@ void inbox__db_turn(struct inbox_consumer *c)
         return;
     r = query(c, "SELECT outcome, bucket FROM inbox.turn()", 0, NULL);
     if (PQresultStatus(r) != PGRES_TUPLES_OK)
-        inbox__log(c, 4, "old ids cannot be emptied: %s", PQresultErrorMessage(r));
+        inbox__log(c, 4, "old ids cannot be emptied: %s",
+                   PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) != NULL
+                       ? PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) : "the link is lost");
     else if (strcmp(PQgetvalue(r, 0, 0), "turned") == 0)
         inbox__log(c, 6, "bucket %s of inbox.seen was emptied and takes new ids", PQgetvalue(r, 0, 1));
     else if (strcmp(PQgetvalue(r, 0, 0), "locked") == 0)

@@ -18,10 +18,11 @@
 
 static const char sql[] =
     "INSERT INTO inbox.dead (consumer, topic, kafka_partition, kafka_offset, event_id, type, key, payload,"
-    " header_names, header_values, recorded_at, reason, attempts, error, first_error_at) VALUES"
+    " header_names, header_values, recorded_at, reason, attempts, error, first_error_at,"
+    " error_code) VALUES"
     " ($1, $2, $3::integer, $4::bigint, $5, $6, $7::bytea, $8::bytea, $9::text[], $10::bytea[],"
     " to_timestamp($11::float8 / 1000), $12, $13::integer, $14,"
-    " clock_timestamp() - $15::float8 * interval '1 ms')";
+    " clock_timestamp() - $15::float8 * interval '1 ms', $16)";
 
 /* A copy that the database takes; NULL: out of memory. */
 static char *plain(const struct inbox_consumer *c, const char *text)
@@ -83,12 +84,12 @@ bool inbox__dead_step(const struct inbox_consumer *c, const struct inbox__record
         return false;
     *step = (struct inbox__step){
         .sql = sql,
-        .n = 15,
+        .n = 16,
         .values = { c->set.group, msg->topic, row->partition, row->offset, r->identity, row->type,
                     NULL, NULL, inbox__array_finish(&row->names), inbox__array_finish(&row->values),
                     msg->timestamp_ms >= 0 && msg->timestamp_ms <= LAST_TIMESTAMP_MS ? row->recorded : NULL,
                      reason, row->attempts, row->error,
-                    row->first_error },
+                    row->first_error, r->sqlstate[0] != '\0' ? r->sqlstate : NULL },
     };
     put_bytes(step, 6, msg->key, msg->key_len);
     put_bytes(step, 7, msg->payload, msg->payload_len);

@@ -73,7 +73,7 @@ struct inbox_consumer {
     uint64_t batch_due_ms;
     uint32_t careful;        /* so many events still go in savepoints: one failed lately */
     size_t batch_limit;      /* how many events the next batch may have */
-    uint64_t second_due_ms, turn_due_ms, redrive_due_ms;
+    uint64_t second_due_ms, turn_due_ms, redrive_due_ms, waiting_due_ms;
     int64_t redrive_id;      /* the dead letter that was called last */
     uint32_t redrive_losses; /* links lost by it, one after the other */
 
@@ -118,6 +118,8 @@ void inbox__partition_rewind(struct inbox_consumer *c, struct inbox__partition *
 
 /* -- db.c -------------------------------------------------------------------------------------- */
 
+/* Can libpq read the dsn? OUTBOX_EINVAL, and a text without any of it, when not. */
+int inbox__db_check(const struct inbox_consumer *c, outbox_error *err);
 /* Connect when it is due. OUTBOX_OK, also while there is no link yet; a code that waiting does not
  * mend. */
 int inbox__db_tend(struct inbox_consumer *c, uint64_t now_ms, outbox_error *err);
@@ -147,6 +149,8 @@ void inbox__kafka_close(struct inbox_consumer *c);
 /* Serve what there is; at most one record, which inbox__received() gets. ret_any: there was one.
  * A code: librdkafka gave up for good. */
 int inbox__kafka_poll(struct inbox_consumer *c, int timeout_ms, bool *ret_any, outbox_error *err);
+/* Why it may have no partition, in words. */
+const char *inbox__kafka_waits_for(const struct inbox_consumer *c);
 /* Fetch p from the offset on; -1: from where Kafka has the group, or inbox.start says, and offset becomes
  * that where it is known. False: try later. */
 bool inbox__kafka_begin(struct inbox_consumer *c, struct inbox__partition *p, int64_t *offset);

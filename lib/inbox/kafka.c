@@ -94,8 +94,13 @@ static void assign(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *li
         else if (start < 0 && starts_latest(c))
             p->claimed = false; /* inbox__partitions_tend() finds out where, and keeps it */
         tp->offset = start >= 0 ? start : RD_KAFKA_OFFSET_STORED;
-        inbox__log(c, 6, "%s/%d is assigned here, from %s%lld", tp->topic, (int)tp->partition,
-                   start >= 0 ? "offset " : "where the group was, no position: ", (long long)start);
+        if (start >= 0)
+            inbox__log(c, 6, "%s/%d is assigned here and begins at offset %lld", tp->topic,
+                       (int)tp->partition, (long long)start);
+        else
+            inbox__log(c, 6, "%s/%d is assigned here; the database has no position of it, so it begins "
+                       "at the group's offset in Kafka, or else at the %s (inbox.start=%s)", tp->topic,
+                       (int)tp->partition, starts_latest(c) ? "end" : "beginning", c->set.start);
     }
     error = rd_kafka_incremental_assign(c->kafka->rk, list);
     if (error != NULL) {
@@ -213,6 +218,16 @@ static bool between(const struct inbox__kafka *k)
 
     rd_kafka_mem_free(k->rk, id);
     return joined;
+}
+
+const char *inbox__kafka_waits_for(const struct inbox_consumer *c)
+{
+    if (c->kafka->assigned)
+        return "the others of the group have them all, or the topics have none";
+    if (between(c->kafka))
+        return "it has joined, and waits for the other members; one that was killed counts until its "
+               "session.timeout.ms has passed";
+    return "no broker has let it join yet";
 }
 
 /* librdkafka before 2.3.0 ends the process, by an assertion, when such a member is destroyed. It leaves the

@@ -122,10 +122,11 @@ static void end(struct inbox_consumer *c, const char *id, char ret_state[6])
     inbox__steps_clear(steps, 3);
 }
 
-/* Dead again, in a transaction of its own. */
-static void bury(struct inbox_consumer *c, const char *id, const char *why)
+/* Dead again, in a transaction of its own. state: SQLSTATE of the error, "" where there is none. */
+static void bury(struct inbox_consumer *c, const char *id, const char *why, const char *state)
 {
     char line[501];
+    const char *values[] = { id, line, state };
 
     inbox__rollback(c);
     outbox__one_line(why, line, sizeof line);
@@ -133,8 +134,10 @@ static void bury(struct inbox_consumer *c, const char *id, const char *why)
         if ((unsigned char)*at >= 0x80)
             *at = '?';
     if (!inbox__db_lost(c) &&
-        is_done(with(c, "UPDATE inbox.dead SET state = 'dead', attempts = attempts + 1, error = $2,"
-                        " changed_at = now() WHERE id = $1::bigint AND state = 'retry'", id, line)))
+        is_done(PQexecParams(c->conn, "UPDATE inbox.dead SET state = 'dead', attempts = attempts + 1,"
+                                      " error = $2, error_code = nullif($3, ''), changed_at = now()"
+                                      " WHERE id = $1::bigint AND state = 'retry'",
+                             3, NULL, values, NULL, NULL, 0)))
         inbox__log(c, 4, "dead letter %s failed once more: %s", id, line);
 }
 
@@ -144,7 +147,7 @@ static int call(struct inbox_consumer *c, const char *id, struct inbox__record *
     enum inbox__call got;
 
     if (inbox__handler_of(c, r->msg.type) == NULL) {
-        bury(c, id, "no handler for its type");
+        bury(c, id, "no handler for its type", "");
         return OUTBOX_OK;
     }
     got = inbox__call_handler(c, r);
@@ -153,7 +156,7 @@ static int call(struct inbox_consumer *c, const char *id, struct inbox__record *
     if (got == INBOX__CALL_ENDED)
         return inbox__handler_ended(c, r->msg.type, err);
     if (got == INBOX__CALL_RETRY || got == INBOX__CALL_REJECT)
-        bury(c, id, r->error != NULL ? r->error : "");
+        bury(c, id, r->error != NULL ? r->error : "", r->sqlstate);
     if (got != INBOX__CALL_DONE)
         return OUTBOX_OK;
     end(c, id, state);
@@ -163,7 +166,7 @@ static int call(struct inbox_consumer *c, const char *id, struct inbox__record *
         c->figures.redriven++;
         inbox__log(c, 6, "dead letter %s was applied", id);
     } else if (state[0] != '?') {
-        bury(c, id, "COMMIT was refused");
+        bury(c, id, "COMMIT was refused", state);
     }
     return OUTBOX_OK;
 }
@@ -189,7 +192,7 @@ static int redrive_row(struct inbox_consumer *c, const PGresult *row, bool *ret_
     int code = OUTBOX_OK;
 
     if (is_deadly(c, id))
-        bury(c, id, INBOX__LOST_EACH_TIME);
+        bury(c, id, INBOX__LOST_EACH_TIME, "");
     else if (r != NULL)
         code = call(c, id, r, err);
     *ret_more = r != NULL && !inbox__db_lost(c);

@@ -1,11 +1,13 @@
 /* settings.c - see settings.h. */
 #include "settings.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/outbox/error.h"
 #include "lib/outbox/text.h"
+#include "lib/shared/nearest.h"
 #include "lib/shared/number.h"
 
 /* -- the table -------------------------------------------------------------------------------- */
@@ -73,9 +75,23 @@ static int set_text(char **field, const char *value, outbox_error *err)
     return OUTBOX_OK;
 }
 
+/* ", with a unit: B, KiB, MiB or GiB"; nothing where there is none. */
+static const char *unit_words(const struct number_unit *units, char ret[64])
+{
+    size_t at = 0;
+
+    ret[0] = '\0';
+    for (const struct number_unit *u = units; units != counts && u->name != NULL; u++)
+        at += (size_t)snprintf(ret + at, 64 - at, "%s%s", u == units         ? ", with a unit: "
+                                                          : u[1].name == NULL ? " or "
+                                                                              : ", ", u->name);
+    return ret;
+}
+
 static int set_number(struct inbox__settings *s, size_t n, const char *value, outbox_error *err)
 {
     uint64_t number = 0, least = 0, most = 0;
+    char words[64];
     char quoted[OUTBOX__QUOTE_SIZE];
 
     (void)number_parse(numbers[n].units, numbers[n].least, &least);
@@ -84,8 +100,7 @@ static int set_number(struct inbox__settings *s, size_t n, const char *value, ou
         return outbox__error_set(err, OUTBOX_EINVAL,
                                  "%s: %s is not allowed; it may be %s to %s%s", numbers[n].name,
                                  outbox__quote(value, strlen(value), quoted), numbers[n].least,
-                                 numbers[n].most,
-                                 numbers[n].units == counts ? "" : ", with a unit");
+                                 numbers[n].most, unit_words(numbers[n].units, words));
     memcpy((char *)s + numbers[n].field, &number, sizeof number);
     return OUTBOX_OK;
 }
@@ -178,6 +193,38 @@ static int set_start(struct inbox__settings *s, const char *value, outbox_error 
     return set_text(&s->start, value, err);
 }
 
+static void nearer(const char *name, const char *known, unsigned *limit, const char **nearest)
+{
+    unsigned distance = nearest_distance(name, known);
+
+    if (distance < *limit) {
+        *limit = distance;
+        *nearest = known;
+    }
+}
+
+static int unknown(const char *name, outbox_error *err)
+{
+    static const char *const others[] = { "dsn", "group", "topics", "inbox.start",
+                                          "kafka.bootstrap.servers" };
+    const char *nearest = strcmp(name, "bootstrap.servers") == 0 ? others[4] : NULL;
+    unsigned limit = nearest_limit(name);
+    char quoted[OUTBOX__QUOTE_SIZE];
+
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        nearer(name, others[i], &limit, &nearest);
+    for (size_t i = 0; i < N_NUMBERS; i++)
+        nearer(name, numbers[i].name, &limit, &nearest);
+    outbox__quote(name, strlen(name), quoted);
+    if (nearest != NULL)
+        return outbox__error_set(err, OUTBOX_EINVAL, "setting %s is unknown; did you mean %s?",
+                                 quoted, nearest);
+    return outbox__error_set(err, OUTBOX_EINVAL,
+                             "setting %s is unknown; there are dsn, group, topics, kafka.*, "
+                             "batch.rows, retry.base, retry.max, retry.attempts, retry.total, "
+                             "inflight.rows, inflight.bytes, dedupe.keep, inbox.start", quoted);
+}
+
 static int set_one(struct inbox__settings *s, const char *name, const char *value,
                    outbox_error *err)
 {
@@ -199,11 +246,7 @@ static int set_one(struct inbox__settings *s, const char *name, const char *valu
     for (size_t i = 0; i < N_NUMBERS; i++)
         if (strcmp(numbers[i].name, name) == 0)
             return set_number(s, i, value, err);
-    return outbox__error_set(err, OUTBOX_EINVAL,
-                             "setting %s is unknown; there are dsn, group, topics, kafka.*, "
-                             "batch.rows, retry.base, retry.max, retry.attempts, retry.total, "
-                             "inflight.rows, inflight.bytes, dedupe.keep, inbox.start",
-                             outbox__quote(name, strlen(name), quoted));
+    return unknown(name, err);
 }
 
 /* -- checks ----------------------------------------------------------------------------------- */
@@ -233,7 +276,7 @@ static bool has_kafka(const struct inbox__settings *s, const char *name)
     return false;
 }
 
-static int check(const struct inbox__settings *s, outbox_error *err)
+int inbox__settings_check(const struct inbox__settings *s, outbox_error *err)
 {
     const char *missing = s->dsn == NULL      ? "dsn"
                           : s->group == NULL  ? "group"
@@ -265,7 +308,7 @@ int inbox__settings_read(const char *const *pairs, struct inbox__settings *ret, 
         code = set_start(ret, "earliest", err);
     for (size_t i = 0; code == OUTBOX_OK && pairs[i] != NULL; i += 2)
         code = set_one(ret, pairs[i], pairs[i + 1], err);
-    return code == OUTBOX_OK ? check(ret, err) : code;
+    return code;
 }
 
 void inbox__settings_deinit(struct inbox__settings *s)

@@ -27,6 +27,9 @@ struct inbox__settings {
 
 /* OUTBOX_OK; OUTBOX_EINVAL or OUTBOX_ENOMEM with ret to be given to deinit all the same. */
 int inbox__settings_read(const char *const *pairs, struct inbox__settings *ret, outbox_error *err);
+/* Is everything there, and do the values go together? Best after librdkafka has seen its properties:
+ * it knows a misspelt name that would only be said to be missing here. */
+int inbox__settings_check(const struct inbox__settings *s, outbox_error *err);
 void inbox__settings_deinit(struct inbox__settings *s);
 
 #endif

@@ -30,11 +30,14 @@ worker_end w 20
 # COMMIT itself refuses one of many: only that one fails.
 inbox_reset
 make_topic
-lines 100 10 'n == 50 ? "late dead" : "p" n' >"$dir/in"
+lines 100 10 'n == 50 ? "late dead" : n == 61 ? "sql=99 dead" : "p" n' >"$dir/in"
 send "$dir/in"
 worker_start w retry.attempts 2
 effects_are an_event_that_commit_refuses_fails_alone
 equal it_says_so 1 "$(sql "select count(*) from inbox.dead where error like 'at COMMIT:%child_id_fkey%'")"
+equal errors_have_their_code_and_no_more_than_the_first_words '22012|division by zero|23503' \
+    "$(sql "select string_agg(concat_ws('|', error_code, case when error not like 'at COMMIT%' then error end), '|' order by error_code)
+        from inbox.dead where died_at >= first_error_at")"
 worker_signal w TERM
 worker_end w 20
 
@@ -124,7 +127,12 @@ refuses() {
     if [[ $status == 1 ]] && grep -q -e "$2" "$dir/bad.log"; then ok "$1"; else not_ok "$1" "$status: $(tail -n 1 "$dir/bad.log")"; fi
     : >"$dir/bad.log"
 }
-refuses an_unknown_setting 'setting "retries" is unknown; there are dsn' retries 1
+refuses an_unknown_setting 'setting "colour" is unknown; there are dsn' colour 1
+refuses a_misspelt_setting 'setting "retry.attempt" is unknown; did you mean retry.attempts?' retry.attempt 1
+refuses a_setting_without_its_prefix 'did you mean kafka.bootstrap.servers?' bootstrap.servers x
+refuses a_size_in_units_that_there_are_not 'it may be 1KiB to 1024GiB, with a unit: B, KiB, MiB or GiB' inflight.bytes 64MB
+refuses a_dsn_that_cannot_be_read 'dsn: libpq cannot read it' dsn 'dbname=x pasword=s3cret'
+refuses a_dsn_without_showing_it 'dsn: [^3]*$' dsn 'dbname=x pasword=s3cret'
 refuses a_number_out_of_its_range 'batch.rows: "65" is not allowed; it may be 1 to 64' batch.rows 65
 refuses a_duration_without_unit 'retry.base: "5" is not allowed' retry.base 5
 refuses auto_commit 'kafka.enable.auto.commit cannot be set: it is always off' kafka.enable.auto.commit true

@@ -1,0 +1,43 @@
+/* nearest.h - how far two names are from each other, to guess which one was meant. Pure. */
+#ifndef OUTBOX_SHARED_NEAREST_H
+#define OUTBOX_SHARED_NEAREST_H
+
+#include <string.h>
+
+enum { NEAREST_MAX = 64 }; /* longer ones are like no other */
+
+/* How many characters to put in, leave out or replace to make b of a, whose case does not count;
+ * NEAREST_MAX when that is not known. */
+static inline unsigned nearest_distance(const char *a, const char *b)
+{
+    unsigned row[NEAREST_MAX + 1];
+    size_t n = strlen(b);
+
+    if (n > NEAREST_MAX || strlen(a) > NEAREST_MAX)
+        return NEAREST_MAX;
+    for (unsigned j = 0; j <= n; j++)
+        row[j] = j;
+    for (unsigned i = 1; a[i - 1] != '\0'; i++) {
+        char c = a[i - 1] >= 'A' && a[i - 1] <= 'Z' ? (char)(a[i - 1] - 'A' + 'a') : a[i - 1];
+        unsigned diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            unsigned best = diagonal + (c != b[j - 1]);
+            diagonal = row[j];
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[n];
+}
+
+/* A name that is farther from it than this is another word. */
+static inline unsigned nearest_limit(const char *name)
+{
+    return (unsigned)strlen(name) / 3 + 1;
+}
+
+#endif
