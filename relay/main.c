@@ -68,6 +68,18 @@ static int usage(const char *what, const char *which)
     return EXIT_USAGE;
 }
 
+/* As getopt_long(), up to the first word that is neither an option nor "run". */
+static int next_option(int argc, char **argv, const struct option *options)
+{
+    int opt = getopt_long(argc, argv, "+c:X:h", options, NULL);
+
+    while (opt == -1 && optind < argc && strcmp(argv[optind], "run") == 0) {
+        optind++;
+        opt = getopt_long(argc, argv, "+c:X:h", options, NULL);
+    }
+    return opt;
+}
+
 /* Returns -1 to go on, or the exit code. */
 static int parse(int argc, char **argv, struct command_line *cl)
 {
@@ -85,7 +97,7 @@ static int parse(int argc, char **argv, struct command_line *cl)
         { NULL, 0, NULL, 0 },
     };
 
-    for (int opt; (opt = getopt_long(argc, argv, "c:X:h", options, NULL)) != -1;) {
+    for (int opt; (opt = next_option(argc, argv, options)) != -1;) {
         switch (opt) {
         case 'c':
             cl->config = optarg;
@@ -125,8 +137,6 @@ static int parse(int argc, char **argv, struct command_line *cl)
             return EXIT_USAGE;
         }
     }
-    if (optind < argc && strcmp(argv[optind], "run") == 0)
-        optind++;
     if (optind < argc && command_find(argv[optind]) != NULL)
         return usage("the command comes first: outbox-relay ", argv[optind]);
     if (optind < argc)

@@ -13,12 +13,15 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static inbox_consumer *consumer;
+static volatile sig_atomic_t stopped;
 
 static void on_signal(int signal)
 {
     (void)signal;
+    stopped = 1;
     inbox_consumer_stop(consumer);
 }
 
@@ -52,27 +55,61 @@ static int on_event(PGconn *conn, const inbox_message *msg, void *arg)
     return outcome;
 }
 
+/* 1: it is there; 0: it is not, which was said; -1: no link to the database. */
+static int try_table(PGconn *conn)
+{
+    /* One that is there needs no right to make it. Two that start at once would both find it missing. */
+    static const char find[] = "SELECT 1 WHERE to_regclass('consumer_example') IS NOT NULL";
+    static const char make[] =
+        "SELECT pg_advisory_xact_lock(hashtext('consumer_example'));"
+        " CREATE TABLE IF NOT EXISTS consumer_example (n bigint GENERATED ALWAYS AS IDENTITY,"
+        " event_id text, topic text NOT NULL, type text, key bytea, payload bytea,"
+        " applied_at timestamptz NOT NULL DEFAULT now())";
+    PGresult *found, *made = NULL;
+    const char *sqlstate;
+    int ok;
+
+    if (PQstatus(conn) != CONNECTION_OK)
+        return -1;
+    found = PQexec(conn, find);
+    ok = PQntuples(found) == 1;
+    PQclear(found);
+    if (!ok) {
+        made = PQexec(conn, make);
+        ok = PQresultStatus(made) == PGRES_COMMAND_OK;
+        sqlstate = PQresultErrorField(made, PG_DIAG_SQLSTATE);
+        if (!ok)
+            fprintf(stderr, "consumer: making table consumer_example: %s", PQerrorMessage(conn));
+        if (sqlstate != NULL && strcmp(sqlstate, "42501") == 0)
+            fputs("consumer: as the owner of the schema GRANT CREATE ON SCHEMA public TO this role, or "
+                  "make the table and GRANT INSERT ON consumer_example\n", stderr);
+        PQclear(made);
+    }
+    return ok;
+}
+
+/* Like inbox_consumer_run(), which looks whether the tables of the inbox are there, it may start before its
+ * database: it waits, and says what for. */
 static int make_table(const char *dsn)
 {
-    PGconn *conn = PQconnectdb(dsn);
-    /* Two that start at once would both find it missing. */
-    PGresult *r = PQexec(conn, "SELECT pg_advisory_xact_lock(hashtext('consumer_example'));"
-                               " CREATE TABLE IF NOT EXISTS consumer_example (n bigint GENERATED ALWAYS"
-                               " AS IDENTITY, event_id text, topic text NOT NULL, type text, key bytea,"
-                               " payload bytea, applied_at timestamptz NOT NULL DEFAULT now())");
-    int ok = PQresultStatus(r) == PGRES_COMMAND_OK;
+    int made = -1;
 
-    if (!ok)
-        fprintf(stderr, "consumer: %s", PQerrorMessage(conn));
-    PQclear(r);
-    PQfinish(conn);
-    return ok;
+    while (made < 0 && !stopped) {
+        PGconn *conn = PQconnectdb(dsn);
+        made = try_table(conn);
+        if (made < 0) {
+            fprintf(stderr, "consumer: no database yet: %s", PQerrorMessage(conn));
+            sleep(1);
+        }
+        PQfinish(conn);
+    }
+    return made > 0;
 }
 
 int main(int argc, char **argv)
 {
     outbox_error err = OUTBOX_ERROR_INIT;
-    int code;
+    int code, made = 0;
 
     if (argc != 4) {
         fprintf(stderr, "usage: consumer DSN BROKERS TOPIC\n");
@@ -80,8 +117,6 @@ int main(int argc, char **argv)
     }
     const char *settings[] = { "dsn", argv[1], "kafka.bootstrap.servers", argv[2], "topics", argv[3],
                                "group", "consumer", NULL };
-    if (!make_table(argv[1]))
-        return 1;
     code = inbox_consumer_new(settings, &consumer, &err);
     if (code == OUTBOX_OK)
         code = inbox_consumer_on(consumer, NULL, on_event, NULL, &err);
@@ -89,10 +124,12 @@ int main(int argc, char **argv)
         inbox_consumer_log(consumer, on_log, NULL);
         signal(SIGTERM, on_signal);
         signal(SIGINT, on_signal);
-        code = inbox_consumer_run(consumer, &err);
+        made = make_table(argv[1]);
+        if (made)
+            code = inbox_consumer_run(consumer, &err);
     }
     if (code != OUTBOX_OK)
         fprintf(stderr, "consumer: %s\n", err.message);
     inbox_consumer_free(consumer);
-    return code == OUTBOX_OK ? 0 : 1;
+    return code == OUTBOX_OK && (made || stopped) ? 0 : 1;
 }

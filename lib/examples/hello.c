@@ -11,7 +11,7 @@
 static int run(PGconn *conn, const char *sql, const char *id, const char *expected_tag)
 {
     PGresult *result = PQexecParams(conn, sql, id ? 1 : 0, NULL, &id, NULL, NULL, 0);
-    int ok = strcmp(PQcmdStatus(result), expected_tag) == 0; /* COMMIT may answer ROLLBACK */
+    int ok = result != NULL && strcmp(PQcmdStatus(result), expected_tag) == 0; /* COMMIT may answer ROLLBACK */
 
     if (!ok)
         fprintf(stderr, "%s: %s\n", sql, PQerrorMessage(conn));

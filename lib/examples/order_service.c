@@ -17,7 +17,7 @@
 static int run(PGconn *conn, const char *sql, const char *id, const char *tag)
 {
     PGresult *result = PQexecParams(conn, sql, id != NULL ? 1 : 0, NULL, &id, NULL, NULL, 0);
-    int ok = strcmp(PQcmdStatus(result), tag) == 0;
+    int ok = result != NULL && strcmp(PQcmdStatus(result), tag) == 0;
 
     if (!ok)
         fprintf(stderr, "%s: no %s %s\n", sql, tag, PQresultErrorMessage(result));

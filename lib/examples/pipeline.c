@@ -46,7 +46,7 @@ static PGresult *next(PGconn *conn)
 static int expect(PGconn *conn, const char *tag)
 {
     PGresult *result = next(conn);
-    int ok = strcmp(PQcmdStatus(result), tag) == 0;
+    int ok = result != NULL && strcmp(PQcmdStatus(result), tag) == 0;
 
     if (!ok && PQresultStatus(result) != PGRES_PIPELINE_ABORTED)
         fprintf(stderr, "no %s: %s", tag, PQresultErrorMessage(result));

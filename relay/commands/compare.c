@@ -3,7 +3,10 @@
 
 #include <string.h>
 
+#include "relay/commands/text.h"
 #include "relay/sink/id_table.h"
+
+#define WIDE 200
 
 /* The first header of that name; NULL: none. */
 static const struct header *find(const struct reader_record *r, const char *name)
@@ -65,17 +68,22 @@ static bool same_bytes(const void *a, size_t a_len, const void *b, size_t b_len)
 }
 
 /* In order, and nothing besides. */
-static bool same_headers(const struct header *want, size_t n_want, const struct reader_record *r)
+static unsigned compare_headers(const struct header *want, size_t n_want, const struct reader_record *r)
 {
+    unsigned differences = 0;
+
     if (n_want != r->n_headers)
-        return false;
+        return COMPARE_HEADERS;
     for (size_t i = 0; i < n_want; i++) {
         const struct header *a = &want[i], *b = &r->headers[i];
-        if (strcmp(a->name, b->name) != 0 || a->value_len != b->value_len ||
-            (a->value_len > 0 && memcmp(a->value, b->value, a->value_len) != 0))
-            return false;
+        bool same = a->value_len == b->value_len &&
+                    (a->value_len == 0 || memcmp(a->value, b->value, a->value_len) == 0);
+        if (strcmp(a->name, b->name) != 0 || (!same && strcmp(a->name, "ce_source") != 0))
+            return COMPARE_HEADERS;
+        if (!same)
+            differences = COMPARE_SOURCE;
     }
-    return true;
+    return differences;
 }
 
 unsigned compare_record(enum envelope_kind kind, const struct row *row, const struct header *headers,
@@ -89,17 +97,35 @@ unsigned compare_record(enum envelope_kind kind, const struct row *row, const st
     return (same_bytes(row->key, row->key_len, record->key, record->key_len) ? 0 : COMPARE_KEY) |
            (same_bytes(row->payload, row->payload_len, record->payload, record->payload_len)
                 ? 0 : COMPARE_PAYLOAD) |
-           (same_headers(headers, n_headers, record) ? 0 : COMPARE_HEADERS);
+           compare_headers(headers, n_headers, record);
+}
+
+static const char *const names[COMPARE_N_DIFFERENCES] = { "event_id", "key", "payload", "headers",
+                                                          "ce_source" };
+
+const char *compare_name(unsigned difference)
+{
+    unsigned i = 0;
+
+    while (difference >> i != 1)
+        i++;
+    return names[i];
 }
 
 void compare_print(unsigned differences, FILE *out)
 {
-    static const char *const names[] = { "event id", "key", "payload", "headers" };
     const char *comma = "";
 
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    for (unsigned i = 0; i < COMPARE_N_DIFFERENCES; i++)
         if (differences & (1u << i)) {
-            fprintf(out, "%s%s", comma, names[i]);
+            fprintf(out, "%s%s", comma, i == 0 ? "event id" : names[i]);
             comma = ", ";
         }
+}
+
+void compare_print_source_hint(const char *source, FILE *out)
+{
+    fputs("only ce_source differs: is the setting source, here ", out);
+    text_put(out, source, WIDE);
+    fputs(", that of the relay?\n", out);
 }

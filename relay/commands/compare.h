@@ -13,8 +13,10 @@ enum compare_difference {
     COMPARE_EVENT_ID = 1, /* it is the record of another event, or of none */
     COMPARE_KEY = 2,
     COMPARE_PAYLOAD = 4,
-    COMPARE_HEADERS = 8 /* any but the id's */
+    COMPARE_HEADERS = 8, /* any but the id's */
+    COMPARE_SOURCE = 16  /* instead of COMPARE_HEADERS: only the value of ce_source, which is a setting */
 };
+#define COMPARE_N_DIFFERENCES 5
 
 /* The id of the record's event, as its envelope gives it: false when there is none. */
 bool compare_event_id(enum envelope_kind kind, const struct reader_record *record, uint8_t ret_id[16]);
@@ -33,7 +35,13 @@ const char *compare_replay_header(enum envelope_kind kind);
 unsigned compare_record(enum envelope_kind kind, const struct row *row, const struct header *headers,
                         size_t n_headers, const struct reader_record *record);
 
+/* One of them, as programs read it. */
+const char *compare_name(unsigned difference);
+
 /* "key, payload". */
 void compare_print(unsigned differences, FILE *out);
+
+/* What to think of when nothing but ce_source differs. */
+void compare_print_source_hint(const char *source, FILE *out);
 
 #endif

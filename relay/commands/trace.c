@@ -235,7 +235,7 @@ static void say_state(const struct operate_story *s)
     putchar('\n');
 }
 
-static void say_record(const struct operate_story *s, const struct at_place *p)
+static void say_record(const struct operate_story *s, const struct at_place *p, const char *source)
 {
     if (s->sent_at == NULL)
         return;
@@ -249,6 +249,11 @@ static void say_record(const struct operate_story *s, const struct at_place *p)
         puts("its record is there");
         return;
     case OTHER:
+        if (p->differences == COMPARE_SOURCE) {
+            fputs("its record is there; ", stdout);
+            compare_print_source_hint(source, stdout);
+            return;
+        }
         fputs("the record there is not as it was sent; different: ", stdout);
         compare_print(p->differences, stdout);
         puts(p->differences & COMPARE_EVENT_ID ? " (was the topic made anew?)" : "");
@@ -288,11 +293,9 @@ static json_t *record_of(const struct at_place *p)
                                          "gone", "no topic", "not known" };
     json_t *object = json_object(), *list = json_array();
 
-    for (unsigned i = 0; list != NULL && i < 4; i++) {
-        static const char *const what[] = { "event_id", "key", "payload", "headers" };
-        if (p->differences & (1u << i))
-            (void)json_array_append_new(list, json_string(what[i]));
-    }
+    for (unsigned bit = 1; list != NULL && bit < 1u << COMPARE_N_DIFFERENCES; bit <<= 1)
+        if (p->differences & bit)
+            (void)json_array_append_new(list, json_string(compare_name(bit)));
     if (object == NULL || !object_put_text(object, "found", names[p->found]) ||
         !object_put_text(object, "error", p->found == NOT_KNOWN ? p->why : NULL)) {
         json_decref(list);
@@ -353,7 +356,7 @@ static void on_story(void *arg, const struct operate_story *s)
     say_append(s);
     say_error(s);
     say_state(s);
-    say_record(s, &place);
+    say_record(s, &place, t->o->settings.source);
     say_later(s);
 }
 

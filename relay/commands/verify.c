@@ -56,7 +56,7 @@ struct verify {
     struct verify_chunk *chunk;
     struct operate_walk walk;
     struct progress progress;
-    int64_t n[N_VERIFY_OUTCOMES], n_twice, n_replayed, n_unsent, n_checked, n_shown;
+    int64_t n[N_VERIFY_OUTCOMES], n_twice, n_replayed, n_unsent, n_checked, n_shown, n_source;
     struct table table;
     json_t *examples; /* NULL: a table is wanted */
     bool failed;      /* out of memory */
@@ -118,11 +118,10 @@ static void example_to_table(struct verify *v, const struct example *x)
 
 static json_t *differences_of(unsigned differences)
 {
-    static const char *const names[] = { "event_id", "key", "payload", "headers" };
     json_t *list = json_array();
 
-    for (unsigned i = 0; list != NULL && i < 4; i++)
-        if ((differences & (1u << i)) && json_array_append_new(list, json_string(names[i])) < 0) {
+    for (unsigned bit = 1; list != NULL && bit < 1u << COMPARE_N_DIFFERENCES; bit <<= 1)
+        if ((differences & bit) && json_array_append_new(list, json_string(compare_name(bit))) < 0) {
             json_decref(list);
             return NULL;
         }
@@ -170,6 +169,7 @@ static void count_event(struct verify *v, const struct verify_event *e)
     v->n_checked++;
     v->n[e->outcome]++;
     v->n_replayed += e->replayed;
+    v->n_source += e->outcome == VERIFY_CHANGED && e->differences == COMPARE_SOURCE;
     if (e->outcome == VERIFY_CHANGED || e->outcome == VERIFY_MISSING || e->outcome == VERIFY_UNREAD)
         show(v, &x);
     if (!e->twice || e->outcome == VERIFY_MISSING || e->outcome == VERIFY_UNPLACED)
@@ -272,6 +272,10 @@ static void print_words(struct verify *v)
         printf("%-9s %" PRId64 "\n", "replayed", v->n_replayed);
     if (v->n_unsent > 0)
         printf("%-9s %" PRId64 "  (in the range and not sent: not looked for)\n", "not sent", v->n_unsent);
+    if (v->n_source > 0) {
+        printf("of %" PRId64 " changed ones ", v->n_source);
+        compare_print_source_hint(v->o->settings.source, stdout);
+    }
     if (v->table.n_cells > 0) {
         putchar('\n');
         if (!table_print(&v->table, stdout))

@@ -47,7 +47,8 @@ for envelope in debezium plain; do
     equal "other_envelope_$envelope" '69 0 330' "$code $(j "concat_ws(' ', j->>'n_as_sent', j->>'n_changed')")"
 done
 says other_source 69 '^changed  *330$' verify "${kafka[@]}" -X source=/elsewhere
-said_so other_source_is_in_the_headers 69 '^changed .* headers$'
+said_so other_source_is_named 69 '^changed .* ce_source$'
+said_so other_source_is_explained 69 'only ce_source differs: is the setting source, here /elsewhere, that of the relay?'
 append 3
 cmd verify "${kafka[@]}" --json --from-id 301
 equal range_of_ids '30 30 0 0 0 0 0 0 3' "$(counts)"

@@ -9,7 +9,7 @@ static const uint8_t id_bytes[16] = { 0x01, 0x89, 0x0a, 0x5d, 0xac, 0x96, 0x77, 
                                       0xbc, 0xce, 0xb3, 0x02, 0x09, 0x9a, 0x80, 0x57 };
 
 static struct row row;
-static struct header headers[3];
+static struct header headers[3], wanted[3];
 static struct reader_record record;
 
 static void setup(void)
@@ -19,15 +19,14 @@ static void setup(void)
     headers[0] = (struct header){ "ce_id", id_text, 36 };
     headers[1] = (struct header){ "a", "1", 1 };
     headers[2] = (struct header){ "b", "", 0 };
+    memcpy(wanted, headers, sizeof wanted);
     record = (struct reader_record){ .key = "k", .key_len = 1, .payload = "pay", .payload_len = 3,
                                      .headers = headers, .n_headers = 3 };
 }
 
 static unsigned compared(enum envelope_kind kind)
 {
-    static const struct header want[] = { { "ce_id", id_text, 36 }, { "a", "1", 1 }, { "b", "", 0 } };
-
-    return compare_record(kind, &row, want, 3, &record);
+    return compare_record(kind, &row, wanted, 3, &record);
 }
 
 START_TEST(same_is_same)
@@ -74,6 +73,16 @@ START_TEST(headers_differ)
     ck_assert_uint_eq(compared(ENVELOPE_CLOUDEVENTS), COMPARE_HEADERS);
     headers[1].name = "a";
     record.n_headers = 2;
+    ck_assert_uint_eq(compared(ENVELOPE_CLOUDEVENTS), COMPARE_HEADERS);
+}
+END_TEST
+
+START_TEST(a_source_alone_is_told_as_that)
+{
+    wanted[1].name = headers[1].name = "ce_source";
+    headers[1].value = "2";
+    ck_assert_uint_eq(compared(ENVELOPE_CLOUDEVENTS), COMPARE_SOURCE);
+    headers[2].name = "other";
     ck_assert_uint_eq(compared(ENVELOPE_CLOUDEVENTS), COMPARE_HEADERS);
 }
 END_TEST
@@ -157,6 +166,7 @@ Suite *suite_compare(void)
     tcase_add_test(tc, key_differs);
     tcase_add_test(tc, payload_differs);
     tcase_add_test(tc, headers_differ);
+    tcase_add_test(tc, a_source_alone_is_told_as_that);
     tcase_add_test(tc, order_of_headers_counts);
     tcase_add_test(tc, other_event_is_told_as_that);
     tcase_add_test(tc, id_stands_where_the_envelope_puts_it);
