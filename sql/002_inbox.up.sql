@@ -205,6 +205,7 @@ CREATE TABLE inbox.dead (
     first_error_at   timestamptz,
     died_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     changed_at       timestamptz NOT NULL DEFAULT now(),
+    discard_reason   text,
     CONSTRAINT dead_pkey PRIMARY KEY (id),
     CONSTRAINT dead_state_known CHECK (state IN ('dead', 'retry', 'discarded')),
     CONSTRAINT dead_reason_known CHECK (reason IN ('rejected', 'attempts', 'time')),
@@ -238,6 +239,7 @@ COMMENT ON COLUMN inbox.dead.error IS 'The last error in words';
 COMMENT ON COLUMN inbox.dead.first_error_at IS 'When it first failed';
 COMMENT ON COLUMN inbox.dead.died_at IS 'When it was put here';
 COMMENT ON COLUMN inbox.dead.changed_at IS 'When state last changed; set it with state';
+COMMENT ON COLUMN inbox.dead.discard_reason IS 'Why a person gave it up; NULL: nobody did, or nobody said why';
 COMMENT ON INDEX inbox.dead_state_idx IS 'What a consumer is to call again, and what waits for a decision';
 
 
@@ -246,7 +248,7 @@ COMMENT ON INDEX inbox.dead_state_idx IS 'What a consumer is to call again, and 
 -- Key, payload and headers are left out: who may watch need not read the business data.
 CREATE VIEW inbox.dead_letter AS
 SELECT id, consumer, topic, kafka_partition, kafka_offset, event_id, type, state, reason, attempts,
-       error_code, error, first_error_at, died_at, changed_at, recorded_at,
+       error_code, error, first_error_at, died_at, changed_at, discard_reason, recorded_at,
        octet_length(payload) AS payload_bytes
   FROM inbox.dead;
 COMMENT ON VIEW inbox.dead_letter IS 'Dead letters without their contents';

@@ -14,6 +14,7 @@ const struct command commands[] = {
     { "replay", "send sent events to their topics again, marked as such", command_replay },
     { "verify", "is what was marked sent in the topics, once, and as it was sent?", command_verify },
     { "trace", "the story of one event: appended, held, sent, and is its record there", command_trace },
+    { "inbox", "the consumers' side: are events applied, and the dead letters there", command_inbox },
     { NULL, NULL, NULL },
 };
 

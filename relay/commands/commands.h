@@ -25,5 +25,6 @@ int command_doctor(int argc, char **argv);
 int command_dead(int argc, char **argv);
 int command_retry(int argc, char **argv);
 int command_discard(int argc, char **argv);
+int command_inbox(int argc, char **argv);
 
 #endif

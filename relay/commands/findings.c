@@ -108,6 +108,11 @@ void findings_print(const struct findings *f, FILE *out)
     if (warned > 0)
         fprintf(out, ", %zu need%s a look", warned, warned == 1 ? "s" : "");
     fprintf(out, " (%zu checks)\n\n", f->n);
+    findings_list(f, out);
+}
+
+void findings_list(const struct findings *f, FILE *out)
+{
     print_level(f, FINDING_FAIL, out);
     print_level(f, FINDING_WARN, out);
     print_level(f, FINDING_OK, out);

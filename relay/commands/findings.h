@@ -1,4 +1,4 @@
-/* findings.h - what `doctor` has found: a list, as words or as JSON. Pure but for memory and the stream. */
+/* findings.h - what `doctor` or `inbox status` has found: a list, as words or as JSON. Pure but for memory and the stream. */
 #ifndef RELAY_COMMANDS_FINDINGS_H
 #define RELAY_COMMANDS_FINDINGS_H
 
@@ -41,6 +41,8 @@ int findings_exit_code(const struct findings *f);
 
 /* The sum first, then the worst. */
 void findings_print(const struct findings *f, FILE *out);
+/* Without the sum. */
+void findings_list(const struct findings *f, FILE *out);
 /* NULL: out of memory. */
 json_t *findings_object(const struct findings *f);
 

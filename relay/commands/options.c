@@ -72,10 +72,27 @@ static int set_number(const struct options *o, const char *name, const char *val
     errno = 0;
     long long n = strtoll(value, &rest, 10);
     if (errno != 0 || !isdigit((unsigned char)*value) || *rest != '\0' || n < 1 || n > most)
-        return options_fail(o, EXIT_USAGE, "--%s %s: must be a whole number from 1 to %lld", name,
+        return options_fail(o, EXIT_USAGE, "%s %s: must be a whole number from 1 to %lld", name,
                             value, (long long)most);
     *ret_number = n;
     return -1;
+}
+
+/* Of a dead letter. */
+static int add_letter(struct options *o, const char *value)
+{
+    int64_t id;
+    int code = set_number(o, "ID", value, INT64_MAX, &id);
+
+    for (size_t i = 0; code < 0 && i < o->n_letters; i++)
+        if (o->letter_ids[i] == id)
+            return -1;
+    if (code < 0 && o->n_letters == OPTIONS_MAX_LETTERS)
+        return options_fail(o, EXIT_USAGE, "more than %d dead letters; use --consumer, or several commands",
+                            OPTIONS_MAX_LETTERS);
+    if (code < 0)
+        o->letter_ids[o->n_letters++] = id;
+    return code;
 }
 
 static int set_topic(struct options *o, const char *value)
@@ -154,12 +171,13 @@ static int set_key_hex(struct options *o)
 #define ACTS (OPTIONS_RETRY | OPTIONS_DISCARD)
 #define RANGES (OPTIONS_REPLAY | OPTIONS_VERIFY)
 #define EVERY                                                                                      \
-    (OPTIONS_DEAD | ACTS | RANGES | OPTIONS_STATUS | OPTIONS_DOCTOR | OPTIONS_TRACE)
+    (OPTIONS_DEAD | ACTS | RANGES | OPTIONS_STATUS | OPTIONS_DOCTOR | OPTIONS_TRACE | \
+     OPTIONS_INBOX)
 
 enum option_value {
     OPT_JSON = 256, OPT_TOPIC, OPT_LIMIT, OPT_STATE, OPT_ALL_STATES, OPT_ID, OPT_KEY, OPT_KEY_HEX,
     OPT_ALL, OPT_YES, OPT_DRY_RUN, OPT_FORCE_ORDER, OPT_REASON, OPT_RETRYING, OPT_FROM_ID,
-    OPT_TO_ID, OPT_SINCE, OPT_UNTIL, OPT_PROBE_WRITE
+    OPT_TO_ID, OPT_SINCE, OPT_UNTIL, OPT_PROBE_WRITE, OPT_CONSUMER
 };
 
 static const struct {
@@ -169,18 +187,19 @@ static const struct {
     { { "config", required_argument, NULL, 'c' }, EVERY },
     { { "help", no_argument, NULL, 'h' }, EVERY },
     { { "json", no_argument, NULL, OPT_JSON }, EVERY },
-    { { "topic", required_argument, NULL, OPT_TOPIC }, OPTIONS_DEAD | ACTS | RANGES },
-    { { "limit", required_argument, NULL, OPT_LIMIT }, OPTIONS_DEAD | OPTIONS_VERIFY | OPTIONS_STATUS },
+    { { "topic", required_argument, NULL, OPT_TOPIC }, OPTIONS_DEAD | ACTS | RANGES | OPTIONS_INBOX_DEAD | OPTIONS_INBOX_ACTS },
+    { { "consumer", required_argument, NULL, OPT_CONSUMER }, OPTIONS_INBOX },
+    { { "limit", required_argument, NULL, OPT_LIMIT }, OPTIONS_DEAD | OPTIONS_VERIFY | OPTIONS_STATUS | OPTIONS_INBOX_DEAD },
     { { "state", required_argument, NULL, OPT_STATE }, OPTIONS_DEAD },
-    { { "all-states", no_argument, NULL, OPT_ALL_STATES }, OPTIONS_DEAD },
+    { { "all-states", no_argument, NULL, OPT_ALL_STATES }, OPTIONS_DEAD | OPTIONS_INBOX_DEAD },
     { { "id", required_argument, NULL, OPT_ID }, ACTS | OPTIONS_TRACE },
     { { "key", required_argument, NULL, OPT_KEY }, ACTS | OPTIONS_REPLAY },
     { { "key-hex", required_argument, NULL, OPT_KEY_HEX }, ACTS | OPTIONS_REPLAY },
-    { { "all", no_argument, NULL, OPT_ALL }, ACTS },
-    { { "yes", no_argument, NULL, OPT_YES }, ACTS | OPTIONS_REPLAY },
-    { { "dry-run", no_argument, NULL, OPT_DRY_RUN }, ACTS | OPTIONS_REPLAY },
+    { { "all", no_argument, NULL, OPT_ALL }, ACTS | OPTIONS_INBOX_ACTS },
+    { { "yes", no_argument, NULL, OPT_YES }, ACTS | OPTIONS_REPLAY | OPTIONS_INBOX_ACTS },
+    { { "dry-run", no_argument, NULL, OPT_DRY_RUN }, ACTS | OPTIONS_REPLAY | OPTIONS_INBOX_ACTS },
     { { "force-order", no_argument, NULL, OPT_FORCE_ORDER }, OPTIONS_RETRY },
-    { { "reason", required_argument, NULL, OPT_REASON }, OPTIONS_DISCARD },
+    { { "reason", required_argument, NULL, OPT_REASON }, OPTIONS_DISCARD | OPTIONS_INBOX_DISCARD },
     { { "retrying", no_argument, NULL, OPT_RETRYING }, OPTIONS_DISCARD },
     { { "from-id", required_argument, NULL, OPT_FROM_ID }, RANGES },
     { { "to-id", required_argument, NULL, OPT_TO_ID }, RANGES },
@@ -211,14 +230,18 @@ static int take(struct options *o, int opt, const char *value)
     case OPT_TOPIC:
         return set_topic(o, value);
     case OPT_LIMIT:
-        return set_number(o, "limit", value, MAX_LIMIT, &o->limit);
+        return set_number(o, "--limit", value, MAX_LIMIT, &o->limit);
     case OPT_STATE:
         return set_state(o, value);
     case OPT_ALL_STATES:
         o->choice.states = OPERATE_ALL_STATES;
+        o->all_states = true;
+        return -1;
+    case OPT_CONSUMER:
+        o->consumer = value;
         return -1;
     case OPT_ID:
-        return set_number(o, "id", value, INT64_MAX, &o->choice.id);
+        return set_number(o, "--id", value, INT64_MAX, &o->choice.id);
     case OPT_KEY:
         o->key = value;
         return -1;
@@ -243,9 +266,9 @@ static int take(struct options *o, int opt, const char *value)
         o->with_retrying = true;
         return -1;
     case OPT_FROM_ID:
-        return set_number(o, "from-id", value, INT64_MAX, &o->from_id);
+        return set_number(o, "--from-id", value, INT64_MAX, &o->from_id);
     case OPT_TO_ID:
-        return set_number(o, "to-id", value, INT64_MAX, &o->to_id);
+        return set_number(o, "--to-id", value, INT64_MAX, &o->to_id);
     case OPT_SINCE:
         o->since = value;
         return -1;
@@ -286,6 +309,15 @@ static int check_named(const struct options *o)
                         n == 0 ? "which events? Give" : "give only");
 }
 
+static int check_letters(const struct options *o)
+{
+    if (o->choice.topic != NULL && o->consumer == NULL)
+        return options_fail(o, EXIT_USAGE, "--topic: needs --consumer, whose dead letters they are");
+    if ((o->n_letters > 0) + (o->consumer != NULL) + o->all == 1)
+        return -1;
+    return options_fail(o, EXIT_USAGE, "which dead letters? Give one of ID..., --consumer C [--topic T] and --all");
+}
+
 /* All that is given must hold for an event. */
 static int check_range(const struct options *o)
 {
@@ -314,13 +346,15 @@ static int check_line(struct options *o)
 
     if (code < 0 && (o->of & ACTS))
         code = check_named(o);
+    if (code < 0 && (o->of & OPTIONS_INBOX_ACTS))
+        code = check_letters(o);
     if (code < 0 && (o->of & RANGES))
         code = check_range(o);
     if (code < 0 && o->of == OPTIONS_TRACE)
         code = check_one(o);
     if (code >= 0)
         return code;
-    if (o->of == OPTIONS_DISCARD && o->reason == NULL)
+    if ((o->of & (OPTIONS_DISCARD | OPTIONS_INBOX_DISCARD)) && o->reason == NULL)
         return options_fail(o, EXIT_USAGE, "--reason TEXT is missing; it is kept with the event");
     return -1;
 }
@@ -350,6 +384,7 @@ int options_parse(struct options *o, int argc, char **argv)
         code = take(o, opt, optarg);
     for (; code < 0 && optind < argc; optind++)
         code = o->of & (ACTS | OPTIONS_TRACE) ? set_event_id(o, argv[optind])
+               : o->of & OPTIONS_INBOX_ACTS   ? add_letter(o, argv[optind])
                             : options_fail(o, EXIT_USAGE, "%s: an argument that means nothing here",
                                            argv[optind]);
     if (code < 0)
@@ -416,7 +451,7 @@ int options_connect(struct options *o, unsigned need, bool only_reads, struct op
     struct operate *op = options_operate(o, only_reads);
     if (op == NULL)
         return EXIT_INTERNAL;
-    code = operate_connect(op);
+    code = o->of & OPTIONS_INBOX ? operate_connect_inbox(op) : operate_connect(op);
     if (code != EXIT_OK) {
         options_fail_operate(o, op, code);
         operate_free(op);

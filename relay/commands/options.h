@@ -21,8 +21,15 @@ enum options_of {
     OPTIONS_DOCTOR = 16,
     OPTIONS_REPLAY = 32,
     OPTIONS_VERIFY = 64,
-    OPTIONS_TRACE = 128
+    OPTIONS_TRACE = 128,
+    OPTIONS_INBOX_STATUS = 256,
+    OPTIONS_INBOX_DEAD = 512,
+    OPTIONS_INBOX_RETRY = 1024,
+    OPTIONS_INBOX_DISCARD = 2048
 };
+#define OPTIONS_INBOX_ACTS (OPTIONS_INBOX_RETRY | OPTIONS_INBOX_DISCARD)
+#define OPTIONS_INBOX (OPTIONS_INBOX_STATUS | OPTIONS_INBOX_DEAD | OPTIONS_INBOX_ACTS)
+#define OPTIONS_MAX_LETTERS 1000
 
 struct options {
     enum options_of of;
@@ -41,6 +48,10 @@ struct options {
     unsigned char *key_bytes; /* of --key-hex; owned */
     const char *key, *key_hex;
     struct operate_choice choice;
+    bool all_states;      /* inbox dead */
+    const char *consumer; /* inbox; or NULL */
+    int64_t letter_ids[OPTIONS_MAX_LETTERS]; /* inbox retry, discard: each once */
+    size_t n_letters;
     struct settings settings;
 };
 
@@ -60,7 +71,7 @@ int options_settings(struct options *o, unsigned need);
 struct sink_property *options_kafka(const struct options *o, size_t *ret_n);
 /* The connection, not opened yet. NULL: out of memory, which was said. */
 struct operate *options_operate(const struct options *o, bool only_reads);
-/* Both, and connects to the database. EXIT_OK, and *ret is to be freed with operate_free; or another exit
+/* Both, and connects to the database: to the outbox, or the inbox when the command is one of inbox's. EXIT_OK, and *ret is to be freed with operate_free; or another exit
  * code, and it was said why. */
 int options_connect(struct options *o, unsigned need, bool only_reads, struct operate **ret);
 

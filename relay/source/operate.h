@@ -89,6 +89,8 @@ void operate_free(struct operate *o);
 int operate_open(struct operate *o);
 /* Connects and looks whether the outbox is there, in a version that this program knows. */
 int operate_connect(struct operate *o);
+/* The same for the inbox of consumers, where there need be no outbox; see operate_inbox.h. */
+int operate_connect_inbox(struct operate *o);
 
 /* Why the last call failed; good until the next. */
 const char *operate_error(const struct operate *o);

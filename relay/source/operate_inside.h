@@ -15,6 +15,7 @@ struct operate {
     struct operate_options opt;
     PGconn *pg;
     uint64_t patience_ms;
+    bool of_inbox; /* the remedies are those of the consumers' schema */
     bool deadlock; /* the last failure was one, and the same again may work */
     char state[6]; /* the SQLSTATE of the last failure; "": it was none of the server's */
     char error[1024];

@@ -71,25 +71,28 @@ static int fail_link(struct operate *o, const char *what)
                 len > 0 ? line : "out of memory");
 }
 
+#define UNEXPECTED " is not what this program expects: apply the migrations in sql/ in order"
+
 static const struct {
     const char *state; /* or how it begins */
     int exit_code;
     const char *remedy;
+    const char *inbox_remedy; /* NULL: the same */
 } remedies[] = {
     { "42501", EXIT_PERMISSION,
-      "apply sql/roles.sql and grant outbox_relay to the role of the dsn" },
-    { "42", EXIT_CONFIGURATION, "the schema outbox is not what this program expects: apply the "
-                                "migrations in sql/ in order" },
-    { "23514", EXIT_CONFIGURATION, "the schema outbox is not what this program expects: apply the "
-                                   "migrations in sql/ in order" },
-    { "57014", EXIT_UNAVAILABLE, "raise the setting statement.timeout, or choose fewer events" },
+      "apply sql/roles.sql and grant outbox_relay to the role of the dsn",
+      "apply sql/inbox_roles.sql and grant inbox_consumer (or inbox_monitor, to look only) to the role "
+      "of the dsn" },
+    { "42", EXIT_CONFIGURATION, "the schema outbox" UNEXPECTED, "the schema inbox" UNEXPECTED },
+    { "23514", EXIT_CONFIGURATION, "the schema outbox" UNEXPECTED, "the schema inbox" UNEXPECTED },
+    { "57014", EXIT_UNAVAILABLE, "raise the setting statement.timeout, or choose fewer events", NULL },
     { "55P03", EXIT_UNAVAILABLE, "another transaction has the rows locked; look for it in "
-                                 "pg_stat_activity, then run the same command again" },
-    { "25006", EXIT_UNAVAILABLE, "let the dsn name the primary server" },
-    { "40", EXIT_UNAVAILABLE, "run the same command again" },
-    { "53", EXIT_UNAVAILABLE, "the server is out of a resource; run the same command again" },
-    { "57", EXIT_UNAVAILABLE, "the server is stopping or restarting; run the same command again" },
-    { "", EXIT_INTERNAL, "look into the log of the server" },
+                                 "pg_stat_activity, then run the same command again", NULL },
+    { "25006", EXIT_UNAVAILABLE, "let the dsn name the primary server", NULL },
+    { "40", EXIT_UNAVAILABLE, "run the same command again", NULL },
+    { "53", EXIT_UNAVAILABLE, "the server is out of a resource; run the same command again", NULL },
+    { "57", EXIT_UNAVAILABLE, "the server is stopping or restarting; run the same command again", NULL },
+    { "", EXIT_INTERNAL, "look into the log of the server", NULL },
 };
 
 static int fail_result(struct operate *o, const PGresult *res)
@@ -104,7 +107,8 @@ static int fail_result(struct operate *o, const PGresult *res)
     while (strncmp(state, remedies[i].state, strlen(remedies[i].state)) != 0)
         i++;
     int code = operate_fail(o, remedies[i].exit_code, "PostgreSQL: %s (SQLSTATE %s); %s", text, state,
-                            remedies[i].remedy);
+                            o->of_inbox && remedies[i].inbox_remedy != NULL ? remedies[i].inbox_remedy
+                                                                            : remedies[i].remedy);
     snprintf(o->state, sizeof o->state, "%s", state);
     return code;
 }
@@ -294,31 +298,45 @@ static PGconn *connect_to(const struct operate_options *opt)
     return PQconnectdbParams(names, values, 1);
 }
 
-static int check_versions(struct operate *o, int newest, int breaking)
+struct schema {
+    const char *name, *installed, *newest; /* statements */
+    int version;
+    const char *remedy; /* when it is not installed */
+};
+static const struct schema outbox_schema = {
+    "outbox", SQL_INSTALLED("outbox"), SQL_NEWEST("outbox"), SCHEMA_VERSION,
+    "let the DBA apply sql/001_outbox.up.sql, or correct the setting dsn",
+};
+static const struct schema inbox_schema = {
+    "inbox", SQL_INSTALLED("inbox"), SQL_NEWEST("inbox"), INBOX_VERSION,
+    "let dsn name the database that the consumers write to, or the DBA apply sql/002_inbox.up.sql there",
+};
+
+static int check_versions(struct operate *o, const struct schema *s, int newest, int breaking)
 {
-    if (newest >= SCHEMA_VERSION && breaking <= SCHEMA_VERSION)
+    if (newest >= s->version && breaking <= s->version)
         return EXIT_OK;
-    return operate_fail(o, EXIT_CONFIGURATION, "the schema outbox has version %d and this program needs %d; "
-                "%s", newest, SCHEMA_VERSION,
-                newest < SCHEMA_VERSION ? "apply the newer files in sql/" : "upgrade outbox-relay");
+    return operate_fail(o, EXIT_CONFIGURATION, "the schema %s has version %d and this program needs %d; "
+                "%s", s->name, newest, s->version,
+                newest < s->version ? "apply the newer files in sql/" : "upgrade outbox-relay");
 }
 
-static int check_schema(struct operate *o)
+static int check_schema(struct operate *o, const struct schema *s)
 {
     PGresult *res = NULL;
-    int code = operate_run_text(o, SQL_INSTALLED, &res);
+    int code = operate_run_text(o, s->installed, &res);
 
     if (code != EXIT_OK)
         return code;
     bool installed = strcmp(PQgetvalue(res, 0, 0), "t") == 0;
     PQclear(res);
     if (!installed)
-        return operate_fail(o, EXIT_CONFIGURATION, "the outbox is not installed in database \"%s\"; let the "
-                    "DBA apply sql/001_outbox.up.sql, or correct the setting dsn", PQdb(o->pg));
-    code = operate_run_text(o, SQL_NEWEST, &res);
+        return operate_fail(o, EXIT_CONFIGURATION, "the %s is not installed in database \"%s\"; %s", s->name,
+                    PQdb(o->pg), s->remedy);
+    code = operate_run_text(o, s->newest, &res);
     if (code != EXIT_OK)
         return code;
-    code = check_versions(o, atoi(PQgetvalue(res, 0, 0)), atoi(PQgetvalue(res, 0, 1)));
+    code = check_versions(o, s, atoi(PQgetvalue(res, 0, 0)), atoi(PQgetvalue(res, 0, 1)));
     PQclear(res);
     return code;
 }
@@ -336,14 +354,25 @@ int operate_open(struct operate *o)
     return EXIT_OK;
 }
 
-int operate_connect(struct operate *o)
+static int connect_and_check(struct operate *o, const struct schema *s)
 {
     int code = operate_open(o);
 
     if (code != EXIT_OK)
         return code;
     code = operate_begin(o);
-    return operate_end(o, code == EXIT_OK ? check_schema(o) : code);
+    return operate_end(o, code == EXIT_OK ? check_schema(o, s) : code);
+}
+
+int operate_connect(struct operate *o)
+{
+    return connect_and_check(o, &outbox_schema);
+}
+
+int operate_connect_inbox(struct operate *o)
+{
+    o->of_inbox = true;
+    return connect_and_check(o, &inbox_schema);
 }
 
 /* -- results ---------------------------------------------------------------------------------- */

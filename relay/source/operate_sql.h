@@ -25,11 +25,11 @@
 
 #define SQL_TIMEOUT "set local statement_timeout = %llu"
 
-#define SQL_INSTALLED "select to_regclass('outbox.schema_version') is not null"
+#define SQL_INSTALLED(schema) "select to_regclass('" schema ".schema_version') is not null"
 
-#define SQL_NEWEST                                                                                 \
+#define SQL_NEWEST(schema)                                                                         \
     "select max(version), coalesce(max(version) filter (where breaking), 0) "                      \
-    "from outbox.schema_version"
+    "from " schema ".schema_version"
 
 /* A row in sent counts as sent whatever held says. */
 #define SQL_NOT_SENT(h)                                                                            \

@@ -4,6 +4,7 @@
 #define RELAY_SOURCE_SCHEMA_H
 
 #define SCHEMA_VERSION 1
+#define INBOX_VERSION 2 /* of the inbox, where the commands for consumers look */
 #define SERVER_VERSION_MIN 130000 /* PostgreSQL 13, as server_version_num says it */
 
 #endif

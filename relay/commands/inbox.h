@@ -1,0 +1,19 @@
+/* inbox.h - the sub-commands of `outbox-relay inbox`, and what they share. */
+#ifndef RELAY_COMMANDS_INBOX_H
+#define RELAY_COMMANDS_INBOX_H
+
+#include <jansson.h>
+
+#include "relay/commands/options.h"
+#include "relay/source/operate_inbox.h"
+
+/* As the rows of commands.h: argv[0] is how error messages call the program. */
+int inbox_status(int argc, char **argv);
+int inbox_dead(int argc, char **argv);
+int inbox_retry(int argc, char **argv);
+int inbox_discard(int argc, char **argv);
+
+/* All of a dead letter but its contents; NULL: out of memory. To be released. */
+json_t *inbox_letter_object(const struct operate_letter *letter);
+
+#endif

@@ -1,0 +1,49 @@
+/* operate_inbox_sql.h - the statements of operate_inbox.c. What only looks reads the views, which inbox_monitor
+ * may; they leave the contents of events out. */
+#ifndef RELAY_SOURCE_OPERATE_INBOX_SQL_H
+#define RELAY_SOURCE_OPERATE_INBOX_SQL_H
+
+#include "relay/source/operate_sql.h"
+
+#define SQL_AGE(column) "extract(epoch from clock_timestamp() - " column ")::float8"
+
+#define SQL_CONSUMERS                                                                              \
+    "select p.consumer, p.dedupe_keep, p.partitions, p.owned, p.owners, "                          \
+    SQL_AGE("p.last_moved_at") ", p.dead, p.retry, " SQL_AGE("p.oldest_dead_at")                   \
+    " from inbox.progress p order by p.consumer"
+
+#define SQL_POSITIONS                                                                              \
+    "select p.consumer, p.topic, p.kafka_partition, coalesce(p.next_offset, -1), p.owner, "        \
+    SQL_AGE("p.moved_at") " from inbox.position p order by p.consumer, p.topic, p.kafka_partition"
+
+/* $1 states, $2 ids, $3 consumer, $4 topic (NULL: any), ids up to $5. */
+#define SQL_LETTERS_CHOSEN                                                                         \
+    "d.state = any ($1::text[]) and ($2::bigint[] is null or d.id = any ($2)) "                    \
+    "and ($3::text is null or d.consumer = $3) and ($4::text is null or d.topic = $4) "            \
+    "and d.id <= $5::bigint"
+
+#define SQL_LETTER_COLUMNS                                                                         \
+    "d.id, d.consumer, d.topic, d.kafka_partition, d.kafka_offset, d.event_id, d.type, d.state, "  \
+    "d.reason, d.attempts, d.error_code, d.error, " SQL_TIME("d.died_at") ", d.discard_reason"
+
+/* $6: so many at most. */
+#define SQL_LETTERS                                                                                \
+    "select " SQL_LETTER_COLUMNS ", null from inbox.dead_letter d where " SQL_LETTERS_CHOSEN       \
+    " order by d.id limit $6::bigint"
+
+#define SQL_LETTER_TOTALS                                                                          \
+    "select d.consumer, d.topic, d.state, count(*), max(d.id) from inbox.dead_letter d where "     \
+    SQL_LETTERS_CHOSEN " group by 1, 2, 3 order by 1, 2, 3"
+
+/* $7: the reason to discard, NULL to retry. What it changed does not match again, or has an id above the
+ * batch's: $8 is the highest of the one before. FOR UPDATE waits for a consumer that is calling its handler
+ * with one of them, and finds it gone or dead again. */
+#define SQL_LETTERS_CHANGE                                                                         \
+    "with found as materialized (select d.id, d.state as was from inbox.dead d where "             \
+    SQL_LETTERS_CHOSEN " and d.id > $8::bigint order by d.id limit $6::bigint for update), "       \
+    "d as (update inbox.dead u set state = case when $7::text is null then 'retry' else 'discarded' end, " \
+    "discard_reason = $7::text, changed_at = clock_timestamp() from found f where u.id = f.id "    \
+    "returning u.*, f.was) "                                                                       \
+    "select " SQL_LETTER_COLUMNS ", d.was from d order by d.id"
+
+#endif

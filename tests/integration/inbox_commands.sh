@@ -1,0 +1,195 @@
+#!/usr/bin/env bash
+# inbox_commands.sh - outbox-relay inbox status, dead, retry, discard: dead letters made by SQL as libinbox writes
+# them, then one that lib/examples/consumer.c makes. There is no outbox in this database. Needs OUTBOX_TEST_DSN and
+# OUTBOX_TEST_BROKERS.
+set -euo pipefail
+
+# shellcheck source=tests/rig/lib_commands.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_commands.sh"
+
+roles='inbox_commands_poor, inbox_commands_consumer, inbox_commands_monitor'
+end_all() {
+    sql "drop owned by $roles; drop role $roles" 2>/dev/null || true
+    cleanup
+}
+trap end_all EXIT
+
+# inbox COMMAND ARGUMENT...: as cmd of lib_commands.sh
+inbox() {
+    local command=$1
+    shift
+    code=0
+    timeout 60 "$OUTBOX_RELAY" inbox "$command" -X "dsn=$relay_dsn" "$@" >"$dir/out" 2>"$dir/err" </dev/null || code=$?
+    out=$(<"$dir/out") err=$(<"$dir/err")
+}
+# inbox_says NAME STATUS PATTERN COMMAND ARGUMENT...
+inbox_says() {
+    inbox "${@:4}"
+    said_so "$1" "$2" "$3"
+}
+# letter CONSUMER TOPIC [STATE]: one more; ids count from 1
+letter() {
+    sql "insert into inbox.dead (consumer, topic, kafka_partition, kafka_offset, event_id, type, payload, state, reason, attempts, error_code, error, died_at)
+         select '$1', '$2', 3, 40 + count(*), 'event-' || count(*) + 1, 'OrderPlaced', 'secret', '${3:-dead}', 'attempts', 5, '23505',
+             E'duplicate \\x1b[31mkey', now() - interval '2 hours' from inbox.dead"
+}
+states() { sql "select string_agg(id || ' ' || state, ', ' order by id) from inbox.dead"; }
+letters_anew() {
+    sql 'truncate inbox.dead restart identity'
+    letter billing orders && letter billing orders && letter billing payments && letter mail orders
+    letter billing orders retry && letter billing orders discarded
+}
+sql 'drop schema outbox cascade'
+
+# --- words ------------------------------------------------------------------------------------------
+
+code=0
+out=$("$OUTBOX_RELAY" inbox 2>&1) || code=$?
+err=
+said_so without_a_command_it_teaches 64 '^Usage: outbox-relay inbox COMMAND'
+code=0
+out=$("$OUTBOX_RELAY" inbox --help)
+said_so inbox_help_lists_its_commands 0 '^  discard  *give dead letters up'
+code=0
+out=$("$OUTBOX_RELAY" inbox bury 2>&1) || code=$?
+said_so an_unknown_command 64 'bury: the command comes first: status, dead, retry or discard'
+for command in status dead retry discard; do
+    inbox_says "${command}_has_help" 0 "^Usage: outbox-relay inbox $command " "$command" --help
+    said_so "${command}_help_has_examples" 0 "^  outbox-relay inbox $command "
+done
+inbox_says retry_needs_to_know_which 64 'which dead letters? Give one of ID' retry
+inbox_says one_way_of_naming_only 64 'Give one of ID' retry 1 --all
+inbox_says an_id_is_a_number 64 'ID 5x: must be a whole number' retry 5x
+inbox_says a_topic_needs_its_consumer 64 'topic: needs --consumer' retry --topic orders
+inbox_says discard_needs_a_reason 64 'reason TEXT is missing' discard 1
+inbox_says many_need_a_person_or_yes 64 'no terminal to ask at' retry --all
+inbox_says an_unknown_option 64 "unrecognized option '--nope'" dead --nope
+
+# --- dead -------------------------------------------------------------------------------------------
+
+inbox_says none_is_said 0 'no dead letter that waits' dead
+letters_anew
+inbox dead
+said_so dead_lists_what_waits 0 '^1  *billing  *event-1  *OrderPlaced  *orders/3@40  *dead  *attempts  *5 '
+said_so dead_escapes_what_others_wrote 0 'duplicate \\x1b\[31mkey'
+said_so dead_counts 0 '^4 dead letters in all$'
+equal dead_shows_no_contents 0 "$(grep -c secret "$dir/out" || true)"
+inbox_says dead_of_a_consumer_and_topic 0 '^1 dead letter in all' dead --consumer billing --topic payments
+inbox_says dead_lists_no_more_than_asked_for 0 '^4 dead letters in all; the oldest 1 are listed' dead --limit 1
+inbox dead --all-states --json
+equal dead_as_json '6 6 retry 40 event-1 t' "$(j "(j->>'n') || ' ' || (j->>'n_listed') || ' ' || (j->'letters'->4->>'state') || ' ' ||
+    (j->'letters'->0->>'offset') || ' ' || (j->'letters'->0->>'event_id') || ' ' || left((j->'letters'->0->'error' is not null)::text, 1)")"
+
+# --- retry and discard ------------------------------------------------------------------------------
+
+inbox_says dry_run_says_what_it_would_do 0 '2 dead letters would be sent back' retry --consumer billing --topic orders --dry-run
+equal dry_run_does_nothing '1 dead, 2 dead, 3 dead, 4 dead, 5 retry, 6 discarded' "$(states)"
+inbox_says what_is_not_there_is_refused 1 'there is no dead letter 77' retry 1 77
+inbox_says what_is_on_its_way_is_refused 1 'dead letter 5 of consumer billing is on its way back already' retry 1 5
+inbox_says what_is_discarded_is_not_again 1 'dead letter 6 of consumer billing is discarded already' discard 1 6 --reason x
+equal of_several_ids_all_or_none '1 dead, 2 dead, 3 dead, 4 dead, 5 retry, 6 discarded' "$(states)"
+inbox_says retry_by_ids 0 '^2 dead letters sent back to the handler$' retry 1 6 1
+equal retry_sets_the_state '1 retry, 2 dead, 3 dead, 4 dead, 5 retry, 6 retry' "$(states)"
+equal retry_says_when t "$(sql 'select changed_at > now() - interval $$1 hour$$ from inbox.dead where id = 1')"
+inbox discard 2 5 --reason "it's test data" --json
+equal discard_as_json '2 2 dead discarded retry' "$(j "(j->>'n_matched') || ' ' || (j->>'n_changed') || ' ' || (j->'letters'->0->>'was')
+    || ' ' || (j->'letters'->0->>'state') || ' ' || (j->'letters'->1->>'was')")"
+equal discard_keeps_reason_and_error "it's test data|t" "$(sql 'select discard_reason, error is not null from inbox.dead where id = 2')"
+inbox_says retry_of_all 0 '^2 dead letters sent back' retry --all --yes
+equal all_are_those_that_wait '1 retry, 2 discarded, 3 retry, 4 retry, 5 discarded, 6 retry' "$(states)"
+inbox_says nothing_left 1 'nothing to retry: no dead letter waits for a decision, consumer mail' retry --consumer mail --yes
+letters_anew
+sql "insert into inbox.dead (consumer, topic, kafka_partition, kafka_offset, event_id, reason) select 'many', 't', 0, n, n, 'time' from generate_series(1, 2500) n"
+inbox_says batches_leave_none 0 '^2500 dead letters discarded$' discard --consumer many --yes --reason x
+equal others_are_left_alone 4 "$(sql "select count(*) from inbox.dead where state = 'dead'")"
+
+# --- rights -----------------------------------------------------------------------------------------
+
+for role in poor consumer monitor; do
+    sql "drop role if exists inbox_commands_$role; create role inbox_commands_$role login"
+done
+sql 'grant inbox_consumer to inbox_commands_consumer; grant inbox_monitor to inbox_commands_monitor'
+as() { relay_dsn=$(sed "s/user=[^ ]*/user=inbox_commands_$1/" <<<"$dsn"); }
+letters_anew
+as monitor
+inbox_says a_monitor_lists 0 '^4 dead letters in all' dead
+inbox_says a_monitor_sees_the_status 0 '^No consumer has ever' status
+inbox_says a_monitor_sees_what_would_be_done 0 'would be sent back' retry 1 --dry-run
+inbox_says a_monitor_changes_nothing 77 'grant inbox_consumer' retry 1
+as consumer
+inbox_says a_consumer_retries 0 '^1 dead letter sent back' retry 1
+inbox_says a_consumer_discards 0 '^1 dead letter discarded' discard 2 --reason x
+as poor
+inbox_says others_see_nothing 77 'apply sql/inbox_roles.sql' dead
+relay_dsn=$dsn
+inbox_says no_server 69 'cannot connect to PostgreSQL' status -X dsn=host=/nonexistent
+sql 'create database inbox_commands_none' && relay_dsn=$(sed "s/dbname=[^ ]*/dbname=inbox_commands_none/" <<<"$dsn")
+inbox_says no_inbox 78 'the inbox is not installed in database "inbox_commands_none"' status
+relay_dsn=$dsn
+sql 'drop database inbox_commands_none'
+sql 'update inbox.schema_version set version = 3'
+inbox_says a_newer_inbox 78 'the schema inbox has version 3 and this program needs 2; upgrade' dead
+sql 'update inbox.schema_version set version = 2'
+
+# --- status -----------------------------------------------------------------------------------------
+
+sql "truncate inbox.dead restart identity; insert into inbox.consumer (name, dedupe_keep) values ('billing', '3 days');
+     insert into inbox.position (consumer, topic, kafka_partition, next_offset, owner, moved_at)
+     values ('billing', 'orders', 0, 10, 'host/1/x', now()), ('billing', 'orders', 1, null, 'host/1/x', null)"
+inbox status
+said_so events_are_applied 0 '^Events are applied$'
+said_so status_lists_consumers 0 '^billing  *2  *2  *1  .* 3 days$'
+said_so without_kafka_it_says_so 0 'LAG and OLDEST are not known'
+letter billing orders
+inbox_says dead_letters_need_a_look 0 '^Events are applied, but look: 1 dead letter of consumer billing waits for a decision, the oldest for 2 h' status
+sql 'update inbox.position set owner = null'
+inbox_says nobody_has_a_partition 69 '^Events are not applied as they should be: no process of consumer billing has a partition' status
+inbox_says another_consumer_only 0 '^No consumer of this name' status --consumer mail
+inbox_says no_broker 69 'Kafka does not answer' status -X kafka.bootstrap.servers=127.0.0.1:1
+sql 'truncate inbox.dead, inbox.consumer, inbox.position restart identity'
+
+# --- a consumer -------------------------------------------------------------------------------------
+
+topic=inbox-commands-$$
+"$broker" topic "$OUTBOX_TEST_BROKER_DIR" "$topic" 1
+put() { printf '%s\tk\tce_id=%s;ce_type=test;ce_source=tests\t%s\n' "$topic" "$1" "$2" | "$OUTBOX_TOOLS/produce" "$brokers"; }
+put e1 good
+put e2 'poison secret'
+put e3 good
+build=${OUTBOX_BUILD:-$root/.build}
+read -ra flags < <(pkg-config --cflags libpq)
+read -ra libs < <(pkg-config --libs libpq rdkafka)
+holds the_example_builds "${CC:-cc}" -std=c11 -O1 "-I$root/include" "${flags[@]}" -o "$dir/consumer" \
+    "$root/lib/examples/consumer.c" "$build/libinbox.a" "$build/liboutbox.a" "${libs[@]}" -pthread
+"$dir/consumer" "$dsn" "$brokers" "$topic" >"$dir/consumer.log" 2>&1 </dev/null &
+relay_pid[consumer]=$!
+wait_sql 40 3 'select max(next_offset) from inbox.position' || not_ok it_consumes "$(tail -n 3 "$dir/consumer.log")"
+inbox_says a_poisoned_event_is_dead 0 ' e2 .*rejected .*the payload begins with poison' dead
+inbox status -X "kafka.bootstrap.servers=$brokers" --json
+equal status_as_json 'true 0 1 1 3 true' "$(j "(j->>'applied') || ' ' || (j->'consumers'->0->>'lag') || ' ' || (j->'consumers'->0->>'dead') || ' ' ||
+    (j->'consumers'->0->>'processes') || ' ' || (j->'positions'->0->>'next_offset') || ' ' || (j->>'kafka_up')")"
+was=$(sql 'select attempts from inbox.dead')
+inbox_says it_is_sent_back 0 '^1 dead letter sent back' retry 1
+wait_sql 20 "dead $((was + 1))" "select state || ' ' || attempts from inbox.dead" || not_ok it_is_dead_again "$(states)"
+ok it_is_dead_again
+sql "update inbox.dead set payload = 'good now'"
+inbox_says mended_it_is_sent_back 0 '^1 dead letter sent back' retry --consumer consumer --yes
+wait_sql 20 0 'select count(*) from inbox.dead' || not_ok what_succeeds_leaves "$(states)"
+equal it_took_effect_once 1 "$(sql "select count(*) from consumer_example where event_id = 'e2'")"
+put e4 poison
+wait_sql 20 1 'select count(*) from inbox.dead' || not_ok another_is_dead "$(states)"
+inbox_says it_is_discarded 0 '^1 dead letter discarded' discard --all --yes --reason 'poison'
+inbox_says nothing_waits_then 0 '^no dead letter that waits' dead
+relay_signal consumer TERM
+relay_end consumer 20
+# Nobody consumes any more, and records come: how many wait, and for how long.
+put e5 good
+put e6 good
+inbox status -X "kafka.bootstrap.servers=$brokers" --json
+equal lag_is_counted '69 2 true' "$code $(j "(j->'consumers'->0->>'lag') || ' ' || ((j->'positions'->0->>'oldest_s')::float8 between 0 and 3600)")"
+# The same with an owner that has stood still for long, judged by the record's own age and the position's.
+sql "update inbox.position set owner = 'host/1/x', moved_at = now() - interval '1 hour'"
+inbox_says what_came_just_now_is_not_late 0 '^Events are applied$' status -X "kafka.bootstrap.servers=$brokers"
+sql "update inbox.position set next_offset = 1000"
+inbox_says a_position_behind_the_end_has_no_lag 0 '^Events are applied$' status -X "kafka.bootstrap.servers=$brokers"
+exit $bad
