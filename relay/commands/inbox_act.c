@@ -97,6 +97,7 @@ static int check_named(struct deed *d, struct operate *op)
     if (d->choice.ids == NULL)
         return -1;
     any.states = OPERATE_LETTER_ALL;
+    any.upto = INT64_MAX;
     d->found = calloc(d->o->n_letters, sizeof *d->found);
     if (d->found == NULL)
         return options_fail(d->o, EXIT_INTERNAL, "out of memory");
