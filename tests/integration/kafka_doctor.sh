@@ -58,9 +58,9 @@ make_topic config "$topic-a" message.timestamp.before.max.ms=9223372036854775807
 make_topic deny "$topic-a"
 relay_start first -X stall.timeout=5s
 wait_sql 60 3 "select count(*) from outbox.held where state = 'paused' and error_code = 'TOPIC_AUTHORIZATION_FAILED'"
+finds paused_for_its_rights 0 "\"$topic-a\" is paused: TOPIC_AUTHORIZATION_FAILED"
 relay_signal first TERM
 relay_end first 30
-finds paused_for_its_rights 0 "\"$topic-a\" is paused: TOPIC_AUTHORIZATION_FAILED"
 make_topic allow "$topic-a"
 
 # verify: what retention has dropped is not missing, and a topic that was made anew is noticed.
