@@ -3,6 +3,7 @@
 #define RELAY_AFFIX_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 static inline bool starts_with(const char *s, const char *start)
@@ -15,6 +16,12 @@ static inline bool ends_with(const char *s, const char *end)
     size_t n = strlen(s), n_end = strlen(end);
 
     return n >= n_end && strcmp(s + n - n_end, end) == 0;
+}
+
+/* "1 event", "2 events": what follows the noun. */
+static inline const char *plural(int64_t n)
+{
+    return n == 1 ? "" : "s";
 }
 
 #endif

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "relay/affix.h"
+
 /* A transaction, and the oldest event of a backlog that shrinks, are worth a word when they are older. */
 #define OLD_S 60.0
 /* So long nothing was published although something waits: then it cannot be said to flow. */
@@ -108,11 +110,6 @@ const char *verdict_level_name(enum verdict_level level)
     };
 
     return names[level];
-}
-
-static const char *plural(int64_t n)
-{
-    return n == 1 ? "" : "s";
 }
 
 /* "12,345 events wait, the oldest for 12 min"; nothing when nothing waits or it is not known. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/affix.h"
 #include "relay/commands/object.h"
 #include "relay/commands/text.h"
 #include "relay/exit_codes.h"
@@ -27,11 +28,6 @@ struct deed {
 };
 
 /* -- words ------------------------------------------------------------------------------------ */
-
-static const char *plural(int64_t n)
-{
-    return n == 1 ? "" : "s";
-}
 
 static void put_name(FILE *out, const struct operate_event *e)
 {
@@ -71,9 +67,8 @@ static void say_event(const struct deed *d, const struct operate_event *e)
 
 static void keep(struct deed *d, json_t *list, json_t *object, bool is_whole)
 {
-    if (object == NULL || !is_whole || json_array_append(list, object) < 0)
+    if (!object_append(list, object, is_whole))
         d->no_memory = true;
-    json_decref(object);
 }
 
 static void event_to_list(struct deed *d, const struct operate_event *e)

@@ -209,15 +209,6 @@ static int show(struct options *o, struct operate *op)
 int command_dead(int argc, char **argv)
 {
     struct options o = { .of = OPTIONS_DEAD, .help = help };
-    struct operate *op = NULL;
-    int code = options_parse(&o, argc, argv);
 
-    if (code < 0) {
-        code = options_connect(&o, SETTINGS_NEED_DATABASE, true, &op);
-        if (code == EXIT_OK)
-            code = show(&o, op);
-    }
-    operate_free(op);
-    options_deinit(&o);
-    return code;
+    return options_look(&o, argc, argv, show);
 }

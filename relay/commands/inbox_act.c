@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/affix.h"
 #include "relay/commands/inbox.h"
 #include "relay/commands/object.h"
 #include "relay/commands/text.h"
@@ -68,11 +69,6 @@ struct deed {
 static bool is_discard(const struct deed *d)
 {
     return d->o->of == OPTIONS_INBOX_DISCARD;
-}
-
-static const char *plural(int64_t n)
-{
-    return n == 1 ? "" : "s";
 }
 
 /* -- what was named --------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "relay/affix.h"
 #include "relay/commands/inbox.h"
 #include "relay/commands/object.h"
 #include "relay/commands/text.h"
@@ -119,7 +120,7 @@ static void print_words(struct listing *l)
     }
     if (!table_print(&l->table, stdout))
         l->failed = true;
-    printf("%" PRId64 " dead letter%s in all", l->n, l->n == 1 ? "" : "s");
+    printf("%" PRId64 " dead letter%s in all", l->n, plural(l->n));
     if (l->n > l->n_listed)
         printf("; the oldest %" PRId64 " are listed, --limit N lists more", l->n_listed);
     putchar('\n');
@@ -154,15 +155,6 @@ static int show(struct options *o, struct operate *op)
 int inbox_dead(int argc, char **argv)
 {
     struct options o = { .of = OPTIONS_INBOX_DEAD, .help = help };
-    struct operate *op = NULL;
-    int code = options_parse(&o, argc, argv);
 
-    if (code < 0) {
-        code = options_connect(&o, SETTINGS_NEED_DATABASE, true, &op);
-        if (code == EXIT_OK)
-            code = show(&o, op);
-    }
-    operate_free(op);
-    options_deinit(&o);
-    return code;
+    return options_look(&o, argc, argv, show);
 }

@@ -440,15 +440,6 @@ static int look(struct options *o, struct operate *op)
 int inbox_status(int argc, char **argv)
 {
     struct options o = { .of = OPTIONS_INBOX_STATUS, .help = help };
-    struct operate *op = NULL;
-    int code = options_parse(&o, argc, argv);
 
-    if (code < 0) {
-        code = options_connect(&o, SETTINGS_NEED_DATABASE, true, &op);
-        if (code == EXIT_OK)
-            code = look(&o, op);
-    }
-    operate_free(op);
-    options_deinit(&o);
-    return code;
+    return options_look(&o, argc, argv, look);
 }

@@ -387,15 +387,6 @@ static int tell(struct options *o, struct operate *op)
 int command_trace(int argc, char **argv)
 {
     struct options o = { .of = OPTIONS_TRACE, .help = help };
-    struct operate *op = NULL;
-    int code = options_parse(&o, argc, argv);
 
-    if (code < 0) {
-        code = options_connect(&o, SETTINGS_NEED_DATABASE, true, &op);
-        if (code == EXIT_OK)
-            code = tell(&o, op);
-    }
-    operate_free(op);
-    options_deinit(&o);
-    return code;
+    return options_look(&o, argc, argv, tell);
 }

@@ -26,6 +26,16 @@ int client_set_all(rd_kafka_conf_t *conf, const struct sink_property *p, size_t 
     return 0;
 }
 
+void client_free(rd_kafka_t *rk, rd_kafka_queue_t *a, rd_kafka_queue_t *b)
+{
+    if (a != NULL)
+        rd_kafka_queue_destroy(a);
+    if (b != NULL)
+        rd_kafka_queue_destroy(b);
+    if (rk != NULL)
+        rd_kafka_destroy(rk);
+}
+
 void client_log(rd_kafka_event_t *ev)
 {
     const char *fac = NULL, *text = NULL;

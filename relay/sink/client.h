@@ -1,4 +1,5 @@
-/* client.h - what the producers and the consumer of this module share: properties and log lines. */
+/* client.h - what the producers and the consumer of this module share: properties, log lines and an
+ * end. */
 #ifndef RELAY_SINK_CLIENT_H
 #define RELAY_SINK_CLIENT_H
 
@@ -12,6 +13,10 @@ int client_set(rd_kafka_conf_t *conf, const char *name, const char *value, char 
                size_t err_size);
 int client_set_all(rd_kafka_conf_t *conf, const struct sink_property *p, size_t n, char *err,
                    size_t err_size);
+
+/* Ends a client and its queues; each may be NULL. Waits for its threads, which may take its time while no
+ * broker answers. */
+void client_free(rd_kafka_t *rk, rd_kafka_queue_t *a, rd_kafka_queue_t *b);
 
 /* Writes a line of librdkafka's log to ours. On the loop's thread, as all logging. */
 void client_log(rd_kafka_event_t *ev);

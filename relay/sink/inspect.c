@@ -49,12 +49,7 @@ void inspect_free(struct inspect *i)
 {
     if (i == NULL)
         return;
-    if (i->answers != NULL)
-        rd_kafka_queue_destroy(i->answers);
-    if (i->events != NULL)
-        rd_kafka_queue_destroy(i->events);
-    if (i->rk != NULL)
-        rd_kafka_destroy(i->rk);
+    client_free(i->rk, i->answers, i->events);
     free(i->properties);
     free(i);
 }

@@ -59,12 +59,7 @@ void reader_free(struct reader *r)
         return;
     if (r->handle != NULL)
         rd_kafka_topic_destroy(r->handle);
-    if (r->records != NULL)
-        rd_kafka_queue_destroy(r->records);
-    if (r->events != NULL)
-        rd_kafka_queue_destroy(r->events);
-    if (r->rk != NULL)
-        rd_kafka_destroy(r->rk);
+    client_free(r->rk, r->records, r->events);
     free(r->headers);
     free(r);
 }

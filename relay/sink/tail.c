@@ -97,12 +97,7 @@ static int open_consumer(struct tail *t, const struct tail_config *cfg, char *er
 /* By the reader at its end: that may take its time while no broker answers. */
 static void client_close(struct tail *t)
 {
-    if (t->records != NULL)
-        rd_kafka_queue_destroy(t->records);
-    if (t->events != NULL)
-        rd_kafka_queue_destroy(t->events);
-    if (t->rk != NULL)
-        rd_kafka_destroy(t->rk);
+    client_free(t->rk, t->records, t->events);
     t->records = t->events = NULL;
     t->rk = NULL;
 }

@@ -165,20 +165,18 @@
 #define SQL_CATCHING_UP                                                                            \
     SQL_LATE(SQL_XIP_ALL, "", SQL_UNSETTLED) " union all " SQL_FRESH(SQL_UNSETTLED)
 #define SQL_CATCHING_UP_LATE SQL_LATE_REST(SQL_SEEN_OR_FOREIGN, SQL_UNSETTLED)
+/* Each of them as `outbox_` and then name; PAGE makes a statement of it. */
+#define SQL_PREPARE_WAYS(name, PAGE)                                                               \
+    SQL_PREPARE("outbox_" name "read", SQL_READ_TYPES, PAGE(SQL_GOING_ON))                         \
+    SQL_PREPARE("outbox_" name "read_late", SQL_READ_TYPES ", pg_snapshot",                        \
+                PAGE(SQL_LATE_REST(SQL_SEEN, "")))                                                 \
+    SQL_PREPARE("outbox_" name "catch_up", SQL_READ_TYPES, PAGE(SQL_CATCHING_UP))                  \
+    SQL_PREPARE("outbox_" name "catch_up_late", SQL_READ_TYPES ", pg_snapshot, bigint",            \
+                PAGE(SQL_CATCHING_UP_LATE))
 #define SQL_PREPARE_READS                                                                          \
-    SQL_PREPARE("outbox_read", SQL_READ_TYPES, SQL_PAGE(SQL_GOING_ON))                             \
     SQL_PREPARE("outbox_read_small", SQL_READ_TYPES, SQL_PAGE_OF_SMALL_ROWS(SQL_GOING_ON))         \
-    SQL_PREPARE("outbox_read_late", SQL_READ_TYPES ", pg_snapshot",                               \
-                SQL_PAGE(SQL_LATE_REST(SQL_SEEN, "")))                                             \
-    SQL_PREPARE("outbox_catch_up", SQL_READ_TYPES, SQL_PAGE(SQL_CATCHING_UP))                      \
-    SQL_PREPARE("outbox_catch_up_late", SQL_READ_TYPES ", pg_snapshot, bigint",                    \
-                SQL_PAGE(SQL_CATCHING_UP_LATE))                                                    \
-    SQL_PREPARE("outbox_first_read", SQL_READ_TYPES, SQL_FIRST_OF_PAGE(SQL_GOING_ON))                      \
-    SQL_PREPARE("outbox_first_read_late", SQL_READ_TYPES ", pg_snapshot",                         \
-                SQL_FIRST_OF_PAGE(SQL_LATE_REST(SQL_SEEN, "")))                                            \
-    SQL_PREPARE("outbox_first_catch_up", SQL_READ_TYPES, SQL_FIRST_OF_PAGE(SQL_CATCHING_UP))               \
-    SQL_PREPARE("outbox_first_catch_up_late", SQL_READ_TYPES ", pg_snapshot, bigint",              \
-                SQL_FIRST_OF_PAGE(SQL_CATCHING_UP_LATE))                                                   \
+    SQL_PREPARE_WAYS("", SQL_PAGE)                                                                 \
+    SQL_PREPARE_WAYS("first_", SQL_FIRST_OF_PAGE)                                                  \
     SQL_PREPARE("outbox_one", "bigint, smallint", SQL_ONE(SQL_COLUMNS))                            \
     SQL_PREPARE("outbox_stub", "bigint, smallint, bool", SQL_ONE(SQL_STUB_COLUMNS))
 

@@ -412,14 +412,9 @@ chaos() {
         ((code < 2)) || not_ok "discard_by_chance" "exit status $code: $said"
     else
         relay_signal "$name" STOP
-        chaos_pause $((900 + n % 400)) # about as long as the lease
+        pause_of $((900 + n % 400)) # about as long as the lease
         relay_signal "$name" CONT
     fi
-}
-chaos_pause() {
-    local ms
-    printf -v ms '%04d' "$1"
-    sleep "${ms%???}.${ms: -3}"
 }
 # Behind a poison row that is given up the next one may come.
 all_given_up() {
@@ -441,7 +436,7 @@ case_seeded() {
     while ((n_kills - was < kills)); do
         n=$((n + 1)) kind=$((RANDOM % 100)) number=$RANDOM
         fault chaos "$kind" "$number"
-        chaos_pause $((number % 3 == 0 ? number % 500 : number % 60))
+        pause_of $((number % 3 == 0 ? number % 500 : number % 60))
     done
     for name in $(chaos_topics); do
         leaders "$name" some

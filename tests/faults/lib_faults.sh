@@ -121,12 +121,14 @@ stop_clean() {
     [[ $status == 0 ]] || not_ok "$1_ends_clean" "exit status $status: $(tail -n 3 "$dir/$1.log")"
 }
 
-# For the time in which nothing may be left to chance: a pause of 0 to $1 milliseconds, by $RANDOM.
-chance_pause() {
+# pause_of MS: a part of a schedule
+pause_of() {
     local ms
-    printf -v ms '%04d' $((RANDOM % $1))
+    printf -v ms '%04d' "$1"
     sleep "${ms%???}.${ms: -3}"
 }
+# For the time in which nothing may be left to chance: a pause of 0 to $1 milliseconds, by $RANDOM.
+chance_pause() { pause_of $((RANDOM % $1)); }
 
 # kill_loop NAME N [ARGUMENT ...]: N lives of a relay that bears one name, each ended by SIGKILL: some
 # while it starts, most while it leads, and every tenth after it was seen to make progress.

@@ -31,11 +31,6 @@ printf '# seed %s\n' "$seed"
 RANDOM=$seed # from here on nothing but the schedule draws in this shell
 others=(payments payments-2 inventory inventory-2 receipts)
 
-pause_of() {
-    local ms
-    printf -v ms '%04d' "$1"
-    sleep "${ms%???}.${ms: -3}"
-}
 database_again() {
     "$pg" start "$dir/pg" >/dev/null
     n_servers=$((n_servers + 1))

@@ -31,12 +31,6 @@ n_postgres=0
 n_broker=0
 began=$(now_ms)
 
-# pause_of MS: part of the schedule
-pause_of() {
-    local ms
-    printf -v ms '%04d' "$1"
-    sleep "${ms%???}.${ms: -3}"
-}
 victim_start() {
     log_anew victim
     relay_start victim -X lease.owner=victim -X retention=1s
