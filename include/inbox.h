@@ -56,9 +56,12 @@
  *   anything for a handler that commits or rolls back by itself (it is told, see Handlers).
  *
  * Identity
- *   The id is the record header ce_id (envelope cloudevents) or id (envelope debezium). A UUID
- *   stands for itself. Any other id is unique only within its source (CloudEvents), so it counts
- *   together with ce_source. A record without an id, or with one that is longer than
+ *   The id is the record header ce_id (envelope cloudevents), or without it the header id if that is
+ *   a UUID (envelope debezium). A UUID stands for itself: a producer whose header id has the UUID of
+ *   something else than the event, such as a customer, must set ce_id too, or all but the first of
+ *   its records with one are dropped. Any other ce_id is unique only within its source
+ *   (CloudEvents), so it counts together with ce_source, or where that is missing with the topic.
+ *   A record without an id, or with one that is longer than
  *   INBOX_MAX_ID_BYTES or not printable ASCII, counts by topic, partition and offset: such a record
  *   is applied once too, but one that was sent twice are two (INBOX_MESSAGE_NO_ID).
  *
@@ -164,7 +167,7 @@ typedef struct inbox_message {
     size_t payload_len;
     const outbox_header *headers; /* all of the record's, in order; here a value may be NULL */
     size_t n_headers;
-    const char *event_id;         /* ce_id or id; NULL: INBOX_MESSAGE_NO_ID */
+    const char *event_id;         /* ce_id, or id if a UUID; NULL: INBOX_MESSAGE_NO_ID */
     const char *type;             /* ce_type or eventType */
     int32_t schema_version;       /* ce_schemaversion; 1 when there is none */
     uint32_t hops;                /* ce_hops; 0 when there is none */

@@ -213,6 +213,7 @@ CREATE TABLE inbox.dead (
     CONSTRAINT dead_headers_pairs CHECK (cardinality(header_names) = cardinality(header_values))
 );
 CREATE INDEX dead_state_idx ON inbox.dead (consumer, state, id);
+CREATE INDEX dead_event_idx ON inbox.dead (consumer, event_id);
 COMMENT ON TABLE inbox.dead IS
     'Events that a consumer could not apply, whole. To decide: outbox-relay inbox retry or discard, or set state';
 COMMENT ON COLUMN inbox.dead.id IS 'Number of the dead letter';
@@ -220,7 +221,8 @@ COMMENT ON COLUMN inbox.dead.consumer IS 'Whose it is';
 COMMENT ON COLUMN inbox.dead.topic IS 'Where it stands in Kafka: topic';
 COMMENT ON COLUMN inbox.dead.kafka_partition IS 'Partition';
 COMMENT ON COLUMN inbox.dead.kafka_offset IS 'Offset';
-COMMENT ON COLUMN inbox.dead.event_id IS 'As in inbox.seen, where it is too';
+COMMENT ON COLUMN inbox.dead.event_id IS
+    'As in inbox.seen. As long as the row is here a repeat is dropped, however long ago the event died';
 COMMENT ON COLUMN inbox.dead.type IS 'Type of the event; NULL: it had none';
 COMMENT ON COLUMN inbox.dead.key IS 'Kafka key; NULL: none';
 COMMENT ON COLUMN inbox.dead.payload IS 'Kafka value; NULL: a tombstone';
@@ -241,6 +243,7 @@ COMMENT ON COLUMN inbox.dead.died_at IS 'When it was put here';
 COMMENT ON COLUMN inbox.dead.changed_at IS 'When state last changed; set it with state';
 COMMENT ON COLUMN inbox.dead.discard_reason IS 'Why a person gave it up; NULL: nobody did, or nobody said why';
 COMMENT ON INDEX inbox.dead_state_idx IS 'What a consumer is to call again, and what waits for a decision';
+COMMENT ON INDEX inbox.dead_event_idx IS 'Is it a dead letter?';
 
 
 -- Views -------------------------------------------------------------------------------------------
@@ -282,6 +285,7 @@ COMMENT ON COLUMN inbox.progress.oldest_dead_at IS 'Since when the oldest waits'
 
 -- The lookup is one probe of each leaf's index for each id; the planner must not think of reading whole leaves,
 -- which it may while a table is young or its statistics are old, and keeps the plan for the session.
+-- A dead letter counts as known: its id may have left seen while somebody thought about it.
 CREATE FUNCTION inbox.known(consumer text, event_ids text[]) RETURNS text[]
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS
 $body$
@@ -289,7 +293,8 @@ BEGIN
     RETURN ARRAY(
         SELECT i.id FROM unnest(known.event_ids) AS i (id)
          WHERE (SELECT true FROM inbox.seen s
-                 WHERE s.consumer = known.consumer AND s.event_id = i.id LIMIT 1));
+                 WHERE s.consumer = known.consumer AND s.event_id = i.id LIMIT 1)
+            OR EXISTS (SELECT FROM inbox.dead d WHERE d.consumer = known.consumer AND d.event_id = i.id));
 END
 $body$;
 
@@ -314,6 +319,8 @@ BEGIN
           FROM (SELECT DISTINCT u.id COLLATE "C" AS id FROM unnest(accept_many.event_ids) AS u (id)) i
          WHERE (SELECT true FROM inbox.seen s
                  WHERE s.consumer = accept_many.consumer AND s.event_id = i.id LIMIT 1) IS NULL
+           AND NOT EXISTS (SELECT FROM inbox.dead d
+                            WHERE d.consumer = accept_many.consumer AND d.event_id = i.id)
          ORDER BY i.id
         ON CONFLICT DO NOTHING
         RETURNING n.event_id)

@@ -55,48 +55,59 @@ static int on_event(PGconn *conn, const inbox_message *msg, void *arg)
     return outcome;
 }
 
-/* 1: it is there; 0: it is not, which was said; -1: no link to the database. */
-static int try_table(PGconn *conn)
+static int make_table(PGconn *conn)
 {
-    /* One that is there needs no right to make it. Two that start at once would both find it missing. */
-    static const char find[] = "SELECT 1 WHERE to_regclass('consumer_example') IS NOT NULL";
+    /* Two that start at once would both find it missing. */
     static const char make[] =
         "SELECT pg_advisory_xact_lock(hashtext('consumer_example'));"
         " CREATE TABLE IF NOT EXISTS consumer_example (n bigint GENERATED ALWAYS AS IDENTITY,"
         " event_id text, topic text NOT NULL, type text, key bytea, payload bytea,"
         " applied_at timestamptz NOT NULL DEFAULT now())";
-    PGresult *found, *made = NULL;
-    const char *sqlstate;
-    int ok;
+    PGresult *made = PQexec(conn, make);
+    const char *sqlstate = PQresultErrorField(made, PG_DIAG_SQLSTATE);
+    int ok = PQresultStatus(made) == PGRES_COMMAND_OK;
+
+    if (!ok)
+        fprintf(stderr, "consumer: making table consumer_example: %s", PQerrorMessage(conn));
+    if (sqlstate != NULL && strcmp(sqlstate, "42501") == 0)
+        fputs("consumer: as the owner of the schema GRANT CREATE ON SCHEMA public TO this role, or "
+              "make the table and GRANT INSERT ON consumer_example\n", stderr);
+    PQclear(made);
+    return ok;
+}
+
+/* Both tables are there, or ours was made: 1; not, which was said: 0; no link to the database: -1. Where the
+ * inbox is missing nothing is made: it may be another database than was meant. */
+static int try_tables(PGconn *conn)
+{
+    static const char find[] = "SELECT to_regclass('inbox.seen') IS NOT NULL,"
+                               " to_regclass('consumer_example') IS NOT NULL";
+    PGresult *found;
+    int ok, inbox, ours;
 
     if (PQstatus(conn) != CONNECTION_OK)
         return -1;
     found = PQexec(conn, find);
-    ok = PQntuples(found) == 1;
+    ok = PQresultStatus(found) == PGRES_TUPLES_OK;
+    inbox = ok && strcmp(PQgetvalue(found, 0, 0), "t") == 0;
+    ours = ok && strcmp(PQgetvalue(found, 0, 1), "t") == 0;
     PQclear(found);
-    if (!ok) {
-        made = PQexec(conn, make);
-        ok = PQresultStatus(made) == PGRES_COMMAND_OK;
-        sqlstate = PQresultErrorField(made, PG_DIAG_SQLSTATE);
-        if (!ok)
-            fprintf(stderr, "consumer: making table consumer_example: %s", PQerrorMessage(conn));
-        if (sqlstate != NULL && strcmp(sqlstate, "42501") == 0)
-            fputs("consumer: as the owner of the schema GRANT CREATE ON SCHEMA public TO this role, or "
-                  "make the table and GRANT INSERT ON consumer_example\n", stderr);
-        PQclear(made);
-    }
-    return ok;
+    if (!ok)
+        fprintf(stderr, "consumer: looking for the tables: %s", PQerrorMessage(conn));
+    else if (!inbox)
+        fprintf(stderr, "consumer: database \"%s\" has no inbox; apply sql/002_inbox.up.sql to it\n",
+                PQdb(conn));
+    return inbox && (ours || make_table(conn));
 }
 
-/* Like inbox_consumer_run(), which looks whether the tables of the inbox are there, it may start before its
- * database: it waits, and says what for. */
-static int make_table(const char *dsn)
+/* Like inbox_consumer_run() it may start before its database: it waits, and says what for. */
+static int have_tables(const char *dsn)
 {
     int made = -1;
 
     while (made < 0 && !stopped) {
         PGconn *conn = PQconnectdb(dsn);
-        made = try_table(conn);
+        made = try_tables(conn);
         if (made < 0) {
             fprintf(stderr, "consumer: no database yet: %s", PQerrorMessage(conn));
             sleep(1);
@@ -124,7 +135,7 @@ int main(int argc, char **argv)
         inbox_consumer_log(consumer, on_log, NULL);
         signal(SIGTERM, on_signal);
         signal(SIGINT, on_signal);
-        made = make_table(argv[1]);
+        made = have_tables(argv[1]);
         if (made)
             code = inbox_consumer_run(consumer, &err);
     }

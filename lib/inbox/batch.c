@@ -3,7 +3,7 @@
  *
  *   one round trip    known ids; BEGIN
  *   for each event    the handler's own statements, in a savepoint when failures are about
- *   one round trip    rows of inbox.dead; inbox.finish(); COMMIT
+ *   one round trip    inbox.finish(); rows of inbox.dead; COMMIT
  *
  * Ids are stored at the end, with the positions, and not when the event is taken: then a handler
  * that fails needs nothing undone but its own work, one that commits by itself cannot leave ids
@@ -361,7 +361,7 @@ static bool list_events(struct batch *b, struct ending *e)
         const char *reason = reason_of(r->outcome);
         if (reason != NULL) {
             if (!inbox__dead_step(b->c, r, reason, inbox__now_ms(), &e->dead[e->n_dead],
-                                  &e->steps[e->n_dead]))
+                                  &e->steps[1 + e->n_dead]))
                 return false;
             e->n_dead++;
         }
@@ -373,14 +373,14 @@ static bool list_events(struct batch *b, struct ending *e)
     return true;
 }
 
+/* Dead letters after finish(), for which an id that is in inbox.dead has been stored meanwhile. */
 static bool prepare_ending(struct batch *b, struct ending *e)
 {
-    struct inbox__step *finish;
+    struct inbox__step *finish = &e->steps[0];
 
     if (!list_events(b, e))
         return false;
     list_positions(b, e);
-    finish = &e->steps[e->n_dead];
     *finish = (struct inbox__step){
         .sql = INBOX__FINISH,
         .n = 6,
@@ -388,7 +388,7 @@ static bool prepare_ending(struct batch *b, struct ending *e)
                     inbox__array_finish(&e->topics), inbox__array_finish(&e->numbers),
                     inbox__array_finish(&e->offsets) },
     };
-    finish[1] = (struct inbox__step){ .sql = "COMMIT" };
+    e->steps[1 + e->n_dead] = (struct inbox__step){ .sql = "COMMIT" };
     for (int i = 2; i < 6; i++)
         if (finish->values[i] == NULL)
             return false;
@@ -421,8 +421,8 @@ static enum verdict run_ending(struct batch *b, struct ending *e)
 
     for (int i = 0; i < n - 1; i++)
         if (e->steps[i].result != NULL && !inbox__step_ok(&e->steps[i]))
-            return failed(b, e->steps[i].result, i < e->n_dead ? "writing to inbox.dead"
-                                                               : "finishing a transaction");
+            return failed(b, e->steps[i].result, i == 0 ? "finishing a transaction"
+                                                        : "writing to inbox.dead");
     if (!answered)
         return failed(b, e->steps[n - 1].result, "committing");
     if (!inbox__step_ok(&e->steps[n - 1]))

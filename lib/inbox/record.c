@@ -15,7 +15,8 @@
 /* -- headers ---------------------------------------------------------------------------------- */
 
 /* Which headers fill which field, the preferred one first. The second names are those of the
- * envelopes debezium (id, eventType) and plain (the row's own headers). */
+ * envelopes debezium (id, eventType) and plain (the row's own headers). Any program may call anything
+ * id: see has_id(). */
 static const struct {
     const char *name[2];
     size_t field;
@@ -70,6 +71,17 @@ static bool is_usable_id(const char *id)
     return len > 0;
 }
 
+/* What stands in the header id counts as the event's only if it is a UUID: of two records with the number of
+ * one customer there the second must not be dropped. */
+static bool has_id(const inbox_message *msg)
+{
+    bool any_programs = find(msg, "ce_id") == NULL && find(msg, "id") != NULL;
+    uint8_t uuid[16];
+
+    return is_usable_id(msg->event_id) &&
+           (!any_programs || outbox__uuid_parse(msg->event_id, uuid));
+}
+
 void inbox_message_from_headers(inbox_message *msg)
 {
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -82,7 +94,7 @@ void inbox_message_from_headers(inbox_message *msg)
     msg->schema_version = (int32_t)find_number(msg, "ce_schemaversion", NULL, 1);
     msg->hops = find_number(msg, "ce_hops", "hops", msg->hops);
     msg->flags &= ~INBOX_MESSAGE_NO_ID;
-    if (!is_usable_id(msg->event_id)) {
+    if (!has_id(msg)) {
         msg->event_id = NULL;
         msg->flags |= INBOX_MESSAGE_NO_ID;
     }
@@ -90,17 +102,19 @@ void inbox_message_from_headers(inbox_message *msg)
 
 /* -- identity --------------------------------------------------------------------------------- */
 
-/* A source may be any text, and the identity is ASCII of bounded length. */
-static const char *plain_source(const char *source, char hashed[17])
+/* A source may be any text, and the identity is ASCII of bounded length. Ids of records that name no source
+ * differ within their topic at most. */
+static const char *plain_source(const inbox_message *msg, char hashed[17])
 {
-    size_t len = source != NULL ? strlen(source) : 0;
+    const char *source = msg->source != NULL && *msg->source != '\0' ? msg->source : msg->topic;
+    size_t len = strlen(source);
 
     for (size_t i = 0; i < len; i++)
         if (source[i] <= ' ' || source[i] > '~' || len > 800) {
             snprintf(hashed, 17, "%016" PRIx64, inbox__hash(INBOX__HASH, source, len));
             return hashed;
         }
-    return len > 0 ? source : "-";
+    return source;
 }
 
 int inbox__identity(const inbox_message *msg, char ret[INBOX__IDENTITY_SIZE])
@@ -115,7 +129,7 @@ int inbox__identity(const inbox_message *msg, char ret[INBOX__IDENTITY_SIZE])
         outbox__uuid_format(uuid, ret);
         return (int)strlen(ret);
     }
-    return snprintf(ret, INBOX__IDENTITY_SIZE, "%s %s", plain_source(msg->source, hashed),
+    return snprintf(ret, INBOX__IDENTITY_SIZE, "%s %s", plain_source(msg, hashed),
                     msg->event_id);
 }
 

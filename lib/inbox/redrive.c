@@ -1,7 +1,8 @@
 /* redrive.c - dead letters that somebody sent back (state retry): the handler once more, and the row
  * goes when it succeeds, in one transaction. One after the other, whatever the number of processes: two
- * may be of one key. The lock of the row keeps other processes off; the id is
- * in inbox.seen already, so nothing else can apply the event. */
+ * may be of one key. The lock of the row keeps other processes off, and the row itself all else that
+ * would apply the event: inbox.known() looks there too. When it goes its id is stored anew, since the one
+ * that was stored when it died may be gone or go soon. */
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,11 +13,11 @@
 #include "lib/outbox/text.h"
 #include "steps.h"
 
-enum column { ID, TOPIC, PARTITION, OFFSET, KEY, PAYLOAD, RECORDED, ATTEMPTS };
+enum column { ID, TOPIC, PARTITION, OFFSET, KEY, PAYLOAD, RECORDED, ATTEMPTS, EVENT_ID };
 
 static const char sql_next[] =
     "SELECT id, topic, kafka_partition, kafka_offset, encode(key, 'hex'), encode(payload, 'hex'),"
-    " coalesce((extract(epoch FROM recorded_at) * 1000)::bigint, -1), attempts"
+    " coalesce((extract(epoch FROM recorded_at) * 1000)::bigint, -1), attempts, event_id"
     " FROM inbox.dead WHERE id = (SELECT min(id) FROM inbox.dead WHERE consumer = $1 AND state = 'retry')"
     " AND state = 'retry' FOR UPDATE SKIP LOCKED";
 
@@ -102,24 +103,31 @@ static bool begin(struct inbox_consumer *c)
     return ok;
 }
 
-/* The row goes; nothing of positions and ids, but finish() sees whether it is the transaction that we
- * began. Returns its SQLSTATE, "" when all is committed, "?" when the link was lost. */
-static void end(struct inbox_consumer *c, const char *id, char ret_state[6])
+/* In the bucket that lasts longest, also where an older one has it. */
+static const char sql_remember[] =
+    "INSERT INTO inbox.seen (bucket, consumer, event_id) SELECT bucket, $1, $2 FROM inbox.ring"
+    " WHERE is_current ON CONFLICT DO NOTHING";
+
+/* The row goes and its id is new again; nothing of positions, but finish() sees whether it is the transaction
+ * that we began. Returns its SQLSTATE, "" when all is committed, "?" when the link was lost. */
+static void end(struct inbox_consumer *c, const char *id, const char *event_id, char ret_state[6])
 {
     struct inbox__step steps[] = {
+        { .sql = sql_remember, .n = 2, .values = { c->set.group, event_id } },
         { .sql = "DELETE FROM inbox.dead WHERE id = $1::bigint", .n = 1, .values = { id } },
         { .sql = INBOX__FINISH, .n = 6, .values = { c->set.group, c->owner, "{}", "{}", "{}", "{}" } },
         { .sql = "COMMIT" },
     };
-    bool ok = inbox__steps_run(c->conn, steps, 3);
+    const int n = sizeof steps / sizeof steps[0];
+    bool ok = inbox__steps_run(c->conn, steps, n);
 
     strcpy(ret_state, ok ? "" : "?");
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < n; i++)
         if (steps[i].result != NULL && !inbox__step_ok(&steps[i]) && ret_state[0] == '\0')
             snprintf(ret_state, 6, "%s",
                      PQresultErrorField(steps[i].result, PG_DIAG_SQLSTATE) != NULL
                          ? PQresultErrorField(steps[i].result, PG_DIAG_SQLSTATE) : "?");
-    inbox__steps_clear(steps, 3);
+    inbox__steps_clear(steps, n);
 }
 
 /* Dead again, in a transaction of its own. state: SQLSTATE of the error, "" where there is none. */
@@ -141,7 +149,8 @@ static void bury(struct inbox_consumer *c, const char *id, const char *why, cons
         inbox__log(c, 4, "dead letter %s failed once more: %s", id, line);
 }
 
-static int call(struct inbox_consumer *c, const char *id, struct inbox__record *r, outbox_error *err)
+static int call(struct inbox_consumer *c, const char *id, const char *event_id,
+                struct inbox__record *r, outbox_error *err)
 {
     char state[6];
     enum inbox__call got;
@@ -159,7 +168,7 @@ static int call(struct inbox_consumer *c, const char *id, struct inbox__record *
         bury(c, id, r->error != NULL ? r->error : "", r->sqlstate);
     if (got != INBOX__CALL_DONE)
         return OUTBOX_OK;
-    end(c, id, state);
+    end(c, id, event_id, state);
     if (strcmp(state, "IB003") == 0)
         return inbox__handler_ended(c, r->msg.type, err);
     if (state[0] == '\0') {
@@ -194,7 +203,7 @@ static int redrive_row(struct inbox_consumer *c, const PGresult *row, bool *ret_
     if (is_deadly(c, id))
         bury(c, id, INBOX__LOST_EACH_TIME, "");
     else if (r != NULL)
-        code = call(c, id, r, err);
+        code = call(c, id, PQgetvalue(row, 0, EVENT_ID), r, err);
     *ret_more = r != NULL && !inbox__db_lost(c);
     PQclear(named);
     inbox__record_free(r);

@@ -72,10 +72,19 @@ worker_start w retry.attempts 4
 sql "update inbox.dead set state = 'retry'"
 wait_sql 30 "dead 2,dead 5" "select string_agg(state || ' ' || attempts, ',' order by attempts) from inbox.dead" ||
     not_ok a_dead_letter_that_fails_again_is_dead_again "$(tail -n 3 "$dir/w.log")"
+# Their ids have left inbox.seen, as after dedupe.keep, and their producer sends them once more.
+sql 'truncate inbox.seen'
+printf 'k0\tid-60\tagain\nk1\tid-61\tagain\n' >"$dir/in"
+send "$dir/in"
+wait_sql 30 "$n_sent" "$finished" || not_ok a_repeat_of_a_dead_letter_is_finished "$(tail -n 3 "$dir/w.log")"
+equal and_dropped_however_old_it_is 0 "$(sql "select count(*) from public.effect where payload = 'again'")"
 sql "update inbox.dead set state = 'retry', payload = 'mended'"
 wait_sql 30 0 'select count(*) from inbox.dead' || not_ok dead_letters_that_succeed_go "$(tail -n 3 "$dir/w.log")"
 equal a_redriven_event_takes_effect_once 'id-60 k0,id-61 k1' \
     "$(sql "select string_agg(event_id || ' ' || key, ',' order by event_id) from public.effect where payload = 'mended'")"
+send "$dir/in"
+wait_sql 30 "$n_sent" "$finished" || not_ok a_repeat_of_a_redriven_event_is_finished "$(tail -n 3 "$dir/w.log")"
+equal and_dropped_as_well 0 "$(sql "select count(*) from public.effect where payload = 'again'")"
 worker_signal w TERM
 worker_end w 20
 

@@ -73,6 +73,11 @@ test_turn() {
     q "delete from inbox.consumer"
     gives "an_old_one_is_emptied" "turned|0" "select * from inbox.turn()"
     gives "and_takes_new_ids" "t" "select inbox.accept('c', 'old')"
+    # Somebody may think about a dead letter for longer than ids are kept.
+    q "insert into inbox.dead (consumer, topic, kafka_partition, kafka_offset, event_id, reason) values ('c', 't', 0, 1, 'dead', 'rejected')"
+    gives "a_dead_letter_without_its_id_is_known" "{dead}|f|{q}" "select inbox.known('c', '{dead,q}'), inbox.accept('c', 'dead'), inbox.accept_many('c', '{dead,q}')"
+    gives "to_its_consumer" "{}|t" "select inbox.known('d', '{dead}'), inbox.accept('d', 'dead')"
+    q "delete from inbox.dead"
 }
 
 # A transaction that took an id before the ring turned, and one that takes it after.

@@ -85,7 +85,7 @@ START_TEST(identity_of_foreign_ids)
 
     ck_assert_str_eq(identity_of(&msg), "/a 7");
     msg = read_headers(without, 1);
-    ck_assert_str_eq(identity_of(&msg), "- 7");
+    ck_assert_str_eq(identity_of(&msg), "orders 7");
     msg = read_headers(upper, 1);
     ck_assert_str_eq(identity_of(&msg), UUID);
     msg = read_headers(other, 1);
@@ -97,6 +97,25 @@ START_TEST(identity_of_foreign_ids)
     longer[0].value_len = INBOX_MAX_ID_BYTES;
     msg = read_headers(longer, 1);
     ck_assert_ptr_nonnull(msg.event_id);
+}
+END_TEST
+
+/* Any program may have a header id. */
+START_TEST(a_header_id_that_is_no_uuid_is_not_the_events)
+{
+    const outbox_header customer[] = { HEADER("id", "4711"), HEADER("eventType", "t") };
+    const outbox_header both[] = { HEADER("id", "4711"), HEADER("ce_id", "7") };
+    const outbox_header unusable[] = { HEADER("id", UUID), HEADER("ce_id", "") };
+    inbox_message msg = read_headers(customer, COUNT(customer));
+
+    ck_assert_ptr_null(msg.event_id);
+    ck_assert_uint_eq(msg.flags, INBOX_MESSAGE_NO_ID);
+    ck_assert_str_eq(msg.type, "t");
+    ck_assert_str_eq(identity_of(&msg), "orders/3/17");
+    msg = read_headers(both, COUNT(both));
+    ck_assert_str_eq(identity_of(&msg), "orders 7");
+    msg = read_headers(unusable, COUNT(unusable));
+    ck_assert_str_eq(identity_of(&msg), "orders/3/17");
 }
 END_TEST
 
@@ -166,6 +185,7 @@ Suite *suite_inbox_record(void)
     tcase_add_test(tc, reads_cloudevents);
     tcase_add_test(tc, reads_debezium_and_plain);
     tcase_add_test(tc, identity_of_foreign_ids);
+    tcase_add_test(tc, a_header_id_that_is_no_uuid_is_not_the_events);
     tcase_add_test(tc, record_is_a_copy);
     tcase_add_test(tc, record_without_key_and_payload);
     tcase_add_test(tc, arrays_are_quoted);
