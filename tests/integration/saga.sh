@@ -89,6 +89,29 @@ stopped_before_its_first_assignment() {
     "${mock[@]}" clear-errors $sync_group
 }
 
+# Each ends by itself and says which file to apply. Without its database it waits.
+starts_without_schemas() {
+    local name
+    reset
+    sql "drop schema if exists orders, payments, inventory, receipts, audit, projection cascade"
+    for name in payments orchestrator projection; do
+        saga_start "$name"
+        relay_end "$name" 60
+        equal "${name}_without_its_schema_ends" 1 "$status"
+        holds "${name}_names_the_file" grep -q "lib/examples/saga/${name/orchestrator/orders}.sql" "$dir/$name.log"
+    done
+    saga_place 1 1
+    relay_end place 60
+    equal the_shop_without_its_schema_ends 1 "$status"
+    holds the_shop_names_the_file grep -q "lib/examples/saga/orders.sql" "$dir/place.log"
+    saga_dsn=host=/nonexistent saga_start receipts
+    holds without_its_database_it_waits wait_said receipts 'waits for the database'
+    relay_signal receipts TERM
+    relay_end receipts 20
+    equal and_can_be_stopped 0 "$status"
+}
+
+starts_without_schemas
 saga '' choreography orders
 saga orchestrated orchestration orchestrator
 stopped_before_its_first_assignment # last: what its group is in then is the mock's own affair

@@ -102,11 +102,19 @@ static void pause_ms(long ms)
     (void)nanosleep(&time, NULL);
 }
 
+static void try_later(PGconn *conn, const char *what)
+{
+    fprintf(stderr, "place: %s again: %s", what, PQerrorMessage(conn));
+    pause_ms(200);
+    PQreset(conn);
+}
+
 int main(int argc, char **argv)
 {
     PGconn *conn;
     struct saga_order order;
     char expires[24];
+    int there;
     long rate = argc > 5 ? atol(argv[5]) : 0;
     uint64_t seed = argc > 6 ? strtoull(argv[6], NULL, 10) : 1;
 
@@ -115,13 +123,16 @@ int main(int argc, char **argv)
         return 64;
     }
     conn = PQconnectdb(argv[1]);
+    while ((there = saga_has_schema(conn, "orders")) < 0)
+        try_later(conn, "the shop opens");
+    if (there == 0) {
+        PQfinish(conn);
+        return EXIT_FAILURE;
+    }
     for (int64_t n = atoll(argv[3]); n <= atoll(argv[4]); n++) {
         fill(&order, expires, n, seed);
-        while (!place(conn, argv[2], &order, expires)) {
-            fprintf(stderr, "place: order %s again: %s", order.id, PQerrorMessage(conn));
-            pause_ms(200);
-            PQreset(conn);
-        }
+        while (!place(conn, argv[2], &order, expires))
+            try_later(conn, order.id);
         if (rate > 0)
             pause_ms(1000 / rate);
     }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { MAX_SETTINGS = 64, MAX_HANDLERS = 32, VERSION = 1 };
 
@@ -16,6 +17,7 @@ enum { MAX_SETTINGS = 64, MAX_HANDLERS = 32, VERSION = 1 };
 static struct {
     const char *name, *topic;
     bool orchestrated;
+    volatile sig_atomic_t stopped;
     inbox_consumer *consumer;
 } service;
 
@@ -139,6 +141,21 @@ int saga_rows(PGconn *conn, const char *sql, const inbox_message *msg,
     return rows;
 }
 
+int saga_has_schema(PGconn *conn, const char *name)
+{
+    PGresult *result = PQexecParams(conn, "SELECT pg_catalog.to_regnamespace($1) IS NOT NULL", 1,
+                                    NULL, &name, NULL, NULL, 0);
+    int there = -1;
+
+    if (PQresultStatus(result) == PGRES_TUPLES_OK)
+        there = strcmp(PQgetvalue(result, 0, 0), "t") == 0;
+    PQclear(result);
+    if (there == 0)
+        fprintf(stderr, "schema \"%s\" is not in database \"%s\": apply lib/examples/saga/%s.sql to it\n",
+                name, PQdb(conn), name);
+    return there;
+}
+
 /* ---- The run of a service ------------------------------------------------------------------- */
 
 static int on_message(PGconn *conn, const inbox_message *msg, void *arg)
@@ -156,6 +173,7 @@ static int on_message(PGconn *conn, const inbox_message *msg, void *arg)
 static void on_signal(int signal_number)
 {
     (void)signal_number;
+    service.stopped = 1;
     inbox_consumer_stop(service.consumer);
 }
 
@@ -182,7 +200,27 @@ static bool make(const char *const *settings, const struct saga_on *on, outbox_e
     return true;
 }
 
-static int run(const char *const *settings, const struct saga_on *on)
+/* Events would become dead letters one after the other. While the database is away it waits, as the consumer
+ * will. False: the schema is missing. */
+static bool wait_for_schema(const char *dsn)
+{
+    static const char *const names[] = { "connect_timeout", "dbname", NULL };
+    const char *const values[] = { "5", dsn, NULL };
+    int there = -1;
+
+    while (there < 0 && !service.stopped) {
+        PGconn *conn = PQconnectdbParams(names, values, 1);
+        there = saga_has_schema(conn, service.name);
+        if (there < 0) {
+            fprintf(stderr, "%s: waits for the database: %s", service.name, PQerrorMessage(conn));
+            (void)nanosleep(&(struct timespec){ 0, 500000000 }, NULL);
+        }
+        PQfinish(conn);
+    }
+    return there != 0;
+}
+
+static int run(const char *dsn, const char *const *settings, const struct saga_on *on)
 {
     outbox_error err = OUTBOX_ERROR_INIT;
     inbox_stats stats = INBOX_STATS_INIT;
@@ -191,6 +229,10 @@ static int run(const char *const *settings, const struct saga_on *on)
 
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGINT, &stop, NULL);
+    if (ok && !wait_for_schema(dsn)) {
+        inbox_consumer_free(service.consumer);
+        return EXIT_FAILURE;
+    }
     ok = ok && inbox_consumer_run(service.consumer, &err) == OUTBOX_OK;
     if (!ok)
         fprintf(stderr, "%s: %s\n", service.name, err.message);
@@ -235,5 +277,5 @@ int saga_main(int argc, char **argv, const char *name, const struct saga_on *on)
     settings[3] = argv[1];
     settings[5] = argv[2];
     settings[7] = service.topic = argv[3];
-    return run(settings, on);
+    return run(argv[1], settings, on);
 }

@@ -33,6 +33,10 @@ struct saga_on {
  * is "saga-NAME". Runs until TERM or INT; returns an exit status. on ends with a type of NULL. */
 int saga_main(int argc, char **argv, const char *name, const struct saga_on *on);
 
+/* Is the schema of a service in the database, as its SQL file makes it? 1: yes; 0: no, and stderr says which
+ * file to apply; -1: the database does not answer. conn may be NULL. */
+int saga_has_schema(PGconn *conn, const char *name);
+
 /* Run one statement in the handler's transaction. What it may use:
  *   $1 bigint order id   $2 text item              $3 bigint quantity
  *   $4 bigint amount     $5 text id of the event   $6 bigint what was moved
