@@ -1,8 +1,9 @@
--- inbox_roles.sql - optional: three roles for the inbox, and who may do what.
+-- inbox_roles.sql - optional: four roles for the inbox, and who may do what.
 --
 -- Purpose   inbox_owner (owns everything, for migrations), inbox_consumer (what consumers need),
---           inbox_monitor (the views). None can log in: grant them, as in
---           GRANT inbox_consumer TO my_service. A role that already exists is left as it is.
+--           inbox_operator (decides over dead letters: retry or discard), inbox_monitor (the views).
+--           None can log in: grant them, as in GRANT inbox_consumer TO my_service. A role that
+--           already exists is left as it is.
 -- Locks     ACCESS EXCLUSIVE on each table and view while its owner changes (first run only); GRANT
 --           takes no lock that consumers would meet. All end with the transaction.
 -- Duration  Well under a second; nothing is scanned.
@@ -11,8 +12,8 @@
 --           lives where there is no outbox as well.
 -- Needs     CREATEROLE (unless the roles exist), run by the role that ran 002 or by a superuser.
 -- Retry     Safe, and safe to run again: after later migrations, and in each database.
--- Undo      DROP OWNED BY inbox_consumer, inbox_monitor; DROP ROLE ... in each database; inbox_owner
---           after REASSIGN OWNED.
+-- Undo      DROP OWNED BY inbox_consumer, inbox_operator, inbox_monitor; DROP ROLE ... in each database;
+--           inbox_owner after REASSIGN OWNED.
 
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '60s';
@@ -29,6 +30,7 @@ BEGIN
         SELECT * FROM (VALUES
             ('inbox_owner', 'Owns schema inbox and all in it; for migrations'),
             ('inbox_consumer', 'What a consumer of events needs'),
+            ('inbox_operator', 'May send dead letters of the inbox back, or discard them'),
             ('inbox_monitor', 'May read the views of the inbox')) AS v (name, said)
          WHERE NOT EXISTS (SELECT FROM pg_roles p WHERE p.rolname = v.name)
     LOOP
@@ -67,8 +69,8 @@ EXCEPTION
 END
 $owner$;
 
-GRANT USAGE ON SCHEMA inbox TO inbox_consumer, inbox_monitor;
-GRANT SELECT ON inbox.schema_version TO inbox_consumer, inbox_monitor;
+GRANT USAGE ON SCHEMA inbox TO inbox_consumer, inbox_operator, inbox_monitor;
+GRANT SELECT ON inbox.schema_version TO inbox_consumer, inbox_operator, inbox_monitor;
 
 -- Consumer: ids and dead letters come, positions move. It empties old buckets, which takes TRUNCATE of
 -- the leaves and the lock of the ring.
@@ -84,6 +86,11 @@ GRANT EXECUTE ON FUNCTION
     inbox.claim(text, text, integer, text),
     inbox.finish(text, text, text[], text[], integer[], bigint[]), inbox.turn() TO inbox_consumer;
 
--- Monitor: the views, and no business data.
-GRANT SELECT ON inbox.dead_letter, inbox.progress TO inbox_monitor, inbox_consumer;
-GRANT SELECT ON inbox.position, inbox.ring, inbox.consumer TO inbox_monitor;
+-- Operator: what becomes of a dead letter, and not what is in it: no key, payload or headers.
+GRANT SELECT (id, consumer, topic, kafka_partition, kafka_offset, event_id, type, recorded_at, state, reason,
+              attempts, error_code, error, first_error_at, died_at, changed_at, discard_reason),
+      UPDATE (state, changed_at, discard_reason) ON inbox.dead TO inbox_operator;
+
+-- Monitor: the views, and no business data. Who decides must look first.
+GRANT SELECT ON inbox.dead_letter, inbox.progress TO inbox_monitor, inbox_operator, inbox_consumer;
+GRANT SELECT ON inbox.position, inbox.ring, inbox.consumer TO inbox_monitor, inbox_operator;

@@ -33,7 +33,8 @@ static void print_help(FILE *out)
           "  outbox-relay inbox retry -X dsn=postgresql:///billing 7 8\n"
           "  outbox-relay inbox discard -X dsn=postgresql:///billing 9 --reason 'test data, ticket 4711'\n"
           "\n"
-          "The role of the dsn needs inbox_monitor (or inbox_consumer) to look, inbox_consumer to change.\n",
+          "The role of the dsn needs inbox_monitor to look, inbox_operator to retry and discard, or inbox_consumer\n"
+          "for all of it (sql/inbox_roles.sql).\n",
           out);
 }
 

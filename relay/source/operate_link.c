@@ -81,7 +81,7 @@ static const struct {
 } remedies[] = {
     { "42501", EXIT_PERMISSION,
       "apply sql/roles.sql and grant outbox_relay to the role of the dsn",
-      "apply sql/inbox_roles.sql and grant inbox_consumer (or inbox_monitor, to look only) to the role "
+      "apply sql/inbox_roles.sql and grant inbox_operator (or inbox_monitor, to look only) to the role "
       "of the dsn" },
     { "42", EXIT_CONFIGURATION, "the schema outbox" UNEXPECTED, "the schema inbox" UNEXPECTED },
     { "23514", EXIT_CONFIGURATION, "the schema outbox" UNEXPECTED, "the schema inbox" UNEXPECTED },

@@ -105,20 +105,25 @@ equal others_are_left_alone 4 "$(sql "select count(*) from inbox.dead where stat
 
 # --- rights -----------------------------------------------------------------------------------------
 
-for role in poor consumer monitor; do
+for role in poor consumer operator monitor; do
     sql "drop role if exists inbox_commands_$role; create role inbox_commands_$role login"
 done
-sql 'grant inbox_consumer to inbox_commands_consumer; grant inbox_monitor to inbox_commands_monitor'
+sql 'grant inbox_consumer to inbox_commands_consumer; grant inbox_operator to inbox_commands_operator; grant inbox_monitor to inbox_commands_monitor'
 as() { relay_dsn=$(sed "s/user=[^ ]*/user=inbox_commands_$1/" <<<"$dsn"); }
 letters_anew
 as monitor
 inbox_says a_monitor_lists 0 '^4 dead letters in all' dead
 inbox_says a_monitor_sees_the_status 0 '^No consumer has ever' status
 inbox_says a_monitor_sees_what_would_be_done 0 'would be sent back' retry 1 --dry-run
-inbox_says a_monitor_changes_nothing 77 'grant inbox_consumer' retry 1
+inbox_says a_monitor_changes_nothing 77 'grant inbox_operator' retry 1
 as consumer
 inbox_says a_consumer_retries 0 '^1 dead letter sent back' retry 1
 inbox_says a_consumer_discards 0 '^1 dead letter discarded' discard 2 --reason x
+as operator
+inbox_says an_operator_lists 0 '^2 dead letters in all' dead
+inbox_says an_operator_sees_the_status 0 '^No consumer has ever' status
+inbox_says an_operator_retries 0 '^1 dead letter sent back' retry 3
+inbox_says an_operator_discards 0 '^1 dead letter discarded' discard 4 --reason x
 as poor
 inbox_says others_see_nothing 77 'apply sql/inbox_roles.sql' dead
 relay_dsn=$dsn

@@ -140,8 +140,17 @@ test_roles() {
     as=
     may inbox_consumer "bury" "insert into inbox.dead (consumer, topic, kafka_partition, kafka_offset, event_id, reason) values ('c', 't', 0, 1, 'd', 'rejected')"
     may_not inbox_consumer "forget ids" "delete from inbox.seen"
+    may inbox_operator "look" "select * from inbox.dead_letter; select * from inbox.progress"
+    may inbox_operator "send a dead letter back" "update inbox.dead set state = 'retry', changed_at = now() where event_id = 'd'"
+    may inbox_operator "discard it" "update inbox.dead set state = 'discarded', discard_reason = 'x', changed_at = now() where event_id = 'd'"
+    may_not inbox_operator "read contents" "select payload from inbox.dead"
+    may_not inbox_operator "change contents" "update inbox.dead set payload = ''"
+    may_not inbox_operator "delete a dead letter" "delete from inbox.dead"
+    may_not inbox_operator "accept" "select inbox.accept('c', 'm')"
+    q "update inbox.dead set state = 'dead'"
     may inbox_monitor "look" "select * from inbox.dead_letter; select * from inbox.progress"
     may_not inbox_monitor "read contents" "select payload from inbox.dead"
+    may_not inbox_monitor "send a dead letter back" "update inbox.dead set state = 'retry'"
     may_not inbox_monitor "accept" "select inbox.accept('c', 'm')"
 }
 
