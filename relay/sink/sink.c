@@ -39,6 +39,7 @@ struct sink {
     struct limits *limits; /* NULL: not asked for, see limits_open */
     uint8_t *out; /* by slot: lane + 1 while the record is out */
     int wake[2];  /* librdkafka writes, the loop polls */
+    uint64_t now_ms; /* as of the last event, or turn of the loop: a clock for each row costs too much */
     char refusal[128]; /* the text of a report */
 };
 
@@ -185,6 +186,7 @@ int sink_new(const struct sink_config *cfg, struct sink **ret_sink, char *err, s
     s->cfg = *cfg;
     s->cfg.properties = NULL;
     s->wake[0] = s->wake[1] = -1;
+    s->now_ms = loop_now_ms();
     if (pipe2(s->wake, O_CLOEXEC | O_NONBLOCK) < 0)
         snprintf(err, err_size, "no pipe can be opened");
     else if ((s->conf = conf_make(cfg, err, err_size)) != NULL &&
@@ -235,7 +237,7 @@ static void on_delivery(struct sink *s, enum lane lane, const rd_kafka_message_t
     uint32_t topic = producer_topic_number(m->rkt);
     if (topic < p->n_topics)
         producer_topic_reported(&p->topic[topic], r.slot, r.outcome == OUTCOME_PERSISTED ? m->partition : -1,
-                                loop_now_ms());
+                                s->now_ms);
     if (s->limits != NULL && m->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
         limits_doubt(s->limits, topic);
     CRASH_POINT("sink.reported");
@@ -278,6 +280,7 @@ static bool serve(struct sink *s, enum lane lane, int timeout_ms)
 
     if (ev == NULL)
         return false;
+    s->now_ms = loop_now_ms();
     switch (rd_kafka_event_type(ev)) {
     case RD_KAFKA_EVENT_DR:
         while ((m = rd_kafka_event_message_next(ev)) != NULL)
@@ -293,7 +296,7 @@ static bool serve(struct sink *s, enum lane lane, int timeout_ms)
         on_statistics(s, lane, ev);
         break;
     case RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT:
-        limits_answer(s->limits, ev, loop_now_ms());
+        limits_answer(s->limits, ev, s->now_ms);
         break;
     default:
         break;
@@ -307,13 +310,14 @@ static void ask_limits(struct sink *s)
     struct producer *p = &s->lane[LANE_MAIN];
 
     if (s->limits != NULL && p->rk != NULL)
-        limits_ask(s->limits, p->rk, p->queue, loop_now_ms());
+        limits_ask(s->limits, p->rk, p->queue, s->now_ms);
 }
 
 void sink_poll(struct sink *s)
 {
     char drain[64];
 
+    s->now_ms = loop_now_ms();
     while (read(s->wake[0], drain, sizeof drain) > 0)
         continue;
     for (int lane = 0; lane < N_LANES; lane++)
@@ -387,7 +391,7 @@ static bool is_too_large(struct sink *s, const struct sink_record *rec, size_t *
 {
     const struct row *row = rec->row;
 
-    limits_want(s->limits, rec->topic, row->topic, loop_now_ms());
+    limits_want(s->limits, rec->topic, row->topic, s->now_ms);
     /* Most rows are small, and to count their headers would cost as much as to make some. */
     if (row->block_bytes > 0 &&
         !limits_too_large(s->limits, rec->topic, 2 * row->block_bytes + ENVELOPE_BYTES))
@@ -405,7 +409,7 @@ static void refuse_size(struct sink *s, enum lane lane, const struct sink_record
              "the record has %zu bytes, the topic takes %zu (max.message.bytes)", bytes,
              limits_of(s->limits, rec->topic));
     limits_doubt(s->limits, rec->topic);
-    limits_want(s->limits, rec->topic, rec->row->topic, loop_now_ms());
+    limits_want(s->limits, rec->topic, rec->row->topic, s->now_ms);
     ask_limits(s); /* for the row's next attempt */
     *ret_report = (struct sink_report){
         .slot = rec->slot,
@@ -442,7 +446,7 @@ enum sink_take sink_produce(struct sink *s, enum lane lane, const struct sink_re
     CRASH_POINT("sink.produced");
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         if (lane == LANE_MAIN && rec->row->key != NULL)
-            producer_topic_sent(topic, rec->slot, rec->row, loop_now_ms());
+            producer_topic_sent(topic, rec->slot, rec->row, s->now_ms);
         s->out[rec->slot] = (uint8_t)lane + 1;
         p->n_out++;
         return SINK_TAKEN;
