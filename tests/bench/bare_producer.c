@@ -1,10 +1,11 @@
 /* bare_producer.c - the ceiling for the relay's drain rate: librdkafka and nothing else.
  *
- *   bare_producer BOOTSTRAP TOPIC COUNT PAYLOAD_BYTES HEADERS cloudevents|plain
+ *   bare_producer BOOTSTRAP TOPIC COUNT PAYLOAD_BYTES HEADERS cloudevents|plain [TOPICS]
  *
  * Produces COUNT records like those the relay makes of a benchmark row (same key sizes, payload and
  * headers, same producer settings, HEADERS row headers of 8 + 24 bytes), waits for every acknowledgement
- * and prints rows= and seconds=. Nothing is read from a database, the headers are made once.
+ * and prints rows= and seconds=. Nothing is read from a database, the headers are made once. TOPICS is how
+ * many topics take turns: TOPIC-0, TOPIC-1 and so on; without it there is TOPIC alone.
  * The C library's allocator is as it comes; the relay sets it up (relay/allocator.h).
  */
 #include <librdkafka/rdkafka.h>
@@ -15,7 +16,7 @@
 
 #include "relay/sink/envelope.h"
 
-enum { MAX_HEADERS = 32 };
+enum { MAX_HEADERS = 32, MAX_TOPICS = 1000 };
 
 static unsigned long n_acked, n_failed;
 
@@ -96,12 +97,26 @@ static void produce(rd_kafka_t *rk, rd_kafka_topic_t *topic, const char *key, co
     }
 }
 
+static void open_topics(rd_kafka_t *rk, const char *name, unsigned long n, rd_kafka_topic_t **topic)
+{
+    char numbered[256];
+
+    if (n == 0)
+        topic[0] = rd_kafka_topic_new(rk, name, NULL);
+    for (unsigned long i = 0; i < n; i++) {
+        snprintf(numbered, sizeof numbered, "%s-%lu", name, i);
+        topic[i] = rd_kafka_topic_new(rk, numbered, NULL);
+    }
+}
+
 int main(int argc, char **argv)
 {
-    size_t n_own = argc == 7 ? strtoul(argv[5], NULL, 10) : 0;
+    size_t n_own = argc >= 7 ? strtoul(argv[5], NULL, 10) : 0;
+    unsigned long numbered = argc == 8 ? strtoul(argv[7], NULL, 10) : 0;
+    unsigned long n_topics = numbered > 0 ? numbered : 1;
 
-    if (argc != 7 || n_own > MAX_HEADERS) {
-        fputs("usage: bare_producer BOOTSTRAP TOPIC COUNT PAYLOAD_BYTES HEADERS cloudevents|plain\n",
+    if (argc < 7 || argc > 8 || n_own > MAX_HEADERS || n_topics > MAX_TOPICS) {
+        fputs("usage: bare_producer BOOTSTRAP TOPIC COUNT PAYLOAD_BYTES HEADERS cloudevents|plain [TOPICS]\n",
               stderr);
         return 64;
     }
@@ -131,17 +146,19 @@ int main(int argc, char **argv)
         return 1;
 
     rd_kafka_t *rk = producer(argv[1]);
-    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, argv[2], NULL);
+    rd_kafka_topic_t *topic[MAX_TOPICS];
+    open_topics(rk, argv[2], numbered, topic);
     double began = now();
     for (unsigned long i = 0; i < count; i++) {
-        produce(rk, topic, key[i % 1000], payload, payload_len, headers, n_headers);
+        produce(rk, topic[i % n_topics], key[i % 1000], payload, payload_len, headers, n_headers);
         if (i % 256 == 0)
             rd_kafka_poll(rk, 0);
     }
     while (n_acked + n_failed < count)
         rd_kafka_poll(rk, 100);
     printf("rows=%lu seconds=%.4f\n", count, now() - began);
-    rd_kafka_topic_destroy(topic);
+    for (unsigned long i = 0; i < n_topics; i++)
+        rd_kafka_topic_destroy(topic[i]);
     rd_kafka_destroy(rk);
     envelope_buf_deinit(&buf);
     free(payload);

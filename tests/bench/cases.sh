@@ -13,8 +13,8 @@ drain        | quick | relay d256       | bare d256        | drain of 256 B rows
 drain_100    | full  | relay d100       | bare d100        | drain of 100 B rows without headers, beside a bare producer
 drain_4k     | full  | relay d4k        | bare d4k         | drain of 4 KiB rows, beside a bare producer
 drain_100k   | full  | relay d100k      | bare d100k       | drain of 100 kB rows, which PostgreSQL stores out of line, beside a bare producer
-partitions   | full  | relay p64        | relay d256       | a topic of 64 partitions, beside one of 4
-topics       | full  | relay t200       | relay d256       | 200 topics, beside one
+partitions   | full  | relay p64        | bare p64         | drain into a topic of 64 partitions, beside a bare producer of the same records
+topics       | full  | relay t200       | bare t200        | drain into 200 topics, beside a bare producer of the same records
 update       | quick | relay d256       | rival update d256 1       | beside UPDATE of sent_at with a partial index
 skip_locked  | full  | relay d256       | rival skip_locked d256 1  | beside SELECT ... FOR UPDATE SKIP LOCKED and DELETE
 delete       | quick | relay d256       | rival delete d256 20      | beside one DELETE for each row
@@ -55,8 +55,8 @@ drain_4k     | rate        | ratio      | -       | rows/s | drain, 4 KiB / bare
 drain_4k     | rss_mb      | value      | -       | MB     | relay RSS, peak, 4 KiB
 drain_100k   | rate        | ratio      | -       | rows/s | drain, 100 kB / bare producer
 drain_100k   | rss_mb      | value      | -       | MB     | relay RSS, peak, 100 kB
-partitions   | rate        | ratio      | -       | rows/s | drain, 64 partitions / 4
-topics       | rate        | ratio      | -       | rows/s | drain, 200 topics / 1
+partitions   | rate        | ratio      | -       | rows/s | drain, 64 partitions / bare producer
+topics       | rate        | ratio      | -       | rows/s | drain, 200 topics / bare producer
 update       | rate        | ratio      | >= 1.5  | rows/s | drain / UPDATE of sent_at
 skip_locked  | rate        | ratio      | -       | rows/s | drain / SKIP LOCKED and DELETE
 delete       | rate        | ratio      | >= 10   | rows/s | drain / one DELETE for each row
@@ -249,10 +249,11 @@ relay() {
 }
 
 bare() {
-    local bytes headers rows made read
-    read -r bytes headers _ _ rows < <(backlog_of "$1")
+    local bytes headers topics rows made read
+    read -r bytes headers _ topics rows < <(backlog_of "$1")
     unmark "$1"
-    made=$(use -- "$tools/bare_producer" "$bootstrap" "$1" "$rows" "$bytes" "$headers" cloudevents) ||
+    made=$(use -- "$tools/bare_producer" "$bootstrap" "$1" "$rows" "$bytes" "$headers" cloudevents \
+        $((topics > 1 ? topics : 0))) ||
         die "the bare producer failed"
     read=$(use -- "$tools/bare_reader" "$(dsn_of "$1")" 1000) || die "the bare reader failed"
     echo "rate=$(awk -v n="$rows" -v s="$(pick seconds <<<"$made")" 'BEGIN { print n / s }') $(costs "$made" "$rows")" \
