@@ -206,33 +206,47 @@ static int check_header_name(const char *name, size_t i, size_t max, outbox_erro
         return outbox__error_set(err, OUTBOX_EINVAL, "headers[%zu].name is %s", i,
                                  name == NULL ? "NULL" : "empty");
     len = strnlen(name, max + 1);
-    outbox__quote(name, len, quoted);
     if (len > max)
         return outbox__error_set(err, OUTBOX_EINVAL, "headers[%zu].name %s is longer than %zu bytes",
-                                 i, quoted, max);
+                                 i, outbox__quote(name, len, quoted), max);
     at = outbox__utf8_check(name, len);
     if (at != OUTBOX__TEXT_OK)
         return outbox__error_set(err, OUTBOX_EINVAL,
-                                 "headers[%zu].name %s has invalid UTF-8 at byte %zu", i, quoted,
-                                 at);
+                                 "headers[%zu].name %s has invalid UTF-8 at byte %zu", i,
+                                 outbox__quote(name, len, quoted), at);
     if (is_reserved_name(name))
         return outbox__error_set(err, OUTBOX_EINVAL,
                                  "headers[%zu].name %s is reserved: names that start with \"ce_\", "
                                  "correlationid, causationid, traceparent, tracestate and hops are "
                                  "written by the relay; use the field of the event",
-                                 i, quoted);
+                                 i, outbox__quote(name, len, quoted));
     return OUTBOX_OK;
 }
 
-static int check_header(const outbox_header *header, size_t i, size_t max, outbox_error *err)
+/* What is wrong with the bytes of a value, and where, or NULL. */
+static const char *find_fault(const void *value, size_t len, size_t *ret_at)
+{
+    const char *nul;
+
+    *ret_at = outbox__utf8_check(value, len);
+    if (*ret_at != OUTBOX__TEXT_OK)
+        return "invalid UTF-8";
+    nul = memchr(value, '\0', len);
+    if (nul == NULL)
+        return NULL;
+    *ret_at = (size_t)(nul - (const char *)value);
+    return "a NUL character";
+}
+
+static int check_header_value(const outbox_header *header, size_t i, size_t max, outbox_error *err)
 {
     char quoted[OUTBOX__QUOTE_SIZE];
     const char *why = NULL;
     size_t at = 0;
-    int code = check_header_name(header->name, i, max, err);
 
-    if (code != OUTBOX_OK)
-        return code;
+    if (header->value != NULL && header->value_len <= max &&
+        (why = find_fault(header->value, header->value_len, &at)) == NULL)
+        return OUTBOX_OK;
     outbox__quote(header->name, strlen(header->name), quoted);
     if (header->value == NULL)
         return outbox__error_set(err, OUTBOX_EINVAL,
@@ -243,21 +257,15 @@ static int check_header(const outbox_header *header, size_t i, size_t max, outbo
                                  "headers[%zu].value_len of %s is %zu; key, payload and headers "
                                  "together may have %zu bytes",
                                  i, quoted, header->value_len, max);
-    at = outbox__utf8_check(header->value, header->value_len);
-    if (at != OUTBOX__TEXT_OK) {
-        why = "invalid UTF-8";
-    } else {
-        const char *nul = memchr(header->value, '\0', header->value_len);
-
-        if (nul != NULL) {
-            why = "a NUL character";
-            at = (size_t)(nul - (const char *)header->value);
-        }
-    }
-    if (why == NULL)
-        return OUTBOX_OK;
     return outbox__error_set(err, OUTBOX_EINVAL, "headers[%zu].value of %s has %s at byte %zu", i,
                              quoted, why, at);
+}
+
+static int check_header(const outbox_header *header, size_t i, size_t max, outbox_error *err)
+{
+    int code = check_header_name(header->name, i, max, err);
+
+    return code != OUTBOX_OK ? code : check_header_value(header, i, max, err);
 }
 
 static int check_headers(const outbox_event *event, size_t max, outbox_error *err)

@@ -76,6 +76,10 @@ size_t outbox__control_find(const char *text, size_t len)
     uint32_t cp;
 
     for (size_t i = 0, step; i < len; i += step) {
+        if (s[i] >= 0x20 && s[i] < 0x7f) { /* nearly all text */
+            step = 1;
+            continue;
+        }
         step = outbox__utf8_decode(s + i, len - i, &cp);
         if (step == 0 || is_control(cp))
             return i;

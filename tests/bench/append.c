@@ -1,13 +1,17 @@
-/* append.c - what an append costs an application, with the library and as one would write it by hand.
+/* append.c - what an append costs an application: two ways of storing an event beside each other.
  *
- *   append WAY CLIENTS SECONDS DSN      WAY: see ways[] below
+ *   append WAY RIVAL CLIENTS SECONDS DSN      WAY, RIVAL: see ways[] below
  *
- * Each client is a thread with a connection of its own that runs transactions of one shape for so long:
- * those of one event also update a row of business data, those of many and of a pipeline do not. Prints
- * name=value pairs: commits and events per second, processor time of clients and servers and bytes of WAL,
- * both per event (per commit where there is none). What is written by hand checks nothing and its ids are
- * random bytes; "plain" is the table that outbox examples use: a serial id, sent_at, and a partial index on
- * what is not sent. Needs the schema; makes bench.* anew and empties outbox.event.
+ * Each client is a thread with a connection of its own that runs transactions of one shape: those of one
+ * event also update a row of business data, those of many and of a pipeline do not. All clients go the one
+ * way for a twentieth of a second, then the other, until each had SECONDS: so both meet the same caches, vacuums
+ * and neighbours. Prints a line of name=value pairs for each: commits and events per second, processor time
+ * of clients and servers and bytes of WAL, both per event (per commit where there is none).
+ *
+ * "hand" is what an application would write itself: a prepared INSERT into outbox.event with the values that
+ * the library stores; it checks nothing and its ids are random bytes. "plain" is the same INSERT into the
+ * table that outbox examples use: a serial id, sent_at, a partial index on what is not sent, and no check of
+ * what is stored. Needs the schema; makes bench.* anew and empties outbox.event.
  */
 #include <libpq-fe.h>
 #include <outbox.h>
@@ -21,12 +25,13 @@
 #include <sys/random.h>
 #include <time.h>
 
-enum { MANY = 1000, PIPELINE = 100, MAX_CLIENTS = 64, COLUMNS = 8, ROW_BYTES = 400, BUSINESS_ROWS = 100 };
+enum { MANY = 1000, PIPELINE = 100, MAX_CLIENTS = 64, COLUMNS = 8, ROW_BYTES = 400, BUSINESS_ROWS = 100,
+       TURN_MS = 50 };
 
 struct client {
     PGconn *conn;
     int number;
-    unsigned long commits;
+    atomic_ulong commits;
     outbox_event event[MANY];
     unsigned char (*array)[MANY * ROW_BYTES]; /* one for each column */
     char id[MANY][16];
@@ -36,7 +41,8 @@ static char payload[256];
 static const char key[] = "k4711", type[] = "com.example.order.placed", media[] = "application/json";
 static const char headers[] = "\1[[\"header-a\",\"abcdefgh\"],[\"header-b\",\"abcdefgh\"]]";
 static const outbox_header own_headers[] = { { "header-a", "abcdefgh", 8 }, { "header-b", "abcdefgh", 8 } };
-static atomic_bool time_is_up;
+enum { TIME_IS_UP = -1 };
+static atomic_int turn; /* index into way, or TIME_IS_UP */
 
 static void die(const char *what, const char *why)
 {
@@ -242,7 +248,7 @@ static const struct way {
     { "pipeline", pipeline_with_library, PIPELINE, false },
 };
 
-static const struct way *way;
+static const struct way *way[2];
 
 static void update_business(struct client *c)
 {
@@ -256,12 +262,13 @@ static void update_business(struct client *c)
 static void *commit_on(void *arg)
 {
     struct client *c = arg;
+    int mine;
 
-    while (!time_is_up) {
+    while ((mine = turn) != TIME_IS_UP) {
         run(c->conn, "begin");
-        if (way->business)
+        if (way[mine]->business)
             update_business(c);
-        way->store(c);
+        way[mine]->store(c);
         run(c->conn, "commit");
         c->commits++;
     }
@@ -351,45 +358,96 @@ static double wal_bytes(PGconn *conn)
     return bytes;
 }
 
+struct costs {
+    double seconds, commits, cpu, wal;
+};
+
+static struct costs costs_until_now(struct client **client, int n, PGconn *conn)
+{
+    struct costs now = { .seconds = seconds_of(CLOCK_MONOTONIC), .cpu = cpu(client, n),
+                         .wal = wal_bytes(conn) };
+
+    for (int i = 0; i < n; i++)
+        now.commits += (double)client[i]->commits;
+    return now;
+}
+
+static void add(struct costs *sum, const struct costs *from, const struct costs *to)
+{
+    sum->seconds += to->seconds - from->seconds;
+    sum->commits += to->commits - from->commits;
+    sum->cpu += to->cpu - from->cpu;
+    sum->wal += to->wal - from->wal;
+}
+
+/* A first turn of each fills caches and does not count. From then on as often A before B as B before A. */
+static void take_turns(struct client **client, int n, double seconds, PGconn *conn, struct costs sum[2])
+{
+    const struct timespec pause = { .tv_nsec = TURN_MS * 1000000L };
+    struct costs last = costs_until_now(client, n, conn);
+
+    for (int i = 0; sum[0].seconds < seconds || sum[1].seconds < seconds; i++) {
+        struct costs now;
+
+        nanosleep(&pause, NULL);
+        now = costs_until_now(client, n, conn);
+        if (i > 1)
+            add(&sum[turn], &last, &now);
+        turn = i / 2 % 2 == 0; /* of turns 1, 2, 3, 4: B, B, A, A */
+        last = now;
+    }
+    turn = TIME_IS_UP;
+}
+
+static void print(const struct way *w, const struct costs *sum)
+{
+    double each = w->events > 0 ? w->events : 1;
+
+    printf("commits=%.1f events=%.1f cpu_us=%.2f wal_b=%.0f\n", sum->commits / sum->seconds,
+           sum->commits * w->events / sum->seconds, sum->cpu * 1e6 / sum->commits / each,
+           sum->wal / sum->commits / each);
+}
+
 static void measure(struct client **client, int n, double seconds, PGconn *conn)
 {
     pthread_t thread[MAX_CLIENTS];
-    struct timespec pause = { .tv_sec = (time_t)seconds,
-                              .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9) };
-    double wal = wal_bytes(conn), used = cpu(client, n), began = seconds_of(CLOCK_MONOTONIC), commits = 0;
+    struct costs sum[2] = { { .seconds = 0 }, { .seconds = 0 } };
 
     for (int i = 0; i < n; i++)
         if (pthread_create(&thread[i], NULL, commit_on, client[i]) != 0)
             die("thread", "cannot be made");
-    nanosleep(&pause, NULL);
-    time_is_up = true;
-    for (int i = 0; i < n; i++) {
+    take_turns(client, n, seconds, conn, sum);
+    for (int i = 0; i < n; i++)
         pthread_join(thread[i], NULL);
-        commits += (double)client[i]->commits;
-    }
-    double took = seconds_of(CLOCK_MONOTONIC) - began, each = way->events > 0 ? way->events : 1;
-    printf("commits=%.1f events=%.1f cpu_us=%.2f wal_b=%.0f\n", commits / took, commits * way->events / took,
-           (cpu(client, n) - used) * 1e6 / commits / each, (wal_bytes(conn) - wal) / commits / each);
+    print(way[0], &sum[0]);
+    print(way[1], &sum[1]);
+}
+
+static const struct way *find_way(const char *name)
+{
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++)
+        if (strcmp(name, ways[i].name) == 0)
+            return &ways[i];
+    return NULL;
 }
 
 int main(int argc, char **argv)
 {
-    int n = argc == 5 ? atoi(argv[2]) : 0;
+    int n = argc == 6 ? atoi(argv[3]) : 0;
     struct client *client[MAX_CLIENTS];
 
-    for (size_t i = 0; argc == 5 && i < sizeof ways / sizeof ways[0]; i++)
-        if (strcmp(argv[1], ways[i].name) == 0)
-            way = &ways[i];
-    if (way == NULL || n < 1 || n > MAX_CLIENTS) {
-        fputs("usage: append WAY CLIENTS SECONDS DSN\n", stderr);
+    for (int i = 0; argc == 6 && i < 2; i++)
+        way[i] = find_way(argv[1 + i]);
+    if (way[0] == NULL || way[1] == NULL || n < 1 || n > MAX_CLIENTS) {
+        fputs("usage: append WAY RIVAL CLIENTS SECONDS DSN\n", stderr);
         return 64;
     }
     memset(payload, 'p', sizeof payload);
-    PGconn *conn = link_to(argv[4]);
+    PGconn *conn = link_to(argv[5]);
     set_up_tables(conn);
     for (int i = 0; i < n; i++)
-        client[i] = client_new(argv[4], i);
-    measure(client, n, atof(argv[3]), conn);
+        client[i] = client_new(argv[5], i);
+    measure(client, n, atof(argv[4]), conn);
     for (int i = 0; i < n; i++) {
         PQfinish(client[i]->conn);
         free(client[i]->array);

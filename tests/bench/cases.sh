@@ -25,15 +25,18 @@ transaction  | full  | service open     | service fresh    | beside a transactio
 latency_100  | full  | commit_to_consumer 100   | produce_to_consumer 100   | 100 rows/s: commit to consumer, beside produce to consumer
 latency      | quick | commit_to_consumer 1000  | produce_to_consumer 1000  | 1,000 rows/s: commit to consumer, beside produce to consumer
 latency_10k  | full  | commit_to_consumer 10000 | produce_to_consumer 10000 | 10,000 rows/s: commit to consumer, beside produce to consumer
-append       | full  | append append 1      | append plain 1   | outbox_append, beside a prepared INSERT by hand into a plain outbox table
-append_8     | full  | append append 8      | append plain 8   | the same with 8 clients
-prepared     | full  | append prepared 1    | append plain 1   | outbox_append with prepared statements, beside the same INSERT
-prepared_8   | quick | append prepared 8    | append plain 8   | the same with 8 clients
-commits      | full  | append prepared 8    | append business 8      | a transaction with an event, beside the same without, 8 clients
-many         | full  | append many_prepared 1 | append hand_many 1   | outbox_append_many of 1,000, beside unnest by hand
-many_8       | full  | append many_prepared 8 | append hand_many 8   | the same with 8 clients
-pipeline     | full  | append pipeline 1    | append hand_pipeline 1 | 100 events in a pipeline, beside the same by hand
-pipeline_8   | full  | append pipeline 8    | append hand_pipeline 8 | the same with 8 clients
+append       | full  | append append hand 1      | the_rival | outbox_append, beside a prepared INSERT by hand of the same events
+append_8     | full  | append append hand 8      | the_rival | the same with 8 clients
+prepared     | full  | append prepared hand 1    | the_rival | outbox_append with prepared statements, beside the same INSERT
+prepared_8   | quick | append prepared hand 8    | the_rival | the same with 8 clients
+table        | full  | append hand plain 1       | the_rival | the INSERT by hand into outbox.event, beside one into a plain outbox table
+table_8      | full  | append hand plain 8       | the_rival | the same with 8 clients
+commits      | full  | append prepared business 1 | the_rival | a transaction with an event, beside the same without
+commits_8    | full  | append prepared business 8 | the_rival | the same with 8 clients
+many         | full  | append many_prepared hand_many 1 | the_rival | outbox_append_many of 1,000, beside unnest by hand
+many_8       | full  | append many_prepared hand_many 8 | the_rival | the same with 8 clients
+pipeline     | full  | append pipeline hand_pipeline 1  | the_rival | 100 events in a pipeline, beside the same by hand
+pipeline_8   | full  | append pipeline hand_pipeline 8  | the_rival | the same with 8 clients
 debezium     | full  | relay d256       | debezium         | beside Debezium's outbox event router
 debezium_latency | full | commit_to_consumer 1000 | debezium_latency 1000 | 1,000 rows/s: commit to consumer, beside Debezium
 debezium_killed  | full | relay_killed d256 | debezium_killed | killed in the midst of a backlog and started again, beside Debezium
@@ -85,8 +88,14 @@ append       | commits     | ratio      | >= 0.97 | /s     | commits, outbox_app
 append       | wal_b       | value      | -       | B      | WAL per event appended, business row included
 append_8     | commits     | ratio      | >= 0.97 | /s     | commits, outbox_append / by hand, 8 clients
 prepared     | commits     | ratio      | >= 0.97 | /s     | commits, outbox_append prepared / by hand, 1 client
+prepared     | cpu_us      | difference | -       | us     | CPU per commit, outbox_append prepared, over by hand
 prepared_8   | commits     | ratio      | >= 0.97 | /s     | commits, outbox_append prepared / by hand, 8 clients
-commits      | commits     | ratio      | -       | /s     | commits, with an event / without, 8 clients
+table        | commits     | ratio      | -       | /s     | commits by hand, outbox.event / plain table, 1 client
+table        | cpu_us      | difference | -       | us     | CPU per commit by hand, outbox.event, over plain table
+table_8      | commits     | ratio      | -       | /s     | commits by hand, outbox.event / plain table, 8 clients
+commits      | commits     | ratio      | -       | /s     | commits, with an event / without, 1 client
+commits      | cpu_us      | difference | -       | us     | CPU per commit, with an event, over without
+commits_8    | commits     | ratio      | -       | /s     | commits, with an event / without, 8 clients
 many         | events      | ratio      | >= 0.95 | /s     | events, outbox_append_many / unnest by hand, 1 client
 many         | wal_b       | value      | -       | B      | WAL per event appended, 1,000 at once
 many_8       | events      | ratio      | -       | /s     | events, outbox_append_many / unnest by hand, 8 clients
@@ -338,8 +347,11 @@ produce_to_consumer() {
     echo "$said $(others_of "$said")"
 }
 
+# append WAY RIVAL CLIENTS: both take turns within the one program; what it says of the rival, the_rival says.
 append() {
     local said
-    said=$(use -- "$tools/append" "$1" "$2" "$APPEND_SECONDS" "$(dsn_of plain)") || die "appending failed"
-    echo "$said $(others_of "$said")"
+    said=$(use -- "$tools/append" "$@" "$APPEND_SECONDS" "$(dsn_of plain)") || die "appending failed"
+    sed -n 2p <<<"$said" >"$work/rival"
+    echo "$(sed 2d <<<"$said") $(others_of "$said")"
 }
+the_rival() { cat "$work/rival"; }
