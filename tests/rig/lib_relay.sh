@@ -54,6 +54,20 @@ cleanup() {
 }
 trap cleanup EXIT
 
+# mocks_live: nothing that a test waits for comes when the mock broker is gone, which no test ends by itself
+mocks_live() {
+    local home kind pid
+    for home in "$dir/broker" "${OUTBOX_TEST_BROKER_DIR-}"; do
+        [[ -e $home/pid ]] || continue
+        read -r kind <"$home/kind"
+        [[ $kind == mock ]] || continue
+        read -r pid <"$home/pid"
+        alive "$pid" || die "the mock broker ended by itself: $(tail -n 1 "$home/log")"
+    done
+}
+# shellcheck disable=SC2034 # for wait_until
+rests_on=mocks_live
+
 ok() { printf 'ok - %s\n' "$1"; }
 not_ok() {
     printf 'not ok - %s: %s\n' "$1" "${*:2}"

@@ -42,11 +42,15 @@ now_ms() {
 # busy one gets so many times that.
 patience=${TEST_PATIENCE:-6}
 
+# What every wait of a script rests on: a command that ends the script when waiting is in vain.
+rests_on=:
+
 # wait_until SECONDS COMMAND...: run COMMAND until it succeeds; fails when SECONDS times patience are up.
 wait_until() {
     local end=$(($(now_ms) + $1 * 1000 * patience))
     shift
     until "$@"; do
+        "$rests_on"
         (($(now_ms) < end)) || return 1
         sleep 0.02 # the interval between two looks, not a wait that anything relies on
     done
