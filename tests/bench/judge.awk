@@ -1,7 +1,7 @@
 # judge.awk - from the table of figures and the results of all rounds to one line for each figure:
 #   case figure how better goal unit name median min max spread n a b verdict      (separated by tabs)
 # a and b are the medians of the sides. `better`: high, low, or - where there is no goal. -v only=CASE: of
-# that case; -v busy=TEXT: why there can be no verdict.
+# that case. A result called busy says that other work was going on when the case began.
 BEGIN { FS = "|"; OFS = "\t"; MOST_SPREAD = 25; MOST_OTHERS = 0.3 }
 
 FILENAME == "-" { n_figures++; for (i = 1; i <= 6; i++) figure[n_figures, i] = $i; next }
@@ -11,6 +11,8 @@ FILENAME == "-" { n_figures++; for (i = 1; i <= 6; i++) figure[n_figures, i] = $
     value[f[1], f[2], f[3], f[4]] = f[5]
     if (f[3] > rounds[f[1]])
         rounds[f[1]] = f[3]
+    if (f[4] == "busy")
+        busy[f[1]] = 1
     if (f[4] == "others" && f[5] > others[f[1]])
         others[f[1]] = f[5]
 }
@@ -54,7 +56,7 @@ function verdict(c, spread, middle, sign, limit) {
         return sprintf("no verdict: spread %.0f %%", spread)
     if (sign == "-")
         return "-"
-    if (busy != "")
+    if (busy[c])
         return "no verdict: other load"
     if (others[c] > MOST_OTHERS)
         return sprintf("no verdict: others used %.1f cores", others[c])

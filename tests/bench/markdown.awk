@@ -8,11 +8,11 @@ part == 1 { split($0, f, "|"); facts = facts (facts == "" ? "" : "; ") f[1] ": "
 part == 2 && FILENAME ~ /summary$/ {
     if (!header++) {
         print facts ".\n"
-        print "| what | median (min to max) | goal | verdict |"
-        print "| --- | --- | --- | --- |"
+        print "| what | median (min to max) | rounds | goal | verdict |"
+        print "| --- | --- | --- | --- | --- |"
     }
     unit = $3 == "ratio" ? "" : " " $6
-    printf "| %s | %s%s (%s to %s) | %s | %s |\n", $7, number($8), unit, number($9), number($10),
+    printf "| %s | %s%s (%s to %s) | %d | %s | %s |\n", $7, number($8), unit, number($9), number($10), $12,
            $5 == "-" ? "" : $5 unit, $15 == "-" ? "" : $15
     next
 }
