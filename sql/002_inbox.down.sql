@@ -50,7 +50,7 @@ $refuse$;
 DROP VIEW inbox.progress;
 DROP VIEW inbox.dead_letter;
 DROP FUNCTION inbox.turn();
-DROP FUNCTION inbox.finish(text, text, text[], text[], integer[], bigint[]);
+DROP FUNCTION inbox.finish(text, text, text[], text[], integer[], bigint[], bigint[], bigint[]);
 DROP FUNCTION inbox.claim(text, text, integer, text);
 DROP FUNCTION inbox.accept(text, text);
 DROP FUNCTION inbox.accept_many(text, text[]);

@@ -160,6 +160,8 @@ CREATE TABLE inbox.position (
     topic            text COLLATE "C" NOT NULL,
     kafka_partition  integer     NOT NULL,
     next_offset      bigint,
+    witness_offset   bigint,
+    witness_mark     bigint,
     owner            text,
     claimed_at       timestamptz,
     moved_at         timestamptz,
@@ -176,6 +178,10 @@ COMMENT ON COLUMN inbox.position.topic IS 'Kafka topic';
 COMMENT ON COLUMN inbox.position.kafka_partition IS 'Partition of the topic';
 COMMENT ON COLUMN inbox.position.next_offset IS
     'The lowest offset that is not finished: all before it are applied, dropped or dead. NULL: none was yet';
+COMMENT ON COLUMN inbox.position.witness_offset IS
+    'A record at next_offset or just before it, which tells this log from another under the topic''s name. NULL: none';
+COMMENT ON COLUMN inbox.position.witness_mark IS
+    'Hash of its timestamp, key, id and length. Another record there: the topic was made anew, and is read from its beginning';
 COMMENT ON COLUMN inbox.position.owner IS
     'The process that has the partition (host/pid/chance); only its transactions may move the row. NULL: none';
 COMMENT ON COLUMN inbox.position.claimed_at IS 'When the owner got it';
@@ -338,17 +344,19 @@ $body$;
 -- The new owner waits for no transaction of the old one but its last moment: finish() looks at the owner
 -- under the lock of the row. Either the old owner's transaction got there first, and its position is
 -- what comes back here; or it finds another owner and fails.
-CREATE FUNCTION inbox.claim(consumer text, topic text, kafka_partition integer, owner text) RETURNS bigint
+CREATE FUNCTION inbox.claim(consumer text, topic text, kafka_partition integer, owner text, OUT next_offset bigint,
+                            OUT witness_offset bigint, OUT witness_mark bigint) RETURNS record
     LANGUAGE sql VOLATILE AS
 $body$
     INSERT INTO inbox.position AS p (consumer, topic, kafka_partition, owner, claimed_at)
     VALUES ($1, $2, $3, $4, now())
     ON CONFLICT ON CONSTRAINT position_pkey DO UPDATE SET owner = excluded.owner, claimed_at = excluded.claimed_at
-    RETURNING p.next_offset
+    RETURNING p.next_offset, p.witness_offset, p.witness_mark
 $body$;
 
 CREATE FUNCTION inbox.finish(consumer text, owner text, event_ids text[], topics text[],
-                             kafka_partitions integer[], next_offsets bigint[]) RETURNS void
+                             kafka_partitions integer[], next_offsets bigint[], witness_offsets bigint[],
+                             witness_marks bigint[]) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS
 $body$
 DECLARE
@@ -364,9 +372,11 @@ BEGIN
       WHERE p.consumer = finish.consumer
       ORDER BY p.topic, p.kafka_partition
         FOR UPDATE OF p;
-    UPDATE inbox.position p SET next_offset = w.next_offset, moved_at = now()
-      FROM unnest(finish.topics, finish.kafka_partitions, finish.next_offsets)
-           AS w (topic, kafka_partition, next_offset)
+    UPDATE inbox.position p SET next_offset = w.next_offset, witness_offset = w.witness_offset,
+                                witness_mark = w.witness_mark, moved_at = now()
+      FROM unnest(finish.topics, finish.kafka_partitions, finish.next_offsets, finish.witness_offsets,
+                  finish.witness_marks)
+           AS w (topic, kafka_partition, next_offset, witness_offset, witness_mark)
      WHERE p.consumer = finish.consumer AND p.topic = w.topic AND p.kafka_partition = w.kafka_partition
        AND p.owner = finish.owner;
     GET DIAGNOSTICS n = ROW_COUNT;
@@ -422,7 +432,8 @@ $body$;
 
 REVOKE ALL ON FUNCTION inbox.known(text, text[]), inbox.accept_many(text, text[]), inbox.accept(text, text),
                        inbox.claim(text, text, integer, text),
-                       inbox.finish(text, text, text[], text[], integer[], bigint[]), inbox.turn() FROM PUBLIC;
+                       inbox.finish(text, text, text[], text[], integer[], bigint[], bigint[], bigint[]),
+                       inbox.turn() FROM PUBLIC;
 
 COMMENT ON FUNCTION inbox.known(text, text[]) IS 'Of these events those that the consumer has applied';
 COMMENT ON FUNCTION inbox.accept_many(text, text[]) IS
@@ -431,8 +442,8 @@ COMMENT ON FUNCTION inbox.accept_many(text, text[]) IS
 COMMENT ON FUNCTION inbox.accept(text, text) IS
     'Take one event in this transaction. True: it is new, apply it; false: it has been applied, pass it by';
 COMMENT ON FUNCTION inbox.claim(text, text, integer, text) IS
-    'Become the owner of a partition and learn where to begin; NULL: nothing was finished yet';
-COMMENT ON FUNCTION inbox.finish(text, text, text[], text[], integer[], bigint[]) IS
+    'Become the owner of a partition and learn where to begin, and by what to know the log; NULL: nothing was finished yet';
+COMMENT ON FUNCTION inbox.finish(text, text, text[], text[], integer[], bigint[], bigint[], bigint[]) IS
     'The end of a transaction of libinbox: move positions and store ids. IB001: another owner; IB002: an id was '
     'stored meanwhile; IB003: not the transaction that the library began';
 COMMENT ON FUNCTION inbox.turn() IS

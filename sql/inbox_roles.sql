@@ -84,7 +84,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON inbox.dead TO inbox_consumer;
 GRANT EXECUTE ON FUNCTION
     inbox.known(text, text[]), inbox.accept_many(text, text[]), inbox.accept(text, text),
     inbox.claim(text, text, integer, text),
-    inbox.finish(text, text, text[], text[], integer[], bigint[]), inbox.turn() TO inbox_consumer;
+    inbox.finish(text, text, text[], text[], integer[], bigint[], bigint[], bigint[]), inbox.turn() TO inbox_consumer;
 
 -- Operator: what becomes of a dead letter, and not what is in it: no key, payload or headers.
 GRANT SELECT (id, consumer, topic, kafka_partition, kafka_offset, event_id, type, recorded_at, state, reason,

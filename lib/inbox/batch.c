@@ -320,7 +320,7 @@ static const char *reason_of(int outcome)
 
 /* The parameters of inbox.finish(), and the positions for afterwards. */
 struct ending {
-    struct inbox__array ids, topics, numbers, offsets;
+    struct inbox__array ids, topics, numbers, offsets, witnesses, marks;
     struct inbox__dead_row dead[INBOX_MAX_BATCH_ROWS];
     struct inbox__step steps[INBOX_MAX_BATCH_ROWS + 2];
     int n_dead, n_ids, n_moved;
@@ -341,12 +341,24 @@ static bool has_event(const struct batch *b, const struct inbox__partition *p)
     return false;
 }
 
+static void list_witness(struct ending *e, struct inbox__witness w)
+{
+    if (w.offset < 0) {
+        inbox__array_text(&e->witnesses, NULL);
+        inbox__array_text(&e->marks, NULL);
+    } else {
+        inbox__array_number(&e->witnesses, w.offset);
+        inbox__array_number(&e->marks, (int64_t)w.mark);
+    }
+}
+
 /* Those that stand still, behind an event that is held back, are listed too: finish() looks at the owner of
  * what it is told. */
 static void list_positions(struct batch *b, struct ending *e)
 {
     for (struct inbox__partition *p = b->c->partitions; p != NULL; p = p->next)
         if (moves(p) || has_event(b, p)) {
+            list_witness(e, inbox__partition_witness(p));
             inbox__array_text(&e->topics, p->topic);
             inbox__array_number(&e->numbers, p->number);
             inbox__array_number(&e->offsets, inbox__window_position(&p->part));
@@ -383,13 +395,14 @@ static bool prepare_ending(struct batch *b, struct ending *e)
     list_positions(b, e);
     *finish = (struct inbox__step){
         .sql = INBOX__FINISH,
-        .n = 6,
+        .n = INBOX__FINISH_VALUES,
         .values = { b->c->set.group, b->c->owner, inbox__array_finish(&e->ids),
                     inbox__array_finish(&e->topics), inbox__array_finish(&e->numbers),
-                    inbox__array_finish(&e->offsets) },
+                    inbox__array_finish(&e->offsets), inbox__array_finish(&e->witnesses),
+                    inbox__array_finish(&e->marks) },
     };
     e->steps[1 + e->n_dead] = (struct inbox__step){ .sql = "COMMIT" };
-    for (int i = 2; i < 6; i++)
+    for (int i = 2; i < INBOX__FINISH_VALUES; i++)
         if (finish->values[i] == NULL)
             return false;
     return true;
@@ -453,6 +466,8 @@ static enum verdict end(struct batch *b)
     inbox__array_deinit(&e->topics);
     inbox__array_deinit(&e->numbers);
     inbox__array_deinit(&e->offsets);
+    inbox__array_deinit(&e->witnesses);
+    inbox__array_deinit(&e->marks);
     free(e);
     return v;
 }

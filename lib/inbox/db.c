@@ -206,7 +206,13 @@ int inbox__db_tend(struct inbox_consumer *c, uint64_t now_ms, outbox_error *err)
 
 /* -- partitions ------------------------------------------------------------------------------- */
 
-bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number, int64_t *ret_next)
+static int64_t number_at(const PGresult *r, int column)
+{
+    return PQgetisnull(r, 0, column) ? -1 : strtoll(PQgetvalue(r, 0, column), NULL, 10);
+}
+
+bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number,
+                     struct inbox__place *ret)
 {
     char n[12];
     const char *values[] = { c->set.group, topic, n, c->owner };
@@ -217,11 +223,12 @@ bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number
         return false;
     snprintf(n, sizeof n, "%d", (int)number);
     /* An old owner has the row locked for a moment only, unless its server or process stands still. */
-    r = query(c, "SELECT inbox.claim($1, $2, $3::integer, $4) FROM set_config('lock_timeout', '1s', true)",
-              4, values);
+    r = query(c, "SELECT p.* FROM set_config('lock_timeout', '1s', true),"
+                 " LATERAL inbox.claim($1, $2, $3::integer, $4) p", 4, values);
     ok = PQresultStatus(r) == PGRES_TUPLES_OK;
     if (ok)
-        *ret_next = PQgetisnull(r, 0, 0) ? -1 : strtoll(PQgetvalue(r, 0, 0), NULL, 10);
+        *ret = (struct inbox__place){ .next = number_at(r, 0),
+                                      .witness = { number_at(r, 1), (uint64_t)number_at(r, 2) } };
     else
         inbox__log(c, 4, "%s/%d cannot be claimed yet: %s", topic, (int)number,
                    PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) != NULL

@@ -34,6 +34,18 @@ struct inbox__handler {
     void *arg;
 };
 
+/* A record whose place and contents are known, to tell its log from another under the same name. */
+struct inbox__witness {
+    int64_t offset; /* -1: there is none */
+    uint64_t mark;  /* of that record */
+};
+
+/* What the database has of a partition. */
+struct inbox__place {
+    int64_t next; /* -1: nothing */
+    struct inbox__witness witness;
+};
+
 /* A partition that Kafka has assigned to this process. */
 struct inbox__partition {
     struct inbox__part part; /* first: a part is the partition that it begins */
@@ -41,7 +53,10 @@ struct inbox__partition {
     int32_t number;
     bool claimed;            /* ours in the database; without it its records are dropped */
     bool paused;             /* not fetched */
-    uint64_t claim_due_ms;
+    uint64_t due_ms;         /* when it is tried next to claim it, or to let it go back */
+    int64_t back_to;         /* the log goes back to here, when all in memory is finished; -1: no */
+    struct inbox__witness witness; /* what came last; at first what the database has */
+    bool looks_back;         /* nothing has come yet: the first record may be the witness */
     int64_t hinted;          /* what Kafka has as the group's offset, as far as known; -1: unknown */
     struct inbox__partition *next;
 };
@@ -100,21 +115,29 @@ void inbox__received(struct inbox_consumer *c, struct inbox__partition *p, struc
 
 struct inbox__partition *inbox__partition_find(struct inbox_consumer *c, const char *topic,
                                                int32_t number);
-/* Assigned: claims it where the database answers. ret_start: the offset to begin at, -1 for where Kafka
- * has the group. NULL: out of memory. */
+/* Assigned: claims it where the database answers, and before until_ms; otherwise tend() does. ret_start: the
+ * offset to fetch from, -1 for where Kafka has the group. NULL: out of memory. */
 struct inbox__partition *inbox__partition_add(struct inbox_consumer *c, const char *topic,
-                                              int32_t number, int64_t *ret_start);
+                                              int32_t number, uint64_t until_ms,
+                                              int64_t *ret_start);
 /* Taken away: forgets its events. */
 void inbox__partition_remove(struct inbox_consumer *c, struct inbox__partition *p);
 void inbox__partitions_clear(struct inbox_consumer *c);
-/* Claim again what could not be claimed, where it is due. */
+/* Claim again what could not be claimed, and let go back what is to, where it is due: the longest due first,
+ * and after INBOX__ROUND_MS the others in the next round, because who does not poll is taken for dead. */
+#define INBOX__ROUND_MS 1000
 void inbox__partitions_tend(struct inbox_consumer *c, uint64_t now_ms);
 /* The database says that another owns some: forget those. */
 void inbox__partitions_fenced(struct inbox_consumer *c);
 /* Pause when memory is full, go on when a quarter is free. */
 void inbox__partitions_pressure(struct inbox_consumer *c);
-/* The log began anew below the position: topic deleted and made again, or cut. */
-void inbox__partition_rewind(struct inbox_consumer *c, struct inbox__partition *p, int64_t offset);
+/* A record of it has come. False: it is not to be applied: the partition is not ours; the record is the
+ * witness before the position; or the log goes back (the topic was made anew, or has lost its end): then what is
+ * in memory is finished first, and nothing new is taken. */
+bool inbox__partition_admits(struct inbox_consumer *c, struct inbox__partition *p,
+                             const struct inbox__record *r);
+/* Of its position, as it is when all taken events with `finished` leave. */
+struct inbox__witness inbox__partition_witness(const struct inbox__partition *p);
 
 /* -- db.c -------------------------------------------------------------------------------------- */
 
@@ -124,8 +147,9 @@ int inbox__db_check(const struct inbox_consumer *c, outbox_error *err);
  * mend. */
 int inbox__db_tend(struct inbox_consumer *c, uint64_t now_ms, outbox_error *err);
 void inbox__db_close(struct inbox_consumer *c);
-/* False: the database did not answer; try later. ret_next: -1 for none. */
-bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number, int64_t *ret_next);
+/* False: the database did not answer; try later. */
+bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number,
+                     struct inbox__place *ret);
 /* Give up all partitions, or the one; best effort. */
 void inbox__db_release(struct inbox_consumer *c, const struct inbox__partition *p);
 /* Is it still ours? True too when the database does not answer. */

@@ -21,6 +21,8 @@ struct inbox__kafka {
     outbox_header *headers; /* of the record that is being copied */
     size_t room;
     bool assigned; /* since rk is there */
+    int code;      /* of what failed in a callback and ends the run, with: */
+    outbox_error why;
 };
 
 /* -- properties ------------------------------------------------------------------------------- */
@@ -81,26 +83,40 @@ static bool starts_latest(const struct inbox_consumer *c)
 
 /* -- assignment ------------------------------------------------------------------------------- */
 
+static void say_assigned(struct inbox_consumer *c, const struct inbox__partition *p)
+{
+    if (p->part.stored >= 0)
+        inbox__log(c, 6, "%s/%d is assigned here and begins at offset %lld", p->topic, (int)p->number,
+                   (long long)p->part.stored);
+    else if (!p->claimed)
+        inbox__log(c, 6, "%s/%d is assigned here, and waits for the database", p->topic,
+                   (int)p->number);
+    else
+        inbox__log(c, 6, "%s/%d is assigned here; the database has no position of it, so it begins "
+                   "at the group's offset in Kafka, or else at the %s (inbox.start=%s)", p->topic,
+                   (int)p->number, starts_latest(c) ? "end" : "beginning", c->set.start);
+}
+
 static void assign(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *list)
 {
+    uint64_t until_ms = inbox__now_ms() + INBOX__ROUND_MS;
     rd_kafka_error_t *error;
 
     for (int i = 0; i < list->cnt; i++) {
         rd_kafka_topic_partition_t *tp = &list->elems[i];
         int64_t start = -1;
-        struct inbox__partition *p = inbox__partition_add(c, tp->topic, tp->partition, &start);
-        if (p == NULL)
-            inbox__log(c, 3, "%s/%d: no memory for this partition", tp->topic, (int)tp->partition);
-        else if (start < 0 && starts_latest(c))
-            p->claimed = false; /* inbox__partitions_tend() finds out where, and keeps it */
+        struct inbox__partition *p =
+            inbox__partition_add(c, tp->topic, tp->partition, until_ms, &start);
         tp->offset = start >= 0 ? start : RD_KAFKA_OFFSET_STORED;
-        if (start >= 0)
-            inbox__log(c, 6, "%s/%d is assigned here and begins at offset %lld", tp->topic,
-                       (int)tp->partition, (long long)start);
-        else
-            inbox__log(c, 6, "%s/%d is assigned here; the database has no position of it, so it begins "
-                       "at the group's offset in Kafka, or else at the %s (inbox.start=%s)", tp->topic,
-                       (int)tp->partition, starts_latest(c) ? "end" : "beginning", c->set.start);
+        if (p == NULL) { /* nobody would read it */
+            c->kafka->code = outbox__error_set(&c->kafka->why, OUTBOX_ENOMEM,
+                                               "no memory for partition %s/%d", tp->topic,
+                                               (int)tp->partition);
+            continue;
+        }
+        say_assigned(c, p);
+        if (start < 0 && starts_latest(c))
+            p->claimed = false; /* inbox__partitions_tend() finds out where, and keeps it */
     }
     error = rd_kafka_incremental_assign(c->kafka->rk, list);
     if (error != NULL) {
@@ -193,6 +209,7 @@ int inbox__kafka_open(struct inbox_consumer *c, outbox_error *err)
         rd_kafka_conf_destroy(conf);
         return code != OUTBOX_OK ? code : outbox__error_set(err, OUTBOX_ENOMEM, "no memory");
     }
+    c->kafka->why = (outbox_error)OUTBOX_ERROR_INIT;
     rd_kafka_conf_set_opaque(conf, c);
     rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
     rd_kafka_conf_set_log_cb(conf, on_log);
@@ -303,14 +320,15 @@ static int take(struct inbox_consumer *c, const rd_kafka_message_t *m)
     struct inbox__partition *p = inbox__partition_find(c, topic, m->partition);
     struct inbox__record *r;
 
-    if (p == NULL || !p->claimed)
+    if (p == NULL)
         return 0;
     r = copy(c->kafka, topic, m);
     if (r == NULL)
         return -1;
-    if (m->offset < p->part.next)
-        inbox__partition_rewind(c, p, m->offset);
-    inbox__received(c, p, r);
+    if (inbox__partition_admits(c, p, r))
+        inbox__received(c, p, r);
+    else
+        inbox__record_free(r);
     return 0;
 }
 
@@ -331,12 +349,14 @@ int inbox__kafka_poll(struct inbox_consumer *c, int timeout_ms, bool *ret_any, o
     int code = OUTBOX_OK;
 
     *ret_any = m != NULL;
+    if (c->kafka->code != OUTBOX_OK)
+        code = outbox__error_set(err, c->kafka->code, "%s", c->kafka->why.message);
     if (m == NULL)
-        return OUTBOX_OK;
-    if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return code;
+    if (code == OUTBOX_OK && m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         if (take(c, m) != 0)
             code = outbox__error_set(err, OUTBOX_ENOMEM, "no memory for a record");
-    } else {
+    } else if (code == OUTBOX_OK) {
         c->figures.kafka_errors++;
         inbox__log(c, 4, "librdkafka: %s", rd_kafka_message_errstr(m));
         code = fatal(c, err);

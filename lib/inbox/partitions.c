@@ -1,5 +1,11 @@
 /* partitions.c - the partitions that are assigned to this process: claimed in the database, paused,
- * fenced, forgotten. Knows neither libpq nor librdkafka. */
+ * fenced, forgotten, and set back where their log is another. Knows neither libpq nor librdkafka.
+ *
+ * A topic that is deleted and made anew keeps its name, and its offsets begin again. While the new log is
+ * shorter than the position Kafka says that this offset is not there, and the next record comes from the
+ * beginning. Once it is longer nothing would tell; so a record at the position, or the one before it, is
+ * kept as witness, and looked at again when the partition is assigned.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,17 +26,36 @@ struct inbox__partition *inbox__partition_find(struct inbox_consumer *c, const c
     return p;
 }
 
-/* stored: what the database has; next: where it begins. -1: unknown. */
-static void begin_at(struct inbox__partition *p, int64_t stored, int64_t next)
+static const struct inbox__witness nobody = { .offset = -1 };
+
+/* place: what the database has; next: where it begins. -1: unknown. */
+static void begin_at(struct inbox__partition *p, const struct inbox__place *place, int64_t next)
 {
-    p->part.stored = stored;
+    p->part.stored = place->next;
     p->part.next = next;
-    p->hinted = -1;
+    p->hinted = p->back_to = -1;
+    p->witness = place->witness;
+    p->looks_back = place->witness.offset >= 0;
+}
+
+/* Claim it in the database. ret_start: see inbox__partition_add(). A witness anywhere else than at the position
+ * was left there by somebody who set the position by hand: it says nothing. */
+static bool claim(struct inbox_consumer *c, const struct inbox__partition *p,
+                  struct inbox__place *ret, int64_t *ret_start)
+{
+    if (!inbox__db_claim(c, p->topic, p->number, ret))
+        return false;
+    if (ret->witness.offset != ret->next && ret->witness.offset != ret->next - 1)
+        ret->witness = nobody;
+    *ret_start = ret->witness.offset >= 0 ? ret->witness.offset : ret->next;
+    return true;
 }
 
 struct inbox__partition *inbox__partition_add(struct inbox_consumer *c, const char *topic,
-                                              int32_t number, int64_t *ret_start)
+                                              int32_t number, uint64_t until_ms,
+                                              int64_t *ret_start)
 {
+    struct inbox__place place = { .next = -1, .witness = nobody };
     struct inbox__partition *p = calloc(1, sizeof *p);
 
     if (p == NULL || (p->topic = strdup(topic)) == NULL) {
@@ -40,8 +65,8 @@ struct inbox__partition *inbox__partition_add(struct inbox_consumer *c, const ch
     p->number = number;
     p->part.id = ++c->n_part_ids;
     *ret_start = -1;
-    p->claimed = inbox__db_claim(c, topic, number, ret_start);
-    begin_at(p, *ret_start, *ret_start);
+    p->claimed = inbox__now_ms() < until_ms && claim(c, p, &place, ret_start);
+    begin_at(p, &place, place.next);
     p->next = c->partitions;
     c->partitions = p;
     return p;
@@ -76,21 +101,54 @@ void inbox__partitions_clear(struct inbox_consumer *c)
         inbox__partition_remove(c, c->partitions);
 }
 
+static bool claim_again(struct inbox_consumer *c, struct inbox__partition *p)
+{
+    struct inbox__place place;
+    int64_t start;
+
+    if (!claim(c, p, &place, &start) || !inbox__kafka_begin(c, p, &start))
+        return false;
+    p->claimed = true;
+    begin_at(p, &place, place.next >= 0 ? place.next : start);
+    return true;
+}
+
+static bool set_back(struct inbox_consumer *c, struct inbox__partition *p)
+{
+    const struct inbox__place place = { .next = p->part.stored, .witness = nobody };
+    int64_t start = p->back_to;
+
+    if (!inbox__kafka_begin(c, p, &start))
+        return false;
+    begin_at(p, &place, start);
+    return true;
+}
+
+static bool is_due(const struct inbox__partition *p, uint64_t now_ms)
+{
+    return p->due_ms <= now_ms && (!p->claimed || (p->back_to >= 0 && p->part.first == NULL));
+}
+
+static struct inbox__partition *longest_due(struct inbox_consumer *c, uint64_t now_ms)
+{
+    struct inbox__partition *found = NULL;
+
+    for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
+        if (is_due(p, now_ms) && (found == NULL || p->due_ms < found->due_ms))
+            found = p;
+    return found;
+}
+
 void inbox__partitions_tend(struct inbox_consumer *c, uint64_t now_ms)
 {
-    for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next) {
-        int64_t stored = -1, start;
-        if (p->claimed || now_ms < p->claim_due_ms)
-            continue;
-        p->claim_due_ms = now_ms + CLAIM_AGAIN_MS;
-        if (!inbox__db_claim(c, p->topic, p->number, &stored))
-            continue;
-        start = stored;
-        if (!inbox__kafka_begin(c, p, &start))
-            continue;
-        p->claimed = true;
-        begin_at(p, stored, start);
-        inbox__kafka_pause(c, p, c->full);
+    struct inbox__partition *p = longest_due(c, now_ms);
+
+    while (p != NULL) {
+        bool done = p->claimed ? set_back(c, p) : claim_again(c, p);
+        if (done)
+            inbox__kafka_pause(c, p, c->full);
+        p->due_ms = inbox__now_ms() + (done ? 0 : CLAIM_AGAIN_MS);
+        p = inbox__now_ms() - now_ms < INBOX__ROUND_MS ? longest_due(c, now_ms) : NULL;
     }
 }
 
@@ -102,7 +160,7 @@ void inbox__partitions_fenced(struct inbox_consumer *c)
         inbox__log(c, 4, "%s/%d: another process has taken this partition over", p->topic,
                    (int)p->number);
         p->claimed = false;
-        p->claim_due_ms = inbox__now_ms() + FENCED_AGAIN_MS;
+        p->due_ms = inbox__now_ms() + FENCED_AGAIN_MS;
         forget_events(c, p);
         inbox__kafka_pause(c, p, true);
     }
@@ -124,15 +182,57 @@ void inbox__partitions_pressure(struct inbox_consumer *c)
                           : "memory has room again (%u events): fetching goes on",
                (unsigned)c->window.n_rows);
     for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
-        if (p->claimed)
+        if (p->claimed && p->back_to < 0)
             inbox__kafka_pause(c, p, full);
 }
 
-void inbox__partition_rewind(struct inbox_consumer *c, struct inbox__partition *p, int64_t offset)
+/* What is in memory is of the old log, and nowhere else any more: it is finished first. Then tend() sets the
+ * partition back. */
+static void go_back(struct inbox_consumer *c, struct inbox__partition *p, int64_t offset,
+                    const char *why)
 {
-    inbox__log(c, 4, "%s/%d: the log goes back from offset %lld to %lld: the topic was made anew, "
-               "or lost its end", p->topic, (int)p->number, (long long)p->part.next,
-               (long long)offset);
-    forget_events(c, p);
-    p->part.next = offset;
+    inbox__log(c, 4, "%s/%d: the log goes back from offset %lld to %lld: %s%s", p->topic,
+               (int)p->number, (long long)p->part.next, (long long)offset, why,
+               p->part.first != NULL ? "; what is in memory is finished first" : "");
+    p->back_to = offset;
+    p->due_ms = 0;
+    inbox__kafka_pause(c, p, true);
+}
+
+/* Of the new log nothing is known: from its beginning. The ids drop what was applied. */
+static bool is_another_log(const struct inbox__partition *p, const struct inbox__record *r)
+{
+    return p->looks_back && r->item.offset == p->witness.offset && r->mark != p->witness.mark;
+}
+
+bool inbox__partition_admits(struct inbox_consumer *c, struct inbox__partition *p,
+                             const struct inbox__record *r)
+{
+    bool is_witness = p->looks_back && r->item.offset == p->witness.offset;
+
+    if (!p->claimed || p->back_to >= 0)
+        return false;
+    if (is_another_log(p, r)) {
+        go_back(c, p, 0, "the record that was here is another: the topic was made anew");
+        return false;
+    }
+    p->looks_back = false;
+    if (is_witness && r->item.offset < p->part.next)
+        return false;
+    if (r->item.offset < p->part.next) {
+        go_back(c, p, r->item.offset, "the topic was made anew, or lost its end");
+        return false;
+    }
+    p->witness = (struct inbox__witness){ .offset = r->item.offset, .mark = r->mark };
+    return true;
+}
+
+struct inbox__witness inbox__partition_witness(const struct inbox__partition *p)
+{
+    const struct inbox__item *first = inbox__window_first(&p->part);
+
+    if (first == NULL)
+        return p->witness;
+    return (struct inbox__witness){ .offset = first->offset,
+                                    .mark = ((const struct inbox__record *)first)->mark };
 }

@@ -171,6 +171,14 @@ static void copy_headers(inbox_message *msg, outbox_header *to, const struct inb
     msg->n_headers = raw->n_headers;
 }
 
+static uint64_t mark_of(const struct inbox__record *r)
+{
+    const uint64_t parts[] = { (uint64_t)r->msg.timestamp_ms, r->item.key, r->item.identity,
+                               r->msg.payload_len };
+
+    return inbox__hash(INBOX__HASH, parts, sizeof parts);
+}
+
 struct inbox__record *inbox__record_new(const struct inbox__raw *raw)
 {
     char identity[INBOX__IDENTITY_SIZE];
@@ -205,6 +213,7 @@ struct inbox__record *inbox__record_new(const struct inbox__raw *raw)
     r->item.identity = inbox__hash(INBOX__HASH, identity, (size_t)len);
     r->item.key = raw->key != NULL ? inbox__hash(INBOX__HASH, raw->key, raw->key_len) : 0;
     r->item.offset = raw->offset;
+    r->mark = mark_of(r);
     r->item.bytes = size;
     return r;
 }

@@ -27,6 +27,7 @@ struct inbox__raw {
 struct inbox__record {
     struct inbox__item item; /* first: an item is the record that it begins */
     inbox_message msg;
+    uint64_t mark;        /* hash of timestamp, key, identity and length: whether it is the same record */
     const char *identity; /* as inbox.seen knows it; ASCII */
     char *own_identity;   /* the same where it is not msg.event_id */
     char *error;          /* why it failed last, or NULL; UTF-8, one line */

@@ -115,7 +115,9 @@ static void end(struct inbox_consumer *c, const char *id, const char *event_id, 
     struct inbox__step steps[] = {
         { .sql = sql_remember, .n = 2, .values = { c->set.group, event_id } },
         { .sql = "DELETE FROM inbox.dead WHERE id = $1::bigint", .n = 1, .values = { id } },
-        { .sql = INBOX__FINISH, .n = 6, .values = { c->set.group, c->owner, "{}", "{}", "{}", "{}" } },
+        { .sql = INBOX__FINISH,
+          .n = INBOX__FINISH_VALUES,
+          .values = { c->set.group, c->owner, "{}", "{}", "{}", "{}", "{}", "{}" } },
         { .sql = "COMMIT" },
     };
     const int n = sizeof steps / sizeof steps[0];

@@ -262,12 +262,19 @@ void inbox__window_again(struct inbox__window *w, struct inbox__item *item)
     list_insert(&w->ready, NULL, item);
 }
 
-int64_t inbox__window_position(const struct inbox__part *part)
+const struct inbox__item *inbox__window_first(const struct inbox__part *part)
 {
     const struct inbox__item *i = part->first;
 
     while (i != NULL && i->state == INBOX__TAKEN && i->finished)
         i = i->part_next;
+    return i;
+}
+
+int64_t inbox__window_position(const struct inbox__part *part)
+{
+    const struct inbox__item *i = inbox__window_first(part);
+
     return i != NULL ? i->offset : part->next;
 }
 

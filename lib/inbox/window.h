@@ -92,6 +92,9 @@ void inbox__window_failed(struct inbox__window *w, struct inbox__item *item, uin
                           uint64_t due_ms);
 void inbox__window_again(struct inbox__window *w, struct inbox__item *item);
 
+/* The lowest unfinished event of the partition if all taken events with `finished` leave; NULL: none. */
+const struct inbox__item *inbox__window_first(const struct inbox__part *part);
+
 /* Position of the partition if all taken events with `finished` leave; -1: not known yet. */
 int64_t inbox__window_position(const struct inbox__part *part);
 

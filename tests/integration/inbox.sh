@@ -17,6 +17,7 @@ lines 500 20 >"$dir/in"
 send "$dir/in2"
 worker_start w worker.metrics "$dir/metrics"
 effects_are repeats_are_dropped
+((bad == 0)) || exit $bad # all that follows rests on it
 wait_until 20 metric_is duplicates_total 150 || not_ok duplicates_are_counted "$(metric duplicates_total)"
 equal applied_are_counted 500 "$(metric applied_total)"
 worker_signal w TERM

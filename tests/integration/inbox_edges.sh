@@ -107,6 +107,29 @@ cp "$dir/all" "$dir/sent"
 effects_are what_is_there_is_applied_once
 stop w
 
+# --- another log under the topic's name ----------------------------------------------------------------------
+
+# Longer than the old one, so that Kafka has the position: only the record there tells.
+inbox_reset
+make_topic 1
+lines 5 2 >"$dir/in"
+send "$dir/in"
+worker_start w
+effects_are the_old_log_is_applied
+stop w
+old=$topic
+topic=$topic-anew
+make_topic 1
+: >"$dir/sent"
+lines 9 2 | sed 's/id-/anew-/' >"$dir/in"
+send "$dir/in"
+sql "update inbox.position set topic = '$topic'; truncate public.effect"
+worker_start w
+effects_are another_log_is_applied_from_its_beginning
+stop w
+holds and_it_is_said grep -q "^<4> $topic/0: the log goes back from offset 5 to 0: .*made anew" "$dir/w.log"
+equal the_same_log_is_not_read_again 0 "$(grep -c "$old/0: the log goes back" "$dir/w.log")"
+
 # --- the smallest memory -----------------------------------------------------------------------------------
 
 inbox_reset

@@ -77,6 +77,28 @@ effects_are a_partition_that_is_ours_after_all_goes_on 60
 worker_signal w TERM
 worker_end w 20
 
+# --- a topic that is made anew ---------------------------------------------------------------------------
+
+# With nobody there, and longer than it was.
+inbox_reset
+make_topic 1
+lines 5 2 >"$dir/in"
+send "$dir/in"
+worker_start w
+effects_are the_old_topic_is_applied 60
+worker_signal w TERM
+worker_end w 20
+"$OUTBOX_TOOLS/topic" "$brokers" delete "$topic"
+make_topic 1
+: >"$dir/sent"
+sql 'truncate public.effect'
+lines 9 2 | sed 's/id-/anew-/' >"$dir/in"
+send "$dir/in"
+worker_start w
+effects_are a_topic_made_anew_is_applied_from_its_beginning 60
+worker_signal w TERM
+worker_end w 20
+
 # --- memory ----------------------------------------------------------------------------------------
 
 inbox_reset

@@ -99,23 +99,23 @@ test_turn_race() {
 }
 
 # finish OWNER IDS OFFSET [SIGN]
-finish_as() { q "begin; do \$\$ begin perform set_config('inbox.transaction', '${4:-$1}', true); perform inbox.finish('c', '$1', '$2', '{t}', '{0}', '{$3}'); end \$\$; commit"; }
+finish_as() { q "begin; do \$\$ begin perform set_config('inbox.transaction', '${4:-$1}', true); perform inbox.finish('c', '$1', '$2', '{t}', '{0}', '{$3}', '{$3}', '{-7}'); end \$\$; commit"; }
 test_finish() {
-    gives "a_first_claim_has_no_position" "" "select inbox.claim('c', 't', 0, 'me')"
+    gives "a_first_claim_has_no_position" "||" "select * from inbox.claim('c', 't', 0, 'me')"
     works "the_owner_moves_it" finish_as me '{f1}' 5
     gives "the_position_and_the_id_are_stored" "5|f" "select next_offset, inbox.accept('c', 'f1') from inbox.position"
     refuses "an_id_that_was_stored_meanwhile_is_told" "applied by another transaction" finish_as me '{f1,f2}' 6
     gives "and_nothing_of_it_stays" "5|{}" "select next_offset, inbox.known('c', '{f2}') from inbox.position"
-    gives "a_new_owner_begins_there" "5" "select inbox.claim('c', 't', 0, 'you')"
+    gives "a_new_owner_begins_there_and_has_the_witness" "5|5|-7" "select * from inbox.claim('c', 't', 0, 'you')"
     refuses "the_old_one_may_not_move_it" "another owner" finish_as me '{f3}' 6
     gives "and_stores_no_id" "{}" "select inbox.known('c', '{f3}')"
     refuses "a_transaction_that_the_library_did_not_begin_is_told" "has ended the transaction" finish_as you '{f3}' 6 other
     # The new owner waits for the moment of the old one's end, and has what that stored.
     talk old
-    tell old "begin; do \$\$ begin perform set_config('inbox.transaction', 'you', true); perform inbox.finish('c', 'you', '{f4}', '{t}', '{0}', '{9}'); end \$\$; select 'done';"
+    tell old "begin; do \$\$ begin perform set_config('inbox.transaction', 'you', true); perform inbox.finish('c', 'you', '{f4}', '{t}', '{0}', '{9}', '{9}', '{-7}'); end \$\$; select 'done';"
     wait_until 10 said old "done" || true
     talk new
-    tell new "select 'at ' || inbox.claim('c', 't', 0, 'she');"
+    tell new "select 'at ' || next_offset from inbox.claim('c', 't', 0, 'she');"
     wait_until 10 waits new || not_ok "a_claim_waits_for_an_end" "$(<"$work/new.out")"
     tell old "commit;"
     wait_until 10 said new "at 9" && ok "a_claim_has_what_the_old_owner_committed" || not_ok "a_claim_has_what_the_old_owner_committed" "$(<"$work/new.out")"
@@ -133,7 +133,7 @@ test_roles() {
         union select proowner from pg_proc where pronamespace = 'inbox'::regnamespace) x (o)"
     may inbox_consumer "accept" "select inbox.accept('c', 'role')"
     may inbox_consumer "claim" "select inbox.claim('c', 't', 1, 'r')"
-    may inbox_consumer "finish" "select set_config('inbox.transaction', 'r', false), inbox.finish('c', 'r', '{r1}', '{t}', '{1}', '{7}')"
+    may inbox_consumer "finish" "select set_config('inbox.transaction', 'r', false), inbox.finish('c', 'r', '{r1}', '{t}', '{1}', '{7}', '{NULL}', '{NULL}')"
     q "$free"
     as=inbox_consumer
     gives "inbox_consumer turns the ring" "turned" "select outcome from inbox.turn()"

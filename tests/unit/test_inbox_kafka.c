@@ -1,0 +1,65 @@
+/* test_inbox_kafka.c - a partition for which there is no memory ends the run: nobody else would read it. The
+ * broker is librdkafka's mock, in the consumer itself. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/inbox/inside.h"
+
+enum { DEADLINE_MS = 60000 };
+
+static unsigned n_assigned;
+
+/* The type and the function stand first: the Makefile reads them. */
+#define FAKE(type, function, parameters)                                                           \
+    type __wrap_##function parameters;                                                             \
+    type __wrap_##function parameters
+
+FAKE(struct inbox__partition *, inbox__partition_add, (struct inbox_consumer *c, const char *topic,
+                                                       int32_t number, uint64_t until_ms,
+                                                       int64_t *ret_start))
+{
+    (void)c;
+    (void)topic;
+    (void)number;
+    (void)until_ms;
+    (void)ret_start;
+    n_assigned++;
+    return NULL;
+}
+
+START_TEST(no_memory_for_a_partition_ends_the_run)
+{
+    const char *const settings[] = { "dsn", "dbname=none", "group", "g", "topics", "t",
+                                     "kafka.bootstrap.servers", "unused",
+                                     "kafka.test.mock.num.brokers", "1", NULL };
+    uint64_t until_ms = inbox__now_ms() + DEADLINE_MS;
+    outbox_error err = OUTBOX_ERROR_INIT;
+    struct inbox_consumer *c = NULL;
+    int code;
+    bool any;
+
+    ck_assert_msg(inbox_consumer_new(settings, &c, &err) == OUTBOX_OK, "%s", err.message);
+    ck_assert_int_eq(inbox__kafka_open(c, &err), OUTBOX_OK);
+    do
+        code = inbox__kafka_poll(c, 100, &any, &err);
+    while (code == OUTBOX_OK && inbox__now_ms() < until_ms);
+    ck_assert_int_eq(code, OUTBOX_ENOMEM);
+    ck_assert_uint_gt(n_assigned, 0);
+    ck_assert_msg(strncmp(err.message, "no memory for partition t/", 26) == 0, "%s", err.message);
+    inbox__kafka_close(c);
+    inbox_consumer_free(c);
+}
+END_TEST
+
+Suite *suite_inbox_kafka(void);
+Suite *suite_inbox_kafka(void)
+{
+    Suite *s = suite_create("inbox_kafka");
+    TCase *tc = tcase_create("kafka");
+
+    tcase_set_timeout(tc, 120);
+    tcase_add_test(tc, no_memory_for_a_partition_ends_the_run);
+    suite_add_tcase(s, tc);
+    return s;
+}
