@@ -123,7 +123,7 @@ make_topic 1
 : >"$dir/sent"
 lines 9 2 | sed 's/id-/anew-/' >"$dir/in"
 send "$dir/in"
-sql "update inbox.position set topic = '$topic'; truncate public.effect"
+sql "update inbox.position set consumer = '$topic', topic = '$topic'; truncate public.effect" # the group is named so too
 worker_start w
 effects_are another_log_is_applied_from_its_beginning
 stop w
