@@ -129,9 +129,11 @@ OUTBOX_API const char *outbox_version_string(void);
  * (type and content type with 255 each), and 2 KiB for the source, which only the relay knows.
  */
 #define OUTBOX_MAX_EVENT_BYTES (1024 * 1024 - 4096)
-/** The most that event.max_event_bytes may allow instead: what one statement can carry to the
- *  server in any case, with headers that are six times as long when they are escaped. */
-#define OUTBOX_MAX_EVENT_BYTES_CEILING (128 * 1024 * 1024)
+/** The most that event.max_event_bytes may allow instead: what the table takes as a payload. */
+#define OUTBOX_MAX_EVENT_BYTES_CEILING (32 * 1024 * 1024)
+/** What the table takes as a key, whatever max_event_bytes says. Its limit of headers is as high, as
+ *  the database stores them: more is refused by the server (OUTBOX_EDB). */
+#define OUTBOX_MAX_KEY_BYTES (1024 * 1024)
 
 /* ---- Errors -------------------------------------------------------------------------------- */
 
@@ -241,8 +243,8 @@ typedef struct outbox_event {
  * @param err    borrowed; may be NULL
  * @return OUTBOX_OK, or
  *   OUTBOX_EINVAL    NULL conn or event, wrong struct_size, pipeline mode, a command or COPY in
- *                    progress, unknown flags, a broken limit, or text outside ASCII over a
- *                    connection whose client_encoding is neither UTF8 nor SQL_ASCII.
+ *                    progress, unknown flags, a broken limit, or a type or content_type outside
+ *                    ASCII over a connection whose client_encoding is neither UTF8 nor SQL_ASCII.
  *                    Nothing was sent, the transaction is untouched.
  *   OUTBOX_ENOTXN    no transaction block is open. Nothing was sent.
  *   OUTBOX_EABORTED  the transaction had failed before. Nothing was sent; roll back.
@@ -273,7 +275,8 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_append(PGconn *conn, const outbox_event *e
  * Either way the transaction makes it one: after an error nothing of it can commit unless the
  * caller rolls back to a savepoint, and then none of it is left.
  * With OUTBOX_APPEND_ORDERED the keys of a statement are locked in one fixed order, so that two
- * calls with the same keys cannot deadlock.
+ * calls of one statement each cannot deadlock; those of more can, which the server notices
+ * (OUTBOX_EDB, RETRY_TXN).
  *
  * @param conn      borrowed; as for outbox_append()
  * @param events    borrowed; NULL when n_events is 0; all of one struct_size, which is the distance
@@ -332,7 +335,7 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_append_send(PGconn *conn, const outbox_eve
  * @param result  borrowed, PQclear() stays the caller's; what PQgetResult() gave for that append
  * @param err     borrowed; may be NULL
  * @return OUTBOX_OK: the event is in the transaction; or
- *   OUTBOX_EINVAL    result is NULL or that of another command. It says nothing about the event.
+ *   OUTBOX_EINVAL    result is NULL or not that of an INSERT. It says nothing about the event.
  *   OUTBOX_EABORTED  an earlier command failed, and this one was not run; or the transaction had
  *                    failed before. flags: TXN_ABORTED
  *   OUTBOX_ELINK     the server ended the connection, or the result is libpq's own: the connection
@@ -363,8 +366,8 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_append_result(const PGresult *result, outb
  * @param err    borrowed; may be NULL
  * @return OUTBOX_OK, or the codes of outbox_check_schema() with their states; OUTBOX_ESCHEMA and
  *         OUTBOX_EDB abort an open transaction (flags: TXN_ABORTED), and what is not prepared yet
- *         stays so: call it again.
- * Blocks for five round trips.
+ *         stays so: call it again. The server asks for the INSERT privilege at each append, not here.
+ * Blocks for five round trips at most.
  */
 OUTBOX_API OUTBOX_MUST_USE int outbox_prepare(PGconn *conn, outbox_error *err);
 

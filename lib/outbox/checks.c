@@ -297,6 +297,15 @@ static int check_bytes(const char *field, const void *bytes, size_t len, size_t 
     return OUTBOX_OK;
 }
 
+/* The table has a limit of its own for keys. */
+static int check_key(const outbox_event *event, size_t max, outbox_error *err)
+{
+    if (event->key_len > OUTBOX_MAX_KEY_BYTES && event->key_len <= max)
+        return outbox__error_set(err, OUTBOX_EINVAL, "key_len is %zu; a key may have %d bytes",
+                                 event->key_len, OUTBOX_MAX_KEY_BYTES);
+    return check_bytes("key", event->key, event->key_len, max, err);
+}
+
 size_t outbox__header_bytes(const outbox_header *headers, size_t n)
 {
     size_t sum = 0;
@@ -400,8 +409,7 @@ int outbox__event_check(const outbox_event *event, struct outbox__checked *ret, 
         (code = check_content_type(event->content_type, &ret->content_type_len, err)) !=
             OUTBOX_OK ||
         (code = check_event_id(event->event_id, ret, err)) != OUTBOX_OK ||
-        (code = check_bytes("key", event->key, event->key_len, ret->max_bytes, err)) !=
-            OUTBOX_OK ||
+        (code = check_key(event, ret->max_bytes, err)) != OUTBOX_OK ||
         (code = check_bytes("payload", event->payload, event->payload_len, ret->max_bytes, err)) !=
             OUTBOX_OK ||
         (code = collect_carried(event, ret, err)) != OUTBOX_OK ||

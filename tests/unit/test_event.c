@@ -488,9 +488,20 @@ START_TEST(event_takes_the_limit_that_it_brings)
     event.max_event_bytes = OUTBOX_MAX_EVENT_BYTES_CEILING;
     accept_and_drop();
     event.max_event_bytes++;
-    refuse_event("max_event_bytes is 134217729", "134217728");
+    refuse_event("max_event_bytes is 33554433", "33554432");
     event.max_event_bytes = SIZE_MAX;
-    refuse_event("max_event_bytes", "134217728");
+    refuse_event("max_event_bytes", "33554432");
+}
+END_TEST
+
+START_TEST(event_has_a_key_of_a_mebibyte_at_most)
+{
+    event.max_event_bytes = OUTBOX_MAX_EVENT_BYTES_CEILING;
+    event.key = big;
+    event.key_len = OUTBOX_MAX_KEY_BYTES;
+    accept_and_drop();
+    event.key_len++;
+    refuse_event("key_len is 1048577", "1048576");
 }
 END_TEST
 
@@ -892,6 +903,7 @@ static void add_limit_tests(Suite *suite)
     tcase_add_test(tcase, event_limits_the_numbers);
     tcase_add_test(tcase, event_order_needs_a_key);
     tcase_add_test(tcase, event_takes_the_limit_that_it_brings);
+    tcase_add_test(tcase, event_has_a_key_of_a_mebibyte_at_most);
     tcase_add_test(tcase, event_refuses_lengths_of_gigabytes_without_reading);
     tcase_add_test(tcase, event_of_any_known_size_is_read_and_no_other);
     tcase_add_test(tcase, event_refuses_an_id_that_is_not_a_uuid);
