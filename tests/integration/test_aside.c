@@ -15,7 +15,7 @@
 #include "relay/source/source.h"
 #include "tests/rig/rig.h"
 
-enum { DEADLINE_MS = 20000, SILENCE_MS = 400, TTL_MS = 60000 };
+enum { DEADLINE_MS = 20000, SILENCE_MS = 2000, TTL_MS = 60000 };
 
 #define ASIDE_PID "select pid from pg_stat_activity where query like '%prepare outbox_look%' " \
                   "and pid <> pg_backend_pid() and datname = current_database() "              \

@@ -58,7 +58,7 @@ static void expect_order(const char *topic, int64_t n)
              topic);
     expect_scalar(sql, "t");
     snprintf(sql, sizeof sql,
-             "select count(*) from (select event_id, lag(event_id) over (order by id) before"
+             "select count(*) from (select event_id, lag(event_id) over (order by id) as before"
              " from outbox.event where topic = '%s') o where event_id <= before",
              topic);
     expect_scalar(sql, "0");

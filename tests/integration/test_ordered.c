@@ -330,7 +330,7 @@ START_TEST(order_of_many_writers_is_kept_and_never_deadlocks)
     }
     expect_rows("writers", WRITERS * ROUNDS * KEYS);
     expect_scalar("select count(*) from (select c.n, lag(c.n) over (partition by e.key order by e.id)"
-                  " before from outbox.event e join public.commits c using (xid)"
+                  " as before from outbox.event e join public.commits c using (xid)"
                   " where e.topic = 'writers') o where n <= before",
                   "0");
     rig_exec(control, "drop table public.commits");
