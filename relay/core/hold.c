@@ -267,6 +267,32 @@ static void pause_new(struct core *c, uint32_t slot)
     hold_row(c, slot, HOLD_PAUSED, 0);
 }
 
+/* Did an earlier row of its key come back with it, of which is not known yet what becomes? */
+static bool follows_another(const struct core *c, const struct window_row *r)
+{
+    for (uint32_t s = 0; s < c->window.cap; s++) {
+        const struct window_row *o = &c->window.row[s];
+        if (o->key == r->key && o->topic == r->topic && o->seq < r->seq && o->from == HELD_KEY &&
+            o->state != ROW_FREE && o->state < ROW_HOLD)
+            return true;
+    }
+    return false;
+}
+
+/* A row of a key that is coming back. With a time of its own it would look like the first one, also when that
+ * one is dead. */
+static void shut_out_of_key(struct core *c, uint64_t now_ms, uint32_t slot)
+{
+    const struct window_row *r = row_at(c, slot);
+
+    if (!follows_another(c, r)) {
+        postpone(c, now_ms, slot);
+        return;
+    }
+    stop_resuming(c, r);
+    hold_row(c, slot, HOLD_BLOCKED, 0);
+}
+
 void hold_shut_out(struct core *c, uint64_t now_ms, uint32_t slot)
 {
     struct window_row *r = row_at(c, slot);
@@ -283,8 +309,10 @@ void hold_shut_out(struct core *c, uint64_t now_ms, uint32_t slot)
         leave_paused(c, slot);
         break;
     case HELD_KEY: /* the first of its key is postponed, the others are behind it */
-        if (r->key == 0 || (wait != NULL && wait->resuming))
+        if (r->key == 0)
             postpone(c, now_ms, slot);
+        else if (wait != NULL && wait->resuming)
+            shut_out_of_key(c, now_ms, slot);
         else
             leave_there(c, slot);
         break;

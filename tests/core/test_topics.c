@@ -464,6 +464,26 @@ START_TEST(row_that_is_due_while_its_topic_is_paused_is_postponed_without_an_att
 }
 END_TEST
 
+/* Mk1 is the probe of its topic. It may be refused for itself, and dead in the end: behind it nothing has a
+ * time of its own. */
+START_TEST(row_behind_the_probe_of_its_key_is_blocked_and_not_postponed)
+{
+    topic_is_paused();
+    page("");
+    core_swept(&t.core, t.now, true); /* something is due, once the pause is over */
+    pass(100);
+    expect_but_reads("fetch due 4\n");
+    due("Mk1 Mk2 Mk3", HELD_KEY, 2);
+    expect("fetch topic M 1\nproduce Mk1 solo\nrelease Mk3\n");
+    topic_end(false);
+    expect_but_reads("hold Mk2 blocked\n");
+    held(true);
+    expect_but_reads("release Mk2\n");
+    refused("Mk1");
+    expect("hold Mk1 dead\n");
+}
+END_TEST
+
 START_TEST(row_is_postponed_until_its_topic_may_work_again)
 {
     probe_is_out();
@@ -551,6 +571,7 @@ Suite *suite_topics(void)
     tcase_add_test(tc, topics_that_were_held_are_forgotten_with_the_lead);
     tc = new_case(suite, "by key and by topic");
     tcase_add_test(tc, row_that_is_due_while_its_topic_is_paused_is_postponed_without_an_attempt);
+    tcase_add_test(tc, row_behind_the_probe_of_its_key_is_blocked_and_not_postponed);
     tcase_add_test(tc, row_is_postponed_until_its_topic_may_work_again);
     tcase_add_test(tc, scheduled_row_that_is_due_while_its_topic_is_paused_waits_with_the_others);
     tcase_add_test(tc, row_that_is_back_with_its_topic_waits_behind_its_key);
