@@ -252,6 +252,8 @@ relay() {
     before=$(wal "$1")
     said=$(use -- "$relay" --once "${args[@]}" -X takeover.tail=off) || die "the relay failed"
     [[ $(sql "$1" "select count(*) from outbox.sent") == "$rows" ]] || die "$1: not all rows were marked"
+    awk -v w="$(pick wall <<<"$said")" -v s="$start_s" 'BEGIN { exit w < 2 * s }' ||
+        die "$1: $rows rows are too few: they took $(pick wall <<<"$said") s, and a start alone takes $start_s s"
     echo "rate=$(awk -v n="$rows" -v w="$(pick wall <<<"$said")" -v s="$start_s" 'BEGIN { print n / (w - s) }')" \
         "wal_b=$((($(wal "$1") - before) / rows)) $(costs "$said" "$rows")" \
         "floor_us=$(per_row "$(pick cpu <<<"$said")" "$rows")"
