@@ -107,7 +107,7 @@ says schema_that_is_not_there 78 'remedy="let the DBA apply sql/001_outbox.up.sq
 sql "insert into outbox.schema_version values (1000, '99.0.0', true)"
 says schema_that_is_too_new 78 'remedy="upgrade outbox-relay"' "${good[@]}"
 sql "update outbox.schema_version set breaking = false where version = 1000"
-says newer_schema_that_does_not_break 0 'rows_marked=5' --once "${good[@]}" -X lease.ttl=1s
+says newer_schema_that_does_not_break 0 'rows_marked=5' --once "${good[@]}" -X lease.ttl=5s
 sql "delete from outbox.schema_version where version = 1000"
 
 drop_roles
