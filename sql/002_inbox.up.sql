@@ -85,7 +85,7 @@ COMMENT ON COLUMN inbox.consumer.started_at IS 'When a process of this consumer 
 
 -- Ids that were applied ---------------------------------------------------------------------------
 
--- One id is stored once per consumer, though no unique index spans the ring. The argument:
+-- One id is taken once per consumer, though no unique index spans the ring. The argument:
 --   1. Within one bucket the primary key of the leaf sees to it. A second transaction that stores the
 --      same id waits for the first.
 --   2. Which bucket is current says inbox.ring, and only turn() changes it, under ACCESS EXCLUSIVE of
@@ -95,6 +95,8 @@ COMMENT ON COLUMN inbox.consumer.started_at IS 'When a process of this consumer 
 --      was granted. Hence looking them up there is enough (READ COMMITTED, which accept() insists on:
 --      an older snapshot would miss some).
 --   3. A bucket is emptied only when its newest row is older than dedupe_keep.
+-- A dead letter that is redriven stores its id once more, so that it stays for long enough: a second row, in an
+-- older bucket, says the same.
 -- It does not matter where a repeat stands: the id alone decides, not partition, offset or time. The
 -- bucket does not follow from the id either, because an id need not be a UUIDv7, and one that is
 -- replayed says when the event was made and not when it was applied. A clock (now()) would not do
@@ -118,7 +120,7 @@ CREATE TABLE inbox.seen_6 PARTITION OF inbox.seen (CONSTRAINT seen_6_pkey PRIMAR
 CREATE TABLE inbox.seen_7 PARTITION OF inbox.seen (CONSTRAINT seen_7_pkey PRIMARY KEY (consumer, event_id)) FOR VALUES IN (7);
 
 COMMENT ON TABLE inbox.seen IS
-    'One row per event that a consumer has applied or put into dead. Insert-only, through accept(); old buckets leave by TRUNCATE';
+    'One row per event that a consumer has applied or put into dead. Insert-only; old buckets leave by TRUNCATE';
 COMMENT ON COLUMN inbox.seen.bucket IS 'Leaf of the ring; inbox.ring says which is current';
 COMMENT ON COLUMN inbox.seen.consumer IS 'Who has applied it';
 COMMENT ON COLUMN inbox.seen.event_id IS
