@@ -7,7 +7,7 @@
 #include "include/outbox.h"
 #include "relay/allocator.h"
 #include "relay/commands/commands.h"
-#include "relay/driver.h"
+#include "relay/driver/driver.h"
 #include "relay/exit_codes.h"
 #include "relay/log.h"
 #include "relay/loop.h"

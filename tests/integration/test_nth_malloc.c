@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "outbox.h"
-#include "relay/driver.h"
+#include "relay/driver/driver.h"
 #include "relay/settings.h"
 #include "tests/rig/rig.h"
 

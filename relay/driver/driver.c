@@ -1,0 +1,159 @@
+/* driver.c - the loop: tell the core what happened, do what it wants, wait. See driver.h. */
+#include "relay/driver/driver.h"
+
+#include "relay/driver/inside.h"
+#include "relay/log.h"
+#include "relay/loop.h"
+#include "relay/reload.h"
+
+/* So many actions between two looks at the sockets: reading ahead must not wait for a whole page to
+ * be produced. */
+#define ACTIONS_PER_TURN 256
+
+/* Everything that happened is told to the core; then it is asked what to do. False: come back at
+ * once, there is more to do. */
+static bool turn(struct driver *d)
+{
+    struct source_event e;
+    struct takeover_page page;
+    struct core_action a;
+
+    d->now_ms = loop_now_ms();
+    monitor_turn(d->monitor, d->now_ms);
+    sink_poll(d->sink);
+    takeover_poll(&d->takeover, d->now_ms);
+    if (takeover_ready(&d->takeover, d->now_ms, &page))
+        driver_use_page(d, &page);
+    while (d->exit_code < 0 && source_next(d->source, d->now_ms, &e))
+        driver_on_event(d, &e);
+    if (monitor_wants_figures(d->monitor) && source_aside_ready(d->source)) {
+        monitor_asked(d->monitor, OP_FIGURES);
+        source_figures(d->source, d->now_ms);
+    }
+    driver_do_janitor(d);
+    for (int i = 0; d->exit_code < 0 && i < ACTIONS_PER_TURN; i++) {
+        if (!core_next(&d->core, d->now_ms, &a))
+            return true;
+        driver_do(d, &a);
+        if (a.what == CORE_ASK_KAFKA)
+            break; /* it took its time; now the sockets */
+    }
+    return false;
+}
+
+/* The source says when a lead begins. It ends in the core, by the clock too, after a long freeze for
+ * example, when no statement has said so. */
+static void log_role(struct driver *d)
+{
+    bool leads = d->core.phase == CORE_LEAD;
+
+    if (d->led && d->core.phase == CORE_FOLLOW)
+        log_warn("relay", "no longer leading", "rows_out",
+                 log_i64(d->core.window.n_state[ROW_SENT]));
+    d->led = leads;
+}
+
+static void wait(struct driver *d, bool idle)
+{
+    struct pollfd fds[SOURCE_MAX_FDS + 2];
+    size_t n = source_pollfds(d->source, fds);
+    uint64_t due = source_deadline(d->source);
+    uint64_t core_due = core_deadline(&d->core, d->now_ms);
+
+    fds[n++] = (struct pollfd){ .fd = sink_fd(d->sink), .events = POLLIN };
+    n += takeover_pollfds(&d->takeover, &fds[n]);
+    if (core_due < due)
+        due = core_due;
+    if (takeover_deadline(&d->takeover) < due)
+        due = takeover_deadline(&d->takeover);
+    if (notify_deadline(&d->notify) < due)
+        due = notify_deadline(&d->notify);
+    if (d->core.phase == CORE_LEAD && source_aside_ready(d->source) &&
+        janitor_deadline(&d->janitor) < due)
+        due = janitor_deadline(&d->janitor);
+    if (monitor_deadline(d->monitor) < due)
+        due = monitor_deadline(d->monitor);
+    loop_wait(fds, n, idle ? due : 0);
+}
+
+static void on_hangup(struct driver *d)
+{
+    if (d->from == NULL)
+        return;
+    notify_reloading(&d->notify);
+    if (reload_settings(d->settings, d->from)) {
+        struct core_config cfg = driver_core_settings(d->settings, d->once);
+        core_configure(&d->core, &cfg);
+        source_configure(d->source, d->settings->retry_base_ms, d->settings->retry_max_ms);
+        monitor_configure(d->monitor, d->settings->stall_timeout_ms);
+    }
+    notify_reloaded(&d->notify);
+}
+
+/* For the service manager: that the loop turns, and in a line what it does. */
+static void report_health(struct driver *d)
+{
+    if (notify_turn(&d->notify, d->now_ms))
+        notify_status(&d->notify, monitor_sentence(d->monitor));
+}
+
+static bool done(const struct driver *d)
+{
+    return d->exit_code >= 0 || d->core.phase == CORE_DONE;
+}
+
+static int finish(const struct driver *d)
+{
+    int code = d->exit_code >= 0 ? d->exit_code : d->core.unclean ? EXIT_UNAVAILABLE : EXIT_OK;
+
+    if (d->once && d->exit_code < 0 && (d->core.unclean || loop_stop_requested())) {
+        log_error("relay", loop_stop_requested() ? "interrupted before everything was published"
+                                                 : "not everything could be published",
+                  "remedy", "see the lines above; SELECT * FROM outbox.backlog");
+        code = EXIT_UNAVAILABLE;
+    }
+    log_write(code == EXIT_OK ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "relay", "stopped", "rows_read",
+              log_i64((int64_t)d->n_read), "rows_found", log_i64((int64_t)d->takeover.n_found),
+              "rows_confirmed", log_i64((int64_t)d->n_confirmed),
+              "rows_marked", log_i64((int64_t)d->n_marked), "rows_failed",
+              log_i64((int64_t)d->n_failed), "rows_held", log_i64((int64_t)d->n_held), "rows_dead",
+              log_i64((int64_t)d->core.n_dead), "maybe_delivered", log_i64((int64_t)d->core.n_maybe),
+              "found_by_sweep", log_i64((int64_t)d->n_swept), "buckets_emptied",
+              log_i64((int64_t)d->janitor.n_emptied), "exit_code", log_i64(code), (char *)0);
+    return code;
+}
+
+static void stop(struct driver *d)
+{
+    loop_signals_unblock();
+    notify_stopping(&d->notify, d->settings->drain_timeout_ms);
+    core_stop(&d->core, d->now_ms);
+}
+
+int driver_run(struct settings *settings, const struct settings_from *from, bool once)
+{
+    struct driver d = { .once = once, .exit_code = -1, .settings = settings, .from = from };
+    int code = driver_open(&d, settings);
+
+    if (code == EXIT_OK) {
+        log_info("relay", "started", "librdkafka", sink_library_version(), "owner", d.owner);
+        while (!done(&d)) {
+            bool idle = turn(&d);
+            log_role(&d);
+            incidents_topics(&d.incidents, &d.core.topics);
+            if (loop_reload_requested())
+                on_hangup(&d);
+            monitor_found(d.monitor, d.takeover.n_found);
+            monitor_state(d.monitor, &d.core, &d.incidents, &d.janitor);
+            report_health(&d);
+            if (loop_stop_requested() && d.core.phase < CORE_DRAIN) {
+                stop(&d);
+            } else if (!done(&d)) {
+                wait(&d, idle);
+            }
+        }
+        code = finish(&d);
+    }
+    driver_close(&d, settings->inflight_rows);
+    return code;
+}
