@@ -1,6 +1,6 @@
 /* flow.h - the way of one row through the core: where it goes next, and what a report makes of it.
  *
- * Used by core.c and hold.c only. Pure.
+ * Used inside core/ only. Pure.
  */
 #ifndef RELAY_CORE_FLOW_H
 #define RELAY_CORE_FLOW_H

@@ -1,4 +1,4 @@
-/* hold.h - the way of a row into outbox.held and back. Used by core.c and flow.c only. Pure.
+/* hold.h - the way of a row into outbox.held and back. Used inside core/ only. Pure.
  *
  * Rows go there by key or by topic. A key: a row was refused for itself, and the later ones wait for
  * it. A topic: it takes nothing, and all of it waits. When such a group moves again, its rows come
