@@ -1,7 +1,7 @@
 /* cursor.h - where the reader stands, and where it stood before each page that is not settled yet.
  *
  * A cursor is a pair: the highest id read and the snapshot of that read (as PostgreSQL's binary form
- * of pg_snapshot, which we never look into). Used by source.c only; no libpq.
+ * of pg_snapshot, which we never look into). Used inside source/ only; no libpq.
  */
 #ifndef RELAY_SOURCE_CURSOR_H
 #define RELAY_SOURCE_CURSOR_H

@@ -1,4 +1,4 @@
-/* inside.h - the source from inside: what source.c, setup.c and held.c share. Used inside source/ only. */
+/* inside.h - the source from inside: what its files share. Used inside source/ only. */
 #ifndef RELAY_SOURCE_INSIDE_H
 #define RELAY_SOURCE_INSIDE_H
 
@@ -163,6 +163,12 @@ static inline bool result_ok(const PGresult *res)
     return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
 }
 
+/* A boolean in binary. */
+static inline bool result_true(const PGresult *res, int row, int col)
+{
+    return PQgetlength(res, row, col) == 1 && PQgetvalue(res, row, col)[0] != 0;
+}
+
 /* -- source.c */
 void source_push(struct source *s, struct source_event e);
 void source_link_lost(struct source *s, uint64_t now_ms, const char *why);
@@ -174,11 +180,15 @@ void source_request(struct source *s, uint64_t now_ms, enum request what, const 
 void source_request_transaction(struct source *s, uint64_t now_ms, enum request what,
                                 const struct conn_statement *statement, int n);
 void source_request_failed(struct source *s, enum request what, const PGresult *res);
+struct conn_statement source_mark_statement(const struct source *s);
+
+/* -- read.c. The answer to a read of any kind. */
+void read_on_answer(struct source *s, uint64_t now_ms, const PGresult *res);
+/* Room in s->rows: 0, or -1 when out of memory. */
+int source_room_for(struct source *s, uint32_t n_rows);
 /* Decodes the first `rows` rows of a page behind row 0, but those that are stale; their ids go to *stale,
  * when given. Returns the number of decoded rows, or -1. */
-int source_room_for(struct source *s, uint32_t n_rows);
 int source_decode(struct source *s, const PGresult *res, int rows, struct touched *stale);
-struct conn_statement source_mark_statement(const struct source *s);
 /* The statement failed: why, in s->failure. */
 void source_note_failure(struct source *s, const PGresult *res);
 /* Sends the read that was asked for, anew. `first`: of its first row only the id (SQL_FIRST_OF_PAGE). */
@@ -186,8 +196,13 @@ void source_send_read(struct source *s, uint64_t now_ms, bool first);
 /* Moves the cursor over a page of which the first n rows were taken, and reports it. */
 void source_take_page(struct source *s, uint64_t now_ms, const PGresult *res, int n, bool full);
 void source_free_rows(struct source *s, uint32_t n);
-void source_leading(struct source *s);
-void source_lease_gone(struct source *s);
+
+/* -- lease.c. -1: out of memory. */
+int lease_on_acquired(struct source *s, uint64_t now_ms, const PGresult *res);
+void lease_on_renewed(struct source *s, const PGresult *res);
+/* It is ours, and what a new leader must know is loaded; it is another relay's. Each is reported. */
+void lease_leading(struct source *s);
+void lease_gone(struct source *s);
 
 /* -- figures.c. NULL: the request failed. */
 void figures_on_answer(struct source *s, const PGresult *res);
@@ -219,14 +234,18 @@ void held_mark(struct source *s, uint64_t now_ms);
 void held_on_read(struct source *s, uint64_t now_ms, const PGresult *res);
 void held_on_marked(struct source *s, const PGresult *res);
 void held_on_hold(struct source *s, const PGresult *res);
-void held_load(struct source *s, uint64_t now_ms, const PGresult *acquired);
-void held_on_load_begin(struct source *s, uint64_t now_ms, const PGresult *res);
-void held_on_load(struct source *s, uint64_t now_ms, PGresult **res);
 void held_on_sweep(struct source *s, uint64_t now_ms, const PGresult *res);
 void held_on_heal(struct source *s, uint64_t now_ms, const PGresult *res);
 void held_on_cleaned(struct source *s);
 /* The cursor that is about to be saved; that it was saved. */
 void held_saving(struct source *s, const struct cursor *c);
 void held_saved(struct source *s);
+
+/* -- held_load.c. The lease is acquired; what is held is loaded, and then the lead begins. */
+void held_load(struct source *s, uint64_t now_ms, const PGresult *acquired);
+void held_on_load_begin(struct source *s, uint64_t now_ms, const PGresult *res);
+void held_on_load(struct source *s, uint64_t now_ms, PGresult **res);
+/* The place of a row of a result, in the order of (topic, digest of the key). */
+void held_place(struct place *p, const PGresult *res, int row, int topic_col, int digest_col);
 
 #endif

@@ -1,4 +1,4 @@
-/* source.c - the link, its two connections, and what is asked of them. See source.h. */
+/* source.c - the link, its two connections, and whose each answer is; marking. See source.h. */
 #include "relay/source/source.h"
 
 #include <errno.h>
@@ -11,7 +11,6 @@
 #include "relay/exit_codes.h"
 #include "relay/log.h"
 #include "relay/source/inside.h"
-#include "relay/source/page.h"
 
 struct source *source_new(const struct source_config *cfg)
 {
@@ -78,7 +77,7 @@ int source_check_dsn(const char *dsn, char *err, size_t err_size)
     return -1;
 }
 
-/* -- the link ------------------------------------------------------------------------------- */
+/* -- the link ---------------------------------------------------------------------------- */
 
 void source_push(struct source *s, struct source_event e)
 {
@@ -144,249 +143,7 @@ bool source_lacks_right(struct source *s, const PGresult *res)
     return true;
 }
 
-/* -- reading -------------------------------------------------------------------------------- */
-
-struct statement {
-    const char *name, *first;
-    int n_params;
-};
-
-/* Where the rows of the last page were small enough for every row of this one to be as large as the
- * largest of them, no sum of their sizes is needed. */
-static const struct statement *choose_statement(struct source *s, bool late)
-{
-    static const struct statement small = { "outbox_read_small", "outbox_first_read", 5 },
-        other[2][2] = { { { "outbox_read", "outbox_first_read", 5 },
-                          { "outbox_read_late", "outbox_first_read_late", 6 } },
-                        { { "outbox_catch_up", "outbox_first_catch_up", 5 },
-                          { "outbox_catch_up_late", "outbox_first_catch_up_late", 7 } } };
-
-    s->read_small = !late && !s->catching_up && s->largest_row <= s->asked.max_bytes / s->read_max;
-    return s->read_small ? &small : &other[s->catching_up][late];
-}
-
-static void send_page_read(struct source *s, uint64_t now_ms, bool first)
-{
-    const struct cursors *cur = &s->cursors;
-    bool late = cur->late_until.bytes != NULL;
-    int64_t above = late ? cur->late_from : s->first_read ? 0 : s->floor;
-    char pos[8], above_id[8], rows[8], bytes[8], floor_id[8];
-    const struct statement *st = choose_statement(s, late);
-    uint64_t most = s->asked.max_bytes / (s->read_small ? s->read_max : 1);
-    const char *const values[] = { net64(cur->now.pos, pos), cur->now.snap.bytes,
-                                   net64(above, above_id), net64(s->read_max, rows),
-                                   net64((int64_t)most, bytes), cur->late_until.bytes,
-                                   net64(s->floor, floor_id) };
-    const int lengths[] = { 8, cur->now.snap.len, 8, 8, 8, cur->late_until.len, 8 };
-
-    /* The first read behind a long absence looks at every row appended since. */
-    s->conn[READ_SIDE].timeout_ms = s->cfg.statement_timeout_ms * (s->catching_up ? 20 : 1);
-    if (conn_send_prepared(&s->conn[READ_SIDE], now_ms, first ? st->first : st->name, st->n_params, values,
-                           lengths) < 0)
-        source_link_lost(s, now_ms, conn_error(&s->conn[READ_SIDE]));
-}
-
-void source_send_read(struct source *s, uint64_t now_ms, bool first)
-{
-    s->read_max = isolate_limit(s);
-    if (s->reading == READING_PAGE)
-        send_page_read(s, now_ms, first);
-    else
-        held_send_read(s, now_ms, first);
-}
-
-void source_read(struct source *s, uint64_t now_ms, uint32_t max_rows, uint64_t max_bytes,
-                 uint64_t page)
-{
-    s->reading = READING_PAGE;
-    s->asked = (struct read_request){ .max_rows = max_rows, .max_bytes = max_bytes, .page = page };
-    source_send_read(s, now_ms, false);
-}
-
-int source_room_for(struct source *s, uint32_t n)
-{
-    if (n <= s->rows_cap)
-        return 0;
-    struct row **rows = realloc(s->rows, n * sizeof(struct row *));
-    if (rows == NULL)
-        return -1;
-    s->rows = rows;
-    s->rows_cap = n;
-    return 0;
-}
-
-void source_free_rows(struct source *s, uint32_t n)
-{
-    while (n > 0)
-        free(s->rows[--n]);
-}
-
-/* Always -1. */
-static int undecoded(struct source *s, enum trouble trouble, const char *what, int64_t id)
-{
-    s->failure = (struct failure){ .trouble = trouble };
-    snprintf(s->failure.text, sizeof s->failure.text, "it cannot be decoded: %s, row %lld", what,
-             (long long)id);
-    return -1;
-}
-
-int source_decode(struct source *s, const PGresult *res, int rows, struct touched *stale)
-{
-    static const char disorder[] = "the rows are not in order of id";
-    int n = 0;
-
-    if (rows < 0)
-        return undecoded(s, TROUBLE_OTHER, "there is no row 0", 0);
-    if (source_room_for(s, (uint32_t)rows) < 0)
-        return undecoded(s, TROUBLE_ROOM, page_no_memory, 0);
-    for (int i = 1; i <= rows; i++) {
-        const char *why = page_no_memory;
-        if (stale != NULL && page_stale(res, i) != 0) {
-            if (touched_add(stale, page_id(res, i), page_bucket(res, i), false) == 0)
-                continue;
-            s->rows[n] = NULL;
-        } else {
-            s->rows[n] = page_row(res, i, &s->pairs, &why);
-        }
-        if (s->rows[n] != NULL && n > 0 && s->rows[n]->id <= s->rows[n - 1]->id) {
-            free(s->rows[n]);
-            s->rows[n] = NULL;
-            why = disorder;
-        }
-        if (s->rows[n] == NULL) {
-            source_free_rows(s, (uint32_t)n);
-            return undecoded(s, why == page_no_memory ? TROUBLE_ROOM
-                                : why == disorder     ? TROUBLE_OTHER
-                                                      : TROUBLE_ROW,
-                             why, page_id(res, i));
-        }
-        n++;
-    }
-    return n;
-}
-
-static bool page_is_full(const struct source *s, const PGresult *res, int n)
-{
-    return (uint32_t)n == s->read_max || (s->read_small ? n < PQntuples(res) - 1 : page_is_cut(res, n));
-}
-
-static void note_largest(struct source *s, int n)
-{
-    if (n > 0)
-        s->largest_row = 0;
-    for (int i = 0; i < n; i++)
-        if (s->rows[i]->block_bytes > s->largest_row)
-            s->largest_row = s->rows[i]->block_bytes;
-}
-
-/* Moves the cursor over the page. Late rows come before fresh ones, so a full page that ends with a
- * late row has more of them behind it: they are read first, as of this page's snapshot. */
-static int advance(struct source *s, const PGresult *res, int n, bool full)
-{
-    struct cursors *cur = &s->cursors;
-    const char *snap = PQgetvalue(res, 0, 0);
-    int snap_len = PQgetlength(res, 0, 0);
-    int64_t last = n > 0 ? s->rows[n - 1]->id : 0;
-
-    if (n > 0 && cursors_remember(cur, s->asked.page) < 0)
-        return -1;
-    s->first_read = false;
-    if (cur->late_until.bytes != NULL) {
-        if (full) {
-            cur->late_from = last;
-        } else {
-            free(cur->now.snap.bytes);
-            cur->now.snap = cur->late_until;
-            cur->late_until = (struct snapshot){ NULL, 0 };
-        }
-        return 0;
-    }
-    if (full && n > 0 && last <= cur->now.pos) {
-        cur->late_from = last;
-        return snapshot_set(&cur->late_until, snap, snap_len);
-    }
-    if (snapshot_set(&cur->now.snap, snap, snap_len) < 0)
-        return -1;
-    if (last > cur->now.pos)
-        cur->now.pos = last;
-    if (!full && s->catching_up && cur->now.pos < s->catch_up_to)
-        cur->now.pos = s->catch_up_to; /* all up to there is settled or came just now */
-    if (cur->now.pos >= s->catch_up_to)
-        s->catching_up = false;
-    return 0;
-}
-
-void source_take_page(struct source *s, uint64_t now_ms, const PGresult *res, int n, bool full)
-{
-    if (advance(s, res, n, full) < 0) {
-        source_free_rows(s, (uint32_t)n);
-        source_link_lost(s, now_ms, "out of memory");
-        return;
-    }
-    CRASH_POINT("source.page_read");
-    source_push(s, (struct source_event){
-                      .type = SOURCE_PAGE,
-                      .rows = s->rows,
-                      .n_rows = (uint32_t)n,
-                      .full = full || s->cursors.late_until.bytes != NULL,
-                      .catching_up = s->catching_up,
-                  });
-}
-
-/* Row 0 of the result carries the snapshot. */
-static void on_page(struct source *s, uint64_t now_ms, const PGresult *res)
-{
-    int rows = s->read_small ? page_before_cut(res) : PQntuples(res) - 1;
-    int n = source_decode(s, res, rows >= 0 && PQgetisnull(res, 0, 0) ? -1 : rows, NULL);
-
-    if (n < 0) {
-        isolate_failed(s, now_ms);
-        return;
-    }
-    bool full = page_is_full(s, res, n);
-    note_largest(s, n);
-    if (n == 0 && full) { /* the first row is a large one */
-        s->largest_row = SIZE_MAX;
-        source_send_read(s, now_ms, false);
-        return;
-    }
-    isolate_whole(s);
-    source_take_page(s, now_ms, res, n, full);
-}
-
-/* Class 22: it has characters that the client's encoding does not have. XX: what is stored is damaged, or
- * the server does not know what happened. Without a state it is libpq that has no room for the answer. */
-void source_note_failure(struct source *s, const PGresult *res)
-{
-    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-    const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-    struct failure *f = &s->failure;
-
-    f->trouble = state == NULL                                                      ? TROUBLE_ROOM
-                 : strncmp(state, "22", 2) == 0 || strncmp(state, "XX", 2) == 0 ? TROUBLE_ROW
-                                                                                    : TROUBLE_OTHER;
-    snprintf(f->sqlstate, sizeof f->sqlstate, "%s", state != NULL ? state : "");
-    snprintf(f->text, sizeof f->text, "%s", text != NULL ? text : "no memory for the answer");
-}
-
-static void on_read(struct source *s, uint64_t now_ms, const PGresult *res)
-{
-    if (s->isolate.step != ISOLATE_NOT) {
-        isolate_on_read(s, now_ms, res);
-    } else if (!result_ok(res)) {
-        if (source_lacks_right(s, res))
-            return;
-        source_note_failure(s, res);
-        held_drop_page(s);
-        isolate_failed(s, now_ms);
-    } else if (s->reading == READING_PAGE) {
-        on_page(s, now_ms, res);
-    } else {
-        held_on_read(s, now_ms, res);
-    }
-}
-
-/* -- marking -------------------------------------------------------------------------------- */
+/* -- requests ---------------------------------------------------------------------------- */
 
 void source_request(struct source *s, uint64_t now_ms, enum request what, const char *statement,
                     int n_params, const char *const *values, const int *lengths)
@@ -403,6 +160,8 @@ void source_request_transaction(struct source *s, uint64_t now_ms, enum request 
     if (conn_send_transaction(&s->conn[MARK_SIDE], now_ms, statement, n) < 0)
         source_link_lost(s, now_ms, conn_error(&s->conn[MARK_SIDE]));
 }
+
+/* -- marking ----------------------------------------------------------------------------- */
 
 struct conn_statement source_mark_statement(const struct source *s)
 {
@@ -453,148 +212,7 @@ void source_mark(struct source *s, uint64_t now_ms, const struct source_mark *ma
     CRASH_POINT("source.mark_sent");
 }
 
-/* -- leading -------------------------------------------------------------------------------- */
-
-void source_acquire(struct source *s, uint64_t now_ms)
-{
-    char ttl[8], last[8];
-    const char *const values[] = { s->cfg.owner, net64((int64_t)s->cfg.lease_ttl_ms, ttl),
-                                   net64(s->last_epoch, last) };
-    const int lengths[] = { (int)strlen(s->cfg.owner), 8, 8 };
-
-    source_request(s, now_ms, REQUEST_ACQUIRE, "outbox_acquire", 3, values, lengths);
-    CRASH_POINT("source.acquire_sent");
-}
-
-/* On a link where nothing was acquired, none: where we stood is a place in the history of an earlier one. A
- * server that crashed, or a standby that was promoted, may have given its ids and transaction ids to others. */
-static const struct cursor *cursor_to_save(struct source *s, uint64_t page)
-{
-    static const struct cursor none;
-
-    return s->acquired ? cursors_before(&s->cursors, page) : &none;
-}
-
-void source_renew(struct source *s, uint64_t now_ms, uint64_t page)
-{
-    const struct cursor *c = cursor_to_save(s, page);
-    char epoch[8], ttl[8], pos[8];
-    const char *const values[] = { net64(s->epoch, epoch), net64((int64_t)s->cfg.lease_ttl_ms, ttl),
-                                   c->snap.bytes != NULL ? net64(c->pos, pos) : NULL, c->snap.bytes };
-    const int lengths[] = { 8, 8, 8, c->snap.len };
-
-    CRASH_POINT("source.before_renew");
-    held_saving(s, c);
-    source_request(s, now_ms, REQUEST_RENEW, "outbox_renew", 4, values, lengths);
-    CRASH_POINT("source.renew_sent");
-}
-
-void source_resign(struct source *s, uint64_t now_ms, uint64_t page)
-{
-    const struct cursor *c = cursor_to_save(s, page);
-    char epoch[8], pos[8];
-    const char *const values[] = { net64(s->epoch, epoch), c->snap.bytes != NULL ? net64(c->pos, pos) : NULL,
-                                   c->snap.bytes };
-    const int lengths[] = { 8, 8, c->snap.len };
-
-    CRASH_POINT("source.before_resign");
-    source_request(s, now_ms, REQUEST_RESIGN, "outbox_resign", 3, values, lengths);
-    CRASH_POINT("source.resign_sent");
-}
-
-static void log_follow(struct source *s, const PGresult *res)
-{
-    const char *owner = PQgetvalue(res, 0, 5);
-    bool namesake = strcmp(owner, s->cfg.owner) == 0;
-
-    /* The lease was over, perhaps our own, and yet we did not get it: another relay was quicker. The next
-     * answer says who. */
-    if (!PQgetisnull(res, 0, 6) && wire_i64(PQgetvalue(res, 0, 6)) <= 0)
-        return;
-
-    log_write(s->following ? LOG_LEVEL_DEBUG : namesake ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "source",
-              "another relay leads; this one stands by", "owner", owner, "lease_left_ms",
-              PQgetisnull(res, 0, 6) ? "?" : log_i64(wire_i64(PQgetvalue(res, 0, 6))), "remedy",
-              namesake ? "it has this one's name: give each process a lease.owner of its own" : NULL,
-              (char *)0);
-    s->following = true;
-}
-
-/* Whose the lease was, and why it could be had; the cases are those of the statement. */
-static void note_taken(struct source *s, const PGresult *res)
-{
-    struct taken *t = &s->taken;
-    bool over = PQgetisnull(res, 0, 6) || wire_i64(PQgetvalue(res, 0, 6)) < 0;
-
-    snprintf(t->from, sizeof t->from, "%s", PQgetvalue(res, 0, 5));
-    t->silent_ms = PQgetisnull(res, 0, 8) ? -1 : wire_i64(PQgetvalue(res, 0, 8));
-    if (t->from[0] == '\0')
-        t->why = PQgetisnull(res, 0, 8) ? "no relay has led before" : "resigned";
-    else if (strcmp(t->from, s->cfg.owner) == 0)
-        t->why = "it bears this relay's name";
-    else
-        t->why = over ? "expired" : "its time lies ahead of the server's clock";
-}
-
-/* The columns of outbox_acquire: epoch, cursor_id, cursor_snapshot, floor_id, catch_up_to, then of
- * the row before: owner, ms left, whether the cluster changed, ms since it was renewed. Columns 0-3 are NULL
- * when refused. */
-static int on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
-{
-    if (PQntuples(res) == 0) {
-        log_error("source", "outbox.relay has no row 'default'", "remedy",
-                  "insert into outbox.relay (name) values ('default')");
-        source_refuse(s, EXIT_CONFIGURATION);
-        return 0;
-    }
-    if (PQgetisnull(res, 0, 0)) {
-        log_follow(s, res);
-        source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = false });
-        return 0;
-    }
-    s->acquired = true;
-    s->epoch = s->last_epoch = wire_i64(PQgetvalue(res, 0, 0));
-    if (cursors_load(&s->cursors, wire_i64(PQgetvalue(res, 0, 1)), PQgetvalue(res, 0, 2),
-                     PQgetlength(res, 0, 2)) < 0)
-        return -1;
-    s->floor = wire_i64(PQgetvalue(res, 0, 3));
-    s->catch_up_to = wire_i64(PQgetvalue(res, 0, 4));
-    s->catching_up = true; /* at least the first read leaves out what is settled */
-    s->first_read = true;
-    s->following = false;
-    note_taken(s, res);
-    if (PQgetvalue(res, 0, 7)[0] != 0)
-        log_warn("source", "the database now lives on another cluster or timeline", "floor",
-                 log_i64(s->floor));
-    held_load(s, now_ms, res);
-    return 0;
-}
-
-void source_leading(struct source *s)
-{
-    log_info("source", "leading", "owner", s->cfg.owner, "epoch", log_i64(s->epoch), "cursor",
-             log_i64(s->cursors.now.pos), "held_keys", log_i64(s->held.n_loaded), "lease_of",
-             s->taken.from[0] != '\0' ? s->taken.from : NULL, "because", s->taken.why, "silent_ms",
-             s->taken.silent_ms >= 0 ? log_i64(s->taken.silent_ms) : NULL);
-    CRASH_POINT("source.acquired");
-    source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = true });
-}
-
-void source_lease_gone(struct source *s)
-{
-    log_warn("source", "the lease was taken by another relay", "epoch", log_i64(s->epoch));
-    source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = false });
-}
-
-static void on_renewed(struct source *s, const PGresult *res)
-{
-    if (strcmp(PQcmdTuples((PGresult *)(uintptr_t)res), "1") != 0) {
-        source_lease_gone(s);
-        return;
-    }
-    held_saved(s);
-    source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = true });
-}
+/* -- answers ----------------------------------------------------------------------------- */
 
 void source_request_failed(struct source *s, enum request what, const PGresult *res)
 {
@@ -656,7 +274,7 @@ static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
         held_on_hold(s, *res);
         break;
     case REQUEST_ACQUIRE:
-        if (on_acquired(s, now_ms, *res) < 0)
+        if (lease_on_acquired(s, now_ms, *res) < 0)
             source_request_failed(s, what, NULL);
         break;
     case REQUEST_LOAD_BEGIN:
@@ -667,7 +285,7 @@ static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
         break;
     case REQUEST_RENEW:
         CRASH_POINT("source.renewed");
-        on_renewed(s, *res);
+        lease_on_renewed(s, *res);
         break;
     case REQUEST_RESIGN:
         CRASH_POINT("source.resigned");
@@ -685,7 +303,7 @@ static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
     }
 }
 
-/* -- the loop's side ------------------------------------------------------------------------ */
+/* -- the loop's side --------------------------------------------------------------------- */
 
 static size_t pollfd_of(const struct conn *c, struct pollfd *fd)
 {
@@ -729,7 +347,7 @@ static void step(struct source *s, uint64_t now_ms, enum side side)
     else if (rc > 0 && s->setup[side] != SETUP_DONE)
         setup_step(s, now_ms, side, res);
     else if (rc > 0 && side == READ_SIDE)
-        on_read(s, now_ms, res);
+        read_on_answer(s, now_ms, res);
     else if (rc > 0)
         on_answer(s, now_ms, &res);
     PQclear(res);

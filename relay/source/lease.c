@@ -1,0 +1,149 @@
+/* lease.c - the lease and the cursor that is saved with it: acquired, renewed, given back. Knows no rows. */
+#include <stdio.h>
+#include <string.h>
+
+#include "relay/crash_point.h"
+#include "relay/exit_codes.h"
+#include "relay/log.h"
+#include "relay/source/inside.h"
+
+void source_acquire(struct source *s, uint64_t now_ms)
+{
+    char ttl[8], last[8];
+    const char *const values[] = { s->cfg.owner, net64((int64_t)s->cfg.lease_ttl_ms, ttl),
+                                   net64(s->last_epoch, last) };
+    const int lengths[] = { (int)strlen(s->cfg.owner), 8, 8 };
+
+    source_request(s, now_ms, REQUEST_ACQUIRE, "outbox_acquire", 3, values, lengths);
+    CRASH_POINT("source.acquire_sent");
+}
+
+/* On a link where nothing was acquired, none: where we stood is a place in the history of an earlier one. A
+ * server that crashed, or a standby that was promoted, may have given its ids and transaction ids to others. */
+static const struct cursor *cursor_to_save(struct source *s, uint64_t page)
+{
+    static const struct cursor none;
+
+    return s->acquired ? cursors_before(&s->cursors, page) : &none;
+}
+
+void source_renew(struct source *s, uint64_t now_ms, uint64_t page)
+{
+    const struct cursor *c = cursor_to_save(s, page);
+    char epoch[8], ttl[8], pos[8];
+    const char *const values[] = { net64(s->epoch, epoch), net64((int64_t)s->cfg.lease_ttl_ms, ttl),
+                                   c->snap.bytes != NULL ? net64(c->pos, pos) : NULL, c->snap.bytes };
+    const int lengths[] = { 8, 8, 8, c->snap.len };
+
+    CRASH_POINT("source.before_renew");
+    held_saving(s, c);
+    source_request(s, now_ms, REQUEST_RENEW, "outbox_renew", 4, values, lengths);
+    CRASH_POINT("source.renew_sent");
+}
+
+void source_resign(struct source *s, uint64_t now_ms, uint64_t page)
+{
+    const struct cursor *c = cursor_to_save(s, page);
+    char epoch[8], pos[8];
+    const char *const values[] = { net64(s->epoch, epoch), c->snap.bytes != NULL ? net64(c->pos, pos) : NULL,
+                                   c->snap.bytes };
+    const int lengths[] = { 8, 8, c->snap.len };
+
+    CRASH_POINT("source.before_resign");
+    source_request(s, now_ms, REQUEST_RESIGN, "outbox_resign", 3, values, lengths);
+    CRASH_POINT("source.resign_sent");
+}
+
+static void log_follow(struct source *s, const PGresult *res)
+{
+    const char *owner = PQgetvalue(res, 0, 5);
+    bool namesake = strcmp(owner, s->cfg.owner) == 0;
+
+    /* The lease was over, perhaps our own, and yet we did not get it: another relay was quicker. The next
+     * answer says who. */
+    if (!PQgetisnull(res, 0, 6) && wire_i64(PQgetvalue(res, 0, 6)) <= 0)
+        return;
+
+    log_write(s->following ? LOG_LEVEL_DEBUG : namesake ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "source",
+              "another relay leads; this one stands by", "owner", owner, "lease_left_ms",
+              PQgetisnull(res, 0, 6) ? "?" : log_i64(wire_i64(PQgetvalue(res, 0, 6))), "remedy",
+              namesake ? "it has this one's name: give each process a lease.owner of its own" : NULL,
+              (char *)0);
+    s->following = true;
+}
+
+/* Whose the lease was, and why it could be had; the cases are those of the statement. */
+static void note_taken(struct source *s, const PGresult *res)
+{
+    struct taken *t = &s->taken;
+    bool over = PQgetisnull(res, 0, 6) || wire_i64(PQgetvalue(res, 0, 6)) < 0;
+
+    snprintf(t->from, sizeof t->from, "%s", PQgetvalue(res, 0, 5));
+    t->silent_ms = PQgetisnull(res, 0, 8) ? -1 : wire_i64(PQgetvalue(res, 0, 8));
+    if (t->from[0] == '\0')
+        t->why = PQgetisnull(res, 0, 8) ? "no relay has led before" : "resigned";
+    else if (strcmp(t->from, s->cfg.owner) == 0)
+        t->why = "it bears this relay's name";
+    else
+        t->why = over ? "expired" : "its time lies ahead of the server's clock";
+}
+
+/* The columns of outbox_acquire: epoch, cursor_id, cursor_snapshot, floor_id, catch_up_to, then of
+ * the row before: owner, ms left, whether the cluster changed, ms since it was renewed. Columns 0-3 are NULL
+ * when refused. */
+int lease_on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
+{
+    if (PQntuples(res) == 0) {
+        log_error("source", "outbox.relay has no row 'default'", "remedy",
+                  "insert into outbox.relay (name) values ('default')");
+        source_refuse(s, EXIT_CONFIGURATION);
+        return 0;
+    }
+    if (PQgetisnull(res, 0, 0)) {
+        log_follow(s, res);
+        source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = false });
+        return 0;
+    }
+    s->acquired = true;
+    s->epoch = s->last_epoch = wire_i64(PQgetvalue(res, 0, 0));
+    if (cursors_load(&s->cursors, wire_i64(PQgetvalue(res, 0, 1)), PQgetvalue(res, 0, 2),
+                     PQgetlength(res, 0, 2)) < 0)
+        return -1;
+    s->floor = wire_i64(PQgetvalue(res, 0, 3));
+    s->catch_up_to = wire_i64(PQgetvalue(res, 0, 4));
+    s->catching_up = true; /* at least the first read leaves out what is settled */
+    s->first_read = true;
+    s->following = false;
+    note_taken(s, res);
+    if (PQgetvalue(res, 0, 7)[0] != 0)
+        log_warn("source", "the database now lives on another cluster or timeline", "floor",
+                 log_i64(s->floor));
+    held_load(s, now_ms, res);
+    return 0;
+}
+
+void lease_leading(struct source *s)
+{
+    log_info("source", "leading", "owner", s->cfg.owner, "epoch", log_i64(s->epoch), "cursor",
+             log_i64(s->cursors.now.pos), "held_keys", log_i64(s->held.n_loaded), "lease_of",
+             s->taken.from[0] != '\0' ? s->taken.from : NULL, "because", s->taken.why, "silent_ms",
+             s->taken.silent_ms >= 0 ? log_i64(s->taken.silent_ms) : NULL);
+    CRASH_POINT("source.acquired");
+    source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = true });
+}
+
+void lease_gone(struct source *s)
+{
+    log_warn("source", "the lease was taken by another relay", "epoch", log_i64(s->epoch));
+    source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = false });
+}
+
+void lease_on_renewed(struct source *s, const PGresult *res)
+{
+    if (strcmp(PQcmdTuples((PGresult *)(uintptr_t)res), "1") != 0) {
+        lease_gone(s);
+        return;
+    }
+    held_saved(s);
+    source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = true });
+}
