@@ -62,12 +62,8 @@ static const struct number_unit *units_of(enum setting_type type)
     static const struct number_unit durations[] = {
         { "ms", 1 }, { "s", 1000 }, { "m", 60 * 1000 }, { "h", 3600 * 1000 }, { NULL, 0 }
     };
-    static const struct number_unit sizes[] = {
-        { "B", 1 }, { "KiB", 1 << 10 }, { "MiB", 1 << 20 }, { "GiB", 1 << 30 }, { NULL, 0 }
-    };
-    static const struct number_unit none[] = { { "", 1 }, { NULL, 0 } };
 
-    return type == TYPE_DURATION ? durations : type == TYPE_SIZE ? sizes : none;
+    return type == TYPE_DURATION ? durations : type == TYPE_SIZE ? number_sizes : number_counts;
 }
 
 static bool parse_number(enum setting_type type, const char *text, uint64_t *ret_number)

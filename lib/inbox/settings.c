@@ -15,10 +15,6 @@
 static const struct number_unit durations[] = { { "ms", 1 },        { "s", 1000 },
                                                 { "m", 60 * 1000 }, { "h", 3600 * 1000 },
                                                 { "d", 86400000 },  { NULL, 0 } };
-static const struct number_unit sizes[] = {
-    { "B", 1 }, { "KiB", 1 << 10 }, { "MiB", 1 << 20 }, { "GiB", 1 << 30 }, { NULL, 0 }
-};
-static const struct number_unit counts[] = { { "", 1 }, { NULL, 0 } };
 
 static const struct {
     const char *name;
@@ -28,13 +24,13 @@ static const struct {
 } numbers[] = {
 #define NUMBER(name, units, field, dflt, least, most)                                              \
     { name, units, offsetof(struct inbox__settings, field), dflt, least, most }
-    NUMBER("batch.rows", counts, batch_rows, "64", "1", "64"),
+    NUMBER("batch.rows", number_counts, batch_rows, "64", "1", "64"),
     NUMBER("retry.base", durations, retry_base_ms, "200ms", "1ms", "1d"),
     NUMBER("retry.max", durations, retry_max_ms, "1m", "1ms", "1d"),
-    NUMBER("retry.attempts", counts, retry_attempts, "10", "0", "1000000"),
+    NUMBER("retry.attempts", number_counts, retry_attempts, "10", "0", "1000000"),
     NUMBER("retry.total", durations, retry_total_ms, "15m", "0s", "365d"),
-    NUMBER("inflight.rows", counts, inflight_rows, "10000", "1", "10000000"),
-    NUMBER("inflight.bytes", sizes, inflight_bytes, "64MiB", "1KiB", "1024GiB"),
+    NUMBER("inflight.rows", number_counts, inflight_rows, "10000", "1", "10000000"),
+    NUMBER("inflight.bytes", number_sizes, inflight_bytes, "64MiB", "1KiB", "1024GiB"),
     NUMBER("dedupe.keep", durations, dedupe_keep_ms, "7d", "1m", "3650d"),
 };
 #define N_NUMBERS (sizeof numbers / sizeof numbers[0])
@@ -81,7 +77,7 @@ static const char *unit_words(const struct number_unit *units, char ret[64])
     size_t at = 0;
 
     ret[0] = '\0';
-    for (const struct number_unit *u = units; units != counts && u->name != NULL; u++)
+    for (const struct number_unit *u = units; units != number_counts && u->name != NULL; u++)
         at += (size_t)snprintf(ret + at, 64 - at, "%s%s", u == units         ? ", with a unit: "
                                                           : u[1].name == NULL ? " or "
                                                                               : ", ", u->name);

@@ -11,6 +11,12 @@ struct number_unit {
     uint64_t factor;
 };
 
+/* Bytes, and what is merely counted. How long a duration may be is each table's own affair. */
+__attribute__((unused)) static const struct number_unit number_sizes[] = {
+    { "B", 1 }, { "KiB", 1 << 10 }, { "MiB", 1 << 20 }, { "GiB", 1 << 30 }, { NULL, 0 }
+};
+__attribute__((unused)) static const struct number_unit number_counts[] = { { "", 1 }, { NULL, 0 } };
+
 /* false: not a whole number with one of the units. What is too large becomes UINT64_MAX. */
 static inline bool number_parse(const struct number_unit *units, const char *text,
                                 uint64_t *ret_number)

@@ -158,11 +158,67 @@ static void judge_dead(struct findings *f, const struct operate_fact *x)
                   x->number, x->detail[0] != '\0' ? ", the oldest since " : "", x->detail);
 }
 
-static void judge_async(struct findings *f, const struct operate_fact *x)
+/* What a crash of the machine would cost. */
+static void judge_durability(struct findings *f, const struct operate_fact *x)
 {
-    findings_warn(f, "commits", "set it to on for whoever appends events",
-                  "synchronous_commit is off for %s: a crash of the server may lose a transaction whose "
-                  "event is published already", x->name);
+    if (x->kind == FACT_SETTING)
+        findings_warn(f, "server", "set it to on", "%s is %s: a crash of the machine may damage the "
+                      "database", x->name, x->detail);
+    else
+        findings_warn(f, "commits", "set it to on for whoever appends events",
+                      "synchronous_commit is off for %s: a crash of the server may lose a transaction whose "
+                      "event is published already", x->name);
+}
+
+static void judge_pooler(struct findings *f)
+{
+    findings_fail(f, EXIT_CONFIGURATION, "pooler", "let the dsn name PostgreSQL itself; applications may "
+                  "go through the pooler", "the dsn leads to a pooler: the relay refuses to work there");
+}
+
+static void judge_installed(struct findings *f, const struct operate_fact *x)
+{
+    if (x->number == 0)
+        findings_fail(f, EXIT_CONFIGURATION, "schema", "let the DBA apply sql/001_outbox.up.sql, or "
+                      "correct the dsn", "the outbox is not installed in this database");
+}
+
+static void judge_right(struct findings *f, const struct operate_fact *x)
+{
+    static const char remedy[] = "apply sql/roles.sql and grant outbox_relay to the role";
+
+    if (x->kind == FACT_RIGHT)
+        findings_fail(f, EXIT_PERMISSION, "rights", remedy, "the role lacks %s on %s", x->detail, x->name);
+    else if (x->kind == FACT_BLIND)
+        findings_warn(f, "rights", "grant pg_monitor to the role, or run the doctor as another",
+                      "the role may not see how old the transactions of others are");
+    else if (x->number == 0)
+        findings_fail(f, EXIT_PERMISSION, "rights", remedy, "the role may not use the schema outbox");
+}
+
+static void judge_part(struct findings *f, const struct operate_fact *x)
+{
+    if (x->kind == FACT_LEAF)
+        findings_fail(f, EXIT_CONFIGURATION, "ring", SCHEMA_REMEDY, "%s %s", x->name, x->detail);
+    else
+        findings_fail(f, EXIT_CONFIGURATION, "index", "create it as sql/001_outbox.up.sql does; an invalid "
+                      "one is dropped first", "%s has no valid index %s", x->name, x->detail);
+}
+
+static void judge_cluster(struct findings *f)
+{
+    findings_warn(f, "cluster", "nothing, when the database was restored or copied on purpose; the next "
+                  "relay that leads sees to it", "what the relay saved last comes from another cluster");
+}
+
+static void judge_sessions(struct findings *f, const struct operate_fact *x)
+{
+    if (x->number > 0)
+        findings_ok(f, "relays", "%.0f connection%s of relays to this database (each relay has two or three)", x->number,
+                    x->number == 1 ? "" : "s");
+    else
+        findings_warn(f, "relays", "start one; if one runs, its log says why it cannot connect, and its dsn where to",
+                      "no relay is connected to this database");
 }
 
 /* A flat switch over what there is to know. */
@@ -176,39 +232,26 @@ void doctor_fact(struct findings *f, const struct operate_fact *x)
         findings_ok(f, "role", "\"%s\" in database \"%s\"", x->name, x->detail);
         return;
     case FACT_POOLER:
-        findings_fail(f, EXIT_CONFIGURATION, "pooler", "let the dsn name PostgreSQL itself; applications may "
-                      "go through the pooler", "the dsn leads to a pooler: the relay refuses to work there");
+        judge_pooler(f);
         return;
     case FACT_SETTING:
-        findings_warn(f, "server", "set it to on", "%s is %s: a crash of the machine may damage the "
-                      "database", x->name, x->detail);
-        return;
     case FACT_ASYNC_COMMIT:
-        judge_async(f, x);
+        judge_durability(f, x);
         return;
     case FACT_INSTALLED:
-        if (x->number == 0)
-            findings_fail(f, EXIT_CONFIGURATION, "schema", "let the DBA apply sql/001_outbox.up.sql, or "
-                          "correct the dsn", "the outbox is not installed in this database");
+        judge_installed(f, x);
         return;
     case FACT_USAGE:
-        if (x->number == 0)
-            findings_fail(f, EXIT_PERMISSION, "rights", "apply sql/roles.sql and grant outbox_relay to the "
-                          "role", "the role may not use the schema outbox");
+    case FACT_RIGHT:
+    case FACT_BLIND:
+        judge_right(f, x);
         return;
     case FACT_VERSION:
         judge_version(f, x);
         return;
-    case FACT_RIGHT:
-        findings_fail(f, EXIT_PERMISSION, "rights", "apply sql/roles.sql and grant outbox_relay to the role",
-                      "the role lacks %s on %s", x->detail, x->name);
-        return;
     case FACT_LEAF:
-        findings_fail(f, EXIT_CONFIGURATION, "ring", SCHEMA_REMEDY, "%s %s", x->name, x->detail);
-        return;
     case FACT_INDEX:
-        findings_fail(f, EXIT_CONFIGURATION, "index", "create it as sql/001_outbox.up.sql does; an invalid "
-                      "one is dropped first", "%s has no valid index %s", x->name, x->detail);
+        judge_part(f, x);
         return;
     case FACT_DEFAULT:
         judge_default(f, x);
@@ -217,26 +260,16 @@ void doctor_fact(struct findings *f, const struct operate_fact *x)
         judge_sequence(f, x);
         return;
     case FACT_CLUSTER:
-        findings_warn(f, "cluster", "nothing, when the database was restored or copied on purpose; the next "
-                      "relay that leads sees to it", "what the relay saved last comes from another cluster");
+        judge_cluster(f);
         return;
     case FACT_LEAD:
         judge_lead(f, x);
         return;
     case FACT_SESSIONS:
-        if (x->number > 0)
-            findings_ok(f, "relays", "%.0f connection%s of relays to this database (each relay has two or three)", x->number,
-                        x->number == 1 ? "" : "s");
-        else
-            findings_warn(f, "relays", "start one; if one runs, its log says why it cannot connect, and its dsn where to",
-                          "no relay is connected to this database");
+        judge_sessions(f, x);
         return;
     case FACT_DEAD:
         judge_dead(f, x);
-        return;
-    case FACT_BLIND:
-        findings_warn(f, "rights", "grant pg_monitor to the role, or run the doctor as another",
-                      "the role may not see how old the transactions of others are");
         return;
     case FACT_OLD:
     case FACT_PREPARED:

@@ -1,4 +1,6 @@
-/* options.c - see options.h. */
+/* options.c - the command line of a sub-command: which options it has, what they may say, what goes with what.
+ * See options.h; what is done with them is in session.c.
+ */
 #include "relay/commands/options.h"
 
 #include <ctype.h>
@@ -7,7 +9,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "relay/commands/text.h"
 #include "relay/exit_codes.h"
@@ -399,105 +400,4 @@ void options_deinit(struct options *o)
     free(o->key_bytes);
     o->key_bytes = NULL;
     settings_free(&o->settings);
-}
-
-/* -- what follows ----------------------------------------------------------------------------- */
-
-int options_settings(struct options *o, unsigned need)
-{
-    extern char **environ;
-    char err[1024];
-
-    if (settings_load(&o->settings, o->config, environ, o->x, o->n_x, err, sizeof err) < 0 ||
-        settings_require(&o->settings, need, err, sizeof err) < 0)
-        return options_fail(o, EXIT_CONFIGURATION, "%s", err);
-    log_setup(o->settings.log_level, o->settings.log_format);
-    return EXIT_OK;
-}
-
-struct sink_property *options_kafka(const struct options *o, size_t *ret_n)
-{
-    const struct settings *set = &o->settings;
-    struct sink_property *p = calloc(set->n_kafka + 1, sizeof *p);
-
-    for (size_t i = 0; p != NULL && i < set->n_kafka; i++)
-        p[i] = (struct sink_property){ set->kafka[i].name, set->kafka[i].value };
-    *ret_n = set->n_kafka;
-    return p;
-}
-
-struct operate *options_operate(const struct options *o, bool only_reads)
-{
-    const struct operate_options operate_options = {
-        .dsn = o->settings.dsn,
-        .statement_timeout_ms = o->settings.statement_timeout_ms,
-        .tcp_user_timeout_ms = o->settings.tcp_user_timeout_ms,
-        .skip_poison = o->settings.on_poison == ON_POISON_SKIP,
-        .only_reads = only_reads,
-    };
-    struct operate *op = operate_new(&operate_options);
-
-    if (op == NULL)
-        options_fail(o, EXIT_INTERNAL, "out of memory");
-    return op;
-}
-
-int options_connect(struct options *o, unsigned need, bool only_reads, struct operate **ret)
-{
-    int code = options_settings(o, need);
-
-    if (code != EXIT_OK)
-        return code;
-    struct operate *op = options_operate(o, only_reads);
-    if (op == NULL)
-        return EXIT_INTERNAL;
-    code = o->of & OPTIONS_INBOX ? operate_connect_inbox(op) : operate_connect(op);
-    if (code != EXIT_OK) {
-        options_fail_operate(o, op, code);
-        operate_free(op);
-        return code;
-    }
-    *ret = op;
-    return EXIT_OK;
-}
-
-int options_look(struct options *o, int argc, char **argv,
-                 int (*look)(struct options *o, struct operate *op))
-{
-    struct operate *op = NULL;
-    int code = options_parse(o, argc, argv);
-
-    if (code < 0) {
-        code = options_connect(o, SETTINGS_NEED_DATABASE, true, &op);
-        if (code == EXIT_OK)
-            code = look(o, op);
-    }
-    operate_free(op);
-    options_deinit(o);
-    return code;
-}
-
-bool options_has_person(void)
-{
-    return isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
-}
-
-int options_answer(const struct options *o)
-{
-    char line[16];
-
-    fflush(stderr);
-    if (fgets(line, sizeof line, stdin) == NULL)
-        line[0] = '\0';
-    line[strcspn(line, "\r\n")] = '\0';
-    if (strcmp(line, "y") == 0 || strcmp(line, "Y") == 0 || strcmp(line, "yes") == 0)
-        return -1;
-    return options_fail(o, EXIT_REFUSED, "nothing was done");
-}
-
-int options_finish_output(const struct options *o)
-{
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return EXIT_OK;
-    return options_fail(o, EXIT_INTERNAL, "stdout cannot be written: %s", strerror(errno));
 }

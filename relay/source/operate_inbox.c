@@ -14,9 +14,10 @@
 
 /* -- parameters and results ------------------------------------------------------------------- */
 
+/* Of something that lies in the past, though the clock may be a little behind it. */
 static double age(const PGresult *res, int row, int column)
 {
-    double s = PQgetisnull(res, row, column) ? -1 : strtod(PQgetvalue(res, row, column), NULL);
+    double s = operate_seconds(res, row, column);
 
     return s < 0 && !PQgetisnull(res, row, column) ? 0 : s;
 }

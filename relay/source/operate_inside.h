@@ -55,6 +55,7 @@ int operate_look(struct operate *o, const char *sql, int n, const struct params 
 const char *operate_text(const PGresult *res, int row, int column); /* NULL for null */
 bool operate_true(const PGresult *res, int row, int column);
 int64_t operate_number(const PGresult *res, int row, int column);
+double operate_seconds(const PGresult *res, int row, int column); /* negative for null */
 /* The bytes, to be freed with PQfreemem; NULL when null. */
 int operate_key(struct operate *o, const PGresult *res, int row, int column,
                 unsigned char **ret_key, size_t *ret_len);

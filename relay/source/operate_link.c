@@ -403,6 +403,11 @@ int64_t operate_number(const PGresult *res, int row, int column)
     return strtoll(PQgetvalue(res, row, column), NULL, 10);
 }
 
+double operate_seconds(const PGresult *res, int row, int column)
+{
+    return PQgetisnull(res, row, column) ? -1 : strtod(PQgetvalue(res, row, column), NULL);
+}
+
 int operate_look(struct operate *o, const char *sql, int n, const struct params *p,
                 PGresult **ret_res)
 {

@@ -12,12 +12,6 @@
 
 #define COUNT_MS 5000 /* for counting all that waits */
 
-/* Negative for null. */
-static double seconds(const PGresult *res, int row, int column)
-{
-    return PQgetisnull(res, row, column) ? -1 : strtod(PQgetvalue(res, row, column), NULL);
-}
-
 static int look_at_lead(struct operate *o, const struct operate_status *status)
 {
     const struct params none = { .limit = "" };
@@ -26,16 +20,16 @@ static int look_at_lead(struct operate *o, const struct operate_status *status)
 
     if (code != EXIT_OK)
         return code;
-    double left_s = seconds(res, 0, 1);
+    double left_s = operate_seconds(res, 0, 1);
     const struct operate_lead lead = {
         .owner = operate_text(res, 0, 0),
         .left_s = left_s,
         .ended = !PQgetisnull(res, 0, 1) && left_s < 0,
-        .renewed_s = seconds(res, 0, 2),
+        .renewed_s = operate_seconds(res, 0, 2),
         .epoch = operate_number(res, 0, 3),
-        .rate = seconds(res, 0, 4),
-        .since_mark_s = seconds(res, 0, 5),
-        .oldest_s = seconds(res, 0, 6),
+        .rate = operate_seconds(res, 0, 4),
+        .since_mark_s = operate_seconds(res, 0, 5),
+        .oldest_s = operate_seconds(res, 0, 6),
         .is_standby = operate_true(res, 0, 7),
         .refused = operate_number(res, 0, 8),
         .refused_code = operate_text(res, 0, 9),
@@ -75,7 +69,7 @@ static int look_at_topics(struct operate *o, const struct params *p,
             .pending = operate_number(res, row, 1),
             .held = operate_number(res, row, 2),
             .dead = operate_number(res, row, 3),
-            .oldest_s = seconds(res, row, 4),
+            .oldest_s = operate_seconds(res, row, 4),
             .paused_code = operate_text(res, row, 5),
             .paused_why = operate_text(res, row, 6),
             .more = operate_true(res, row, 7),
@@ -100,7 +94,7 @@ int operate_blockers(struct operate *o, int64_t limit,
             .prepared = operate_text(res, row, 1),
             .username = operate_text(res, row, 2),
             .application = operate_text(res, row, 3),
-            .age_s = seconds(res, row, 4),
+            .age_s = operate_seconds(res, row, 4),
             .holds_rows = operate_true(res, row, 5),
             .holds_truncate = operate_true(res, row, 6),
             .leaves = PQgetvalue(res, row, 7),
@@ -123,14 +117,14 @@ int operate_space(struct operate *o, uint64_t retention_ms,
         const struct operate_part part = {
             .name = PQgetvalue(res, row, 0),
             .bytes = operate_number(res, row, 1),
-            .overdue_s = seconds(res, row, 2),
+            .overdue_s = operate_seconds(res, row, 2),
             .unsent_id = operate_number(res, row, 3),
             .crowded = operate_true(res, row, 4),
             .locked = operate_true(res, row, 5),
             .holder = { .pid = operate_number(res, row, 6),
                         .prepared = operate_text(res, row, 7),
                         .application = operate_text(res, row, 8),
-                        .age_s = seconds(res, row, 9),
+                        .age_s = operate_seconds(res, row, 9),
                         .holds_truncate = true },
         };
         on_part(arg, &part);
