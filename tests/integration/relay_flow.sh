@@ -47,7 +47,7 @@ sql "insert into outbox.event (topic, type, key, payload) values
 relay_once wire
 # lengths: -1 is NULL
 equal null_and_empty_keys_and_payloads_are_told_apart '3/7 3/-1 3/0 -1/7 0/7 -1/-1 3/3' "$(wire '%K/%S' | tr '\n' ' ' | sed 's/ $//')"
-equal bytes_are_untouched 00ff0a0d0a00 "$(kcat -q -b "$brokers" -C -t "$topic" -o 6 -c 1 -f '%k%s' | od -An -tx1 | tr -d ' \n')"
+equal bytes_are_untouched 00ff0a0d0a00 "$(kcat -q -b "$brokers" -C -t "$topic" -o 6 -c 1 -e -f '%k%s' | od -An -tx1 | tr -d ' \n')"
 equal timestamp_is_created_at "$(sql "select floor(extract(epoch from created_at) * 1000) from outbox.event order by id")" "$(wire '%T')"
 watch_all
 judge marks_of_tombstones_are_exact committed=7 duplicates=0

@@ -183,11 +183,12 @@ relay_kill() {
     n_kills=$((n_kills + 1))
 } 2>/dev/null
 
-# relay_once NAME ARGUMENT...: to its end; exit status in $status
+# relay_once NAME ARGUMENT...: to its end; exit status in $status. It gives up when it does not lead within lease.ttl
+# and a second, which a slow machine must not miss.
 relay_once() {
     local name=$1
     shift
-    relay_start "$name" --once "$@"
+    relay_start "$name" --once "${steady[@]}" "$@"
     relay_end "$name" 60
 }
 
