@@ -186,12 +186,24 @@ $(O)/%.pc: pkgconfig/%.pc.in include/outbox.h
 # Manual pages are written in scdoc's language, beside the code that they describe.
 MAN_SRC = $(wildcard lib/man/*.scd relay/man/*.scd)
 SCDOC ?= scdoc
-MAN = $(if $(shell command -v $(SCDOC) 2>/dev/null),$(patsubst %.scd,$(O)/man/%,$(notdir $(MAN_SRC))))
+# Functions that share the page of another have one that refers to it, so that man finds them without an index.
+MAN_LINKS := $(shell awk -F ' - ' '/^\# NAME$$/ { inside = 1; page = FILENAME; gsub(/.*\/|\.scd$$/, "", page); next } \
+    inside && NF > 1 { inside = 0; n = split($$1, name, ", "); \
+    for (i = 1; i <= n; i++) if (name[i] ".3" != page) print name[i] ".3:" page }' lib/man/*.3.scd)
+link_name = $(firstword $(subst :, ,$(1)))
+MAN_NAMES = $(notdir $(MAN_SRC:.scd=)) $(foreach link,$(MAN_LINKS),$(call link_name,$(link)))
+MAN = $(if $(shell command -v $(SCDOC) 2>/dev/null),$(addprefix $(O)/man/,$(MAN_NAMES)))
 vpath %.scd lib/man relay/man
 man: $(MAN)
 $(O)/man/%: %.scd
 	@mkdir -p $(@D)
 	$(SCDOC) <$< >$@
+define link_rule
+$(O)/man/$(call link_name,$(1)):
+	@mkdir -p $$(@D)
+	echo '.so man3/$(lastword $(subst :, ,$(1)))' >$$@
+endef
+$(foreach link,$(MAN_LINKS),$(eval $(call link_rule,$(link))))
 
 # Header, archive, shared library with its links, and what pkg-config reads.
 define install_library
@@ -233,7 +245,7 @@ installcheck:
 uninstall:
 	rm -f $(DESTDIR)$(bindir)/outbox-relay $(foreach lib,outbox inbox,$(DESTDIR)$(includedir)/$(lib).h \
 	    $(addprefix $(DESTDIR)$(libdir)/lib$(lib).,a so so.0 so.$(VERSION)) $(DESTDIR)$(pkgconfigdir)/$(lib).pc) \
-	    $(foreach page,$(patsubst %.scd,%,$(notdir $(MAN_SRC))), \
+	    $(foreach page,$(MAN_NAMES), \
 	    $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(page)))/$(page))
 	rm -rf $(DESTDIR)$(datadir)/outbox
 

@@ -56,6 +56,22 @@ while read -r name prototype; do
 done <"$work/declared"
 [[ $(codes outbox_append | wc -l) == 7 ]] || not_ok 'the codes are found in the header' "$(codes outbox_append)"
 
+# finds PAGE: the page itself, or a line that refers to one that is there
+finds() {
+    local target
+    [[ -s $work/build/man/$1 ]] || return 1
+    read -r _ target < <(grep '^\.so ' "$work/build/man/$1") || return 0
+    [[ -s $work/build/man/${target#man3/} ]] && ! grep -q '^\.so ' "$work/build/man/${target#man3/}"
+}
+if ! command -v scdoc >/dev/null; then
+    echo 'ok - man finds every function # skip scdoc is not installed'
+elif ! make -s O="$work/build" man >"$work/log" 2>&1; then
+    not_ok 'the pages are made' "$(tail -n 3 "$work/log")"
+else
+    lost=$(while read -r name _; do finds "$name.3" || printf '%s ' "$name"; done <"$work/declared")
+    if [[ -n $lost ]]; then not_ok 'man finds every function' "$lost"; else ok 'man finds every function'; fi
+fi
+
 for page in lib/man/*.scd relay/man/*.scd; do
     name=$(basename "$page" .scd)
     if ! command -v scdoc >/dev/null; then
