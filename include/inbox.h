@@ -224,8 +224,9 @@ typedef void (*inbox_log)(int level, const char *line, void *arg);
  *   retry.max        1m     the longest backoff
  *   retry.attempts   10     calls of the handler after which an event is dead; 0: any number
  *   retry.total      15m    time since the first failure after which it is dead; 0s: any time. Not
- *                           both 0: the longest wait must stay below half of dedupe.keep. A process
- *                           that starts counts both anew
+ *                           both 0: the longest wait must stay below half of dedupe.keep. Calls are
+ *                           counted over restarts, those that ended their process too (see
+ *                           inbox(7)); the time is this process's
  *   inflight.rows    10000  events in memory, those that are held back included. When so many are
  *                           there partitions are paused, until a quarter of them has left
  *   inflight.bytes   64MiB  the same by size; one event larger than that is taken alone

@@ -56,6 +56,7 @@ DROP FUNCTION inbox.accept(text, text);
 DROP FUNCTION inbox.accept_many(text, text[]);
 DROP FUNCTION inbox.known(text, text[]);
 DROP TABLE inbox.dead;
+DROP TABLE inbox.attempt;
 DROP TABLE inbox.position;
 DROP TABLE inbox.ring;
 DROP TABLE inbox.seen;

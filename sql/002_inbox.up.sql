@@ -6,7 +6,7 @@
 --           applies the event, so that repeats are dropped. For libinbox and for any other language.
 -- Locks     Only on objects that this file creates; no table of yours is touched.
 -- Duration  Well under a second; nothing is scanned or rewritten.
--- Tables    Creates schema inbox with seen (seen_0..seen_7), ring, position, dead, consumer,
+-- Tables    Creates schema inbox with seen (seen_0..seen_7), ring, position, attempt, dead, consumer,
 --           schema_version; views dead_letter, progress; functions accept, accept_many, known, finish,
 --           claim, turn. Needs nothing of 001 and changes nothing of it: it belongs into the database
 --           that consumers write to, which may have no outbox.
@@ -190,6 +190,35 @@ COMMENT ON COLUMN inbox.position.claimed_at IS 'When the owner got it';
 COMMENT ON COLUMN inbox.position.moved_at IS 'Start of the last transaction that moved it';
 
 
+-- Calls that may not return ----------------------------------------------------------------------
+
+-- What a transaction has written is gone when its process is killed; so a call that may end the process is
+-- written down, and committed, before it begins. Most calls never are: see lib/inbox/attempts.c.
+CREATE TABLE inbox.attempt (
+    consumer         text COLLATE "C" NOT NULL,
+    topic            text COLLATE "C" NOT NULL,
+    kafka_partition  integer     NOT NULL,
+    kafka_offset     bigint      NOT NULL,
+    event_id         text COLLATE "C" NOT NULL,
+    attempts         integer     NOT NULL,
+    begun_by         text,
+    first_begun_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT attempt_pkey PRIMARY KEY (consumer, topic, kafka_partition, kafka_offset),
+    CONSTRAINT attempt_attempts_positive CHECK (attempts >= 1)
+);
+COMMENT ON TABLE inbox.attempt IS
+    'Events that are not finished, and whose handler was called with care: again after a failure, or first after a process ended unasked';
+COMMENT ON COLUMN inbox.attempt.consumer IS 'Whose it is';
+COMMENT ON COLUMN inbox.attempt.topic IS 'Where it stands in Kafka: topic';
+COMMENT ON COLUMN inbox.attempt.kafka_partition IS 'Partition';
+COMMENT ON COLUMN inbox.attempt.kafka_offset IS 'Offset';
+COMMENT ON COLUMN inbox.attempt.event_id IS 'As in inbox.seen';
+COMMENT ON COLUMN inbox.attempt.attempts IS 'Calls of the handler that began';
+COMMENT ON COLUMN inbox.attempt.begun_by IS
+    'The process whose handler is at work, or which ended in it; NULL: the last call failed and returned';
+COMMENT ON COLUMN inbox.attempt.first_begun_at IS 'When the first of these calls began';
+
+
 -- Dead letters ------------------------------------------------------------------------------------
 
 CREATE TABLE inbox.dead (
@@ -214,6 +243,7 @@ CREATE TABLE inbox.dead (
     died_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     changed_at       timestamptz NOT NULL DEFAULT now(),
     discard_reason   text,
+    called_by        text,
     CONSTRAINT dead_pkey PRIMARY KEY (id),
     CONSTRAINT dead_state_known CHECK (state IN ('dead', 'retry', 'discarded')),
     CONSTRAINT dead_reason_known CHECK (reason IN ('rejected', 'attempts', 'time')),
@@ -250,6 +280,8 @@ COMMENT ON COLUMN inbox.dead.first_error_at IS 'When it first failed';
 COMMENT ON COLUMN inbox.dead.died_at IS 'When it was put here';
 COMMENT ON COLUMN inbox.dead.changed_at IS 'When state last changed; set it with state';
 COMMENT ON COLUMN inbox.dead.discard_reason IS 'Why a person gave it up; NULL: nobody did, or nobody said why';
+COMMENT ON COLUMN inbox.dead.called_by IS
+    'The process that calls its handler again, or ended in that call; NULL: none';
 COMMENT ON INDEX inbox.dead_state_idx IS 'What a consumer is to call again, and what waits for a decision';
 COMMENT ON INDEX inbox.dead_event_idx IS 'Is it a dead letter?';
 

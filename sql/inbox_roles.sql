@@ -80,7 +80,7 @@ GRANT TRUNCATE ON
     inbox.seen_4, inbox.seen_5, inbox.seen_6, inbox.seen_7 TO inbox_consumer;
 GRANT SELECT, UPDATE ON inbox.ring TO inbox_consumer;
 GRANT SELECT, INSERT, UPDATE ON inbox.position, inbox.consumer TO inbox_consumer;
-GRANT SELECT, INSERT, UPDATE, DELETE ON inbox.dead TO inbox_consumer;
+GRANT SELECT, INSERT, UPDATE, DELETE ON inbox.dead, inbox.attempt TO inbox_consumer;
 GRANT EXECUTE ON FUNCTION
     inbox.known(text, text[]), inbox.accept_many(text, text[]), inbox.accept(text, text),
     inbox.claim(text, text, integer, text),
@@ -93,4 +93,4 @@ GRANT SELECT (id, consumer, topic, kafka_partition, kafka_offset, event_id, type
 
 -- Monitor: the views, and no business data. Who decides must look first.
 GRANT SELECT ON inbox.dead_letter, inbox.progress TO inbox_monitor, inbox_operator, inbox_consumer;
-GRANT SELECT ON inbox.position, inbox.ring, inbox.consumer TO inbox_monitor, inbox_operator;
+GRANT SELECT ON inbox.position, inbox.attempt, inbox.ring, inbox.consumer TO inbox_monitor, inbox_operator;

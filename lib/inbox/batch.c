@@ -17,6 +17,8 @@
  * long as none has failed for CAREFUL_EVENTS; when one fails then, all of it is rolled back and done
  * again with savepoints, in which one failure undoes nothing of the others.
  *
+ * A call that may end the process is written down before, and its event is called alone: attempts.c.
+ *
  * What became of the events is told to the window only after COMMIT has succeeded. When the link is
  * lost at that moment it may have: all of it is done again, and the ids are found.
  */
@@ -29,6 +31,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "attempts.h"
 #include "db.h"
 #include "dead.h"
 #include "lib/outbox/error.h"
@@ -54,6 +57,7 @@ struct batch {
     size_t n, n_called;
     struct inbox__record *last_called;
     bool lost_in_call; /* the link was, while that one's handler worked */
+    bool alone;       /* one only is called: it may be what ends the process */
     bool several;     /* to be called */
     bool savepoints;
     bool has_savepoint;
@@ -128,6 +132,15 @@ static size_t count_new(const struct batch *b)
     return n;
 }
 
+static bool begins_with_suspect(const struct batch *b)
+{
+    size_t i = 0;
+
+    while (i < b->n && b->rec[i]->outcome != INBOX__AGAIN)
+        i++;
+    return i < b->n && inbox__attempts_suspects(b->rec[i]);
+}
+
 static enum verdict begin(struct batch *b)
 {
     struct inbox__array ids = { 0 };
@@ -155,7 +168,8 @@ static enum verdict begin(struct batch *b)
         mark_known(b, steps[0].result);
     inbox__steps_clear(steps, 3);
     inbox__array_deinit(&ids);
-    b->several = count_new(b) > 1;
+    b->alone = begins_with_suspect(b);
+    b->several = !b->alone && count_new(b) > 1;
     b->savepoints = b->several && b->c->careful > 0;
     return v;
 }
@@ -172,22 +186,41 @@ static enum verdict command(struct batch *b, const char *sql)
     return v;
 }
 
-static enum verdict begin_again(struct batch *b)
+/* between: committed by itself, before the new transaction begins; or NULL. */
+static enum verdict begin_again(struct batch *b, const struct inbox__step *between)
 {
-    struct inbox__step steps[] = {
-        { .sql = "ROLLBACK" },
-        { .sql = INBOX__BEGIN },
-        { .sql = INBOX__SIGN, .n = 1, .values = { b->c->owner } },
-    };
+    struct inbox__step steps[4] = { { .sql = "ROLLBACK" } };
     enum verdict v = COMMITTED;
+    int n = 1;
 
-    if (!inbox__steps_run(b->c->conn, steps, 3))
+    if (between != NULL)
+        steps[n++] = *between;
+    steps[n++] = (struct inbox__step){ .sql = INBOX__BEGIN };
+    steps[n++] = (struct inbox__step){ .sql = INBOX__SIGN, .n = 1, .values = { b->c->owner } };
+    if (!inbox__steps_run(b->c->conn, steps, n))
         v = failed(b, NULL, "beginning a transaction");
-    for (int i = 0; i < 3 && v == COMMITTED; i++)
+    for (int i = 0; i < n && v == COMMITTED; i++)
         if (!inbox__step_ok(&steps[i]))
             v = failed(b, steps[i].result, "beginning a transaction");
-    inbox__steps_clear(steps, 3);
+    inbox__steps_clear(steps, n);
     return v;
+}
+
+/* The call of r, alone, has failed. */
+static enum verdict begin_after(struct batch *b, const struct inbox__record *r)
+{
+    struct inbox__attempt_row row;
+    struct inbox__step returned = inbox__attempt_failed(b->c, r, &row);
+
+    return begin_again(b, r->noted && r->outcome == INBOX__FAILED ? &returned : NULL);
+}
+
+static enum verdict note_call(struct batch *b, struct inbox__record *r)
+{
+    struct inbox__attempt_row row;
+    struct inbox__step begins = inbox__attempt_begins(b->c, r, &row);
+
+    return begin_again(b, &begins);
 }
 
 /* What a call that failed means for the event, by its attempts and its time. */
@@ -195,7 +228,7 @@ static void judge(struct batch *b, struct inbox__record *r)
 {
     const struct inbox__settings *set = &b->c->set;
     uint64_t now_ms = inbox__now_ms();
-    uint32_t calls = r->item.failures + 1;
+    uint32_t calls = inbox__attempts_calls(r) + 1;
 
     if (set->retry_attempts != 0 && calls >= set->retry_attempts)
         r->outcome = INBOX__ATTEMPTS;
@@ -205,7 +238,7 @@ static void judge(struct batch *b, struct inbox__record *r)
     else
         r->outcome = INBOX__FAILED;
     r->item.finished = r->outcome != INBOX__FAILED;
-    r->due_ms = now_ms + retry_delay_ms(set->retry_base_ms, set->retry_max_ms, r->item.failures,
+    r->due_ms = now_ms + retry_delay_ms(set->retry_base_ms, set->retry_max_ms, calls - 1,
                                         retry_random(&b->c->chance));
 }
 
@@ -225,7 +258,9 @@ static enum verdict call(struct batch *b, struct inbox__record *r)
     enum verdict v = COMMITTED;
     enum inbox__call got;
 
-    if (b->savepoints)
+    if (inbox__attempts_suspects(r))
+        v = note_call(b, r);
+    else if (b->savepoints)
         v = command(b, b->has_savepoint ? "RELEASE SAVEPOINT inbox_event; SAVEPOINT inbox_event"
                                         : "SAVEPOINT inbox_event");
     if (v != COMMITTED)
@@ -237,6 +272,7 @@ static enum verdict call(struct batch *b, struct inbox__record *r)
     b->lost_in_call = got == INBOX__CALL_LOST;
     if (b->lost_in_call)
         return failed(b, NULL, "a handler was working");
+    inbox__attempts_returned(r);
     if (got == INBOX__CALL_ENDED)
         return broken(b, inbox__handler_ended(b->c, r->msg.type, b->err));
     if (got == INBOX__CALL_DONE) {
@@ -252,7 +288,7 @@ static enum verdict call(struct batch *b, struct inbox__record *r)
         r->outcome = INBOX__REJECTED;
         r->item.finished = true;
     }
-    return b->savepoints ? command(b, "ROLLBACK TO SAVEPOINT inbox_event") : begin_again(b);
+    return b->savepoints ? command(b, "ROLLBACK TO SAVEPOINT inbox_event") : begin_after(b, r);
 }
 
 static void put_off(struct inbox__record *r)
@@ -269,10 +305,17 @@ static void put_off_behind_failed(struct batch *b)
             put_off(b->rec[i]);
 }
 
-/* It used up its calls by such as lost the link, when nothing could be written. */
-static bool is_spent(const struct batch *b, const struct inbox__record *r)
+/* Has it used up its calls by such as lost the link, or ended the process? AGAIN: no. */
+static enum inbox__fate spent(const struct batch *b, const struct inbox__record *r)
 {
-    return b->c->set.retry_attempts != 0 && r->item.failures >= b->c->set.retry_attempts;
+    const struct inbox__settings *set = &b->c->set;
+
+    if (set->retry_attempts != 0 && inbox__attempts_calls(r) >= set->retry_attempts)
+        return INBOX__ATTEMPTS;
+    if (r->ended && set->retry_total_ms != 0 &&
+        inbox__now_ms() - r->noted_ms >= set->retry_total_ms)
+        return INBOX__TIME;
+    return INBOX__AGAIN;
 }
 
 /* Kafka takes the partitions away from who does not poll, and who stops us waits. */
@@ -282,6 +325,12 @@ static bool is_long(const struct batch *b)
                                inbox__now_ms() - b->now_ms > HANDLERS_LONG_MS);
 }
 
+/* One that may end the process is called alone. */
+static bool is_behind_suspect(const struct batch *b, const struct inbox__record *r)
+{
+    return b->n_called > 0 && (b->alone || inbox__attempts_suspects(r));
+}
+
 static enum verdict call_all(struct batch *b)
 {
     enum verdict v = COMMITTED;
@@ -289,14 +338,14 @@ static enum verdict call_all(struct batch *b)
 
     for (size_t i = 0; i < b->n && v == COMMITTED; i++) {
         struct inbox__record *r = b->rec[i];
-        rest = rest || is_long(b);
+        rest = rest || is_long(b) || is_behind_suspect(b, r);
         if (rest || key_has_failed(b, i)) {
             put_off(r);
-        } else if (r->outcome == INBOX__AGAIN && is_spent(b, r)) {
-            r->outcome = INBOX__ATTEMPTS;
-            r->item.finished = true;
         } else if (r->outcome == INBOX__AGAIN) {
-            v = call(b, r);
+            r->outcome = (int)spent(b, r);
+            r->item.finished = r->outcome != INBOX__AGAIN;
+            if (!r->item.finished)
+                v = call(b, r);
         }
     }
     return v;
@@ -321,9 +370,10 @@ static const char *reason_of(int outcome)
 /* The parameters of inbox.finish(), and the positions for afterwards. */
 struct ending {
     struct inbox__array ids, topics, numbers, offsets, witnesses, marks;
+    struct inbox__array noted_topics, noted_numbers, noted_offsets;
     struct inbox__dead_row dead[INBOX_MAX_BATCH_ROWS];
-    struct inbox__step steps[INBOX_MAX_BATCH_ROWS + 2];
-    int n_dead, n_ids, n_moved;
+    struct inbox__step steps[INBOX_MAX_BATCH_ROWS + 3];
+    int n_dead, n_ids, n_moved, n_noted, n_steps;
 };
 
 static bool moves(const struct inbox__partition *p)
@@ -366,6 +416,14 @@ static void list_positions(struct batch *b, struct ending *e)
         }
 }
 
+static void list_noted(struct ending *e, const inbox_message *msg)
+{
+    inbox__array_text(&e->noted_topics, msg->topic);
+    inbox__array_number(&e->noted_numbers, msg->partition);
+    inbox__array_number(&e->noted_offsets, msg->offset);
+    e->n_noted++;
+}
+
 static bool list_events(struct batch *b, struct ending *e)
 {
     for (size_t i = 0; i < b->n; i++) {
@@ -381,8 +439,20 @@ static bool list_events(struct batch *b, struct ending *e)
             inbox__array_text(&e->ids, r->identity);
             e->n_ids++;
         }
+        if (r->noted && r->item.finished)
+            list_noted(e, &r->msg);
     }
     return true;
+}
+
+/* All but the first values, which are no arrays. NULL: there was no memory for one. */
+static bool all_set(const struct inbox__step *s)
+{
+    bool all = true;
+
+    for (int i = 1; i < s->n; i++)
+        all = all && s->values[i] != NULL;
+    return all;
 }
 
 /* Dead letters after finish(), for which an id that is in inbox.dead has been stored meanwhile. */
@@ -401,11 +471,17 @@ static bool prepare_ending(struct batch *b, struct ending *e)
                     inbox__array_finish(&e->offsets), inbox__array_finish(&e->witnesses),
                     inbox__array_finish(&e->marks) },
     };
-    e->steps[1 + e->n_dead] = (struct inbox__step){ .sql = "COMMIT" };
-    for (int i = 2; i < INBOX__FINISH_VALUES; i++)
-        if (finish->values[i] == NULL)
-            return false;
-    return true;
+    e->n_steps = 1 + e->n_dead;
+    if (e->n_noted > 0)
+        e->steps[e->n_steps++] = (struct inbox__step){
+            .sql = INBOX__ATTEMPTS_DONE,
+            .n = 4,
+            .values = { b->c->set.group, inbox__array_finish(&e->noted_topics),
+                        inbox__array_finish(&e->noted_numbers),
+                        inbox__array_finish(&e->noted_offsets) },
+        };
+    e->steps[e->n_steps++] = (struct inbox__step){ .sql = "COMMIT" };
+    return all_set(finish) && (e->n_noted == 0 || all_set(&e->steps[e->n_steps - 2]));
 }
 
 /* COMMIT was refused, by a deferred constraint or a serialization failure. */
@@ -429,13 +505,14 @@ static enum verdict commit_refused(struct batch *b, const PGresult *r)
 
 static enum verdict run_ending(struct batch *b, struct ending *e)
 {
-    int n = e->n_dead + 2;
+    int n = e->n_steps;
     bool answered = inbox__steps_run(b->c->conn, e->steps, n);
 
     for (int i = 0; i < n - 1; i++)
         if (e->steps[i].result != NULL && !inbox__step_ok(&e->steps[i]))
-            return failed(b, e->steps[i].result, i == 0 ? "finishing a transaction"
-                                                        : "writing to inbox.dead");
+            return failed(b, e->steps[i].result, i == 0           ? "finishing a transaction"
+                                               : i <= e->n_dead ? "writing to inbox.dead"
+                                                                : "deleting from inbox.attempt");
     if (!answered)
         return failed(b, e->steps[n - 1].result, "committing");
     if (!inbox__step_ok(&e->steps[n - 1]))
@@ -459,7 +536,7 @@ static enum verdict end(struct batch *b)
         v = command(b, "ROLLBACK");
     else
         v = run_ending(b, e);
-    inbox__steps_clear(e->steps, e->n_dead + 2);
+    inbox__steps_clear(e->steps, e->n_steps);
     for (int i = 0; i < INBOX_MAX_BATCH_ROWS; i++)
         inbox__dead_row_deinit(&e->dead[i]);
     inbox__array_deinit(&e->ids);
@@ -468,6 +545,9 @@ static enum verdict end(struct batch *b)
     inbox__array_deinit(&e->offsets);
     inbox__array_deinit(&e->witnesses);
     inbox__array_deinit(&e->marks);
+    inbox__array_deinit(&e->noted_topics);
+    inbox__array_deinit(&e->noted_numbers);
+    inbox__array_deinit(&e->noted_offsets);
     free(e);
     return v;
 }
@@ -588,9 +668,10 @@ static bool any_moves(const struct inbox_consumer *c)
 /* The only event that was called is why COMMIT was refused: a failed call like another. */
 static enum verdict end_without(struct batch *b)
 {
-    enum verdict v = begin_again(b);
+    enum verdict v;
 
     judge(b, b->last_called);
+    v = begin_after(b, b->last_called);
     put_off_behind_failed(b);
     return v == COMMITTED ? end(b) : v;
 }

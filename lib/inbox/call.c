@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "attempts.h"
 #include "batch.h"
 #include "lib/outbox/error.h"
 
@@ -47,7 +48,7 @@ enum inbox__call inbox__call_handler(struct inbox_consumer *c, struct inbox__rec
     char line[501];
     int outcome;
 
-    r->msg.attempt = r->item.failures + 1;
+    r->msg.attempt = inbox__attempts_calls(r) + 1;
     r->msg.internal = r;
     if (r->error != NULL)
         r->error[0] = '\0';

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "attempts.h"
 #include "inside.h"
 #include "lib/outbox/error.h"
 
@@ -71,6 +72,7 @@ void inbox__received(struct inbox_consumer *c, struct inbox__partition *p, struc
         inbox__record_free(r);
         return;
     }
+    inbox__attempts_match(p, r);
     inbox__window_add(&c->window, &r->item);
 }
 

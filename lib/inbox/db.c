@@ -223,12 +223,15 @@ bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number
         return false;
     snprintf(n, sizeof n, "%d", (int)number);
     /* An old owner has the row locked for a moment only, unless its server or process stands still. */
-    r = query(c, "SELECT p.* FROM set_config('lock_timeout', '1s', true),"
+    r = query(c, "SELECT p.*, (SELECT 1 FROM inbox.position WHERE consumer = $1 AND topic = $2"
+                 " AND kafka_partition = $3::integer AND owner <> $4)"
+                 " FROM set_config('lock_timeout', '1s', true),"
                  " LATERAL inbox.claim($1, $2, $3::integer, $4) p", 4, values);
     ok = PQresultStatus(r) == PGRES_TUPLES_OK;
     if (ok)
         *ret = (struct inbox__place){ .next = number_at(r, 0),
-                                      .witness = { number_at(r, 1), (uint64_t)number_at(r, 2) } };
+                                      .witness = { number_at(r, 1), (uint64_t)number_at(r, 2) },
+                                      .unclean = number_at(r, 3) == 1 };
     else
         inbox__log(c, 4, "%s/%d cannot be claimed yet: %s", topic, (int)number,
                    PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) != NULL

@@ -62,7 +62,9 @@ static void put_bytes(struct inbox__step *s, int at, const void *bytes, size_t l
 
 static void put_numbers(const struct inbox__record *r, uint64_t now_ms, struct inbox__dead_row *row)
 {
-    uint64_t first_ms = r->item.failures > 0 ? r->item.first_error_ms : now_ms;
+    uint64_t first_ms = r->calls_before > 0    ? r->noted_ms
+                        : r->item.failures > 0 ? r->item.first_error_ms
+                                               : now_ms;
 
     snprintf(row->partition, sizeof row->partition, "%d", (int)r->msg.partition);
     snprintf(row->offset, sizeof row->offset, "%" PRId64, r->msg.offset);

@@ -1,8 +1,8 @@
 /* inside.h - what the files of libinbox share: the consumer and its parts.
  *
  * The way of an event: kafka.c (record) -> consumer.c (handler found, into the window) -> batch.c
- * (transaction, handler, end) -> window.c (done, again, waiting). Only db.c, batch.c, redrive.c and
- * accept.c know libpq, only kafka.c knows librdkafka, and window.c, record.c and settings.c neither.
+ * (transaction, handler, end) -> window.c (done, again, waiting). Only db.c, batch.c, attempts.c, redrive.c
+ * and accept.c know libpq, only kafka.c knows librdkafka, and window.c, record.c and settings.c neither.
  * All of it runs on the thread of inbox_consumer_run(), but for what stats.h and log say.
  */
 #ifndef INBOX_LIB_INSIDE_H
@@ -44,6 +44,7 @@ struct inbox__witness {
 struct inbox__place {
     int64_t next; /* -1: nothing */
     struct inbox__witness witness;
+    bool unclean; /* its last owner was another, which did not give it up */
 };
 
 /* A partition that Kafka has assigned to this process. */
@@ -57,6 +58,9 @@ struct inbox__partition {
     int64_t back_to;         /* the log goes back to here, when all in memory is finished; -1: no */
     struct inbox__witness witness; /* what came last; at first what the database has */
     bool looks_back;         /* nothing has come yet: the first record may be the witness */
+    struct inbox__note *notes; /* attempts.c's own, by offset */
+    size_t n_notes;
+    uint32_t suspects;       /* so many events are called alone: the last owner may have died of one */
     int64_t hinted;          /* what Kafka has as the group's offset, as far as known; -1: unknown */
     struct inbox__partition *next;
 };

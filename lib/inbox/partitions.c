@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attempts.h"
 #include "inside.h"
 
 #define CLAIM_AGAIN_MS 500
@@ -40,10 +41,14 @@ static void begin_at(struct inbox__partition *p, const struct inbox__place *plac
 
 /* Claim it in the database. ret_start: see inbox__partition_add(). A witness anywhere else than at the position
  * was left there by somebody who set the position by hand: it says nothing. */
-static bool claim(struct inbox_consumer *c, const struct inbox__partition *p,
+static bool claim(struct inbox_consumer *c, struct inbox__partition *p,
                   struct inbox__place *ret, int64_t *ret_start)
 {
     if (!inbox__db_claim(c, p->topic, p->number, ret))
+        return false;
+    if (ret->unclean)
+        p->suspects = INBOX_MAX_BATCH_ROWS;
+    if (!inbox__attempts_load(c, p))
         return false;
     if (ret->witness.offset != ret->next && ret->witness.offset != ret->next - 1)
         ret->witness = nobody;
@@ -91,6 +96,7 @@ void inbox__partition_remove(struct inbox_consumer *c, struct inbox__partition *
         at = &(*at)->next;
     *at = p->next;
     forget_events(c, p);
+    inbox__attempts_forget(p);
     free(p->topic);
     free(p);
 }

@@ -31,6 +31,10 @@ struct inbox__record {
     const char *identity; /* as inbox.seen knows it; ASCII */
     char *own_identity;   /* the same where it is not msg.event_id */
     char *error;          /* why it failed last, or NULL; UTF-8, one line */
+    uint32_t calls_before; /* by earlier processes, as they wrote down; attempts.h */
+    bool noted;           /* it has a row in inbox.attempt */
+    bool ended;           /* the last of those calls never returned */
+    uint64_t noted_ms;    /* when the first of them began */
     char sqlstate[6];     /* of that error; "": none of the server's */
     int outcome;          /* of the batch that is being applied: enum inbox__fate */
     uint64_t due_ms;      /* INBOX__FAILED: when it is tried again */

@@ -2,7 +2,11 @@
  * goes when it succeeds, in one transaction. One after the other, whatever the number of processes: two
  * may be of one key. The lock of the row keeps other processes off, and the row itself all else that
  * would apply the event: inbox.known() looks there too. When it goes its id is stored anew, since the one
- * that was stored when it died may be gone or go soon. */
+ * that was stored when it died may be gone or go soon.
+ *
+ * A call that ends its process must not be made again by the next, for ever: who calls is written down and
+ * committed before (called_by). Between that and the transaction of the call no row is locked; a
+ * lock of the session keeps others off, and says that a caller that is written there without it is gone. */
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,13 +17,15 @@
 #include "lib/outbox/text.h"
 #include "steps.h"
 
-enum column { ID, TOPIC, PARTITION, OFFSET, KEY, PAYLOAD, RECORDED, ATTEMPTS, EVENT_ID };
+enum column { ID, TOPIC, PARTITION, OFFSET, KEY, PAYLOAD, RECORDED, ATTEMPTS, EVENT_ID, CALLED_BY };
 
 static const char sql_next[] =
     "SELECT id, topic, kafka_partition, kafka_offset, encode(key, 'hex'), encode(payload, 'hex'),"
-    " coalesce((extract(epoch FROM recorded_at) * 1000)::bigint, -1), attempts, event_id"
+    " coalesce((extract(epoch FROM recorded_at) * 1000)::bigint, -1), attempts, event_id, called_by"
     " FROM inbox.dead WHERE id = (SELECT min(id) FROM inbox.dead WHERE consumer = $1 AND state = 'retry')"
     " AND state = 'retry' FOR UPDATE SKIP LOCKED";
+
+#define LOCK_KEY "hashtext('inbox.redrive'), hashtext($1)"
 
 static const char sql_headers[] =
     "SELECT n, encode(v, 'hex') FROM inbox.dead, unnest(header_names, header_values) WITH ORDINALITY"
@@ -108,6 +114,45 @@ static const char sql_remember[] =
     "INSERT INTO inbox.seen (bucket, consumer, event_id) SELECT bucket, $1, $2 FROM inbox.ring"
     " WHERE is_current ON CONFLICT DO NOTHING";
 
+/* Nobody else is at it, also where no row is locked. Until unlock(), or the end of the session. */
+static bool lock(struct inbox_consumer *c)
+{
+    PGresult *r = with(c, "SELECT pg_try_advisory_lock(" LOCK_KEY ")", c->set.group, NULL);
+    bool got = PQresultStatus(r) == PGRES_TUPLES_OK && strcmp(PQgetvalue(r, 0, 0), "t") == 0;
+
+    PQclear(r);
+    return got;
+}
+
+static void unlock(struct inbox_consumer *c)
+{
+    if (!inbox__db_lost(c))
+        PQclear(with(c, "SELECT pg_advisory_unlock(" LOCK_KEY ")", c->set.group, NULL));
+}
+
+/* Write down who calls, and begin the transaction of the call. False: somebody has decided otherwise, or the
+ * link is lost. */
+static bool begin_call(struct inbox_consumer *c, const char *id)
+{
+    struct inbox__step steps[] = {
+        { .sql = "UPDATE inbox.dead SET called_by = $2 WHERE id = $1::bigint", .n = 2,
+          .values = { id, c->owner } },
+        { .sql = "COMMIT" },
+        { .sql = INBOX__BEGIN },
+        { .sql = INBOX__SIGN, .n = 1, .values = { c->owner } },
+        { .sql = "SELECT FROM inbox.dead WHERE id = $1::bigint AND state = 'retry' FOR UPDATE SKIP LOCKED",
+          .n = 1, .values = { id } },
+    };
+    const int n = sizeof steps / sizeof steps[0];
+    bool ok = inbox__steps_run(c->conn, steps, n);
+
+    for (int i = 0; i < n; i++)
+        ok = ok && inbox__step_ok(&steps[i]);
+    ok = ok && PQntuples(steps[n - 1].result) == 1;
+    inbox__steps_clear(steps, n);
+    return ok;
+}
+
 /* The row goes and its id is new again; nothing of positions, but finish() sees whether it is the transaction
  * that we began. Returns its SQLSTATE, "" when all is committed, "?" when the link was lost. */
 static void end(struct inbox_consumer *c, const char *id, const char *event_id, char ret_state[6])
@@ -145,7 +190,8 @@ static void bury(struct inbox_consumer *c, const char *id, const char *why, cons
             *at = '?';
     if (!inbox__db_lost(c) &&
         is_done(PQexecParams(c->conn, "UPDATE inbox.dead SET state = 'dead', attempts = attempts + 1,"
-                                      " error = $2, error_code = nullif($3, ''), changed_at = now()"
+                                      " error = $2, error_code = nullif($3, ''), changed_at = now(),"
+                                      " called_by = NULL"
                                       " WHERE id = $1::bigint AND state = 'retry'",
                              3, NULL, values, NULL, NULL, 0)))
         inbox__log(c, 4, "dead letter %s failed once more: %s", id, line);
@@ -161,6 +207,8 @@ static int call(struct inbox_consumer *c, const char *id, const char *event_id,
         bury(c, id, "no handler for its type", "");
         return OUTBOX_OK;
     }
+    if (!begin_call(c, id))
+        return OUTBOX_OK;
     got = inbox__call_handler(c, r);
     if (got == INBOX__CALL_LOST)
         c->redrive_losses++;
@@ -193,6 +241,12 @@ static bool is_deadly(struct inbox_consumer *c, const char *id)
     return c->redrive_losses >= INBOX__LOSSES_ARE_ITS_OWN;
 }
 
+/* The process that called it last did not come back. */
+static bool has_ended_one(const struct inbox_consumer *c, const PGresult *row)
+{
+    return !PQgetisnull(row, 0, CALLED_BY) && strcmp(PQgetvalue(row, 0, CALLED_BY), c->owner) != 0;
+}
+
 static int redrive_row(struct inbox_consumer *c, const PGresult *row, bool *ret_more,
                        outbox_error *err)
 {
@@ -202,7 +256,9 @@ static int redrive_row(struct inbox_consumer *c, const PGresult *row, bool *ret_
         PQresultStatus(named) == PGRES_TUPLES_OK ? record_of(row, named) : NULL;
     int code = OUTBOX_OK;
 
-    if (is_deadly(c, id))
+    if (has_ended_one(c, row))
+        bury(c, id, "its process ended while the handler worked", "");
+    else if (is_deadly(c, id))
         bury(c, id, INBOX__LOST_EACH_TIME, "");
     else if (r != NULL)
         code = call(c, id, PQgetvalue(row, 0, EVENT_ID), r, err);
@@ -215,6 +271,7 @@ static int redrive_row(struct inbox_consumer *c, const PGresult *row, bool *ret_
 int inbox__redrive(struct inbox_consumer *c, bool *ret_more, outbox_error *err)
 {
     PGresult *row;
+    bool locked;
     int code = OUTBOX_OK;
 
     *ret_more = false;
@@ -224,9 +281,12 @@ int inbox__redrive(struct inbox_consumer *c, bool *ret_more, outbox_error *err)
         return OUTBOX_OK;
     }
     row = with(c, sql_next, c->set.group, NULL);
-    if (PQresultStatus(row) == PGRES_TUPLES_OK && PQntuples(row) == 1)
+    locked = PQresultStatus(row) == PGRES_TUPLES_OK && PQntuples(row) == 1 && lock(c);
+    if (locked)
         code = redrive_row(c, row, ret_more, err);
     PQclear(row);
     inbox__rollback(c);
+    if (locked)
+        unlock(c);
     return code;
 }

@@ -17,7 +17,7 @@ inbox_reset() {
     topic=inbox-$$-${n_resets}
     : >"$dir/sent"
     n_sent=0
-    sql "truncate inbox.position, inbox.dead, inbox.consumer, inbox.seen;
+    sql "truncate inbox.position, inbox.attempt, inbox.dead, inbox.consumer, inbox.seen;
          create table if not exists public.parent (id int primary key);
          create table if not exists public.child (id int references public.parent deferrable initially deferred);
          create table if not exists public.effect (n bigint generated always as identity, event_id text,

@@ -38,7 +38,7 @@ saga_tables() {
 # saga_anew: as if there had been none
 saga_anew() {
     sql "drop schema if exists orders, payments, inventory, receipts, audit, projection cascade;
-         truncate inbox.seen, inbox.position, inbox.dead, inbox.consumer"
+         truncate inbox.seen, inbox.position, inbox.attempt, inbox.dead, inbox.consumer"
     saga_tables "$@"
 }
 

@@ -8,6 +8,7 @@
  *   sql=N     the first N calls break the transaction      sleep=MS  the handler takes so long
  *   commit    the handler commits                          begin     ... and begins another
  *   exit=N    the first N calls end the process            late      a deferred constraint refuses it
+ *   kill=N    the first N calls kill it
  *   cut=N     the first N calls end the session            gate      waits for a row in table gate
  * A call that fails inserts its row first: what stays of it is seen. Settings that begin with "worker." are
  * ours: worker.type (the handler is for this type only), worker.metrics (a file, written once a second
@@ -102,6 +103,8 @@ static int on_event(PGconn *conn, const inbox_message *msg, void *arg)
         wait_at_gate(conn);
     if (number_of(msg, "exit=") >= msg->attempt)
         _exit(9);
+    if (number_of(msg, "kill=") >= msg->attempt)
+        raise(SIGKILL);
     if (number_of(msg, "cut=") >= msg->attempt)
         (void)run(conn, "SELECT pg_terminate_backend(pg_backend_pid())");
     if (strstr(text, "commit") != NULL)

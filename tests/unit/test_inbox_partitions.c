@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/inbox/attempts.h"
 #include "lib/inbox/inside.h"
 
 enum { BEGIN_MS = 5000, N_MANY = 300 };
@@ -36,6 +37,13 @@ FAKE(bool, inbox__db_claim, (struct inbox_consumer *c, const char *topic, int32_
     now_ms += 10;
     if (db_answers)
         *ret = stored;
+    return db_answers;
+}
+
+FAKE(bool, inbox__attempts_load, (struct inbox_consumer *c, struct inbox__partition *p))
+{
+    (void)c;
+    (void)p;
     return db_answers;
 }
 
