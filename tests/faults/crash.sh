@@ -64,9 +64,11 @@ live_to() {
         refuse_at 1 OUT_OF_ORDER_SEQUENCE_NUMBER # what is left of it meets the next life
         ;;
     *empt*) # when a bucket is emptied
+        wait_said crash msg=leading || true # else a slow start takes the time for these
         wait_until 20 empty_one_more || true
         ;;
     *hold*) # when a row is put into outbox.held, such as a scheduled one
+        wait_said crash msg=leading || true
         wait_until 20 schedule_one_more || true
         ;;
     esac
