@@ -228,7 +228,10 @@ typedef void (*inbox_log)(int level, const char *line, void *arg);
  *                           counted over restarts, those that ended their process too (see
  *                           inbox(7)); the time is this process's
  *   inflight.rows    10000  events in memory, those that are held back included. When so many are
- *                           there partitions are paused, until a quarter of them has left
+ *                           there partitions are paused, until a quarter of what those that wait
+ *                           leave is free. A partition with a key that is held back is paused by
+ *                           itself when it has more than a quarter of what the others leave, so
+ *                           that these go on; its other keys wait then: see inbox(7)
  *   inflight.bytes   64MiB  the same by size; one event larger than that is taken alone
  *   dedupe.keep      7d     how long ids are remembered, 1m at least
  *   inbox.start      earliest  where a partition begins that neither inbox.position nor Kafka has a
@@ -391,7 +394,9 @@ typedef struct inbox_stats {
     uint32_t held_keys;            /* keys with an event that failed */
     uint64_t in_flight_bytes;
     uint32_t partitions;           /* assigned */
-    uint32_t partitions_paused;    /* of these not fetched: memory is full, or not claimed yet */
+    uint32_t partitions_paused;    /* of these not fetched: memory is full, or
+                                      they have too much of it behind a held key, or
+                                      are not claimed yet */
     uint32_t db_up;                /* 1: there is a link to the database */
     uint32_t reserved;
 } inbox_stats;

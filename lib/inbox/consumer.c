@@ -206,7 +206,7 @@ static int wait_ms(const inbox_consumer *c, uint64_t now_ms)
     return due <= now_ms ? 0 : due - now_ms < IDLE_MS ? (int)(due - now_ms) : IDLE_MS;
 }
 
-/* Take records: until there are two batches to do, or memory is full. One poll at least, since
+/* Take records: until there are two batches to do, or as many as there should be. One poll at least, since
  * rebalances come that way too. */
 static int fetch(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
 {
@@ -217,7 +217,8 @@ static int fetch(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
         code = inbox__kafka_poll(c, timeout_ms, &any, err);
         inbox__partitions_pressure(c);
         timeout_ms = 0;
-    } while (code == OUTBOX_OK && any && !c->full && c->window.ready.n < 2 * c->set.batch_rows);
+    } while (code == OUTBOX_OK && any && !c->full &&
+             !inbox__window_stocked(&c->window, inbox__bound(c), 2 * c->set.batch_rows));
     return code;
 }
 
@@ -287,7 +288,7 @@ static int open_all(inbox_consumer *c, outbox_error *err)
     c->batch_failures = c->careful = 0;
     c->connect_due_ms = c->batch_due_ms = c->second_due_ms = c->turn_due_ms = c->redrive_due_ms = 0;
     c->waiting_due_ms = inbox__now_ms() + WAITS_LONG_MS;
-    c->full = false;
+    c->full = c->any_crowded = false;
     if (code == OUTBOX_OK && inbox__window_init(&c->window, (uint32_t)c->set.inflight_rows) != 0)
         code = outbox__error_set(err, OUTBOX_ENOMEM, "no memory for a consumer");
     if (code == OUTBOX_OK)

@@ -54,6 +54,7 @@ struct inbox__partition {
     int32_t number;
     bool claimed;            /* ours in the database; without it its records are dropped */
     bool paused;             /* not fetched */
+    bool crowded;            /* paused because of what it has in memory behind a held key */
     uint64_t due_ms;         /* when it is tried next to claim it, or to let it go back */
     int64_t back_to;         /* the log goes back to here, when all in memory is finished; -1: no */
     struct inbox__witness witness; /* what came last; at first what the database has */
@@ -82,6 +83,7 @@ struct inbox_consumer {
     struct inbox__partition *partitions;
     uint32_t n_part_ids;
     bool full;               /* memory is: partitions are paused */
+    bool any_crowded;
 
     PGconn *conn;            /* NULL: no link */
     bool server_is_utf8;
@@ -133,8 +135,9 @@ void inbox__partitions_clear(struct inbox_consumer *c);
 void inbox__partitions_tend(struct inbox_consumer *c, uint64_t now_ms);
 /* The database says that another owns some: forget those. */
 void inbox__partitions_fenced(struct inbox_consumer *c);
-/* Pause when memory is full, go on when a quarter is free. */
+/* Pause all when memory is full, one that has too much of it behind a held key by itself; and let them go on. */
 void inbox__partitions_pressure(struct inbox_consumer *c);
+struct inbox__bound inbox__bound(const struct inbox_consumer *c);
 /* A record of it has come. False: it is not to be applied: the partition is not ours; the record is the
  * witness before the position; or the log goes back (the topic was made anew, or has lost its end): then what is
  * in memory is finished first, and nothing new is taken. */

@@ -130,6 +130,12 @@ static bool set_back(struct inbox_consumer *c, struct inbox__partition *p)
     return true;
 }
 
+/* Is it not to be fetched? */
+static bool rests(const struct inbox_consumer *c, const struct inbox__partition *p)
+{
+    return c->full || p->crowded || !p->claimed || p->back_to >= 0;
+}
+
 static bool is_due(const struct inbox__partition *p, uint64_t now_ms)
 {
     return p->due_ms <= now_ms && (!p->claimed || (p->back_to >= 0 && p->part.first == NULL));
@@ -152,7 +158,7 @@ void inbox__partitions_tend(struct inbox_consumer *c, uint64_t now_ms)
     while (p != NULL) {
         bool done = p->claimed ? set_back(c, p) : claim_again(c, p);
         if (done)
-            inbox__kafka_pause(c, p, c->full);
+            inbox__kafka_pause(c, p, rests(c, p));
         p->due_ms = inbox__now_ms() + (done ? 0 : CLAIM_AGAIN_MS);
         p = inbox__now_ms() - now_ms < INBOX__ROUND_MS ? longest_due(c, now_ms) : NULL;
     }
@@ -172,24 +178,40 @@ void inbox__partitions_fenced(struct inbox_consumer *c)
     }
 }
 
+struct inbox__bound inbox__bound(const struct inbox_consumer *c)
+{
+    return (struct inbox__bound){ .rows = c->set.inflight_rows, .bytes = c->set.inflight_bytes };
+}
+
+static void judge_crowd(struct inbox_consumer *c, struct inbox__partition *p)
+{
+    bool crowded = inbox__window_crowded(&c->window, &p->part, inbox__bound(c), p->crowded);
+
+    c->any_crowded = c->any_crowded || crowded;
+    if (crowded == p->crowded)
+        return;
+    p->crowded = crowded;
+    inbox__log(c, 6, crowded ? "%s/%d has %u events in memory and a key that is held back: its fetching pauses"
+                             : "%s/%d has %u events in memory: its fetching goes on",
+               p->topic, (int)p->number, (unsigned)p->part.n_rows);
+}
+
 void inbox__partitions_pressure(struct inbox_consumer *c)
 {
-    uint64_t rows = c->set.inflight_rows, bytes = c->set.inflight_bytes;
-    uint64_t quarter = rows < 4 ? 1 : rows / 4;
-    bool full = c->full ? c->window.n_rows > rows - quarter || c->window.n_bytes > bytes - bytes / 4
-                        : c->window.n_rows >= rows || c->window.n_bytes >= bytes;
+    bool full = inbox__window_full(&c->window, inbox__bound(c), c->full);
 
-    /* With nothing in memory something must be taken, however large it is. */
-    full = full && c->window.n_rows > 0;
-    if (full == c->full)
+    if (full == c->full && c->window.n_held_keys == 0 && !c->any_crowded)
         return;
+    if (full != c->full)
+        inbox__log(c, 6, full ? "memory is full (%u events): fetching pauses"
+                              : "memory has room again (%u events): fetching goes on",
+                   (unsigned)c->window.n_rows);
     c->full = full;
-    inbox__log(c, 6, full ? "memory is full (%u events): fetching pauses"
-                          : "memory has room again (%u events): fetching goes on",
-               (unsigned)c->window.n_rows);
-    for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
-        if (p->claimed && p->back_to < 0)
-            inbox__kafka_pause(c, p, full);
+    c->any_crowded = false;
+    for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next) {
+        judge_crowd(c, p);
+        inbox__kafka_pause(c, p, rests(c, p));
+    }
 }
 
 /* What is in memory is of the old log, and nowhere else any more: it is finished first. Then tend() sets the

@@ -21,6 +21,7 @@ static void list_insert(struct inbox__list *l, struct inbox__item *before, struc
     *(before != NULL ? &before->list_next : &l->first) = item;
     *(next != NULL ? &next->list_prev : &l->last) = item;
     l->n++;
+    l->bytes += item->bytes;
 }
 
 static void list_remove(struct inbox__list *l, struct inbox__item *item)
@@ -29,6 +30,7 @@ static void list_remove(struct inbox__list *l, struct inbox__item *item)
     *(item->list_next != NULL ? &item->list_next->list_prev : &l->last) = item->list_prev;
     item->list_prev = item->list_next = NULL;
     l->n--;
+    l->bytes -= item->bytes;
 }
 
 /* -- keys ------------------------------------------------------------------------------------- */
@@ -143,6 +145,8 @@ static void enter(struct inbox__window *w, struct inbox__item *item)
     part->last = item;
     w->n_rows++;
     w->n_bytes += item->bytes;
+    part->n_rows++;
+    part->n_bytes += item->bytes;
 }
 
 static void leave(struct inbox__window *w, struct inbox__item *item)
@@ -153,6 +157,20 @@ static void leave(struct inbox__window *w, struct inbox__item *item)
     *(item->part_next != NULL ? &item->part_next->part_prev : &part->last) = item->part_prev;
     w->n_rows--;
     w->n_bytes -= item->bytes;
+    part->n_rows--;
+    part->n_bytes -= item->bytes;
+}
+
+static void hold(struct inbox__window *w, struct inbox__part *part)
+{
+    w->n_held_keys++;
+    part->n_held_keys++;
+}
+
+static void let_go(struct inbox__window *w, struct inbox__part *part)
+{
+    w->n_held_keys--;
+    part->n_held_keys--;
 }
 
 void inbox__window_pass(struct inbox__part *part, int64_t offset)
@@ -223,11 +241,11 @@ void inbox__window_done(struct inbox__window *w, struct inbox__item *item)
     if (item->key != 0) {
         struct inbox__item *next = leave_key(w, item);
         if (is_held(item)) {
-            w->n_held_keys--;
+            let_go(w, item->part);
             free_key(w, next);
         }
     } else if (is_held(item)) {
-        w->n_held_keys--;
+        let_go(w, item->part);
     }
     leave(w, item);
 }
@@ -240,7 +258,7 @@ void inbox__window_failed(struct inbox__window *w, struct inbox__item *item, uin
     assert(item->state == INBOX__TAKEN && (item->key == 0 || item->heads_key));
     if (item->failures++ == 0) {
         item->first_error_ms = now_ms;
-        w->n_held_keys++;
+        hold(w, item->part);
         block_key(w, item->key_next);
     }
     item->state = INBOX__WAITING;
@@ -299,12 +317,50 @@ struct inbox__item *inbox__window_drop(struct inbox__window *w, struct inbox__pa
         else if (i->state == INBOX__WAITING)
             list_remove(&w->waiting, i);
         if (is_held(i))
-            w->n_held_keys--;
+            let_go(w, part);
         if (i->heads_key)
             *find_head(w, i->key, part) = i->bucket_next;
         w->n_rows--;
         w->n_bytes -= i->bytes;
     }
     part->first = part->last = NULL;
+    part->n_rows = 0;
+    part->n_bytes = 0;
     return all;
+}
+
+/* -- how much -------------------------------------------------------------------------------------- */
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+static bool fills(uint64_t all, uint64_t ready, uint64_t bound, bool was)
+{
+    uint64_t left = less(bound, all - ready), quarter = left < 4 ? 1 : left / 4;
+
+    return was ? all + quarter > bound : all >= bound;
+}
+
+bool inbox__window_full(const struct inbox__window *w, struct inbox__bound bound, bool was)
+{
+    return w->n_rows > 0 && (fills(w->n_rows, w->ready.n, bound.rows, was) ||
+                             fills(w->n_bytes, w->ready.bytes, bound.bytes, was));
+}
+
+bool inbox__window_crowded(const struct inbox__window *w, const struct inbox__part *part,
+                           struct inbox__bound bound, bool was)
+{
+    uint64_t times = was ? 6 : 3; /* as much as is free */
+
+    return (was ? part->n_rows > 0 : part->n_held_keys > 0) &&
+           (part->n_rows * times > less(bound.rows, w->n_rows) ||
+            part->n_bytes * times > less(bound.bytes, w->n_bytes));
+}
+
+bool inbox__window_stocked(const struct inbox__window *w, struct inbox__bound bound, size_t n)
+{
+    return w->ready.n >= n || w->ready.n > less(bound.rows, w->n_rows) ||
+           w->ready.bytes > less(bound.bytes, w->n_bytes);
 }

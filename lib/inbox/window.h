@@ -45,6 +45,7 @@ struct inbox__item {
 struct inbox__list {
     struct inbox__item *first, *last;
     uint32_t n;
+    size_t bytes;
 };
 
 /* One partition that is assigned. */
@@ -53,6 +54,8 @@ struct inbox__part {
     int64_t next;                     /* offset after the last that came; -1: none came yet */
     int64_t stored;                   /* position in the database; -1: none */
     uint32_t id;                      /* differs between the partitions of a window */
+    uint32_t n_rows, n_held_keys;     /* unfinished; held keys of these */
+    size_t n_bytes;
 };
 
 struct inbox__window {
@@ -61,6 +64,11 @@ struct inbox__window {
     uint32_t n_buckets;                /* a power of two */
     uint32_t n_rows, n_held_keys;
     size_t n_bytes;
+};
+
+/* How much of it may be in memory. */
+struct inbox__bound {
+    uint64_t rows, bytes;
 };
 
 /* 0, or -1 when out of memory. */
@@ -103,6 +111,20 @@ uint64_t inbox__window_due(const struct inbox__window *w);
 
 /* Is anything to be taken at now_ms? */
 bool inbox__window_has_work(const struct inbox__window *w, uint64_t now_ms);
+
+/* Memory is full; or it was, and less than a quarter of what events that wait leave of it is free. Not
+ * while it is empty: something must be taken, however large it is. */
+bool inbox__window_full(const struct inbox__window *w, struct inbox__bound bound, bool was);
+
+/* Does the partition have more than a quarter of what the others leave, while a key of it is held? It must not
+ * get more then: so the others always have some memory left, however many are like this. was: it
+ * did, and has more than a seventh still. */
+bool inbox__window_crowded(const struct inbox__window *w, const struct inbox__part *part,
+                           struct inbox__bound bound, bool was);
+
+/* Are enough ready to be taken: n, or more than half of what events that wait leave? More would be no use,
+ * and one of them that fails makes those of its key wait. */
+bool inbox__window_stocked(const struct inbox__window *w, struct inbox__bound bound, size_t n);
 
 /* The partition is another's now: all its events leave, none of which is taken. Returns them as a
  * list by part_next, for the caller to free. */

@@ -3,7 +3,8 @@
  * Each history is made by one seed: records come, handlers fail, transactions fail as a whole, the process
  * dies, partitions go and come; then it calms down and all must be finished. What the database of the
  * history has is compared with what was in the log: each identity applied once, keys in order, no position
- * past an event that is not finished, nobody held back but by their own key.
+ * past an event that is not finished, nobody held back but by their own key; and, where memory is small and
+ * partitions pause, by keys of their own partition, as long as one of these is held back.
  *
  * SIM_RUNS=n sets the number of histories, SIM_FIRST=n the seed of the first (1); SIM_SEED=n replays one.
  */
@@ -16,7 +17,8 @@
 #include "lib/inbox/window.h"
 #include "lib/shared/retry.h"
 
-enum { DEFAULT_RUNS = 20000, N_PARTS = 3, MAX_EVENTS = 40, N_KEYS = 4, MAX_BATCH = 8, FOREVER = 1000 };
+enum { DEFAULT_RUNS = 20000, N_PARTS = 3, MAX_EVENTS = 40, N_KEYS = 4, MAX_BATCH = 8, FOREVER = 1000,
+       BYTES = 10 };
 
 enum fate { AGAIN, APPLIED, DUPLICATE, FAILED, DEAD };
 
@@ -42,6 +44,8 @@ struct world {
     struct inbox__window window;
     struct inbox__part part[N_PARTS];
     bool assigned[N_PARTS];
+    struct inbox__bound bound;
+    bool full, crowded[N_PARTS];
     /* the database */
     int64_t position[N_PARTS];
     bool seen[N_PARTS * MAX_EVENTS], finished[N_PARTS][MAX_EVENTS];
@@ -103,6 +107,7 @@ static void assign(struct world *w, int p)
     w->part[p] = (struct inbox__part){ .next = w->position[p], .stored = w->position[p],
                                        .id = (uint32_t)p + 1 };
     w->assigned[p] = true;
+    w->crowded[p] = false;
     for (int i = 0; i < w->n_log[p]; i++)
         w->log[p][i].calls = 0;
 }
@@ -111,6 +116,8 @@ static void revoke(struct world *w, int p)
 {
     free_all(inbox__window_drop(&w->window, &w->part[p]));
     w->assigned[p] = false;
+    if (w->part[p].n_rows != 0 || w->part[p].n_bytes != 0 || w->part[p].n_held_keys != 0)
+        oops(w, "a partition that was taken away has something in memory");
 }
 
 static void start(struct world *w)
@@ -140,19 +147,53 @@ static uint64_t hash_of(const struct world *w, int key)
     return w->seed % 3 == 0 && key > 2 ? 3 : (uint64_t)key;
 }
 
+/* As partitions.c does. */
+static void pressure(struct world *w)
+{
+    w->full = inbox__window_full(&w->window, w->bound, w->full);
+    for (int p = 0; p < N_PARTS; p++)
+        if (w->assigned[p])
+            w->crowded[p] = inbox__window_crowded(&w->window, &w->part[p], w->bound, w->crowded[p]);
+}
+
+static void check_counts(const struct world *w)
+{
+    uint32_t all = 0, held = 0;
+
+    for (int p = 0; p < N_PARTS; p++) {
+        uint32_t n = 0, n_held = 0;
+        for (const struct inbox__item *i = w->assigned[p] ? w->part[p].first : NULL; i != NULL;
+             i = i->part_next) {
+            n++;
+            n_held += i->failures > 0;
+        }
+        if (w->assigned[p] && (n != w->part[p].n_rows || n * BYTES != w->part[p].n_bytes ||
+                               n_held != w->part[p].n_held_keys))
+            oops(w, "a partition does not know how much it has in memory");
+        all += n;
+        held += n_held;
+    }
+    if (all != w->window.n_rows || held != w->window.n_held_keys || all > w->bound.rows ||
+        w->window.ready.bytes != (size_t)w->window.ready.n * BYTES)
+        oops(w, "memory has more than it may, or does not know how much");
+}
+
 static void receive(struct world *w, int p)
 {
     int64_t offset = w->part[p].next;
     struct record *r;
 
-    if (!w->assigned[p] || offset >= w->n_log[p])
+    pressure(w);
+    if (!w->assigned[p] || offset >= w->n_log[p] || w->full || w->crowded[p] ||
+        inbox__window_stocked(&w->window, w->bound, 2 * MAX_BATCH))
         return;
     r = calloc(1, sizeof *r);
     r->event = &w->log[p][offset];
     r->item = (struct inbox__item){ .key = hash_of(w, r->event->key),
                                     .identity = (uint64_t)r->event->identity + 1,
-                                    .offset = offset, .bytes = 10, .part = &w->part[p] };
+                                    .offset = offset, .bytes = BYTES, .part = &w->part[p] };
     inbox__window_add(&w->window, &r->item);
+    check_counts(w);
 }
 
 /* -- a transaction ---------------------------------------------------------------------------- */
@@ -272,26 +313,39 @@ static void step(struct world *w)
     }
 }
 
+static bool is_at_end(const struct world *w)
+{
+    for (int p = 0; p < N_PARTS; p++)
+        if (w->position[p] < w->n_log[p])
+            return false;
+    return true;
+}
+
 static void calm_down(struct world *w)
 {
     for (int p = 0; p < N_PARTS; p++)
         if (!w->assigned[p])
             assign(w, p);
-    for (int i = 0; i < MAX_EVENTS + 60; i++) {
+    for (int i = 0; i < 10 * MAX_EVENTS && !is_at_end(w); i++) {
         for (int p = 0; p < N_PARTS; p++)
             receive(w, p);
         w->now += 10;
         while (transaction(w, true) > 0)
             continue;
+        check_counts(w);
     }
 }
 
-/* Is there an event that never succeeds before it, with the same hash? */
+/* Is there an event that never succeeds before it, with the same hash; or has it not been fetched because of
+ * one of its partition? */
 static bool is_stuck(const struct world *w, int p, int i)
 {
+    bool paused = i >= w->part[p].next && w->crowded[p];
+
     for (int k = 0; k <= i; k++)
         if (w->log[p][k].failures == FOREVER && w->log[p][k].key != 0 &&
-            hash_of(w, w->log[p][k].key) == hash_of(w, w->log[p][i].key))
+            ((paused && k < w->part[p].next) ||
+             hash_of(w, w->log[p][k].key) == hash_of(w, w->log[p][i].key)))
             return true;
     return w->log[p][i].failures == FOREVER;
 }
@@ -317,6 +371,11 @@ static void history(uint64_t seed)
     w->seed = w->chance = seed;
     memset(w->last_applied, 0xff, sizeof w->last_applied);
     make_log(w);
+    w->bound = (struct inbox__bound){ .rows = 3 * MAX_EVENTS, .bytes = UINT64_MAX };
+    if (seed % 2 == 0)
+        w->bound.rows = 16 + rnd(w, 32);
+    if (seed % 4 == 0)
+        w->bound.bytes = w->bound.rows * BYTES;
     start(w);
     for (int i = 0; i < 300; i++)
         step(w);

@@ -9,6 +9,7 @@ set -euo pipefail
 # shellcheck source=tests/rig/lib_inbox.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_inbox.sh"
 
+held_up() { metric_is held_keys 1 && (("$(metric in_flight_events)" > 25)) && ! metric_is partitions_paused 0; }
 stop() { worker_signal "$1" TERM; worker_end "$1" 30; }
 
 # --- a repeat behind an event that COMMIT refuses ----------------------------------------------------------
@@ -141,4 +142,26 @@ worker_start w inflight.rows 1
 effects_are one_event_in_memory_is_enough
 stop w
 equal memory_is_full_once 1 "$(grep -c 'memory is full' "$dir/w.log")"
+
+# --- more events of a key that fails than memory has ---------------------------------------------------------
+
+# Two topics of a partition each: the second is sent when the first has taken all that it gets.
+inbox_reset
+make_topic 1
+hot=$topic
+{ printf 'hot\th\tshut\n'; lines 400 1 | sed 's/^k0/hot/'; } >"$dir/in"
+send "$dir/in"
+topic=$topic-calm
+make_topic 1
+rm -f "$dir/metrics"
+worker_start w topics "$hot,$topic" inflight.rows 100 retry.attempts 0 retry.total 1h worker.metrics "$dir/metrics"
+wait_until 60 held_up || not_ok it_pauses "$(tail -n 3 "$dir/w.log")"
+lines 1000 7 | sed 's/id-/calm-/' >"$dir/in"
+send "$dir/in"
+wait_sql 60 1000 "select next_offset from inbox.position where topic = '$topic'" ||
+    not_ok a_key_that_fails_holds_back_its_partition_only "$(tail -n 3 "$dir/w.log")"
+equal while_it_fails 0 "$(sql "select count(*) from public.effect where key = 'hot'")"
+sql 'insert into public.gate default values'
+effects_are and_afterwards_all_of_it_is_applied_in_order 60
+stop w
 exit $bad

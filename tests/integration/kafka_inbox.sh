@@ -106,8 +106,8 @@ make_topic 2
 { printf 'bad\tb\tfail=12\n'; lines 400 1 | sed 's/^k0/bad/'; lines 400 50 | sed 's/id-/o-/'; } >"$dir/in"
 send "$dir/in"
 worker_start w inflight.rows 100 retry.attempts 20 worker.metrics "$dir/metrics"
-effects_are a_full_memory_pauses_and_goes_on
-holds it_said_so grep -q 'memory is full' "$dir/w.log"
+effects_are much_behind_a_failing_event_pauses_and_goes_on
+holds it_said_so grep -q 'a key that is held back: its fetching pauses' "$dir/w.log"
 worker_signal w TERM
 worker_end w 20
 

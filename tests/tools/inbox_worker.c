@@ -10,6 +10,7 @@
  *   exit=N    the first N calls end the process            late      a deferred constraint refuses it
  *   kill=N    the first N calls kill it
  *   cut=N     the first N calls end the session            gate      waits for a row in table gate
+ *   shut      fails as long as there is none
  * A call that fails inserts its row first: what stays of it is seen. Settings that begin with "worker." are
  * ours: worker.type (the handler is for this type only), worker.metrics (a file, written once a second
  * and at the end).
@@ -76,16 +77,19 @@ static int insert(PGconn *conn, const inbox_message *msg)
     return ok;
 }
 
+static int is_open(PGconn *conn)
+{
+    PGresult *r = PQexec(conn, "SELECT FROM public.gate");
+    int open = PQresultStatus(r) != PGRES_TUPLES_OK || PQntuples(r) > 0;
+
+    PQclear(r);
+    return open;
+}
+
 static void wait_at_gate(PGconn *conn)
 {
-    int open = 0;
-
-    while (!open && PQstatus(conn) == CONNECTION_OK) {
-        PGresult *r = PQexec(conn, "SELECT FROM public.gate");
-        open = PQresultStatus(r) != PGRES_TUPLES_OK || PQntuples(r) > 0;
-        PQclear(r);
+    while (PQstatus(conn) == CONNECTION_OK && !is_open(conn))
         nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
-    }
 }
 
 static int on_event(PGconn *conn, const inbox_message *msg, void *arg)
@@ -101,6 +105,8 @@ static int on_event(PGconn *conn, const inbox_message *msg, void *arg)
         return INBOX_RETRY;
     if (strstr(text, "gate") != NULL)
         wait_at_gate(conn);
+    if (strstr(text, "shut") != NULL && !is_open(conn))
+        return INBOX_RETRY;
     if (number_of(msg, "exit=") >= msg->attempt)
         _exit(9);
     if (number_of(msg, "kill=") >= msg->attempt)
