@@ -284,7 +284,7 @@ soak: export CHECK_TIMEOUT ?= 14400
 soak: export SIM_RUNS ?= 3000000
 soak: export NTH_STEP ?= 1
 soak: deps
-	@tests/check $(if $(SAGA),faults/saga,core/test_sim integration/test_nth_source faults/soak)
+	@tests/check $(if $(SAGA),faults/saga,core/test_sim integration/test_nth_source integration/test_nth_inbox faults/soak)
 
 demo: deps
 	@tests/demo/$(if $(SAGA),saga $(if $(filter orchestration,$(SAGA)),--orchestrated),demo)

@@ -44,6 +44,10 @@ int inbox__db_failed(PGconn *conn, const PGresult *result, const char *doing, ou
     if (PQstatus(conn) != CONNECTION_OK) {
         verdict.code = OUTBOX_ELINK;
         verdict.flags = OUTBOX_ERRF_LINK_LOST;
+    } else if (sqlstate == NULL && PQresultStatus(result) == PGRES_FATAL_ERROR) { /* also of NULL */
+        verdict.flags = OUTBOX_ERRF_RETRY_TXN;
+        remedy = "; libpq failed, so whether the statement ran is not known: the transaction must be "
+                 "rolled back";
     } else if (verdict.code == OUTBOX_ESCHEMA) {
         remedy = "; apply sql/002_inbox.up.sql to this database";
     } else if (sqlstate != NULL && strcmp(sqlstate, "42501") == 0) {
@@ -52,7 +56,8 @@ int inbox__db_failed(PGconn *conn, const PGresult *result, const char *doing, ou
     if (PQtransactionStatus(conn) == PQTRANS_INERROR)
         verdict.flags |= OUTBOX_ERRF_TXN_ABORTED;
     return outbox__error_set_all(err, verdict.code, verdict.flags, sqlstate,
-                                 "%s: the database says: %s%s", doing, text, remedy);
+                                 "%s: %s%s%s", doing, sqlstate != NULL ? "the database says: " : "",
+                                 text, remedy);
 }
 
 /* -- the link --------------------------------------------------------------------------------- */

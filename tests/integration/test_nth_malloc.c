@@ -1,18 +1,11 @@
 /* test_nth_malloc.c - every n-th allocation fails: in the library on a real connection, and while
  * the relay sets itself up and runs.
  *
- * This program brings its own malloc, calloc, realloc and strdup, which the dynamic linker puts
- * before libc's: so libpq's allocations and those that libc makes for us fail as well as our own.
- * Only what the test's thread allocates while `armed` counts, and of that only what this program,
- * libpq and libc ask for: librdkafka gives up by abort() when it gets no memory, on purpose. A
- * loop runs a piece of work with its first, second, ... allocation failing until the work makes
- * fewer than that, once with this one failing and once with all from there on. Leaks are left to
- * the sanitizer. Needs OUTBOX_TEST_DSN and OUTBOX_TEST_BROKERS.
+ * The allocator is that of nth_malloc.h. A loop runs a piece of work with its first, second, ...
+ * allocation failing until the work makes fewer than that, once with this one failing and once with
+ * all from there on. Leaks are left to the sanitizer. Needs OUTBOX_TEST_DSN and OUTBOX_TEST_BROKERS.
  */
 #include <check.h>
-#include <errno.h>
-#include <link.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,115 +15,8 @@
 #include "outbox.h"
 #include "relay/driver/driver.h"
 #include "relay/settings.h"
+#include "tests/integration/nth_malloc.h"
 #include "tests/rig/rig.h"
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#endif
-#ifdef SANITIZED
-#define REAL(name) __interceptor_##name
-#else
-#define REAL(name) __libc_##name
-#endif
-
-void *REAL(malloc)(size_t size);
-void *REAL(calloc)(size_t n, size_t size);
-void *REAL(realloc)(void *block, size_t size);
-
-/* -- the allocator ---------------------------------------------------------------------------- */
-
-enum mode { ONE_FAILS, ALL_FAIL_FROM_THERE_ON, N_MODES };
-
-static _Thread_local bool armed;
-static enum mode mode;
-static unsigned fail_at, n_calls, n_failed;
-static bool libpq_counts = true;
-
-enum { MAX_RANGES = 32 };
-static struct range {
-    uintptr_t from, to;
-} range[MAX_RANGES];
-static size_t n_ranges;
-
-/* The code of the program (which has no name), libpq and libc. */
-static int add_ranges(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    (void)size, (void)arg;
-    if (info->dlpi_name[0] != '\0' && strstr(info->dlpi_name, "/libc.so") == NULL &&
-        !(libpq_counts && strstr(info->dlpi_name, "/libpq.so") != NULL))
-        return 0;
-    for (int i = 0; i < info->dlpi_phnum && n_ranges < MAX_RANGES; i++) {
-        uintptr_t from = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
-
-        if (info->dlpi_phdr[i].p_type == PT_LOAD && (info->dlpi_phdr[i].p_flags & PF_X))
-            range[n_ranges++] = (struct range){ from, from + info->dlpi_phdr[i].p_memsz };
-    }
-    return 0;
-}
-
-static bool fails(const void *caller)
-{
-    bool counts = false;
-
-    if (!armed)
-        return false;
-    for (size_t i = 0; i < n_ranges; i++)
-        counts |= (uintptr_t)caller >= range[i].from && (uintptr_t)caller < range[i].to;
-    if (!counts)
-        return false;
-    n_calls++;
-    if (n_calls != fail_at && (mode == ONE_FAILS || n_calls < fail_at))
-        return false;
-    n_failed++;
-    errno = ENOMEM;
-    return true;
-}
-
-void *malloc(size_t size)
-{
-    return fails(__builtin_return_address(0)) ? NULL : REAL(malloc)(size);
-}
-
-void *calloc(size_t n, size_t size)
-{
-    return fails(__builtin_return_address(0)) ? NULL : REAL(calloc)(n, size);
-}
-
-void *realloc(void *block, size_t size)
-{
-    return fails(__builtin_return_address(0)) ? NULL : REAL(realloc)(block, size);
-}
-
-char *strdup(const char *text)
-{
-    size_t size = strlen(text) + 1;
-    char *copy = fails(__builtin_return_address(0)) ? NULL : REAL(malloc)(size);
-
-    return copy != NULL ? memcpy(copy, text, size) : NULL;
-}
-
-static void arm(enum mode how, unsigned n)
-{
-    if (n_ranges == 0) {
-        (void)dl_iterate_phdr(add_ranges, NULL);
-        (void)getpwuid(getuid()); /* libpq asks; glibc itself crashes when its first time fails */
-    }
-    mode = how;
-    fail_at = n;
-    n_calls = n_failed = 0;
-    armed = true;
-}
-
-/* Returns whether an allocation failed. */
-static bool disarm(void)
-{
-    armed = false;
-    return n_failed > 0;
-}
 
 /* -- the library ------------------------------------------------------------------------------- */
 
