@@ -99,6 +99,7 @@ event() {
         mock rtt 0
     else
         append 2000 "$topic-bulk" "convert_to('k' || n % 100, 'UTF8')" 2>/dev/null || true
+        n_bulk=$((n_bulk + 1))
     fi
 }
 
@@ -112,7 +113,7 @@ first_half() {
     fi
 }
 # note_size EVENT: of the events and their marks on disk, most of the first third of a round, and of the last
-early=0 late=0
+early=0 late=0 n_bulk=0
 note_size() {
     local bytes
     bytes=$(sql "$in_ring")
@@ -122,12 +123,13 @@ note_size() {
         late=$(larger "$late" "$bytes")
     fi
 }
-# Growth would have made three of one. A round that ended before has nothing to compare.
+# Growth would have made three of one. What came in bulk may have come late: a row with its indexes and its mark
+# takes 700 bytes. A round that ended before has nothing to compare.
 space_is_flat() {
     ((late > 0)) || return 0
-    printf '# round %d: ring of %d bytes at most in the first third, %d in the last; %s rows written, %s left\n' "$round" \
-        "$early" "$late" "$(sql 'select count(*) from public.history')" "$(sql "$ring_is_empty")"
-    holds "space_is_flat_in_round_$round" test "$late" -le $((early * 2))
+    printf '# round %d: ring of %d bytes at most in the first third, %d in the last; %s rows written, %d times 2000 of them in bulk, %s left\n' \
+        "$round" "$early" "$late" "$(sql 'select count(*) from public.history')" "$n_bulk" "$(sql "$ring_is_empty")"
+    holds "space_is_flat_in_round_$round" test "$late" -le $((early * 2 + n_bulk * 2000 * 700))
 }
 descriptors() { find "/proc/${relay_pid[survivor]}/fd" -mindepth 1 2>/dev/null | wc -l; }
 finished() {
@@ -144,7 +146,7 @@ until finished; do
     round=$((round + 1))
     reset
     history_anew
-    early=0 late=0
+    early=0 late=0 n_bulk=0
     sql "update outbox.relay set owner = 'survivor', lease_expires_at = now()" # who leads first is not the schedule's
     watch_start
     writer_start
