@@ -1,6 +1,8 @@
 /* test_inbox_kafka.c - a partition for which there is no memory ends the run: nobody else would read it. The
- * broker is librdkafka's mock, in the consumer itself. */
+ * broker is librdkafka's mock, in this process. */
 #include <check.h>
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,11 +30,27 @@ FAKE(struct inbox__partition *, inbox__partition_add, (struct inbox_consumer *c,
     return NULL;
 }
 
+/* A broker with the topic "t". The handle is the mock's own. */
+static rd_kafka_mock_cluster_t *mock_open(rd_kafka_t **ret_rk)
+{
+    rd_kafka_mock_cluster_t *mock;
+    char text[512];
+
+    *ret_rk = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), text, sizeof text);
+    ck_assert_msg(*ret_rk != NULL, "%s", text);
+    mock = rd_kafka_mock_cluster_new(*ret_rk, 1);
+    ck_assert_ptr_nonnull(mock);
+    ck_assert_int_eq(rd_kafka_mock_topic_create(mock, "t", 1, 1), RD_KAFKA_RESP_ERR_NO_ERROR);
+    return mock;
+}
+
 START_TEST(no_memory_for_a_partition_ends_the_run)
 {
+    rd_kafka_t *rk;
+    rd_kafka_mock_cluster_t *mock = mock_open(&rk);
     const char *const settings[] = { "dsn", "dbname=none", "group", "g", "topics", "t",
-                                     "kafka.bootstrap.servers", "unused",
-                                     "kafka.test.mock.num.brokers", "1", NULL };
+                                     "kafka.bootstrap.servers",
+                                     rd_kafka_mock_cluster_bootstraps(mock), NULL };
     uint64_t until_ms = inbox__now_ms() + DEADLINE_MS;
     outbox_error err = OUTBOX_ERROR_INIT;
     struct inbox_consumer *c = NULL;
@@ -49,6 +67,8 @@ START_TEST(no_memory_for_a_partition_ends_the_run)
     ck_assert_msg(strncmp(err.message, "no memory for partition t/", 26) == 0, "%s", err.message);
     inbox__kafka_close(c);
     inbox_consumer_free(c);
+    rd_kafka_mock_cluster_destroy(mock);
+    rd_kafka_destroy(rk);
 }
 END_TEST
 
