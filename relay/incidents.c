@@ -73,7 +73,9 @@ void incidents_failed(struct incidents *i, uint64_t now_ms, const struct row *ro
 
     switch (report->blame) {
     case BLAME_NONE:
-        return;
+        if (report->code[0] == '_' || strcmp(report->code, "NO_ERROR") == 0)
+            return; /* librdkafka's own: the link, a purge, a confirmation that names no place */
+        break;
     case BLAME_ROW:
         reason_set(ret_reason, report->code, report->text);
         break;

@@ -27,7 +27,7 @@ static void on_report(void *arg, const struct sink_report *report)
     r->last_ms = loop_now_ms();
     if (report->outcome == OUTCOME_PERSISTED)
         r->confirmed[report->slot] = true;
-    else if (report->blame != BLAME_NONE)
+    else
         fail(r, r->row[report->slot]->id, report->code, report->text);
 }
 

@@ -1,4 +1,4 @@
-/* session.c - from a parsed command line to a command under way: settings, the database, a question to the
+/* session.c - from a command line to a command under way: settings, the database, a question to the
  * person, and whether all of the output was written. See options.h.
  */
 #include <errno.h>

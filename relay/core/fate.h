@@ -17,7 +17,7 @@ enum outcome {
 
 /* And who is to blame when it is not persisted. */
 enum blame {
-    BLAME_NONE, /* the link, or our own purge */
+    BLAME_NONE, /* the link, the producer, or our own purge */
     BLAME_ROW,  /* the broker refused the content of a batch */
     BLAME_TOPIC /* missing, not authorised, cannot be written */
 };

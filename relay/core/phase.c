@@ -1,4 +1,4 @@
-/* phase.c - follow, lead, drain, done: the link, the lease, and how it ends. Knows nothing of single rows. */
+/* phase.c - follow, lead, drain, done: the link, the lease, and how it ends. */
 #include "relay/core/phase.h"
 
 #include <assert.h>
@@ -146,12 +146,13 @@ static void check_once(struct core *c, uint64_t now_ms)
         c->unclean = true;
         core_stop(c, now_ms);
     }
-    if (c->phase != CORE_LEAD || !c->caught_up || c->reading != READING_NOTHING)
+    if (c->phase != CORE_LEAD || c->reading != READING_NOTHING)
         return;
-    if (c->window.n == 0 && now_ms < c->due_ms && !hold_next_topic(c, &topic)) {
+    if (c->caught_up && c->window.n == 0 && now_ms < c->due_ms && !hold_next_topic(c, &topic)) {
         c->unclean |= held;
         core_stop(c, now_ms);
-    } else if (now_ms - c->progress_ms > c->cfg.drain_timeout_ms) {
+    } else if ((c->caught_up || c->window.n_state[ROW_SENT] > 0) &&
+               now_ms - c->progress_ms > c->cfg.drain_timeout_ms) {
         c->unclean = true;
         core_stop(c, now_ms);
         c->drain_until_ms = now_ms; /* what is out has been waited for already */

@@ -1,4 +1,4 @@
-/* events.c - what the source has to say, told to the core, the monitor and the janitor. Knows no SQL. */
+/* events.c - what the source has to say, told to all whom it concerns. Knows no SQL. */
 #include "relay/driver/inside.h"
 #include "relay/log.h"
 

@@ -1,4 +1,4 @@
-/* open.c - from the settings to all that the loop drives, and its end. Knows neither SQL nor Kafka. */
+/* open.c - from the settings to all that the loop drives, and its end. Knows neither SQL nor librdkafka. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>

@@ -2,7 +2,7 @@
 #include "relay/sink/errors.h"
 
 /* With idempotence and retries without end, what is passing never reaches us as a report; what does
- * is about a batch or a topic, or our own purge. */
+ * is about a batch, a topic or the producer, or our own purge. */
 enum blame errors_blame(rd_kafka_resp_err_t err)
 {
     switch ((int)err) {

@@ -255,6 +255,23 @@ START_TEST(once_is_unclean_when_the_broker_does_not_answer)
 }
 END_TEST
 
+/* The window is full, so that it never sees the end of what there is. */
+START_TEST(once_is_unclean_when_the_broker_does_not_answer_to_a_full_window)
+{
+    struct core_config cfg = default_config();
+
+    cfg.once = true;
+    cfg.inflight_rows = 4;
+    lead_with(&cfg);
+    ck_assert(answer_read("Ax1 Bx2 Cx3 Dx4", true, false));
+    pass_quietly(10000);
+    ck_assert(!t.core.unclean);
+    pass_quietly(200);
+    ck_assert(t.core.unclean);
+    ck_assert_int_eq(t.core.phase, CORE_DRAIN);
+}
+END_TEST
+
 START_TEST(once_is_unclean_when_it_never_gets_the_lease)
 {
     struct core_config cfg = default_config();
@@ -309,6 +326,7 @@ Suite *suite_end(void)
     tcase_add_test(tc, once_sends_what_is_due);
     tcase_add_test(tc, once_sends_what_is_held_of_a_topic_that_works);
     tcase_add_test(tc, once_is_unclean_when_the_broker_does_not_answer);
+    tcase_add_test(tc, once_is_unclean_when_the_broker_does_not_answer_to_a_full_window);
     tcase_add_test(tc, once_is_unclean_when_it_never_gets_the_lease);
     tcase_add_test(tc, once_does_not_wait_for_scheduled_rows);
     return suite;
