@@ -334,7 +334,8 @@ BEGIN
         SELECT i.id FROM unnest(known.event_ids) AS i (id)
          WHERE (SELECT true FROM inbox.seen s
                  WHERE s.consumer = known.consumer AND s.event_id = i.id LIMIT 1)
-            OR EXISTS (SELECT FROM inbox.dead d WHERE d.consumer = known.consumer AND d.event_id = i.id));
+            OR (SELECT true FROM inbox.dead d
+                 WHERE d.consumer = known.consumer AND d.event_id = i.id LIMIT 1));
 END
 $body$;
 
@@ -359,8 +360,8 @@ BEGIN
           FROM (SELECT DISTINCT u.id COLLATE "C" AS id FROM unnest(accept_many.event_ids) AS u (id)) i
          WHERE (SELECT true FROM inbox.seen s
                  WHERE s.consumer = accept_many.consumer AND s.event_id = i.id LIMIT 1) IS NULL
-           AND NOT EXISTS (SELECT FROM inbox.dead d
-                            WHERE d.consumer = accept_many.consumer AND d.event_id = i.id)
+           AND (SELECT true FROM inbox.dead d
+                 WHERE d.consumer = accept_many.consumer AND d.event_id = i.id LIMIT 1) IS NULL
          ORDER BY i.id
         ON CONFLICT DO NOTHING
         RETURNING n.event_id)

@@ -312,7 +312,8 @@ static enum inbox__fate spent(const struct batch *b, const struct inbox__record 
 
     if (set->retry_attempts != 0 && inbox__attempts_calls(r) >= set->retry_attempts)
         return INBOX__ATTEMPTS;
-    if (r->ended && set->retry_total_ms != 0 &&
+    /* The database's clock went on while no process was there: one call alone never spends the time. */
+    if (set->retry_attempts == 0 && r->ended && r->calls_before > 1 && set->retry_total_ms != 0 &&
         inbox__now_ms() - r->noted_ms >= set->retry_total_ms)
         return INBOX__TIME;
     return INBOX__AGAIN;
@@ -532,7 +533,7 @@ static enum verdict end(struct batch *b)
         return no_memory(b);
     if (!prepare_ending(b, e))
         v = no_memory(b);
-    else if (e->n_ids == 0 && e->n_moved == 0)
+    else if (e->n_ids == 0 && e->n_moved == 0 && e->n_noted == 0)
         v = command(b, "ROLLBACK");
     else
         v = run_ending(b, e);

@@ -230,8 +230,8 @@ bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number
     /* An old owner has the row locked for a moment only, unless its server or process stands still. */
     r = query(c, "SELECT p.*, (SELECT 1 FROM inbox.position WHERE consumer = $1 AND topic = $2"
                  " AND kafka_partition = $3::integer AND owner <> $4)"
-                 " FROM set_config('lock_timeout', '1s', true),"
-                 " LATERAL inbox.claim($1, $2, $3::integer, $4) p", 4, values);
+                 " FROM set_config('lock_timeout', '1s', true) AS s (t), LATERAL inbox.claim($1, $2,"
+                 " $3::integer, CASE WHEN s.t IS NOT NULL THEN $4::text END) p", 4, values);
     ok = PQresultStatus(r) == PGRES_TUPLES_OK;
     if (ok)
         *ret = (struct inbox__place){ .next = number_at(r, 0),
@@ -245,6 +245,17 @@ bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number
     return ok;
 }
 
+/* A call that is written down as ours still has returned, and then its transaction was repeated: it is no
+ * attempt, and must not look to the next owner as if we had died of it. */
+static const char sql_release[] =
+    "WITH once AS (DELETE FROM inbox.attempt WHERE consumer = $1 AND begun_by = $2 AND topic = $3"
+    " AND kafka_partition = $4::integer AND attempts = 1),"
+    " more AS (UPDATE inbox.attempt SET begun_by = NULL, attempts = attempts - 1"
+    " WHERE consumer = $1 AND begun_by = $2 AND topic = $3 AND kafka_partition = $4::integer"
+    " AND attempts > 1)"
+    " UPDATE inbox.position SET owner = NULL WHERE consumer = $1 AND owner = $2"
+    " AND topic = $3 AND kafka_partition = $4::integer";
+
 void inbox__db_release(struct inbox_consumer *c, const struct inbox__partition *p)
 {
     char n[12];
@@ -253,8 +264,7 @@ void inbox__db_release(struct inbox_consumer *c, const struct inbox__partition *
     if (inbox__db_lost(c))
         return;
     snprintf(n, sizeof n, "%d", (int)p->number);
-    PQclear(query(c, "UPDATE inbox.position SET owner = NULL WHERE consumer = $1 AND owner = $2"
-                     " AND topic = $3 AND kafka_partition = $4::integer", 4, values));
+    PQclear(query(c, sql_release, 4, values));
 }
 
 bool inbox__db_owns(struct inbox_consumer *c, const struct inbox__partition *p)

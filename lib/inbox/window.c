@@ -277,7 +277,8 @@ void inbox__window_again(struct inbox__window *w, struct inbox__item *item)
         return;
     }
     item->state = INBOX__READY;
-    list_insert(&w->ready, NULL, item);
+    /* One that has failed may let the others pass, for all of its key are behind it. */
+    list_insert(&w->ready, is_held(item) ? w->ready.last : NULL, item);
 }
 
 const struct inbox__item *inbox__window_first(const struct inbox__part *part)

@@ -93,8 +93,8 @@ size_t inbox__window_take(struct inbox__window *w, uint64_t now_ms, struct inbox
 
 /* What became of a taken event, in the order of the batch. After one that failed the later ones of its key
  * in the batch, repeats too, are told as again. done: it leaves the window, and the caller
- * frees it. failed: it waits until due_ms, and its key behind it. again: as if it had not been taken;
- * these are told last, in the reverse order. */
+ * frees it. failed: it waits until due_ms, and its key behind it. again: as if it had not been taken,
+ * but one that has failed before lets those of other keys pass; these are told last, in the reverse order. */
 void inbox__window_done(struct inbox__window *w, struct inbox__item *item);
 void inbox__window_failed(struct inbox__window *w, struct inbox__item *item, uint64_t now_ms,
                           uint64_t due_ms);

@@ -131,6 +131,35 @@ stop w
 holds and_it_is_said grep -q "^<4> $topic/0: the log goes back from offset 5 to 0: .*made anew" "$dir/w.log"
 equal the_same_log_is_not_read_again 0 "$(grep -c "$old/0: the log goes back" "$dir/w.log")"
 
+# --- a partition that is lost while it is paused, and comes back ---------------------------------------------
+
+# What waits for the database is paused. Two processes share the partitions while nothing can be claimed; then
+# one of them leaves.
+inbox_reset
+make_topic 4
+lines 40 8 >"$dir/in"
+send "$dir/in"
+PGAPPNAME=claims psql -Xq -d "$dsn" -c 'begin; lock table inbox.position in share mode; select pg_sleep(600)' >/dev/null 2>&1 &
+locker=$!
+wait_sql 30 1 "select count(*) from pg_locks where relation = 'inbox.position'::regclass and mode = 'ShareLock' and granted" ||
+    not_ok nothing_can_be_claimed
+: >"$dir/stays.log"
+: >"$dir/leaves.log"
+assigned() { (($(grep -c "^<6> $topic/[0-9]* is assigned here" "$dir/$1.log") >= $2)); }
+worker_start stays
+wait_until 30 assigned stays 4 || not_ok it_waits_for_four "$(tail -n 3 "$dir/stays.log")"
+worker_start leaves
+wait_until 60 assigned leaves 1 || not_ok it_shares_them "$(tail -n 3 "$dir/leaves.log")"
+sql "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'claims'" >/dev/null
+wait "$locker" || true
+wait_sql 60 40 "$finished" || not_ok both_claim_what_they_have "$(tail -n 3 "$dir/stays.log")"
+stop leaves
+wait_until 60 assigned stays 5 || not_ok they_come_back "$(tail -n 3 "$dir/stays.log")"
+lines 40 8 | sed 's/id-/later-/' >"$dir/in"
+send "$dir/in"
+effects_are what_comes_back_is_read_although_it_was_paused
+stop stays
+
 # --- the smallest memory -----------------------------------------------------------------------------------
 
 inbox_reset
