@@ -99,8 +99,7 @@ bool inbox__attempts_load(struct inbox_consumer *c, struct inbox__partition *p)
             read_row(r, row, &notes[row]);
     } else {
         inbox__log(c, 4, "%s/%d: attempts cannot be read: %s", p->topic, (int)p->number,
-                   PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) != NULL
-                       ? PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) : "the link or memory is missing");
+                   inbox__db_words(r, "the link or memory is missing"));
     }
     PQclear(r);
     return ok;

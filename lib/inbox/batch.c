@@ -488,12 +488,11 @@ static bool prepare_ending(struct batch *b, struct ending *e)
 /* COMMIT was refused, by a deferred constraint or a serialization failure. */
 static enum verdict commit_refused(struct batch *b, const PGresult *r)
 {
-    const char *primary = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
     char why[300];
 
     if (inbox__db_lost(b->c) || inbox__db_passes(r))
         return failed(b, r, "committing");
-    snprintf(why, sizeof why, "at COMMIT: %s", primary != NULL ? primary : "");
+    snprintf(why, sizeof why, "at COMMIT: %s", inbox__db_words(r, ""));
     if (b->n_called != 1) {
         say_repeat(b, why);
         return SINGLY;

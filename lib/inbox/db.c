@@ -32,6 +32,13 @@ bool inbox__db_passes(const PGresult *result)
     return sqlstate == NULL; /* libpq's own: a lost link, no memory */
 }
 
+const char *inbox__db_words(const PGresult *result, const char *otherwise)
+{
+    const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+    return primary != NULL ? primary : otherwise;
+}
+
 int inbox__db_failed(PGconn *conn, const PGresult *result, const char *doing, outbox_error *err)
 {
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
@@ -239,8 +246,7 @@ bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number
                                       .unclean = number_at(r, 3) == 1 };
     else
         inbox__log(c, 4, "%s/%d cannot be claimed yet: %s", topic, (int)number,
-                   PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) != NULL
-                       ? PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) : "the link is lost");
+                   inbox__db_words(r, "the link is lost"));
     PQclear(r);
     return ok;
 }
@@ -292,9 +298,7 @@ void inbox__db_turn(struct inbox_consumer *c)
         return;
     r = query(c, "SELECT outcome, bucket FROM inbox.turn()", 0, NULL);
     if (PQresultStatus(r) != PGRES_TUPLES_OK)
-        inbox__log(c, 4, "old ids cannot be emptied: %s",
-                   PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) != NULL
-                       ? PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) : "the link is lost");
+        inbox__log(c, 4, "old ids cannot be emptied: %s", inbox__db_words(r, "the link is lost"));
     else if (strcmp(PQgetvalue(r, 0, 0), "turned") == 0)
         inbox__log(c, 6, "bucket %s of inbox.seen was emptied and takes new ids", PQgetvalue(r, 0, 1));
     else if (strcmp(PQgetvalue(r, 0, 0), "locked") == 0)

@@ -1,4 +1,4 @@
-/* db.h - what db.c, batch.c and redrive.c say of a statement that failed. */
+/* db.h - what db.c, attempts.c, batch.c and redrive.c say of a statement that failed. */
 #ifndef INBOX_LIB_DB_H
 #define INBOX_LIB_DB_H
 
@@ -14,6 +14,9 @@ bool inbox__db_lost(const struct inbox_consumer *c);
 
 /* An error that may be gone when the transaction is run again, and is nobody's fault. */
 bool inbox__db_passes(const PGresult *result);
+
+/* The database's words for why a statement failed, as long as result lives; else these, for there was no answer. */
+const char *inbox__db_words(const PGresult *result, const char *otherwise);
 
 /* Fill err for a statement of ours and return the code. */
 int inbox__db_failed(PGconn *conn, const PGresult *result, const char *doing, outbox_error *err);

@@ -126,6 +126,8 @@ struct inbox__partition *inbox__partition_find(struct inbox_consumer *c, const c
 struct inbox__partition *inbox__partition_add(struct inbox_consumer *c, const char *topic,
                                               int32_t number, uint64_t until_ms,
                                               int64_t *ret_start);
+/* Is it not to be fetched now? */
+bool inbox__partition_rests(const struct inbox_consumer *c, const struct inbox__partition *p);
 /* Taken away: forgets its events. */
 void inbox__partition_remove(struct inbox_consumer *c, struct inbox__partition *p);
 void inbox__partitions_clear(struct inbox_consumer *c);

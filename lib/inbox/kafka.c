@@ -126,8 +126,7 @@ static void assign(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *li
     /* One that was paused when it was lost is paused still, for librdkafka keeps that with the partition. */
     (void)rd_kafka_resume_partitions(c->kafka->rk, list);
     for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
-        if (!p->claimed || c->full)
-            inbox__kafka_pause(c, p, true);
+        inbox__kafka_pause(c, p, inbox__partition_rests(c, p));
 }
 
 static void give_up(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *list)

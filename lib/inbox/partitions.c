@@ -130,8 +130,7 @@ static bool set_back(struct inbox_consumer *c, struct inbox__partition *p)
     return true;
 }
 
-/* Is it not to be fetched? */
-static bool rests(const struct inbox_consumer *c, const struct inbox__partition *p)
+bool inbox__partition_rests(const struct inbox_consumer *c, const struct inbox__partition *p)
 {
     return c->full || p->crowded || !p->claimed || p->back_to >= 0;
 }
@@ -158,7 +157,7 @@ void inbox__partitions_tend(struct inbox_consumer *c, uint64_t now_ms)
     while (p != NULL) {
         bool done = p->claimed ? set_back(c, p) : claim_again(c, p);
         if (done)
-            inbox__kafka_pause(c, p, rests(c, p));
+            inbox__kafka_pause(c, p, inbox__partition_rests(c, p));
         p->due_ms = inbox__now_ms() + (done ? 0 : CLAIM_AGAIN_MS);
         p = inbox__now_ms() - now_ms < INBOX__ROUND_MS ? longest_due(c, now_ms) : NULL;
     }
@@ -210,7 +209,7 @@ void inbox__partitions_pressure(struct inbox_consumer *c)
     c->any_crowded = false;
     for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next) {
         judge_crowd(c, p);
-        inbox__kafka_pause(c, p, rests(c, p));
+        inbox__kafka_pause(c, p, inbox__partition_rests(c, p));
     }
 }
 
