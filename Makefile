@@ -61,6 +61,9 @@ JANSSON_CFLAGS = $(shell $(PKG_CONFIG) --cflags jansson)
 JANSSON_LIBS = $(shell $(PKG_CONFIG) --libs jansson)
 HTTP_CFLAGS = $(shell $(PKG_CONFIG) --cflags libmicrohttpd)
 HTTP_LIBS = $(shell $(PKG_CONFIG) --libs libmicrohttpd)
+# ALLOCATOR=libc: the relay with the C library's (relay/allocator.c). The sanitizers bring their own.
+ALLOCATOR ?= jemalloc
+ALLOCATOR_LIBS = $(if $(SAN)$(filter libc,$(ALLOCATOR)),,$(shell $(PKG_CONFIG) --libs $(ALLOCATOR)))
 CHECK_LIBS = $(shell $(PKG_CONFIG) --libs check)
 JANSSON = $(shell $(PKG_CONFIG) --exists jansson && echo -DHAVE_JANSSON)
 
@@ -138,7 +141,7 @@ $(O)/$(INBOX_SONAME): $(INBOX_OBJ) $(O)/liboutbox.a lib/inbox.map
 
 $(O)/outbox-relay: $(RELAY_OBJ)
 	$(CC) -pie $(OUR_LDFLAGS) $(LDFLAGS) -o $@ $(RELAY_OBJ) $(PQ_LIBS) $(KAFKA_LIBS) \
-	    $(JANSSON_LIBS) $(HTTP_LIBS) -lm -pthread $(LDLIBS)
+	    $(JANSSON_LIBS) $(HTTP_LIBS) $(ALLOCATOR_LIBS) -lm -pthread $(LDLIBS)
 
 # A test file defines `Suite *suite_X(void)`; tests/rig/check_main.c runs it. It is linked with the
 # library and with every part of the relay except main. A line FAKE(type, function, ...) in it puts

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "include/outbox.h"
-#include "relay/allocator.h"
 #include "relay/commands/commands.h"
 #include "relay/driver/driver.h"
 #include "relay/exit_codes.h"
@@ -198,8 +197,6 @@ int main(int argc, char **argv)
         settings_write_sample(stdout);
         return EXIT_OK;
     }
-    if (!cl.check_config && !cl.print_config)
-        allocator_set_up(argv);
     const struct settings_from from = { cl.config, environ, cl.x, cl.n_x };
     if (settings_load(&set, from.file, from.environment, from.x_args, from.n_x, err, sizeof err) < 0) {
         fprintf(stderr, "outbox-relay: %s\n", err);

@@ -6,7 +6,7 @@
  * headers, same producer settings, HEADERS row headers of 8 + 24 bytes), waits for every acknowledgement
  * and prints rows= and seconds=. Nothing is read from a database, the headers are made once. TOPICS is how
  * many topics take turns: TOPIC-0, TOPIC-1 and so on; without it there is TOPIC alone.
- * The C library's allocator is as it comes; the relay sets it up (relay/allocator.h).
+ * The allocator is the C library's; the relay has another (relay/allocator.c).
  */
 #include <librdkafka/rdkafka.h>
 #include <stdio.h>

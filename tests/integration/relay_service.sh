@@ -46,24 +46,16 @@ equal ends_clean 0 "$status"
 
 # --- the allocator -------------------------------------------------------------------------------------
 
-# tunables NAME: those in the environment that the process began with
-tunables() { tr '\0' '\n' <"/proc/${relay_pid[$1]}/environ" | sed -n 's/^GLIBC_TUNABLES=//p'; }
-if getconf GNU_LIBC_VERSION >/dev/null 2>&1; then
-    relay_start tuned
-    holds a_tuned_relay_leads wait_said tuned 'msg=leading'
-    holds freed_pieces_are_kept_at_hand eval '[[ $(tunables tuned) == *tcache_count=* ]]'
-    equal its_name_is_its_own "$(basename "$OUTBOX_RELAY" | cut -c 1-15)" "$(<"/proc/${relay_pid[tuned]}/comm")"
-    relay_signal tuned TERM
-    relay_end tuned 20
-    equal tuned_ends_clean 0 "$status"
-    GLIBC_TUNABLES=glibc.malloc.arena_max=2 relay_start chosen
-    holds a_chosen_relay_leads wait_said chosen 'msg=leading'
-    equal what_the_user_chose_stays glibc.malloc.arena_max=2 "$(tunables chosen)"
-    relay_signal chosen TERM
-    relay_end chosen 20
-else
-    printf 'ok - freed_pieces_are_kept_at_hand # skip this is not glibc\n'
-fi
+relay_start piecemeal
+holds a_relay_with_jemalloc_leads wait_said piecemeal 'msg=leading'
+holds memory_comes_from_jemalloc grep -q libjemalloc "/proc/${relay_pid[piecemeal]}/maps"
+relay_signal piecemeal TERM
+relay_end piecemeal 20
+equal ends_clean_with_jemalloc 0 "$status"
+# With confirm_conf it says what it was told, the program's and the environment's.
+MALLOC_CONF=confirm_conf:true,narenas:3 "$OUTBOX_RELAY" --version >"$dir/told.version" 2>&1
+holds jemalloc_takes_our_settings grep -q 'narenas:2,dirty_decay_ms' "$dir/told.version"
+holds what_the_user_chose_goes_over_them grep -q 'narenas: 3\|narenas:3' "$dir/told.version"
 
 # --- the service manager -----------------------------------------------------------------------------
 
