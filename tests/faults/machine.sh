@@ -52,9 +52,10 @@ clock_jumps() {
         return
     fi
     printf '+0\n' >"$dir/clock"
+    # The C library's allocator: jemalloc asks for the time before the faked clock is set up.
     cat >"$dir/relay_with_a_clock" <<SCRIPT
 #!/bin/sh
-LD_PRELOAD='$fake' FAKETIME_TIMESTAMP_FILE='$dir/clock' FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1 \\
+LD_PRELOAD='$fake libc.so.6' FAKETIME_TIMESTAMP_FILE='$dir/clock' FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1 \\
     exec '$OUTBOX_RELAY' "\$@"
 SCRIPT
     chmod +x "$dir/relay_with_a_clock"

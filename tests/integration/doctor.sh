@@ -68,10 +68,11 @@ finds commits_of_a_role 0 '^warn  commits .*off for role doctor_async'
 sql "alter role doctor_async reset synchronous_commit; alter database $(sql 'select current_database()') set synchronous_commit = off"
 finds commits_of_a_database 0 '^warn  commits .*off for every role in database'
 sql "alter database $(sql 'select current_database()') reset synchronous_commit"
-if command -v faketime >/dev/null; then
+fake=$(compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' | head -n 1) || true
+if [[ -n $fake ]]; then
     code=0
     # without brokers: librdkafka's threads do not get on with a clock that is not the kernel's
-    timeout 60 faketime -f '+3m' "$OUTBOX_RELAY" doctor -X "dsn=$relay_dsn" >"$dir/out" 2>"$dir/err" || code=$?
+    timeout 60 env LD_PRELOAD="$fake libc.so.6" FAKETIME=+3m "$OUTBOX_RELAY" doctor -X "dsn=$relay_dsn" >"$dir/out" 2>"$dir/err" || code=$?
     out=$(<"$dir/out") err=$(<"$dir/err")
     said_so clocks_differ 78 '^warn  clock .*PostgreSQL is [23] min.* behind that of this machine'
 else
