@@ -2,7 +2,7 @@
  *
  * Why: see sink_must_wait. librdkafka chooses the partition; to know it beforehand we stand in for its
  * partitioner with a callback that asks the same function and remembers the number of partitions.
- * Used by sink.c only, on its thread, but for the callback, which may run on librdkafka's.
+ * Used by producer.c and sink.c only, on their thread, but for the callback, which may run on librdkafka's.
  */
 #ifndef RELAY_SINK_PARTITIONS_H
 #define RELAY_SINK_PARTITIONS_H

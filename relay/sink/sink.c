@@ -1,4 +1,4 @@
-/* sink.c - producers, records and reports. See sink.h. */
+/* sink.c - records into the lanes, their reports back, and what stops a lane. See sink.h. */
 #include "relay/sink/sink.h"
 
 #include <assert.h>
@@ -16,20 +16,13 @@
 #include "relay/sink/errors.h"
 #include "relay/sink/limits.h"
 #include "relay/sink/partitions.h"
+#include "relay/sink/producer.h"
 #include "relay/sink/statistics.h"
 
 /* How long a reset waits for librdkafka to hand back every record by itself, and then for what is in
  * flight after it was purged as well. Both normally take a millisecond. */
 #define RESET_QUEUED_MS 500
 #define RESET_INFLIGHT_MS 5000
-
-struct producer {
-    rd_kafka_t *rk; /* NULL: none */
-    rd_kafka_queue_t *queue;
-    struct producer_topic *topic; /* by the core's number */
-    uint32_t n_topics;
-    uint32_t n_out;
-};
 
 struct sink {
     struct sink_config cfg;
@@ -43,120 +36,11 @@ struct sink {
     char refusal[128]; /* the text of a report */
 };
 
-/* -- configuration -------------------------------------------------------------------------- */
+/* -- beginning ------------------------------------------------------------------------------ */
 
-/* Ours to decide: the guarantees rest on them. settings.c refuses them by name. */
-static const struct sink_property fixed[] = {
-    { "acks", "all" },
-    { "enable.idempotence", "true" },
-    { "enable.gapless.guarantee", "true" },
-    { "message.timeout.ms", "0" },
-    { "log.queue", "true" },
-};
-
-/* Ours unless the user says otherwise. */
-static const struct sink_property defaults[] = {
-    { "client.id", "outbox-relay" },
-    { "partitioner", "murmur2_random" }, /* as Java clients */
-    { "linger.ms", "1" },
-    { "socket.nagle.disable", "true" },
-    { "reconnect.backoff.max.ms", "1000" },
-    { "retry.backoff.ms", "10" }, /* 100 now and then costs a new producer a second (2.0.2) */
-    { "topic.metadata.propagation.max.ms", "5000" },
-    /* The broker judges sizes. Batches are bounded by batch.size, below a broker's default limit. */
-    { "message.max.bytes", "10485760" },
-};
-
-/* The producer's queue is never the bound: the window is. */
-static int conf_set_queue(rd_kafka_conf_t *conf, const struct sink_config *cfg, char *err,
-                          size_t err_size)
+static int open_lane(struct sink *s, enum lane lane, char *err, size_t err_size)
 {
-    char messages[24], kbytes[24];
-    uint64_t kb = cfg->max_bytes / 1024 * 2 + 65536;
-
-    snprintf(messages, sizeof messages, "%lu", (unsigned long)cfg->max_rows + 1);
-    snprintf(kbytes, sizeof kbytes, "%llu",
-             (unsigned long long)(kb < 2097151 ? kb : 2097151)); /* librdkafka's largest */
-    return client_set(conf, "queue.buffering.max.messages", messages, err, err_size) < 0 ||
-                   client_set(conf, "queue.buffering.max.kbytes", kbytes, err, err_size) < 0
-               ? -1
-               : 0;
-}
-
-static rd_kafka_conf_t *conf_make(const struct sink_config *cfg, char *err, size_t err_size)
-{
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-
-    if (client_set_all(conf, defaults, sizeof defaults / sizeof defaults[0], err, err_size) < 0 ||
-        conf_set_queue(conf, cfg, err, err_size) < 0 ||
-        (cfg->on_statistics != NULL &&
-         client_set(conf, "statistics.interval.ms", "5000", err, err_size) < 0) ||
-        client_set_all(conf, cfg->properties, cfg->n_properties, err, err_size) < 0 ||
-        client_set_all(conf, fixed, sizeof fixed / sizeof fixed[0], err, err_size) < 0) {
-        rd_kafka_conf_destroy(conf);
-        return NULL;
-    }
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG |
-                                       RD_KAFKA_EVENT_STATS);
-    return conf;
-}
-
-/* -- producers ------------------------------------------------------------------------------ */
-
-static int producer_open(struct sink *s, enum lane lane, char *err, size_t err_size)
-{
-    struct producer *p = &s->lane[lane];
-    rd_kafka_conf_t *conf = rd_kafka_conf_dup(s->conf);
-
-    /* Alone in its batch, a record needs no guarantee about those behind it; with the guarantee its
-     * refusal would be fatal to all others in the lane. */
-    if (lane == LANE_SOLO && (client_set(conf, "batch.num.messages", "1", err, err_size) < 0 ||
-                              client_set(conf, "linger.ms", "0", err, err_size) < 0 ||
-                              client_set(conf, "enable.gapless.guarantee", "false", err, err_size) < 0)) {
-        rd_kafka_conf_destroy(conf);
-        return -1;
-    }
-    p->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, err, err_size);
-    if (p->rk == NULL) {
-        rd_kafka_conf_destroy(conf);
-        return -1;
-    }
-    (void)rd_kafka_set_log_queue(p->rk, NULL);
-    p->queue = rd_kafka_queue_get_main(p->rk);
-    rd_kafka_queue_io_event_enable(p->queue, s->wake[1], "", 1);
-    return 0;
-}
-
-static void producer_close(struct sink *s, struct producer *p)
-{
-    for (uint32_t i = 0; i < p->n_topics; i++)
-        producer_topic_close(&p->topic[i]);
-    free(p->topic);
-    if (p->queue != NULL)
-        rd_kafka_queue_destroy(p->queue);
-    if (p->rk != NULL)
-        rd_kafka_destroy(p->rk);
-    if (s->limits != NULL && p == &s->lane[LANE_MAIN])
-        limits_forget_question(s->limits);
-    *p = (struct producer){ .rk = NULL };
-}
-
-static struct producer_topic *topic_of(struct sink *s, struct producer *p, uint32_t number,
-                                       const char *name)
-{
-    if (number >= p->n_topics) {
-        uint32_t n = number + 16;
-        struct producer_topic *topic = realloc(p->topic, n * sizeof *topic);
-        if (topic == NULL)
-            return NULL;
-        memset(topic + p->n_topics, 0, (n - p->n_topics) * sizeof *topic);
-        p->topic = topic;
-        p->n_topics = n;
-    }
-    if (p->topic[number].handle == NULL &&
-        producer_topic_open(&p->topic[number], s->partitioning, p->rk, number, name) < 0)
-        return NULL;
-    return &p->topic[number];
+    return producer_open(&s->lane[lane], lane, s->conf, s->wake[1], err, err_size);
 }
 
 /* Of a compressed batch the broker counts the compressed bytes, and nobody knows these beforehand. */
@@ -189,10 +73,10 @@ int sink_new(const struct sink_config *cfg, struct sink **ret_sink, char *err, s
     s->now_ms = loop_now_ms();
     if (pipe2(s->wake, O_CLOEXEC | O_NONBLOCK) < 0)
         snprintf(err, err_size, "no pipe can be opened");
-    else if ((s->conf = conf_make(cfg, err, err_size)) != NULL &&
+    else if ((s->conf = producer_conf(cfg, err, err_size)) != NULL &&
              (s->partitioning = partitioning_new(s->conf, err, err_size)) != NULL &&
              limits_open(s, err, err_size) == 0 &&
-             producer_open(s, LANE_MAIN, err, err_size) == 0) {
+             open_lane(s, LANE_MAIN, err, err_size) == 0) {
         *ret_sink = s;
         return 0;
     }
@@ -434,11 +318,11 @@ enum sink_take sink_produce(struct sink *s, enum lane lane, const struct sink_re
         refuse_size(s, lane, rec, bytes, ret_report);
         return SINK_REFUSED;
     }
-    if (p->rk == NULL && producer_open(s, lane, why, sizeof why) < 0) {
+    if (p->rk == NULL && open_lane(s, lane, why, sizeof why) < 0) {
         log_error("sink", "no producer can be made", "error", why);
         return SINK_FULL;
     }
-    struct producer_topic *topic = topic_of(s, p, rec->topic, rec->row->topic);
+    struct producer_topic *topic = producer_topic(p, s->partitioning, rec->topic, rec->row->topic);
     if (topic == NULL)
         return SINK_FULL;
     CRASH_POINT("sink.before_produce");
@@ -491,7 +375,7 @@ static void report_rest(struct sink *s, enum lane lane)
 
 /* First only the queued ones are taken back, and after a fatal error they come by themselves: that
  * keeps known outcomes known. What is on the wire is waited for a little, then given up as unknown. */
-static void producer_stop(struct sink *s, enum lane lane)
+static void stop_lane(struct sink *s, enum lane lane)
 {
     struct producer *p = &s->lane[lane];
 
@@ -504,7 +388,9 @@ static void producer_stop(struct sink *s, enum lane lane)
         serve_until_empty(s, lane, RESET_INFLIGHT_MS);
     }
     report_rest(s, lane);
-    producer_close(s, p);
+    producer_close(p);
+    if (s->limits != NULL && lane == LANE_MAIN) /* its queue was to get the answer */
+        limits_forget_question(s->limits);
 }
 
 int sink_reset(struct sink *s, enum lane lane)
@@ -513,9 +399,9 @@ int sink_reset(struct sink *s, enum lane lane)
     uint64_t began = loop_now_ms();
 
     CRASH_POINT("sink.before_reset");
-    producer_stop(s, lane);
+    stop_lane(s, lane);
     CRASH_POINT("sink.producer_stopped");
-    if (lane == LANE_MAIN && producer_open(s, lane, why, sizeof why) < 0) {
+    if (lane == LANE_MAIN && open_lane(s, lane, why, sizeof why) < 0) {
         log_error("sink", "no producer can be made", "error", why);
         return -1;
     }
@@ -531,7 +417,7 @@ void sink_free(struct sink *s)
         return;
     CRASH_POINT("sink.before_end");
     for (int lane = 0; lane < N_LANES; lane++)
-        producer_stop(s, (enum lane)lane);
+        stop_lane(s, (enum lane)lane);
     partitioning_free(s->partitioning);
     limits_free(s->limits);
     if (s->conf != NULL)
