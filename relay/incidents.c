@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/commands/text.h"
 #include "relay/log.h"
+#include "relay/text.h"
 
 /* Lines about rows, per second. */
 #define ROW_LINES 10

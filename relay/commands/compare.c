@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "relay/commands/text.h"
 #include "relay/sink/id_table.h"
+#include "relay/text.h"
 
 #define WIDE 200
 

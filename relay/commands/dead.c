@@ -6,8 +6,8 @@
 #include "relay/commands/commands.h"
 #include "relay/commands/object.h"
 #include "relay/commands/options.h"
-#include "relay/commands/text.h"
 #include "relay/exit_codes.h"
+#include "relay/text.h"
 
 #define WIDE 80 /* characters of a column that others wrote; --json has all of it */
 

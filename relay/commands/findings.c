@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "relay/commands/object.h"
-#include "relay/commands/text.h"
 #include "relay/exit_codes.h"
+#include "relay/text.h"
 
 #define WIDE 1000
 

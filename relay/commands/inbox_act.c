@@ -8,8 +8,8 @@
 #include "relay/affix.h"
 #include "relay/commands/inbox.h"
 #include "relay/commands/object.h"
-#include "relay/commands/text.h"
 #include "relay/exit_codes.h"
+#include "relay/text.h"
 
 #define MAX_LINES 20     /* dead letters that are named to a person */
 #define MAX_OBJECTS 1000 /* and in JSON */

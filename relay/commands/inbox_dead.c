@@ -5,8 +5,8 @@
 #include "relay/affix.h"
 #include "relay/commands/inbox.h"
 #include "relay/commands/object.h"
-#include "relay/commands/text.h"
 #include "relay/exit_codes.h"
+#include "relay/text.h"
 
 #define WIDE 80
 

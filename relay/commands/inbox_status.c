@@ -10,9 +10,9 @@
 #include "relay/commands/findings.h"
 #include "relay/commands/inbox.h"
 #include "relay/commands/object.h"
-#include "relay/commands/text.h"
 #include "relay/exit_codes.h"
 #include "relay/sink/reader.h"
+#include "relay/text.h"
 #include "relay/verdict.h"
 
 #define WIDE 60

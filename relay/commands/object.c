@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "relay/commands/text.h"
+#include "relay/text.h"
 
 bool object_put(json_t *object, const char *name, json_t *value)
 {

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/commands/text.h"
 #include "relay/exit_codes.h"
+#include "relay/text.h"
 
 #define DEFAULT_LIMIT 50
 #define MAX_LIMIT 1000000

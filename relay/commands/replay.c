@@ -11,10 +11,10 @@
 #include "relay/commands/options.h"
 #include "relay/commands/progress.h"
 #include "relay/commands/resend.h"
-#include "relay/commands/text.h"
 #include "relay/exit_codes.h"
 #include "relay/loop.h"
 #include "relay/source/operate_events.h"
+#include "relay/text.h"
 
 static const char help[] =
     "Usage: outbox-relay replay [OPTION]...\n"

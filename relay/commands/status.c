@@ -10,10 +10,10 @@
 #include "relay/commands/object.h"
 #include "relay/commands/options.h"
 #include "relay/commands/space.h"
-#include "relay/commands/text.h"
 #include "relay/exit_codes.h"
 #include "relay/sink/inspect.h"
 #include "relay/source/operate_status.h"
+#include "relay/text.h"
 #include "relay/verdict.h"
 
 #define WIDE 60

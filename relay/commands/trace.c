@@ -9,9 +9,9 @@
 #include "relay/commands/compare.h"
 #include "relay/commands/object.h"
 #include "relay/commands/options.h"
-#include "relay/commands/text.h"
 #include "relay/exit_codes.h"
 #include "relay/source/operate_events.h"
+#include "relay/text.h"
 #include "relay/verdict.h"
 
 #define WIDE 200

@@ -10,10 +10,10 @@
 #include "relay/commands/object.h"
 #include "relay/commands/options.h"
 #include "relay/commands/progress.h"
-#include "relay/commands/text.h"
 #include "relay/commands/verify_chunk.h"
 #include "relay/exit_codes.h"
 #include "relay/loop.h"
+#include "relay/text.h"
 
 #define WIDE 60
 #define READ_MS 10000 /* nothing came for so long: the topic cannot be read */

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/commands/text.h"
 #include "relay/http/pages.h"
+#include "relay/text.h"
 
 /* Text of others; what is no UTF-8 is shown escaped. "" becomes null. */
 static json_t *text_of(const char *text)

@@ -4,10 +4,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "relay/commands/text.h"
 #include "relay/http/page_style.h"
 #include "relay/http/pages.h"
 #include "relay/loop.h"
+#include "relay/text.h"
 
 /* Older than that, what is published is not what is. */
 #define STALE_MS 5000

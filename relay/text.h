@@ -4,8 +4,8 @@
  * characters that turn the direction of writing, bytes that are no text. All that is shown escaped:
  * \n, \t, \r, \\, \x1b for a byte, \u{202e} for a character.
  */
-#ifndef RELAY_COMMANDS_TEXT_H
-#define RELAY_COMMANDS_TEXT_H
+#ifndef RELAY_TEXT_H
+#define RELAY_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>

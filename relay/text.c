@@ -1,5 +1,5 @@
 /* text.c - see text.h. */
-#include "relay/commands/text.h"
+#include "relay/text.h"
 
 #include <inttypes.h>
 #include <stdint.h>
