@@ -53,6 +53,14 @@ static bool is_uuid(const char *text)
     return true;
 }
 
+static int add_setting(struct options *o, const char *value)
+{
+    if (o->n_x == OPTIONS_MAX_X)
+        return options_fail(o, EXIT_USAGE, "too many -X options; use a file: %s", value);
+    o->x[o->n_x++] = value;
+    return -1;
+}
+
 static int set_event_id(struct options *o, const char *value)
 {
     if (o->choice.event_id != NULL)
@@ -210,78 +218,64 @@ static const struct {
 };
 #define N_SPECS (sizeof specs / sizeof specs[0])
 
-/* One option: -1 to go on, or the exit code. A flat switch. */
-static int take(struct options *o, int opt, const char *value)
+/* Where an option that is only there or not is kept; NULL: it is another. */
+static bool *flag_of(struct options *o, int opt)
 {
     switch (opt) {
-    case 'c':
-        o->config = value;
+    case OPT_JSON: return &o->json;
+    case OPT_ALL_STATES: return &o->all_states;
+    case OPT_ALL: return &o->all;
+    case OPT_YES: return &o->yes;
+    case OPT_DRY_RUN: return &o->dry_run;
+    case OPT_FORCE_ORDER: return &o->force_order;
+    case OPT_RETRYING: return &o->with_retrying;
+    case OPT_PROBE_WRITE: return &o->probe_write;
+    default: return NULL;
+    }
+}
+
+/* Where a text is kept that is looked at when the line has been read; NULL: it is another. */
+static const char **text_of(struct options *o, int opt)
+{
+    switch (opt) {
+    case 'c': return &o->config;
+    case OPT_CONSUMER: return &o->consumer;
+    case OPT_KEY: return &o->key;
+    case OPT_KEY_HEX: return &o->key_hex;
+    case OPT_SINCE: return &o->since;
+    case OPT_UNTIL: return &o->until;
+    default: return NULL;
+    }
+}
+
+/* One option: -1 to go on, or the exit code. */
+static int take(struct options *o, int opt, const char *value)
+{
+    bool *flag = flag_of(o, opt);
+    const char **text = text_of(o, opt);
+
+    if (flag != NULL)
+        *flag = true;
+    else if (text != NULL)
+        *text = value;
+    if (flag != NULL || text != NULL)
         return -1;
-    case 'X':
-        if (o->n_x == OPTIONS_MAX_X)
-            return options_fail(o, EXIT_USAGE, "too many -X options; use a file: %s", value);
-        o->x[o->n_x++] = value;
-        return -1;
+    switch (opt) {
+    case 'X': return add_setting(o, value);
+    case OPT_TOPIC: return set_topic(o, value);
+    case OPT_STATE: return set_state(o, value);
+    case OPT_REASON: return set_reason(o, value);
+    case OPT_LIMIT: return set_number(o, "--limit", value, MAX_LIMIT, &o->limit);
+    case OPT_ID: return set_number(o, "--id", value, INT64_MAX, &o->choice.id);
+    case OPT_FROM_ID: return set_number(o, "--from-id", value, INT64_MAX, &o->from_id);
+    case OPT_TO_ID: return set_number(o, "--to-id", value, INT64_MAX, &o->to_id);
     case 'h':
         fputs(o->help, stdout);
         return EXIT_OK;
-    case OPT_JSON:
-        o->json = true;
-        return -1;
-    case OPT_TOPIC:
-        return set_topic(o, value);
-    case OPT_LIMIT:
-        return set_number(o, "--limit", value, MAX_LIMIT, &o->limit);
-    case OPT_STATE:
-        return set_state(o, value);
-    case OPT_ALL_STATES:
-        o->choice.states = OPERATE_ALL_STATES;
-        o->all_states = true;
-        return -1;
-    case OPT_CONSUMER:
-        o->consumer = value;
-        return -1;
-    case OPT_ID:
-        return set_number(o, "--id", value, INT64_MAX, &o->choice.id);
-    case OPT_KEY:
-        o->key = value;
-        return -1;
-    case OPT_KEY_HEX:
-        o->key_hex = value;
-        return -1;
-    case OPT_ALL:
-        o->all = true;
-        return -1;
-    case OPT_YES:
-        o->yes = true;
-        return -1;
-    case OPT_DRY_RUN:
-        o->dry_run = true;
-        return -1;
-    case OPT_FORCE_ORDER:
-        o->force_order = true;
-        return -1;
-    case OPT_REASON:
-        return set_reason(o, value);
-    case OPT_RETRYING:
-        o->with_retrying = true;
-        return -1;
-    case OPT_FROM_ID:
-        return set_number(o, "--from-id", value, INT64_MAX, &o->from_id);
-    case OPT_TO_ID:
-        return set_number(o, "--to-id", value, INT64_MAX, &o->to_id);
-    case OPT_SINCE:
-        o->since = value;
-        return -1;
-    case OPT_UNTIL:
-        o->until = value;
-        return -1;
-    case OPT_PROBE_WRITE:
-        o->probe_write = true;
-        return -1;
+    default: /* getopt has named the mistake */
+        fprintf(stderr, "Try '%s --help'.\n", o->program);
+        return EXIT_USAGE;
     }
-    fprintf(stderr, "Try '%s --help'.\n", o->program); /* getopt has named the mistake */
-    return EXIT_USAGE;
 }
 
 static int take_key(struct options *o)
@@ -362,7 +356,9 @@ static int check_line(struct options *o)
 
 static void default_choice(struct options *o)
 {
-    if (o->of == OPTIONS_RETRY || o->with_retrying)
+    if (o->all_states)
+        o->choice.states = OPERATE_ALL_STATES;
+    else if (o->of == OPTIONS_RETRY || o->with_retrying)
         o->choice.states = OPERATE_DEAD | OPERATE_RETRYING;
     else if (o->choice.states == 0)
         o->choice.states = OPERATE_DEAD;

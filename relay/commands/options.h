@@ -48,7 +48,7 @@ struct options {
     unsigned char *key_bytes; /* of --key-hex; owned */
     const char *key, *key_hex;
     struct operate_choice choice;
-    bool all_states;      /* inbox dead */
+    bool all_states;      /* dead, inbox dead */
     const char *consumer; /* inbox; or NULL */
     int64_t letter_ids[OPTIONS_MAX_LETTERS]; /* inbox retry, discard: each once */
     size_t n_letters;
