@@ -1,5 +1,5 @@
 /* exit_codes.h - how the process ends; the numbers are those of sysexits.h where it has one.
- * Those below 64 are of the commands that change something. */
+ * Those below 64 are of the commands. */
 #ifndef RELAY_EXIT_CODES_H
 #define RELAY_EXIT_CODES_H
 

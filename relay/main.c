@@ -36,6 +36,7 @@ static void print_help(void)
           "      --check-config    check the settings and exit: 0 good, 78 not\n"
           "      --print-config    print every setting in force and where it is from\n"
           "      --sample-config   print a settings file with every setting explained\n"
+          "      --metrics-help    print every metric and what it means\n"
           "      --version         print the version\n"
           "  -h, --help            print this\n"
           "\n"
@@ -67,8 +68,23 @@ static int usage(const char *what, const char *which)
     return EXIT_USAGE;
 }
 
+enum { OPT_ONCE = 256, OPT_CHECK, OPT_PRINT, OPT_SAMPLE, OPT_METRICS, OPT_MAN, OPT_VERSION };
+
+static const struct option options[] = {
+    { "config", required_argument, NULL, 'c' },
+    { "once", no_argument, NULL, OPT_ONCE },
+    { "check-config", no_argument, NULL, OPT_CHECK },
+    { "print-config", no_argument, NULL, OPT_PRINT },
+    { "sample-config", no_argument, NULL, OPT_SAMPLE },
+    { "metrics-help", no_argument, NULL, OPT_METRICS },
+    { "settings-man", no_argument, NULL, OPT_MAN }, /* for the build: relay/man */
+    { "version", no_argument, NULL, OPT_VERSION },
+    { "help", no_argument, NULL, 'h' },
+    { NULL, 0, NULL, 0 },
+};
+
 /* As getopt_long(), up to the first word that is neither an option nor "run". */
-static int next_option(int argc, char **argv, const struct option *options)
+static int next_option(int argc, char **argv)
 {
     int opt = getopt_long(argc, argv, "+c:X:h", options, NULL);
 
@@ -79,63 +95,51 @@ static int next_option(int argc, char **argv, const struct option *options)
     return opt;
 }
 
+/* What an option prints that needs no settings, or the mistake that getopt has named. The exit code. */
+static int print_and_end(int opt)
+{
+    switch (opt) {
+    case OPT_METRICS: metrics_help(stdout); break;
+    case OPT_MAN: settings_write_man(stdout); break;
+    case OPT_VERSION:
+        printf("outbox-relay %s (librdkafka %s)\n", OUTBOX_VERSION_STRING, sink_library_version());
+        break;
+    case 'h': print_help(); break;
+    default:
+        fputs("Try 'outbox-relay --help'.\n", stderr);
+        return EXIT_USAGE;
+    }
+    return EXIT_OK;
+}
+
+/* One option: -1 to go on, or the exit code. */
+static int take(struct command_line *cl, int opt)
+{
+    switch (opt) {
+    case 'X':
+        if (cl->n_x == MAX_X)
+            return usage("too many -X options; use a file: ", optarg);
+        cl->x[cl->n_x++] = optarg;
+        break;
+    case 'c': cl->config = optarg; break;
+    case OPT_ONCE: cl->once = true; break;
+    case OPT_CHECK: cl->check_config = true; break;
+    case OPT_PRINT: cl->print_config = true; break;
+    case OPT_SAMPLE: cl->sample_config = true; break;
+    default: return print_and_end(opt);
+    }
+    return -1;
+}
+
 /* Returns -1 to go on, or the exit code. */
 static int parse(int argc, char **argv, struct command_line *cl)
 {
-    enum { OPT_ONCE = 256, OPT_CHECK, OPT_PRINT, OPT_SAMPLE, OPT_METRICS, OPT_MAN, OPT_VERSION };
-    static const struct option options[] = {
-        { "config", required_argument, NULL, 'c' },
-        { "once", no_argument, NULL, OPT_ONCE },
-        { "check-config", no_argument, NULL, OPT_CHECK },
-        { "print-config", no_argument, NULL, OPT_PRINT },
-        { "sample-config", no_argument, NULL, OPT_SAMPLE },
-        { "metrics-help", no_argument, NULL, OPT_METRICS },
-        { "settings-man", no_argument, NULL, OPT_MAN }, /* for the build: relay/man */
-        { "version", no_argument, NULL, OPT_VERSION },
-        { "help", no_argument, NULL, 'h' },
-        { NULL, 0, NULL, 0 },
-    };
+    int code = -1;
 
-    for (int opt; (opt = next_option(argc, argv, options)) != -1;) {
-        switch (opt) {
-        case 'c':
-            cl->config = optarg;
-            break;
-        case 'X':
-            if (cl->n_x == MAX_X)
-                return usage("too many -X options; use a file: ", optarg);
-            cl->x[cl->n_x++] = optarg;
-            break;
-        case OPT_ONCE:
-            cl->once = true;
-            break;
-        case OPT_CHECK:
-            cl->check_config = true;
-            break;
-        case OPT_PRINT:
-            cl->print_config = true;
-            break;
-        case OPT_SAMPLE:
-            cl->sample_config = true;
-            break;
-        case OPT_METRICS:
-            metrics_help(stdout);
-            return EXIT_OK;
-        case OPT_MAN:
-            settings_write_man(stdout);
-            return EXIT_OK;
-        case OPT_VERSION:
-            printf("outbox-relay %s (librdkafka %s)\n", OUTBOX_VERSION_STRING,
-                   sink_library_version());
-            return EXIT_OK;
-        case 'h':
-            print_help();
-            return EXIT_OK;
-        default:
-            fputs("Try 'outbox-relay --help'.\n", stderr);
-            return EXIT_USAGE;
-        }
-    }
+    for (int opt; code < 0 && (opt = next_option(argc, argv)) != -1;)
+        code = take(cl, opt);
+    if (code >= 0)
+        return code;
     if (optind < argc && command_find(argv[optind]) != NULL)
         return usage("the command comes first: outbox-relay ", argv[optind]);
     if (optind < argc)
