@@ -250,9 +250,8 @@ static void judge_dead(const struct verdict_input *in, struct verdict *v)
         return;
     struct verdict_finding *f = find(v, VERDICT_WARN, "`outbox-relay dead` lists them with their reasons; then "
                                                       "`outbox-relay retry` or `discard`.");
-    append(f->text, sizeof f->text, "%s event%s %s dead: Kafka refused %s for good",
-           verdict_count(in->dead, count, sizeof count), plural(in->dead), in->dead == 1 ? "is" : "are",
-           in->dead == 1 ? "it" : "them");
+    append(f->text, sizeof f->text, "%s event%s for a person", verdict_count(in->dead, count, sizeof count),
+           in->dead == 1 ? " is dead: it waits" : "s are dead: they wait");
 }
 
 /* "pid 42, psql" */

@@ -454,7 +454,7 @@ COMMENT ON VIEW outbox.backlog IS
     'Per topic what is not sent yet; a topic with nothing to do has no row. Cheap with many done events';
 COMMENT ON COLUMN outbox.backlog.pending IS 'Events neither sent nor held; those for later included';
 COMMENT ON COLUMN outbox.backlog.held IS 'Events held as retrying, blocked, paused or scheduled';
-COMMENT ON COLUMN outbox.backlog.dead IS 'Events whose attempts are used up; they need a decision';
+COMMENT ON COLUMN outbox.backlog.dead IS 'Events given up; they need a decision';
 COMMENT ON COLUMN outbox.backlog.oldest_age IS
     'How long the oldest due event has waited; dead ones and those for later do not count';
 

@@ -7,7 +7,7 @@
 const struct command commands[] = {
     { "status", "do events flow, and if not why; who leads, what waits, what blocks", command_status },
     { "doctor", "look for what is wrong with database, brokers and topics, and say what to do", command_doctor },
-    { "dead", "list the events that Kafka refused for good, and what waits behind them",
+    { "dead", "list the events that were given up, why, and what waits behind them",
       command_dead },
     { "retry", "let dead events go again, in the order of their keys", command_retry },
     { "discard", "give dead events up, for a reason that is kept", command_discard },

@@ -13,8 +13,8 @@
 
 static const char help[] =
     "Usage: outbox-relay dead [--topic T] [--limit N] [--state S | --all-states] [--json]\n"
-    "List the events whose attempts are used up, the oldest first, what Kafka said of each, and how\n"
-    "many later events of its key wait behind it; then how many there are in all per topic.\n"
+    "List the events that were given up, the oldest first, why (mostly what Kafka said of it), and how many\n"
+    "later events of its key wait behind each; then how many there are in all per topic.\n"
     "\n"
     "      --topic T         only those of this topic\n"
     "      --limit N         list at most N (default 50); all are counted\n"

@@ -154,7 +154,7 @@ static void judge_lead(struct findings *f, const struct operate_fact *x)
 static void judge_dead(struct findings *f, const struct operate_fact *x)
 {
     findings_warn(f, "dead", "outbox-relay dead lists them with the reasons; mend the cause, then outbox-relay "
-                  "retry or discard", "dead rows: %.0f%s%s; Kafka refused each for good, and it waits for a person",
+                  "retry or discard", "dead rows: %.0f%s%s; each waits for a person",
                   x->number, x->detail[0] != '\0' ? ", the oldest since " : "", x->detail);
 }
 

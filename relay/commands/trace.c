@@ -202,7 +202,7 @@ static const char *meaning_of(const char *state)
         { "blocked", "it waits for an earlier event of its key" },
         { "paused", "its topic takes nothing; it goes by itself when the topic works again" },
         { "scheduled", "it goes by itself when its time has come" },
-        { "dead", "its attempts are used up; a person decides: outbox-relay retry, or discard" },
+        { "dead", "it does not go again by itself; a person decides: outbox-relay retry, or discard" },
         { "discarded", "it is never sent" },
     };
 

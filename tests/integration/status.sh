@@ -97,7 +97,7 @@ sql "update outbox.held set topic = 'gone-' || id, error_code = 'UNKNOWN_TOPIC_O
 cmd status
 said_so refused_event 0 '^warn Kafka refuses 1 event (MSG_SIZE_TOO_LARGE), and it is tried again$'
 said_so paused_topic 0 'but topic "gone-4" takes nothing (Broker: Unknown topic\\x1b\[2J), nor does 1 other\.$'
-said_so dead_event 0 '^warn 1 event is dead: Kafka refused it for good$'
+said_so dead_event 0 '^warn 1 event is dead: it waits for a person$'
 said_so dead_event_remedy 0 '`outbox-relay dead` lists them'
 holds no_control_character test "$(tr -d '\n' <"$dir/out" | LC_ALL=C grep -c '[[:cntrl:]]' || true)" = 0
 cmd status --json

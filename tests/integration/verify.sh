@@ -146,7 +146,7 @@ hold dead 5
 hold blocked 6 0
 hold retrying 7
 sql "insert into outbox.event (topic, type, available_at) values ('$topic', 'test', now() + interval '1 day')" # 9
-says trace_of_a_dead_one 0 'now it is dead: its attempts are used up; a person decides' trace --id 5
+says trace_of_a_dead_one 0 'now it is dead: it does not go again by itself; a person decides' trace --id 5
 said_so trace_tells_the_error 0 '^2026-01-02T03:04:05.678Z  Kafka refused it, 5 attempts refused so far, the last: MSG_SIZE_TOO_LARGE: Broker: Message size too large$'
 says trace_of_a_blocked_one 0 'now it is blocked: it waits for an earlier event of its key; before it goes event 5, which is dead' trace --id 6
 says trace_of_a_retrying_one 0 'now it is retrying: .*; due at ' trace --id 7

@@ -89,8 +89,8 @@ START_TEST(verdict_nothing_moved_lately)
     in.pending = 1;
     expect(&in, VERDICT_GOOD, "1 event waits, for 8.0 s; nothing was published in the last 34 s.");
     in.dead = 1;
-    expect(&in, VERDICT_WARN, "1 event waits, for 8.0 s; nothing was published in the last 34 s, but 1 event is dead: Kafka "
-                              "refused it for good.");
+    expect(&in, VERDICT_WARN, "1 event waits, for 8.0 s; nothing was published in the last 34 s, but 1 event is dead: it "
+                              "waits for a person.");
     in.dead = 0;
     in.rate = 3;
     expect(&in, VERDICT_GOOD, "Events flow: 3.0 a second; 1 event waits, for 8.0 s.");
@@ -184,15 +184,15 @@ START_TEST(verdict_topic_missing_and_dead_row)
     expect(&in, VERDICT_WARN,
            "Events flow: 20 a second, but topic \"ordres\" takes nothing, nor does 1 other.");
     ck_assert_uint_eq(v.n_findings, 2);
-    ck_assert_str_eq(v.finding[1].text, "1 event is dead: Kafka refused it for good");
+    ck_assert_str_eq(v.finding[1].text, "1 event is dead: it waits for a person");
     in.n_paused = 3;
     expect(&in, VERDICT_WARN,
            "Events flow: 20 a second, but topic \"ordres\" takes nothing, nor do 2 others.");
     in.n_paused = 0;
     in.rate = 0;
     in.dead = 1200;
-    expect(&in, VERDICT_WARN, "Events flow: what is not held is published, but 1,200 events are dead: Kafka "
-                              "refused them for good.");
+    expect(&in, VERDICT_WARN, "Events flow: what is not held is published, but 1,200 events are dead: they "
+                              "wait for a person.");
 }
 END_TEST
 
@@ -211,7 +211,7 @@ START_TEST(verdict_row_that_is_refused_again_and_again)
     in.dead = 1;
     verdict_reach(&in, &v);
     ck_assert_str_eq(v.finding[0].text, "Kafka refuses 2 events, and they are tried again");
-    ck_assert_str_eq(v.finding[1].text, "1 event is dead: Kafka refused it for good");
+    ck_assert_str_eq(v.finding[1].text, "1 event is dead: it waits for a person");
 }
 END_TEST
 
