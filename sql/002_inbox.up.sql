@@ -209,9 +209,9 @@ CREATE TABLE inbox.attempt (
 COMMENT ON TABLE inbox.attempt IS
     'Events that are not finished, and whose handler was called with care: again after a failure, or first after a process ended unasked';
 COMMENT ON COLUMN inbox.attempt.consumer IS 'Whose it is';
-COMMENT ON COLUMN inbox.attempt.topic IS 'Where it stands in Kafka: topic';
-COMMENT ON COLUMN inbox.attempt.kafka_partition IS 'Partition';
-COMMENT ON COLUMN inbox.attempt.kafka_offset IS 'Offset';
+COMMENT ON COLUMN inbox.attempt.topic IS 'Topic of its record';
+COMMENT ON COLUMN inbox.attempt.kafka_partition IS 'Partition of its record';
+COMMENT ON COLUMN inbox.attempt.kafka_offset IS 'Offset of its record';
 COMMENT ON COLUMN inbox.attempt.event_id IS 'As in inbox.seen';
 COMMENT ON COLUMN inbox.attempt.attempts IS 'Calls of the handler that began';
 COMMENT ON COLUMN inbox.attempt.begun_by IS
@@ -255,10 +255,6 @@ CREATE INDEX dead_event_idx ON inbox.dead (consumer, event_id);
 COMMENT ON TABLE inbox.dead IS
     'Events that a consumer could not apply, whole. To decide: outbox-relay inbox retry or discard, or set state';
 COMMENT ON COLUMN inbox.dead.id IS 'Number of the dead letter';
-COMMENT ON COLUMN inbox.dead.consumer IS 'Whose it is';
-COMMENT ON COLUMN inbox.dead.topic IS 'Where it stands in Kafka: topic';
-COMMENT ON COLUMN inbox.dead.kafka_partition IS 'Partition';
-COMMENT ON COLUMN inbox.dead.kafka_offset IS 'Offset';
 COMMENT ON COLUMN inbox.dead.event_id IS
     'As in inbox.seen. As long as the row is here a repeat is dropped, however long ago the event died';
 COMMENT ON COLUMN inbox.dead.type IS 'Type of the event; NULL: it had none';
@@ -309,6 +305,7 @@ SELECT c.name AS consumer, c.dedupe_keep, c.started_at, p.partitions, p.owned, p
                             min(died_at) FILTER (WHERE state = 'dead') AS oldest_dead_at
                        FROM inbox.dead WHERE dead.consumer = c.name) d;
 COMMENT ON VIEW inbox.progress IS 'One row per consumer: its partitions, who has them, its dead letters';
+COMMENT ON COLUMN inbox.progress.consumer IS 'Name of the consumer: its Kafka group';
 COMMENT ON COLUMN inbox.progress.partitions IS 'Partitions that it has ever had';
 COMMENT ON COLUMN inbox.progress.owned IS 'Of these, those that a process has now, or had when it was killed';
 COMMENT ON COLUMN inbox.progress.owners IS 'How many processes these are';
@@ -316,6 +313,25 @@ COMMENT ON COLUMN inbox.progress.last_moved_at IS 'When any position last moved'
 COMMENT ON COLUMN inbox.progress.dead IS 'Dead letters that wait for a decision';
 COMMENT ON COLUMN inbox.progress.retry IS 'Dead letters on their way back to the handler';
 COMMENT ON COLUMN inbox.progress.oldest_dead_at IS 'Since when the oldest waits';
+
+-- A column without a comment has that of its namesake in the table that it comes from.
+DO $columns$
+DECLARE
+    pair text[];
+    c record;
+BEGIN
+    FOREACH pair SLICE 1 IN ARRAY ARRAY[['dead', 'attempt'], ['dead_letter', 'dead'], ['progress', 'consumer']] LOOP
+        FOR c IN
+            SELECT t.attname, col_description(o.attrelid, o.attnum) AS said
+              FROM pg_attribute t JOIN pg_attribute o ON o.attname = t.attname
+             WHERE t.attrelid = to_regclass('inbox.' || pair[1]) AND o.attrelid = to_regclass('inbox.' || pair[2])
+               AND t.attnum > 0 AND col_description(t.attrelid, t.attnum) IS NULL
+        LOOP
+            EXECUTE format('COMMENT ON COLUMN inbox.%I.%I IS %L', pair[1], c.attname, c.said);
+        END LOOP;
+    END LOOP;
+END
+$columns$;
 
 
 -- Functions ---------------------------------------------------------------------------------------

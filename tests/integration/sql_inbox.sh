@@ -21,9 +21,9 @@ test_install() {
     gives "one_bucket_is_current" "0" "select string_agg(bucket::text, ',') from inbox.ring where is_current"
     gives "every_relation_has_a_comment" "" "select string_agg(relname, ',') from pg_class c
         where relnamespace = 'inbox'::regnamespace and relkind in ('r', 'p', 'v') and obj_description(oid, 'pg_class') is null"
-    gives "every_column_of_a_table_has_a_comment" "" "select string_agg(c.oid::regclass || '.' || attname, ',')
+    gives "every_column_has_a_comment" "" "select string_agg(c.oid::regclass || '.' || attname, ',')
         from pg_attribute a join pg_class c on c.oid = attrelid
-        where relnamespace = 'inbox'::regnamespace and relkind in ('r', 'p') and not relispartition
+        where relnamespace = 'inbox'::regnamespace and relkind in ('r', 'p', 'v') and not relispartition
           and attnum > 0 and col_description(attrelid, attnum) is null"
     gives "functions_are_commented_and_not_public" "t|0" "select bool_and(obj_description(oid, 'pg_proc') is not null),
         (select count(*) from pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
