@@ -25,8 +25,8 @@
  * Transactions
  *   The caller begins, commits and rolls back; the library never does. outbox_append() refuses to
  *   run outside a transaction block, because the event would then be stored whatever becomes of
- *   the business data. It uses one statement and one round trip, needs the INSERT privilege on
- *   outbox.event only, names every object with its schema, and leaves no session state behind: no
+ *   the business data. It uses one statement and one round trip, needs INSERT on outbox.event and
+ *   USAGE of its schema, names every object with its schema, and leaves no session state behind: no
  *   prepared statement, no setting, no lock beyond the transaction. So it also works through a
  *   transaction pooler. outbox_append_many() does the same for an array of events,
  *   outbox_append_send() for connections in pipeline or non-blocking mode. The one thing that stays
@@ -47,10 +47,11 @@
  *   processes may go on making ids; as libpq requires, they must not share a connection.
  *
  * Errors
- *   Every function that can fail returns OUTBOX_OK (0) or a negative OUTBOX_E code, and writes the
- *   text to a caller-owned outbox_error, on failure only. Decide on the code and the flags, never
- *   on the text. Texts are one line of UTF-8, name the field and the limit, and never contain the
- *   key, the payload or the value of a header.
+ *   A function that can fail returns OUTBOX_OK (0) or a negative OUTBOX_E code, and writes the text
+ *   to the caller-owned outbox_error that it is given, on failure only. (outbox_frame_confluent(),
+ *   which gives a length, says 0.) Decide on the code and the flags, never on the text. Texts are
+ *   one line of UTF-8, name the field and the limit, and never contain the key, the payload or the
+ *   value of a header.
  *
  * Limits
  *   See the OUTBOX_MAX_ macros. They are checked before anything is sent. A tighter limit of
@@ -166,7 +167,7 @@ typedef struct outbox_error {
     uint32_t flags;                          /* OUTBOX_ERRF_... */
     char sqlstate[6];                        /* "" when the server was not involved */
     char message[OUTBOX_ERROR_MESSAGE_SIZE]; /* one line of UTF-8, always terminated */
-    int64_t event_index; /* outbox_append_many(): the event that is wrong; -1: none in particular */
+    int64_t event_index; /* outbox_append_many(): the event it is about; -1: none in particular */
 } outbox_error;
 
 #define OUTBOX_ERROR_INIT { (uint32_t)sizeof(outbox_error), 0, 0, "", "", -1 }
@@ -392,7 +393,7 @@ typedef struct outbox_cause {
  *
  * Sets correlation_id to the cause's, or to its event id when it has none, causation_id to its event
  * id, traceparent and tracestate to its own, and hops to one more than its hops. A traceparent that
- * is not a valid one of version 00 is left out with its tracestate, as W3C asks of a receiver.
+ * is not a valid one of version 00 is left out, and its tracestate with it.
  * Other fields stay as they are; what the caller wants otherwise is set afterwards. The relay stops
  * an event with more hops than its setting hops.max: it becomes a dead row that says so. So events
  * that cause each other in a circle come to an end.
@@ -401,8 +402,9 @@ typedef struct outbox_cause {
  * @param cause  borrowed; its texts must live until the append
  * @param err    borrowed; may be NULL
  * @return OUTBOX_OK, or
- *   OUTBOX_EINVAL    a NULL pointer, a struct_size that has no hops, no event id, or hops at their
- *                    end. Whether the texts are within their limits is checked by the append.
+ *   OUTBOX_EINVAL    a NULL pointer, a struct_size that is not this library's, reserved not 0, no
+ *                    event id, or hops at their end. Whether the texts are within their limits is
+ *                    checked by the append.
  * Pure.
  */
 OUTBOX_API OUTBOX_MUST_USE int outbox_event_from_cause(outbox_event *event,
