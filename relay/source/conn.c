@@ -3,11 +3,9 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "relay/log.h"
+#include "relay/source/connect.h"
 
 static void on_notice(void *arg, const PGresult *res)
 {
@@ -17,34 +15,17 @@ static void on_notice(void *arg, const PGresult *res)
     log_debug("source", "server notice", "connection", c->name, "text", text);
 }
 
-static PGconn *start(const struct conn_options *opt)
-{
-    char tcp_user_timeout[24], connect_timeout[24];
-    /* The first dbname is expanded as a connection string; what follows it overrides it, what stands
-     * before it are defaults that the string may override. */
-    const char *const names[] = {
-        "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
-        "connect_timeout", "fallback_application_name", "dbname", "target_session_attrs",
-        "client_encoding", "host", "hostaddr", "port", NULL
-    };
-    const PGconn *there = opt->beside != NULL ? opt->beside->pg : NULL; /* NULL: as the dsn says */
-    const char *const values[] = {
-        "10", "5", "3", tcp_user_timeout, connect_timeout, "outbox-relay", opt->dsn, "read-write",
-        "UTF8", PQhost(there), PQhostaddr(there), PQport(there), NULL
-    };
-
-    snprintf(tcp_user_timeout, sizeof tcp_user_timeout, "%llu",
-             (unsigned long long)opt->tcp_user_timeout_ms);
-    snprintf(connect_timeout, sizeof connect_timeout, "%llu",
-             (unsigned long long)(opt->timeout_ms + 999) / 1000);
-    return PQconnectStartParams(names, values, 1);
-}
-
 int conn_open(struct conn *c, const struct conn_options *opt, uint64_t now_ms)
 {
     conn_close(c);
     c->timeout_ms = opt->timeout_ms;
-    c->pg = start(opt);
+    c->pg = connect_start(&(struct connect_options){
+        .dsn = opt->dsn,
+        .application = "outbox-relay",
+        .beside = opt->beside != NULL ? opt->beside->pg : NULL,
+        .timeout_ms = opt->timeout_ms,
+        .tcp_user_timeout_ms = opt->tcp_user_timeout_ms,
+    });
     if (c->pg == NULL || PQstatus(c->pg) == CONNECTION_BAD)
         return -1;
     PQsetNoticeReceiver(c->pg, on_notice, c);
@@ -236,16 +217,7 @@ int conn_send_text(struct conn *c, uint64_t now_ms, const char *sql)
 const char *conn_error(const struct conn *c)
 {
     static char line[512];
-    const char *text = c->pg != NULL ? PQerrorMessage(c->pg) : "out of memory";
 
-    /* the string itself was parsed before (source_check_dsn), so there is no password in what libpq says
-     * now; its messages may have several lines */
-    snprintf(line, sizeof line, "%s", text);
-    size_t len = strlen(line);
-    while (len > 0 && line[len - 1] == '\n')
-        line[--len] = '\0';
-    for (char *p = line; *p != '\0'; p++)
-        if (*p == '\n' || *p == '\t')
-            *p = ' ';
+    connect_error(c->pg, line, sizeof line);
     return line;
 }

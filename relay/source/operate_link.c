@@ -13,6 +13,7 @@
 #include "relay/exit_codes.h"
 #include "relay/log.h"
 #include "relay/loop.h"
+#include "relay/source/connect.h"
 #include "relay/source/operate_sql.h"
 #include "relay/source/schema.h"
 #include "relay/source/source.h"
@@ -60,15 +61,10 @@ int operate_fail(struct operate *o, int exit_code, const char *fmt, ...)
 static int fail_link(struct operate *o, const char *what)
 {
     char line[512];
-    size_t len = 0;
 
-    for (const char *p = PQerrorMessage(o->pg); *p != '\0' && len + 1 < sizeof line; p++)
-        line[len++] = *p == '\n' || *p == '\t' ? ' ' : *p;
-    while (len > 0 && line[len - 1] == ' ')
-        len--;
-    line[len] = '\0';
+    connect_error(o->pg, line, sizeof line);
     return operate_fail(o, EXIT_UNAVAILABLE, "%s: %s; see the setting dsn (--print-config shows it)", what,
-                len > 0 ? line : "out of memory");
+                        line[0] != '\0' ? line : "out of memory");
 }
 
 #define UNEXPECTED " is not what this program expects: apply the migrations in sql/ in order"
@@ -277,27 +273,6 @@ static void on_notice(void *arg, const PGresult *res)
     log_debug("source", "server notice", "text", PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
 }
 
-static PGconn *connect_to(const struct operate_options *opt)
-{
-    char tcp_user_timeout[24], connect_timeout[24];
-    /* What stands before dbname are defaults that the dsn may override, what follows overrides it. */
-    const char *const names[] = {
-        "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
-        "connect_timeout", "fallback_application_name", "dbname", "target_session_attrs",
-        "client_encoding", NULL
-    };
-    const char *const values[] = {
-        "10", "5", "3", tcp_user_timeout, connect_timeout, "outbox-relay command", opt->dsn,
-        opt->only_reads ? "any" : "read-write", "UTF8", NULL
-    };
-
-    snprintf(tcp_user_timeout, sizeof tcp_user_timeout, "%llu",
-             (unsigned long long)opt->tcp_user_timeout_ms);
-    snprintf(connect_timeout, sizeof connect_timeout, "%llu",
-             (unsigned long long)(opt->statement_timeout_ms + 999) / 1000);
-    return PQconnectdbParams(names, values, 1);
-}
-
 struct schema {
     const char *name, *installed, *newest; /* statements */
     int version;
@@ -347,7 +322,13 @@ int operate_open(struct operate *o)
 
     if (source_check_dsn(o->opt.dsn, why, sizeof why) < 0)
         return operate_fail(o, EXIT_CONFIGURATION, "the setting dsn: %s", why);
-    o->pg = connect_to(&o->opt);
+    o->pg = connect_wait(&(struct connect_options){
+        .dsn = o->opt.dsn,
+        .application = "outbox-relay command",
+        .only_reads = o->opt.only_reads,
+        .timeout_ms = o->opt.statement_timeout_ms,
+        .tcp_user_timeout_ms = o->opt.tcp_user_timeout_ms,
+    });
     if (o->pg == NULL || PQstatus(o->pg) != CONNECTION_OK)
         return fail_link(o, "cannot connect to PostgreSQL");
     PQsetNoticeReceiver(o->pg, on_notice, NULL);

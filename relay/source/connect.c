@@ -1,0 +1,50 @@
+/* connect.c - see connect.h. */
+#include "relay/source/connect.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef PGconn *connect_function(const char *const *names, const char *const *values, int expand_dbname);
+
+static PGconn *connect_by(connect_function *function, const struct connect_options *opt)
+{
+    char tcp_user_timeout[24], connect_timeout[24];
+    /* The first dbname is expanded as a connection string; what follows it overrides it, what stands
+     * before it are defaults that the string may override. */
+    const char *const names[] = {
+        "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
+        "connect_timeout", "fallback_application_name", "dbname", "target_session_attrs",
+        "client_encoding", "host", "hostaddr", "port", NULL
+    };
+    const PGconn *there = opt->beside; /* NULL: as the dsn says */
+    const char *const values[] = {
+        "10", "5", "3", tcp_user_timeout, connect_timeout, opt->application, opt->dsn,
+        opt->only_reads ? "any" : "read-write", "UTF8", PQhost(there), PQhostaddr(there), PQport(there), NULL
+    };
+
+    snprintf(tcp_user_timeout, sizeof tcp_user_timeout, "%llu",
+             (unsigned long long)opt->tcp_user_timeout_ms);
+    snprintf(connect_timeout, sizeof connect_timeout, "%llu",
+             (unsigned long long)(opt->timeout_ms + 999) / 1000);
+    return function(names, values, 1);
+}
+
+PGconn *connect_start(const struct connect_options *opt)
+{
+    return connect_by(PQconnectStartParams, opt);
+}
+
+PGconn *connect_wait(const struct connect_options *opt)
+{
+    return connect_by(PQconnectdbParams, opt);
+}
+
+void connect_error(const PGconn *pg, char *line, size_t size)
+{
+    snprintf(line, size, "%s", pg != NULL ? PQerrorMessage(pg) : "out of memory");
+    for (char *p = line; *p != '\0'; p++)
+        if (*p == '\n' || *p == '\t')
+            *p = ' ';
+    for (size_t len = strlen(line); len > 0 && line[len - 1] == ' ';)
+        line[--len] = '\0';
+}

@@ -1,0 +1,28 @@
+/* connect.h - how a connection is asked for, by the relay and by its commands, and libpq's words about it.
+ * Used inside source/ only.
+ */
+#ifndef RELAY_SOURCE_CONNECT_H
+#define RELAY_SOURCE_CONNECT_H
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct connect_options {
+    const char *dsn, *application;
+    bool only_reads;      /* a standby will do */
+    const PGconn *beside; /* NULL, or: to the server that this one has reached, whatever the dsn says */
+    uint64_t timeout_ms, tcp_user_timeout_ms;
+};
+
+/* Begins to connect; NULL: out of memory. */
+PGconn *connect_start(const struct connect_options *opt);
+/* Connects, and waits for it; NULL: out of memory. */
+PGconn *connect_wait(const struct connect_options *opt);
+
+/* The connection's last error on one line; NULL: it is that memory ran out. There is no password in it: the dsn
+ * was parsed before (source_check_dsn). */
+void connect_error(const PGconn *pg, char *line, size_t size);
+
+#endif
