@@ -7,7 +7,7 @@
 -- Locks     Only on objects that this file creates; no table of yours is touched.
 -- Duration  Well under a second; nothing is scanned or rewritten.
 -- Tables    Creates schema outbox with event (event_0..event_7, event_kept), sent (the same ring),
---           held, relay, schema_version; views event_status, backlog, blocker; functions append,
+--           held, relay, schema_version; views event_status, backlog, blocker; functions event_is_sound, append,
 --           append_json, set_bucket_period, empty_bucket, backlog_now.
 -- Needs     PostgreSQL 13 or later and CREATE on the database (or an empty schema "outbox" of your
 --           own). No extension, no superuser. Roles are in roles.sql and optional.

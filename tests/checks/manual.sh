@@ -50,6 +50,16 @@ for page in lib/man/*.scd relay/man/*.scd; do
     done < <(excerpts "$page")
 done
 check 'programs are shown' test "$shown" -ge 4
+# What the README shows of an append is a part of the program that the tests run.
+# readme_block FIRST LAST: from the line that begins so to the one that matches
+readme_block() {
+    awk -v first="$1" -v last="$2" 'index($0, first) == 1 { inside = 1 } { line = $0; sub(/^    /, "", line) }
+        inside { print line } inside && $0 ~ last { exit }' README.md
+}
+readme_block '    static int store_event(' '^    }$' >"$work/event"
+readme_block '        ok = ok && run(conn, "BEGIN"' 'COMMIT"[)];$' >"$work/transaction"
+check 'the event of the README is that of lib/examples/hello.c' part_of lib/examples/hello.c "$work/event"
+check 'and its transaction as well' part_of lib/examples/hello.c "$work/transaction"
 # The README's consumer is complete: what stands between its first line and the text behind it compiles and links.
 awk '/^    \/\* billing\.c - / { inside = 1 } inside && /^[^ ]/ { exit } inside { sub(/^    /, ""); print }' README.md >"$work/billing.c"
 O=${OUTBOX_BUILD:-${O:-.build}}
