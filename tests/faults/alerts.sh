@@ -39,12 +39,12 @@ targets() {
     printf '[{"targets": [%s]}]\n' "$list" >"$dir/targets.new"
     mv "$dir/targets.new" "$dir/targets.json"
 }
-query() { curl -s -m 10 -G "$prometheus/api/v1/query" --data-urlencode "query=$1"; }
+query() { curl -s -m "$ample" -G "$prometheus/api/v1/query" --data-urlencode "query=$1"; }
 prometheus_start() {
     "$bin/prometheus" --config.file="$dir/prometheus.yml" --storage.tsdb.path="$dir/prometheus" \
         --web.listen-address="127.0.0.1:$prometheus_port" >"$dir/prometheus.log" 2>&1 &
     proxy_pids+=("$!") # ended with the others
-    wait_until 60 curl -s -m 5 -o /dev/null "$prometheus/-/ready" ||
+    wait_until 60 curl -s -m 60 -o /dev/null "$prometheus/-/ready" ||
         die "prometheus does not start: $(tail -n 3 "$dir/prometheus.log")"
 }
 # firing: the alerts that do, a line each

@@ -8,6 +8,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib_faults.sh"
 # shellcheck source=tests/rig/lib_inbox.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_inbox.sh"
+session_ms=6000 # who was killed is missed soon
 own_database
 brokers=$("$broker" start "$dir/broker" kafka)
 inbox_reset

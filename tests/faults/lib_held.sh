@@ -45,7 +45,7 @@ n_sent() { printf 'select count(*) from outbox.sent s join outbox.event e using 
 
 command_of() {
     code=0
-    said=$(timeout 60 "$OUTBOX_RELAY" "$1" -X "dsn=$dsn" "${@:2}" 2>&1 </dev/null) || code=$?
+    said=$(timeout "$ample" "$OUTBOX_RELAY" "$1" -X "dsn=$dsn" "${@:2}" 2>&1 </dev/null) || code=$?
 }
 # commanded NAME STATUS PATTERN VERB ARGUMENT...
 commanded() {

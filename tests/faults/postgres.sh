@@ -31,7 +31,7 @@ stream_judge connections_cut_and_backends_terminated
 equal it_is_the_same_process "$pid" "${relay_pid[cut]}"
 stop_clean cut
 
-stream_start silent -X statement.timeout=500ms
+stream_start silent -X statement.timeout=2s
 fault proxy pgproxy stall-down
 holds silent_database_is_noticed_while_it_is_silent wait_said silent 'no answer from PostgreSQL within the deadline'
 proxy pgproxy cut
@@ -43,7 +43,7 @@ proxy pgproxy resume
 stream_judge silent_database
 stop_clean silent
 
-stream_start slow
+stream_start slow -X statement.timeout=3m
 fault proxy pgproxy "pieces 1"
 must_move moves_byte_by_byte slow 60
 proxy pgproxy resume
@@ -182,8 +182,8 @@ stop_clean others
 for name in holder old_snapshot; do session "$name" commit; done
 sql "drop trigger stall on outbox.event; drop function outbox.stall()"
 
-# A lock that stands in the way of marks, and one in the way of reads.
-stream_start locked -X statement.timeout=500ms
+# A lock that stands in the way of marks, and one in the way of reads. (The lock_timeout of the relay is a second.)
+stream_start locked -X statement.timeout=800ms
 for table in sent event relay; do
     session_start "locker_$table"
     n=$(times_said locked 'no answer from PostgreSQL within the deadline')

@@ -35,7 +35,7 @@ leader=even follower=odd
 for ((n = 1; n <= kills / 10; n++)); do
     log_anew "$follower"
     relay_start "$follower"
-    wait_said "$follower" 'another relay leads' || not_ok "standby_$n" "$(tail -n 3 "$dir/$follower.log")"
+    wait_said "$follower" 'another relay leads\|msg=leading' || not_ok "standby_$n" "$(tail -n 3 "$dir/$follower.log")"
     chance_pause 60
     fault relay_kill "$leader"
     wait_said "$follower" msg=leading || not_ok "takeover_$n" "$(tail -n 3 "$dir/$follower.log")"
@@ -71,7 +71,7 @@ reset
 mock down
 append 100
 # librdkafka says so when the first row of a topic is produced; signals come in only after that.
-wordy=(-X log.level=debug -X kafka.debug=topic)
+wordy=(-X log.level=debug -X kafka.debug=topic "${steady[@]}" -X lease.owner=drainer)
 relay_start twice "${wordy[@]}" -X drain.timeout=1h
 wait_said twice "New local topic: $topic" || not_ok rows_are_out
 relay_signal twice TERM
@@ -86,7 +86,7 @@ relay_signal timed TERM
 relay_end timed 20
 holds drain_ends_at_its_timeout test "$status" != still_running
 mock up
-relay_start timed
+relay_start timed -X lease.owner=drainer
 holds what_was_left_goes_out wait_sent
 watch_all
 judge what_was_left_arrived_once committed=100 duplicates=0
@@ -94,8 +94,9 @@ stop_clean timed
 
 # --- leader and standby ------------------------------------------------------------------------------
 
-stream_start one -X lease.ttl=2s
-relay_start two -X lease.ttl=2s
+# A lease that the first does not lose because the machine is slow for some seconds.
+stream_start one -X lease.ttl=8s
+relay_start two -X lease.ttl=8s
 wait_said two 'msg=connected' || true
 holds one_leads_only test "$(times_said two 'msg=leading')" = 0
 # As it stands before the kill: a renewal in between only makes it last longer.
@@ -104,12 +105,12 @@ one_pid=${relay_pid[one]}
 fault relay_kill one
 holds standby_takes_over wait_said two 'msg=leading'
 led=$(sed -n 's/^ts=\([^ ]*\) .*msg=leading.*/\1/p' "$dir/two.log" | head -n 1)
-holds from_whom_and_why_is_said said two "msg=leading .* lease_of=.*/$one_pid/.* because=expired silent_ms=[2-9][0-9][0-9][0-9]"
+holds from_whom_and_why_is_said said two "msg=leading .* lease_of=.*/$one_pid/.* because=expired silent_ms=\([89][0-9]\{3\}\|[0-9]\{5,\}\)"
 holds not_before_the_lease_ends test "$(date -d "$led" +%s%3N)" -ge "$ends"
 moving || not_ok moves_after_the_takeover "$(tail -n 3 "$dir/two.log")"
 
 # Frozen past its lease it still believes that it leads, and its producer has rows queued.
-relay_start one -X lease.ttl=2s
+relay_start one -X lease.ttl=8s
 wait_said one 'msg=connected' || true
 fault relay_signal two STOP
 holds frozen_leader_is_replaced wait_sql 20 t "select owner like '%/${relay_pid[one]}/%' from outbox.relay"
@@ -143,7 +144,7 @@ ends_on_term() {
     equal "term_$1" "$2" "$status"
 }
 reset
-relay_start idle
+relay_start idle "${steady[@]}"
 wait_said idle msg=leading || not_ok idle_leads "$(tail -n 3 "$dir/idle.log")"
 relay_start standing_by
 wait_said standing_by 'another relay leads' || not_ok stands_by "$(tail -n 3 "$dir/standing_by.log")"

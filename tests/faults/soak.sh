@@ -124,12 +124,15 @@ note_size() {
     fi
 }
 # Growth would have made three of one. What came in bulk may have come late: a row with its indexes and its mark
-# takes 700 bytes. A round that ended before has nothing to compare.
+# takes 700 bytes. On a machine that is slow late in a round more is on its way: but not half of all that was
+# written. A round that ended before has nothing to compare.
 space_is_flat() {
+    local rows
     ((late > 0)) || return 0
+    rows=$(sql 'select count(*) from public.history')
     printf '# round %d: ring of %d bytes at most in the first third, %d in the last; %s rows written, %d times 2000 of them in bulk, %s left\n' \
-        "$round" "$early" "$late" "$(sql 'select count(*) from public.history')" "$n_bulk" "$(sql "$ring_is_empty")"
-    holds "space_is_flat_in_round_$round" test "$late" -le $((early * 2 + n_bulk * 2000 * 700))
+        "$round" "$early" "$late" "$rows" "$n_bulk" "$(sql "$ring_is_empty")"
+    holds "space_is_flat_in_round_$round" test "$late" -le "$(larger $((early * 2 + n_bulk * 2000 * 700)) $((rows * 350)))"
 }
 descriptors() { find "/proc/${relay_pid[survivor]}/fd" -mindepth 1 2>/dev/null | wc -l; }
 finished() {

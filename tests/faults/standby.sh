@@ -53,7 +53,7 @@ stop_clean failover
 judge_but() {
     local name=$1 fault_kind
     shift
-    "$oracle" check --dsn "$dsn" --records "$dir/records" --deadline 40 >"$dir/numbers" 2>"$dir/examples" || true
+    "$oracle" check --dsn "$dsn" --records "$dir/records" --deadline "$ample" >"$dir/numbers" 2>"$dir/examples" || true
     add_up
     for fault_kind in missing phantom altered reordered split false_marks unmarked; do
         [[ " $* " == *" $fault_kind="* || $fault_kind == phantom ]] || set -- "$@" "$fault_kind=0"

@@ -13,23 +13,41 @@ window=1000 # rows in flight, at most
 own_database
 own_mock --brokers 3
 
-# few_repeats REPEATS KILLS: fewer than one row per ten kills
-few_repeats() { (($1 * 10 < $2)); }
-
 # --- confirmed and not marked, exactly ---------------------------------------------------------------
 
-# died_unmarked NAME TAIL: all 500 rows are in their topic when the relay dies, and none is marked
-died_unmarked() {
+# reads_the_ends NAME FUNCTION ARGUMENT...: once more when the heir NAME missed the end of a topic, for it is to be
+# seen what it does with one
+reads_the_ends() {
+    local turn
+    for turn in 1 2 3 4 5; do
+        log_anew "$1"
+        "${@:2}"
+        ((turn < 5 && $(times_said "$1" 'the end of a topic could not be read') > 0)) || return 0
+        relay_kill "$1"
+        [[ -z $watch_pid ]] || watch_stop
+    done
+}
+
+# life_without_a_mark NAME N ARGUMENT...: until all N rows are in their topics
+all_are_there() { (($(wc -l <"$dir/records") >= $1)); }
+life_without_a_mark() {
+    relay_start "$1" -X lease.owner="$1" "${steady[@]}" -X mark.delay=1m "${@:3}"
+    wait_until 20 all_are_there "$2" || not_ok "$1_sends_all" "$(tail -n 3 "$dir/$1.log")"
+    relay_kill "$1"
+    equal "$1_dies_before_its_first_mark" 0 "$(sql "$sent")"
+}
+# die_unmarked NAME TAIL: all 500 rows are in their topic when the relay dies, and none is marked; an heir comes
+die_unmarked() {
     reset
     watch_start
     append 400
     append 100 "$topic-b" null
-    OUTBOX_RELAY=$OUTBOX_CRASH_RELAY OUTBOX_CRASH_AT=source.before_mark:1 OUTBOX_CRASH_SIGNAL=9 \
-        relay_start "$1" -X lease.owner="$1" -X takeover.tail="$2" -X mark.delay=2s
-    relay_end "$1" 20 2>/dev/null
-    n_kills=$((n_kills + 1))
-    equal "dies_before_its_first_mark_$2" "137 0" "$status $(sql "$sent")"
+    life_without_a_mark "$1" 500 -X takeover.tail="$2"
     fault relay_start "$1" -X lease.owner="$1" -X takeover.tail="$2"
+    wait_sent || not_ok "$1_marks_all"
+}
+died_unmarked() {
+    reads_the_ends "$1" die_unmarked "$1" "$2"
     judge "$1" --deadline 30 unmarked=0 "duplicates=$3"
     watch_stop
     stop_clean "$1"
@@ -39,18 +57,21 @@ died_unmarked heir_finds_all_that_was_sent auto 0
 died_unmarked heir_sends_again_what_it_does_not_look_for off 500
 
 # With Debezium's headers key and payload tell which row a record is, whether they are empty or absent.
-reset
-for bytes in null "''" "'x'"; do
-    append 20 "$topic" "$bytes" null
-    append 20 "$topic" "$bytes" "''"
-    append 20 "$topic" "$bytes"
-done
-OUTBOX_RELAY=$OUTBOX_CRASH_RELAY OUTBOX_CRASH_AT=source.before_mark:1 OUTBOX_CRASH_SIGNAL=9 \
-    relay_start debezium -X lease.owner=debezium -X envelope=debezium -X mark.delay=2s
-relay_end debezium 20 2>/dev/null
-n_kills=$((n_kills + 1))
-fault relay_start debezium -X lease.owner=debezium -X envelope=debezium
+die_unmarked_debezium() {
+    reset
+    watch_start
+    for bytes in null "''" "'x'"; do
+        append 20 "$topic" "$bytes" null
+        append 20 "$topic" "$bytes" "''"
+        append 20 "$topic" "$bytes"
+    done
+    life_without_a_mark debezium 180 -X envelope=debezium
+    fault relay_start debezium -X lease.owner=debezium -X envelope=debezium
+    wait_sent || not_ok debezium_marks_all
+}
+reads_the_ends debezium die_unmarked_debezium
 holds heir_marks_what_has_the_headers_of_debezium wait_sql 20 180 "$sent"
+watch_stop
 stop_clean debezium
 holds it_found_them_all said debezium 'msg=stopped.* rows_found=180 '
 
@@ -86,7 +107,7 @@ killed() {
 }
 killed killed_with_the_tail auto
 repeats=$(number duplicates)
-holds fewer_than_one_repeat_in_ten_kills few_repeats "$repeats" "$kills"
+holds fewer_than_one_repeat_in_ten_kills few_repeats killed_with_the_tail "$repeats" "$kills" $window
 killed killed_without_the_tail off
 holds repeats_are_what_was_in_flight_at_most test "$(number duplicates)" -le $((kills * window))
 holds and_there_are_some test "$(number duplicates)" -gt 0 # else the loops show nothing
@@ -101,7 +122,7 @@ leader=even follower=odd
 for ((n = 1; n <= kills / 6; n++)); do
     log_anew "$follower"
     relay_start "$follower" -X mark.delay=100ms
-    wait_said "$follower" 'another relay leads' || not_ok "standby_$n" "$(tail -n 3 "$dir/$follower.log")"
+    wait_said "$follower" 'another relay leads\|msg=leading' || not_ok "standby_$n" "$(tail -n 3 "$dir/$follower.log")"
     must_move "moves_before_takeover_$n" "$leader"
     fault relay_kill "$leader"
     wait_said "$follower" msg=leading || not_ok "takeover_$n" "$(tail -n 3 "$dir/$follower.log")"
@@ -110,7 +131,9 @@ for ((n = 1; n <= kills / 6; n++)); do
 done
 stream_judge killed_with_a_standby_and_the_tail
 printf '# shown: a standby takes over: %d kills, %d repeats\n' $((kills / 6)) "$(number duplicates)"
-holds fewer_than_one_repeat_with_the_standby_too few_repeats $((repeats + $(number duplicates))) $((kills + kills / 6))
+# One of the two may have met the rows of a lead that ended while it was slow; the standbys have a full window.
+cat "$dir"/even.log* "$dir"/odd.log* "$dir"/killed_with_the_tail.log* >"$dir/all.log"
+holds fewer_than_one_repeat_with_the_standby_too few_repeats all $((repeats + $(number duplicates))) $((kills + kills / 6)) 10000
 stop_clean "$leader"
 
 # Where the ends cannot be read it sends: never a loss.

@@ -15,7 +15,6 @@
 #include "tests/rig/rig.h"
 
 #define N(array) (sizeof(array) / sizeof((array)[0]))
-#define DEADLINE_MS 20000
 #define ABORTED OUTBOX_ERRF_TXN_ABORTED
 #define RETRY OUTBOX_ERRF_RETRY_TXN
 #define LOST OUTBOX_ERRF_LINK_LOST
@@ -95,7 +94,7 @@ static inline void kill_backend(PGconn *victim)
     int pid = PQbackendPID(victim);
 
     rig_execf(control, "select pg_terminate_backend(%d)", pid);
-    ck_assert(rig_wait_until(backend_is_gone, &pid, DEADLINE_MS));
+    ck_assert(rig_wait_until(backend_is_gone, &pid, RIG_DEADLINE_MS));
 }
 
 /* What goes to the server between trace_begin and trace_end, by libpq's own trace. */

@@ -257,7 +257,7 @@ asked() {
     shift
     printf -v line '%q ' "$OUTBOX_RELAY" "$@" -X "dsn=$relay_dsn"
     code=0
-    out=$(printf '%s\n' "$answer" | timeout 60 script -qec "$line" /dev/null) || code=$?
+    out=$(printf '%s\n' "$answer" | timeout "$ample" script -qec "$line" /dev/null) || code=$?
     err=
 }
 reset
@@ -373,7 +373,7 @@ waits_for_lock() {
 }
 # start ARGUMENT...: a command in the background; ended gives its exit code as code
 start() {
-    timeout 60 "$OUTBOX_RELAY" "$@" -X "dsn=$relay_dsn" >"$dir/out" 2>"$dir/err" </dev/null &
+    timeout "$ample" "$OUTBOX_RELAY" "$@" -X "dsn=$relay_dsn" >"$dir/out" 2>"$dir/err" </dev/null &
     command_pid=$!
     background+=("$command_pid")
 }
@@ -461,7 +461,7 @@ one_key 1
 hold dead 1
 tell a "begin; select id from outbox.held where id = 1 for update;"
 says locked_row 69 'SQLSTATE 55P03); another transaction has the rows locked; look for it in pg_stat_activity' retry --id 1
-says statement_timeout 69 'SQLSTATE 57014); raise the setting statement.timeout' retry --id 1 -X statement.timeout=100ms
+says statement_timeout 69 'SQLSTATE 57014); raise the setting statement.timeout' retry --id 1 -X statement.timeout=700ms
 tell a "commit;"
 equal locked_row_is_as_it_was 'dead 5 never' "$(held 1)"
 says read_only_server 69 'cannot connect to PostgreSQL: .*read-only' retry --id 1 -X "dsn=$relay_dsn options='-c default_transaction_read_only=on'"

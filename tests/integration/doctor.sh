@@ -72,7 +72,7 @@ fake=$(compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' | head -n 1) || true
 if [[ -n $fake ]]; then
     code=0
     # without brokers: librdkafka's threads do not get on with a clock that is not the kernel's
-    timeout 60 env LD_PRELOAD="$fake libc.so.6" FAKETIME=+3m "$OUTBOX_RELAY" doctor -X "dsn=$relay_dsn" >"$dir/out" 2>"$dir/err" || code=$?
+    timeout "$ample" env LD_PRELOAD="$fake libc.so.6" FAKETIME=+3m "$OUTBOX_RELAY" doctor -X "dsn=$relay_dsn" >"$dir/out" 2>"$dir/err" || code=$?
     out=$(<"$dir/out") err=$(<"$dir/err")
     said_so clocks_differ 78 '^warn  clock .*PostgreSQL is [23] min.* behind that of this machine'
 else
@@ -130,26 +130,26 @@ sql "select pg_drop_replication_slot('doctor_slot')" >/dev/null
 
 reset
 finds no_relay_ever 0 '^warn  lead  *nobody leads: no relay has ever worked here'
-relay_start leader -X lease.owner=relay-a
+relay_start leader "${steady[@]}" -X lease.owner=relay-a
 wait_said leader msg=leading || not_ok leader_leads
 holds first_lead_is_said said leader 'msg=leading .*because="no relay has led before"$'
 cmd doctor "${kafka[@]}"
 said_so relays_are_counted 0 '^ok    relays  *[23] connections of relays to this database'
 said_so somebody_leads 0 '^ok    lead  *relay-a leads, and was last heard of'
 relay_kill leader
-wait_sql 20 t "select lease_expires_at < clock_timestamp() from outbox.relay"
+sql 'update outbox.relay set lease_expires_at = clock_timestamp()'
 wait_sql 20 0 "select count(*) from pg_stat_activity where application_name = 'outbox-relay' and datname = current_database()"
 finds no_relay_is_connected 69 '^warn  relays  *no relay is connected to this database'
 finds leader_was_killed 69 '^fail  lead  *nobody leads: relay-a was last heard of .* ago, its lease has ended, and no relay has taken it'
 log_anew leader
-relay_start leader -X lease.owner=relay-a
+relay_start leader "${steady[@]}" -X lease.owner=relay-a
 wait_said leader msg=leading || not_ok leader_leads_again
 holds own_lease_is_said said leader "msg=leading .*lease_of=relay-a because=\"it bears this relay's name\" silent_ms="
 relay_signal leader TERM
 relay_end leader 20
 finds leader_has_stopped 69 '^fail  lead  *nobody leads: the last relay stopped cleanly .* ago'
 log_anew leader
-relay_start leader -X lease.owner=relay-a
+relay_start leader "${steady[@]}" -X lease.owner=relay-a
 wait_said leader 'msg=leading .*because=resigned silent_ms=' || not_ok resigned_lease_is_said
 relay_signal leader TERM
 relay_end leader 20

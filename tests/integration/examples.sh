@@ -25,7 +25,7 @@ sql 'drop table if exists orders; create table orders (id bigint primary key, it
 # example NAME ID [DSN]: its exit status is in $status, its words in $said
 example() {
     status=0
-    said=$(timeout 60 "$dir/$1" "${3:-$dsn}" "$2" 2>&1) || status=$?
+    said=$(timeout "$ample" "$dir/$1" "${3:-$dsn}" "$2" 2>&1) || status=$?
 }
 # stored: how many orders and events there are, and whether each has one of the other
 stored() {

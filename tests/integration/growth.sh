@@ -38,7 +38,7 @@ sql 'drop table if exists orders; create table orders (id bigint primary key, it
 # run PROGRAM LIBRARY ID: its exit status is in $status, its words in $said
 run() {
     status=0
-    said=$(LD_LIBRARY_PATH=$dir/$2/out timeout 60 "$dir/$1" "$dsn" "$3" 2>&1) || status=$?
+    said=$(LD_LIBRARY_PATH=$dir/$2/out timeout "$ample" "$dir/$1" "$dsn" "$3" 2>&1) || status=$?
 }
 stored() { sql "select (select count(*) from orders) || ' orders, ' || (select count(*) from outbox.event) || ' events'"; }
 

@@ -19,7 +19,6 @@
 #include "tests/rig/rig.h"
 
 enum {
-    DEADLINE_MS = 30000,
     MANY_BYTES = 1 << 30,
     MAX_ROWS = 20000,
     MAX_TEXT = 60000,
@@ -108,11 +107,11 @@ static inline bool turn(struct source *s, enum source_event_type type, int wait_
 
 static inline void wait_for(enum source_event_type type)
 {
-    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
 
     while (!turn(src, type, 50))
         if (rig_now_ms() >= end_ms)
-            ck_abort_msg("no event %d in %d ms", (int)type, DEADLINE_MS);
+            ck_abort_msg("no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
 }
 
 static inline struct source *new_source(bool skip)
@@ -120,7 +119,7 @@ static inline struct source *new_source(bool skip)
     static struct source_config cfg = {
         .owner = "test",
         .lease_ttl_ms = 60000,
-        .statement_timeout_ms = DEADLINE_MS,
+        .statement_timeout_ms = RIG_DEADLINE_MS,
         .retry_base_ms = 10,
         .retry_max_ms = 100,
     };
@@ -339,16 +338,6 @@ static inline void teardown(void)
     PQfinish(db);
     PQfinish(a);
     PQfinish(b);
-}
-
-static inline TCase *add_case(Suite *s, const char *name, int timeout_s)
-{
-    TCase *tc = tcase_create(name);
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, timeout_s);
-    suite_add_tcase(s, tc);
-    return tc;
 }
 
 #endif

@@ -22,7 +22,7 @@ says() {
 
 reset
 append 50
-serve web -X lease.owner="$hostile" -X retry.attempts=1 -X stall.timeout=5s
+serve web "${steady[@]}" -X lease.owner="$hostile" -X retry.attempts=1 -X stall.timeout=5s
 says flowing web '^Events flow'
 holds the_page_has_the_same_sentence wait_shows web / '<h1>Events flow'
 wait_sent
@@ -30,7 +30,7 @@ says all_published web '^Events flow: every committed event is published\.$'
 
 # --- a standby -----------------------------------------------------------------------------------
 
-serve standby -X lease.owner=second
+serve standby "${steady[@]}" -X lease.owner=second
 says standby_knows_who_leads standby "^This relay stands by: <script>.* leads and was last heard of [0-9.]* s ago\\.\$"
 holds standby_is_ready answers standby /readyz 200
 holds standby_does_not_lead metric_is standby outbox_relay_leader 0
@@ -65,7 +65,7 @@ holds json_has_it_as_it_is grep -qF '"owner":"<script>document.title=\"run\"</sc
 
 # browser NAME URL [--option]: what the page is after some seconds of its own time
 browser() {
-    timeout 90 chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
+    timeout "$ample" chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
         --disable-component-update --disable-sync --user-data-dir="$dir/chromium" --virtual-time-budget=9000 "${@:2}" \
         --dump-dom "$1" 2>"$dir/chromium.log" >"$dir/dom"
 }

@@ -19,7 +19,7 @@ inbox() {
     local command=$1
     shift
     code=0
-    timeout 60 "$OUTBOX_RELAY" inbox "$command" -X "dsn=$relay_dsn" "$@" >"$dir/out" 2>"$dir/err" </dev/null || code=$?
+    timeout "$ample" "$OUTBOX_RELAY" inbox "$command" -X "dsn=$relay_dsn" "$@" >"$dir/out" 2>"$dir/err" </dev/null || code=$?
     out=$(<"$dir/out") err=$(<"$dir/err")
 }
 # inbox_says NAME STATUS PATTERN COMMAND ARGUMENT...

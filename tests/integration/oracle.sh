@@ -245,7 +245,7 @@ oracle_has_looked() {
 }
 { wait_until 20 oracle_has_looked && cat "$dir/late" >>"$dir/records"; } &
 late_pid=$!
-expect deadline_waits_for_late_records 0 "arrived=6" --deadline 30
+expect deadline_waits_for_late_records 0 "arrived=6" --deadline "$ample"
 wait "$late_pid"
 
 # --- watch ---

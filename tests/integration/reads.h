@@ -17,7 +17,6 @@
 #include "tests/rig/rig.h"
 
 enum {
-    DEADLINE_MS = 30000,
     MANY_BYTES = 1 << 30,
     MANY_READS = 5000,
 };
@@ -42,7 +41,7 @@ static unsigned n_reads;
 
 static inline void wait_for(enum source_event_type type)
 {
-    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
     struct pollfd fds[SOURCE_MAX_FDS];
 
     for (;;) {
@@ -53,7 +52,7 @@ static inline void wait_for(enum source_event_type type)
                           (int)type);
         }
         if (rig_now_ms() >= end_ms)
-            ck_abort_msg("no event %d in %d ms", (int)type, DEADLINE_MS);
+            ck_abort_msg("no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
         (void)poll(fds, (nfds_t)source_pollfds(reader, fds), 50);
     }
 }
@@ -72,7 +71,7 @@ static inline void reader_open(void)
     static struct source_config cfg = {
         .owner = "test",
         .lease_ttl_ms = 60000,
-        .statement_timeout_ms = DEADLINE_MS,
+        .statement_timeout_ms = RIG_DEADLINE_MS,
         .retry_base_ms = 10,
         .retry_max_ms = 100,
     };
@@ -298,16 +297,6 @@ static inline void expect_key_order(void)
                                  (long long)seen[j].id);
                 break;
             }
-}
-
-static inline TCase *add_case(Suite *s, const char *name, int timeout_s)
-{
-    TCase *tc = tcase_create(name);
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, timeout_s);
-    suite_add_tcase(s, tc);
-    return tc;
 }
 
 #endif

@@ -9,11 +9,11 @@ set -euo pipefail
 drop_roles() { sql "drop owned by relay_cli_poor, relay_cli_relay, relay_cli_writer; drop role relay_cli_poor, relay_cli_relay, relay_cli_writer" 2>/dev/null || true; }
 trap 'drop_roles; cleanup' EXIT
 
-# says NAME STATUS PATTERN ARGUMENT...: what it prints has the pattern, and it ends so within 20 s
+# says NAME STATUS PATTERN ARGUMENT...: what it prints has the pattern, and it ends so
 says() {
     local name=$1 want=$2 pattern=$3 out code=0
     shift 3
-    out=$(timeout 20 "$OUTBOX_RELAY" "$@" 2>&1 </dev/null) || code=$?
+    out=$(timeout "$ample" "$OUTBOX_RELAY" "$@" 2>&1 </dev/null) || code=$?
     if [[ $code != "$want" ]]; then
         not_ok "$name" "exit status $code, not $want: $(tail -n 3 <<<"$out")"
     elif ! grep -q -e "$pattern" <<<"$out"; then
@@ -77,14 +77,14 @@ holds printed_settings_mask_secrets test "$(grep -c '\*\*\*' <<<"$shown") $(grep
 reset
 append 20
 wordy=(-X log.level=debug -X kafka.debug=all -X "kafka.bootstrap.servers=$brokers" -X lease.ttl=1s)
-says debug_run_works 0 'level=debug' --once "${wordy[@]}"
+says debug_run_works 0 'level=debug' --once "${wordy[@]}" "${steady[@]}"
 {
-    timeout 20 "$OUTBOX_RELAY" --once "${wordy[@]}"
-    OUTBOX_RELAY_DSN="host=127.0.0.1 port=1 password=Tr0ub4dor" timeout 20 "$OUTBOX_RELAY" --once "${wordy[@]}"
-    OUTBOX_RELAY_DSN="postgresql://u:Tr0ub4dor@127.0.0.1:1/x" timeout 20 "$OUTBOX_RELAY" --once "${wordy[@]}"
-    OUTBOX_RELAY_DSN="postgresql://u:Tr0ub4dor@127.0.0.1:port/x" timeout 20 "$OUTBOX_RELAY" --once "${wordy[@]}"
-    OUTBOX_RELAY_DSN="password=Tr0ub4dor nonsense" timeout 20 "$OUTBOX_RELAY" --once "${wordy[@]}"
-    timeout 20 "$OUTBOX_RELAY" --check-config "${wordy[@]}" -X kafka.security.protocol=sasl_plaintext \
+    timeout "$ample" "$OUTBOX_RELAY" --once "${wordy[@]}"
+    OUTBOX_RELAY_DSN="host=127.0.0.1 port=1 password=Tr0ub4dor" timeout "$ample" "$OUTBOX_RELAY" --once "${wordy[@]}"
+    OUTBOX_RELAY_DSN="postgresql://u:Tr0ub4dor@127.0.0.1:1/x" timeout "$ample" "$OUTBOX_RELAY" --once "${wordy[@]}"
+    OUTBOX_RELAY_DSN="postgresql://u:Tr0ub4dor@127.0.0.1:port/x" timeout "$ample" "$OUTBOX_RELAY" --once "${wordy[@]}"
+    OUTBOX_RELAY_DSN="password=Tr0ub4dor nonsense" timeout "$ample" "$OUTBOX_RELAY" --once "${wordy[@]}"
+    timeout "$ample" "$OUTBOX_RELAY" --check-config "${wordy[@]}" -X kafka.security.protocol=sasl_plaintext \
         -X kafka.sasl.mechanism=PLAIN -X kafka.sasl.username=u
     printf 'kafka.sasl.password C0rrecthorse\n' >"$dir/no-equals.conf"
     "$OUTBOX_RELAY" --config "$dir/no-equals.conf"
@@ -107,7 +107,7 @@ says schema_that_is_not_there 78 'remedy="let the DBA apply sql/001_outbox.up.sq
 sql "insert into outbox.schema_version values (1000, '99.0.0', true)"
 says schema_that_is_too_new 78 'remedy="upgrade outbox-relay"' "${good[@]}"
 sql "update outbox.schema_version set breaking = false where version = 1000"
-says newer_schema_that_does_not_break 0 'rows_marked=5' --once "${good[@]}" -X lease.ttl=5s
+says newer_schema_that_does_not_break 0 'rows_marked=5' --once "${good[@]}" "${steady[@]}"
 sql "delete from outbox.schema_version where version = 1000"
 
 drop_roles
@@ -116,7 +116,7 @@ says role_without_rights 77 'remedy="apply sql/roles.sql and grant outbox_relay'
 sql "create role relay_cli_writer login in role outbox_writer"
 says role_of_the_wrong_kind 77 'remedy="apply sql/roles.sql and grant outbox_relay' --once "${good[@]}" -X "dsn=$relay_dsn user=relay_cli_writer"
 append 5
-says role_outbox_relay_is_enough 0 'rows_marked=5' --once "${good[@]}" -X "dsn=$relay_dsn user=relay_cli_relay"
+says role_outbox_relay_is_enough 0 'rows_marked=5' --once "${good[@]}" "${steady[@]}" -X "dsn=$relay_dsn user=relay_cli_relay"
 
 says dsn_that_cannot_be_read 78 'the setting dsn cannot be read' --check-config -X "dsn=host=x sslmoed=1" -X kafka.bootstrap.servers=x
 

@@ -94,11 +94,11 @@ mkdir "$dir/credentials"
 printf '%s\n' "$dsn password=Tr0ub4dor" >"$dir/credentials/dsn"
 chmod 0400 "$dir/credentials/dsn"
 append 5
-CREDENTIALS_DIRECTORY=$dir/credentials "$OUTBOX_RELAY" --once -X "kafka.bootstrap.servers=$brokers" -X lease.ttl=5s \
+CREDENTIALS_DIRECTORY=$dir/credentials "$OUTBOX_RELAY" --once -X "kafka.bootstrap.servers=$brokers" "${steady[@]}" \
     -X log.level=debug >"$dir/credential.log" 2>&1 || not_ok credential_is_used "$(tail -n 3 "$dir/credential.log")"
 holds a_credential_is_enough wait_sent
 append 5
-OUTBOX_RELAY_DSN_FILE=$dir/credentials/dsn "$OUTBOX_RELAY" --once -X "kafka.bootstrap.servers=$brokers" -X lease.ttl=5s \
+OUTBOX_RELAY_DSN_FILE=$dir/credentials/dsn "$OUTBOX_RELAY" --once -X "kafka.bootstrap.servers=$brokers" "${steady[@]}" \
     -X log.level=debug >>"$dir/credential.log" 2>&1 || not_ok file_is_used "$(tail -n 3 "$dir/credential.log")"
 holds a_file_is_enough wait_sent
 equal no_secret_is_logged 0 "$(grep -c Tr0ub4dor "$dir/credential.log" || true)"

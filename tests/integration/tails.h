@@ -11,7 +11,7 @@
 #include "tests/rig/records.h"
 #include "tests/rig/rig.h"
 
-enum { TAILS_MS = 20000, TAILS_MANY_BYTES = 1 << 30 };
+enum { TAILS_MANY_BYTES = 1 << 30 };
 
 static inline struct tail *tails_open(enum envelope_kind kind, uint32_t rows, uint64_t max_bytes)
 {
@@ -37,11 +37,11 @@ static inline struct tail *tails_open(enum envelope_kind kind, uint32_t rows, ui
 /* Wakes only when the descriptor says so. */
 static inline enum tail_state tails_wait(struct tail *t, const char *topic)
 {
-    int64_t end_ms = rig_now_ms() + TAILS_MS;
+    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
 
     while (tail_state(t, topic) == TAIL_READING) {
         struct pollfd fd = { .fd = tail_fd(t), .events = POLLIN };
-        if (rig_now_ms() >= end_ms || poll(&fd, 1, TAILS_MS) != 1)
+        if (rig_now_ms() >= end_ms || poll(&fd, 1, RIG_DEADLINE_MS) != 1)
             ck_abort_msg("%s was not read, and nothing woke the loop", topic);
         tail_poll(t);
     }
@@ -51,7 +51,7 @@ static inline enum tail_state tails_wait(struct tail *t, const char *topic)
 
 static inline void tails_read(struct tail *t, const char *topic)
 {
-    ck_assert_int_eq(tail_read(t, topic, TAILS_MS), 0);
+    ck_assert_int_eq(tail_read(t, topic, RIG_DEADLINE_MS), 0);
     ck_assert_int_eq(tails_wait(t, topic), TAIL_READY);
 }
 

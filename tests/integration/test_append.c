@@ -424,7 +424,7 @@ START_TEST(append_reports_an_idle_transaction_timeout_as_link_lost)
 
     event.topic = "idle.too.long";
     rig_exec(conn, "set idle_in_transaction_session_timeout = '1ms'; begin");
-    ck_assert(rig_wait_until(backend_is_gone, &pid, DEADLINE_MS));
+    ck_assert(rig_wait_until(backend_is_gone, &pid, RIG_DEADLINE_MS));
     expect_link_lost();
     expect_rows("idle.too.long", 0);
 }
@@ -632,19 +632,22 @@ static void storm(suseconds_t every_us)
 
 START_TEST(append_goes_on_after_signals)
 {
+    int n_appends = 0;
+
     event.topic = "signals";
     rig_exec(control, "create function public.slow() returns trigger language plpgsql as $$ begin"
                       " perform pg_sleep(0.2); return new; end $$;"
                       "create trigger slow before insert on outbox.event for each row"
                       " when (new.topic = 'signals') execute function public.slow()");
     rig_exec(conn, "begin");
-    storm(1000);
-    int code = outbox_append(conn, &event, &err);
-    storm(0);
-    expect_ok(code);
-    ck_assert_int_gt(n_signals, 10);
+    for (; n_signals <= 10; n_appends++) { /* this process may have slept through one */
+        storm(1000);
+        int code = outbox_append(conn, &event, &err);
+        storm(0);
+        expect_ok(code);
+    }
     rig_exec(conn, "commit");
-    expect_rows("signals", 1);
+    expect_rows("signals", n_appends);
     rig_exec(control, "drop trigger slow on outbox.event; drop function public.slow()");
 }
 END_TEST
@@ -656,9 +659,9 @@ START_TEST(append_reports_a_cancelled_and_a_timed_out_statement)
     rig_exec(control, "begin; lock table outbox.event in share row exclusive mode");
     rig_exec(conn, "set lock_timeout = '10ms'; begin");
     refuse(OUTBOX_EDB, RETRY | ABORTED, "SQLSTATE 55P03");
-    rig_exec(conn, "rollback; set lock_timeout = 0; set statement_timeout = '10ms'; begin");
+    rig_exec(conn, "rollback; set lock_timeout = 0; begin; set local statement_timeout = '200ms'");
     refuse(OUTBOX_EDB, ABORTED, "SQLSTATE 57014");
-    rig_exec(conn, "rollback; set statement_timeout = 0; begin");
+    rig_exec(conn, "rollback; begin");
     rig_exec(control, "commit");
     append_ok();
     rig_exec(conn, "rollback");
@@ -679,7 +682,7 @@ START_TEST(append_reports_a_deadlock_as_retry)
     expect_ok(outbox_append(rival, &event, &err)); /* has the key, wants 4711 */
     ck_assert_int_eq(PQsendQuery(rival, "select pg_advisory_xact_lock(4711)"), 1);
     rig_wait_scalar(control, "select count(*) from pg_locks where not granted and objid = 4711", "1",
-                    DEADLINE_MS);
+                    RIG_DEADLINE_MS);
     refuse(OUTBOX_EDB, RETRY | ABORTED, "SQLSTATE 40P01");
     rig_exec(conn, "rollback");
     PQfinish(rival);
@@ -857,7 +860,6 @@ static void add_event_tests(Suite *suite)
     TCase *tcase = tcase_create("stored");
 
     tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, append_stores_exactly_these_bytes_on_commit);
     tcase_add_test(tcase, append_leaves_absent_fields_null_and_makes_an_id);
     tcase_add_test(tcase, append_stores_the_id_that_was_made_before);
@@ -875,7 +877,6 @@ static void add_refusal_tests(Suite *suite)
     TCase *tcase = tcase_create("refused");
 
     tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, append_refusals_leave_the_transaction_usable);
     tcase_add_test(tcase, append_refuses_without_a_transaction);
     tcase_add_test(tcase, append_refuses_in_a_failed_transaction);
@@ -895,7 +896,6 @@ static void add_server_tests(Suite *suite)
     TCase *tcase = tcase_create("server errors");
 
     tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, append_reports_a_killed_backend_as_link_lost);
     tcase_add_test(tcase, append_reports_an_idle_transaction_timeout_as_link_lost);
     tcase_add_test(tcase, append_reports_a_serialization_failure_as_retry);
@@ -921,12 +921,10 @@ static void add_schema_tests(Suite *suite)
     tcase_add_checked_fixture(real, setup, teardown);
     tcase_add_test(real, check_schema_accepts_the_real_one);
     tcase_add_test(real, check_schema_refuses_in_a_failed_transaction);
-    tcase_set_timeout(real, 60);
     suite_add_tcase(suite, real);
     tcase_add_checked_fixture(states, setup_scratch, teardown_scratch);
     tcase_add_test(states, check_schema_tells_each_state_apart);
     tcase_add_test(states, check_schema_ignores_the_search_path);
-    tcase_set_timeout(states, 60);
     suite_add_tcase(suite, states);
 }
 

@@ -14,7 +14,7 @@
 #include "relay/source/source.h"
 #include "tests/rig/rig.h"
 
-enum { DEADLINE_MS = 30000, TTL_MS = 60000, BUCKET = 3 };
+enum { TTL_MS = 60000, BUCKET = 3 };
 
 #define RETENTION_MS (30 * 60 * 1000)
 #define OLD "now() - interval '1 hour'"
@@ -42,7 +42,7 @@ static void keep_rows(void)
 
 static void wait_for(enum source_event_type type)
 {
-    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
     struct pollfd fds[SOURCE_MAX_FDS];
 
     for (;;) {
@@ -54,7 +54,7 @@ static void wait_for(enum source_event_type type)
             ck_assert_msg(last.type == SOURCE_UP || last.type == SOURCE_HELD_KEYS,
                           "event %d instead of %d", (int)last.type, (int)type);
         }
-        ck_assert_msg(rig_now_ms() < end_ms, "no event %d in %d ms", (int)type, DEADLINE_MS);
+        ck_assert_msg(rig_now_ms() < end_ms, "no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
         (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
     }
 }
@@ -66,7 +66,7 @@ static void open_source(void)
         .dsn = dsn,
         .owner = "test",
         .lease_ttl_ms = TTL_MS,
-        .statement_timeout_ms = DEADLINE_MS,
+        .statement_timeout_ms = RIG_DEADLINE_MS,
         .retry_base_ms = 10,
         .retry_max_ms = 100,
         .aside = true,
@@ -81,7 +81,7 @@ static void open_source(void)
     source_acquire(src, now());
     wait_for(SOURCE_LEASE);
     ck_assert(last.ours);
-    for (int64_t end_ms = rig_now_ms() + DEADLINE_MS; !source_aside_ready(src);) {
+    for (int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS; !source_aside_ready(src);) {
         ck_assert(!source_next(src, now(), &last));
         ck_assert_int_lt(rig_now_ms(), end_ms);
         (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);

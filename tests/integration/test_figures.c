@@ -11,8 +11,6 @@
 #include "relay/source/source.h"
 #include "tests/rig/rig.h"
 
-enum { DEADLINE_MS = 30000 };
-
 static PGconn *db;
 static struct source *src;
 static struct source_event last;
@@ -24,7 +22,7 @@ static uint64_t now(void)
 
 static void wait_for(enum source_event_type type)
 {
-    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
     struct pollfd fds[SOURCE_MAX_FDS];
 
     for (;;) {
@@ -33,18 +31,18 @@ static void wait_for(enum source_event_type type)
                 return;
             ck_abort_msg("event %d instead of %d", (int)last.type, (int)type);
         }
-        ck_assert_msg(rig_now_ms() < end_ms, "no event %d in %d ms", (int)type, DEADLINE_MS);
+        ck_assert_msg(rig_now_ms() < end_ms, "no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
         (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
     }
 }
 
 static const struct figures *figures(void)
 {
-    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
     struct pollfd fds[SOURCE_MAX_FDS];
 
     while (!source_aside_ready(src)) {
-        ck_assert_msg(rig_now_ms() < end_ms, "the aside is not ready in %d ms", DEADLINE_MS);
+        ck_assert_msg(rig_now_ms() < end_ms, "the aside is not ready in %d ms", RIG_DEADLINE_MS);
         (void)source_next(src, now(), &last);
         (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
     }
@@ -66,7 +64,7 @@ static void setup(void)
 {
     static char dsn[1000];
     struct source_config cfg = {
-        .dsn = dsn, .owner = "me", .lease_ttl_ms = 60000, .statement_timeout_ms = DEADLINE_MS,
+        .dsn = dsn, .owner = "me", .lease_ttl_ms = 60000, .statement_timeout_ms = RIG_DEADLINE_MS,
         .retry_base_ms = 10, .retry_max_ms = 100, .aside = true,
     };
 
@@ -118,7 +116,7 @@ START_TEST(what_waits_is_counted_by_topic)
     ck_assert_int_eq(f->pending, 7);
     ck_assert_int_eq(topic(f, "a")->pending, 4);
     ck_assert_int_eq(topic(f, "b")->pending, 2);
-    ck_assert(topic(f, "c")->oldest_s >= 90 && topic(f, "c")->oldest_s < 90 + DEADLINE_MS / 1000);
+    ck_assert(topic(f, "c")->oldest_s >= 90 && topic(f, "c")->oldest_s < 90 + RIG_DEADLINE_MS / 1000);
     ck_assert(f->oldest_s >= 90);
     ck_assert(topic(f, "a")->oldest_s < 60);
 }
@@ -207,7 +205,7 @@ START_TEST(an_open_transaction_is_named)
     PGconn *slow = rig_connect();
 
     rig_exec(slow, "set application_name = 'report'; begin; insert into outbox.event (topic, type) values ('a', 'x')");
-    ck_assert(rig_wait_until(blocks, NULL, DEADLINE_MS)); /* not before it is some seconds old */
+    ck_assert(rig_wait_until(blocks, NULL, RIG_DEADLINE_MS)); /* not before it is some seconds old */
     ck_assert_int_eq(last.figures->blocker[0].pid, PQbackendPID(slow));
     ck_assert_str_eq(last.figures->blocker[0].application, "report");
     PQfinish(slow);
@@ -243,7 +241,7 @@ START_TEST(who_leads_is_named)
     const struct figures *f = figures();
     ck_assert_str_eq(f->leader, "me");
     ck_assert(f->lease_s > 0 && f->lease_s <= 60);
-    ck_assert(f->renewed_s >= 0 && f->renewed_s < DEADLINE_MS / 1000);
+    ck_assert(f->renewed_s >= 0 && f->renewed_s < RIG_DEADLINE_MS / 1000);
 }
 END_TEST
 

@@ -276,7 +276,7 @@ END_TEST
 /* Turns of the source until somebody waits for a lock, in either session. */
 static void turn_until_waiting(enum source_event_type type)
 {
-    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
 
     while (rig_scalar_i64(db, "select count(*) from pg_locks where not granted") == 0) {
         ck_assert(!turn(src, type, 1));
@@ -311,7 +311,7 @@ START_TEST(blocked_row_survives_a_discard_that_began_later)
     send_hold("2b");
     turn_until_waiting(SOURCE_HELD);
     ck_assert_int_eq(PQsendQuery(b, SQL_DISCARD), 1);
-    rig_wait_scalar(db, "select count(*) from pg_locks where not granted", "2", DEADLINE_MS);
+    rig_wait_scalar(db, "select count(*) from pg_locks where not granted", "2", RIG_DEADLINE_MS);
     rig_exec(a, "rollback");
     wait_for(SOURCE_HELD);
     for (PGresult *res; (res = PQgetResult(b)) != NULL; PQclear(res))
@@ -359,8 +359,8 @@ START_TEST(takeover_waits_for_a_hold_and_then_knows_of_it)
     wait_for(SOURCE_UP);
     source_acquire(src, now());
     loaded[0] = '\0';
-    rig_wait_scalar(db, "select count(*) from pg_locks where not granted", "1", DEADLINE_MS);
-    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    rig_wait_scalar(db, "select count(*) from pg_locks where not granted", "1", RIG_DEADLINE_MS);
+    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
     while (rig_scalar_i64(db, "select count(*) from pg_locks where not granted") < 2) {
         ck_assert(!turn(src, SOURCE_LEASE, 1));
         ck_assert_int_lt(rig_now_ms(), end_ms);
@@ -390,7 +390,7 @@ Suite *suite_held(void)
 {
     Suite *s = suite_create("held");
 
-    TCase *tc = add_case(s, "hold", 60);
+    TCase *tc = rig_case(s, "hold", setup, teardown);
     tcase_add_test(tc, each_state_is_written_as_it_is_due);
     tcase_add_test(tc, later_word_on_a_held_row_replaces_the_earlier_one);
     tcase_add_test(tc, error_text_is_cut_and_made_fit_for_the_server);
@@ -403,13 +403,13 @@ Suite *suite_held(void)
     tcase_add_test(tc, failed_hold_leaves_nothing_and_the_link_lives);
     tcase_add_test(tc, ten_thousand_rows_are_held_at_once);
 
-    tc = add_case(s, "mark", 60);
+    tc = rig_case(s, "mark", setup, teardown);
     tcase_add_test(tc, mark_of_a_held_row_takes_it_out_and_the_next_one_goes);
     tcase_add_test(tc, mark_that_is_there_already_still_takes_the_row_out);
     tcase_add_loop_test(tc, key_is_free_only_when_nothing_that_counts_is_held, 0, 2);
     tcase_add_test(tc, mark_follows_a_row_that_the_janitor_moved);
 
-    tc = add_case(s, "together", 60);
+    tc = rig_case(s, "together", setup, teardown);
     tcase_add_loop_test(tc, blocked_row_survives_a_discard_that_began_before, 0, 2);
     tcase_add_test(tc, blocked_row_survives_a_discard_that_began_later);
     tcase_add_test(tc, former_leader_holds_nothing);

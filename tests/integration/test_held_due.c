@@ -351,7 +351,7 @@ Suite *suite_held_due(void)
 {
     Suite *s = suite_create("held_due");
 
-    TCase *tc = add_case(s, "due", 60);
+    TCase *tc = rig_case(s, "due", setup, teardown);
     tcase_add_test(tc, due_rows_come_when_their_time_has_come);
     tcase_add_loop_test(tc, group_goes_up_to_the_first_row_that_must_wait, 0, 2);
     tcase_add_test(tc, orphan_in_front_goes_with_the_row_that_is_due);
@@ -361,12 +361,12 @@ Suite *suite_held_due(void)
     tcase_add_test(tc, paused_rows_are_read_by_topic_in_order);
     tcase_add_test(tc, reading_what_is_held_leaves_the_cursor_alone);
 
-    tc = add_case(s, "takeover", 60);
+    tc = rig_case(s, "takeover", setup, teardown);
     tcase_add_loop_test(tc, new_leader_is_told_of_every_key_and_paused_topic_once, 0, 2);
     tcase_add_test(tc, many_keys_and_topics_are_loaded_in_pieces);
     tcase_add_test(tc, lease_that_is_lost_while_loading_does_not_begin);
 
-    tc = add_case(s, "cost", 120);
+    tc = rig_case(s, "cost", setup, teardown);
     tcase_add_loop_test(tc, large_group_is_read_by_its_index, 0, 2);
     tcase_add_loop_test(tc, many_groups_are_read_by_their_indexes, 0, 2);
     tcase_add_loop_test(tc, sweep_looks_at_its_piece_only, 0, 2);

@@ -14,7 +14,7 @@
 #include "tests/rig/records.h"
 #include "tests/rig/rig.h"
 
-enum { DEADLINE_MS = 20000, ROWS = 16, LIMIT = 5000, MAX = 20000 };
+enum { ROWS = 16, LIMIT = 5000, MAX = 20000 };
 
 static struct sink *sink;
 static unsigned n_reports, n_fatal;
@@ -101,7 +101,7 @@ static struct row row_of(const struct shape *shape, const char *topic, size_t pa
 
 static void wait_reports(unsigned n)
 {
-    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
 
     while (n_reports < n) {
         struct pollfd fd = { .fd = sink_fd(sink), .events = POLLIN };
@@ -138,7 +138,7 @@ static bool broker_takes(const struct shape *shape, const char *topic, size_t pa
 /* The limit of the topic is known when a record that is far too large is refused. */
 static void learn_limit(const char *topic)
 {
-    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
     struct row small = row_of(&shapes[0], topic, 10), large = row_of(&shapes[0], topic, MAX);
     struct sink_report refused;
     enum sink_take take;
@@ -154,7 +154,7 @@ static void learn_limit(const char *topic)
         ck_assert_int_eq(take, SINK_TAKEN);
         wait_reports(before + 1);
         if (rig_now_ms() >= end_ms)
-            ck_abort_msg("the limit of %s is not known after %d ms", topic, DEADLINE_MS);
+            ck_abort_msg("the limit of %s is not known after %d ms", topic, RIG_DEADLINE_MS);
     }
 }
 
@@ -241,7 +241,7 @@ static void set_limit(const char *topic, const char *value)
         rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
     rd_kafka_ConfigResource_set_config(resource, "max.message.bytes", value);
     rd_kafka_AlterConfigs(rk, &resource, 1, NULL, queue);
-    rd_kafka_event_t *ev = rd_kafka_queue_poll(queue, DEADLINE_MS);
+    rd_kafka_event_t *ev = rd_kafka_queue_poll(queue, RIG_DEADLINE_MS);
     ck_assert_ptr_nonnull(ev);
     ck_assert_int_eq(rd_kafka_event_error(ev), RD_KAFKA_RESP_ERR_NO_ERROR);
     rd_kafka_event_destroy(ev);
@@ -257,7 +257,7 @@ START_TEST(changed_limit_is_noticed)
     struct row row = row_of(&shapes[0], "klimits-change", 8000);
     struct sink_report refused;
     enum sink_take take;
-    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
 
     records_topic("klimits-change", 1, "max.message.bytes=5000");
     open_with(NULL, NULL);

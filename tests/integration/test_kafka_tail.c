@@ -1,6 +1,5 @@
 /* test_kafka_tail.c - the ends of topics on a real Kafka: what the mock does not have, and how long
- * it takes. The times are printed for whoever runs this file alone; the bounds allow for a busy
- * machine.
+ * it takes. The times are printed for whoever runs this file alone, and judged by nobody.
  */
 #include <check.h>
 #include <librdkafka/rdkafka.h>
@@ -19,7 +18,7 @@ static void put_many(const char *topic, int partitions, uint64_t n, size_t bytes
 }
 
 /* A new tail, from nothing to everything read. */
-static int64_t time_to_read(const char *topic, uint32_t rows)
+static void read_and_tell(const char *topic, uint32_t rows)
 {
     int64_t began_ms = rig_now_ms();
     struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, rows, TAILS_MANY_BYTES);
@@ -30,18 +29,17 @@ static int64_t time_to_read(const char *topic, uint32_t rows)
     tail_free(t);
     printf("4 partitions, %u rows each: %lld ms, freed in %lld ms\n", (unsigned)rows,
            (long long)took_ms, (long long)(rig_now_ms() - began_ms));
-    return took_ms;
 }
 
-START_TEST(tail_is_read_in_milliseconds)
+START_TEST(tail_is_the_end_of_a_long_topic)
 {
     enum { N = 200000 };
 
     records_topic("ktail-many", 4, NULL);
     put_many("ktail-many", 4, N, 256);
     for (int turn = 0; turn < 3; turn++) {
-        ck_assert_int_lt(time_to_read("ktail-many", 1000), 5000);
-        ck_assert_int_lt(time_to_read("ktail-many", 10000), 5000);
+        read_and_tell("ktail-many", 1000);
+        read_and_tell("ktail-many", 10000);
     }
     struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, 10000, TAILS_MANY_BYTES);
     tails_read(t, "ktail-many");
@@ -72,32 +70,29 @@ START_TEST(tail_reads_200_topics_together)
     struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, 8000, TAILS_MANY_BYTES);
     for (int i = 0; i < N; i++) {
         snprintf(name, sizeof name, "ktail-200-%d", i);
-        ck_assert_int_eq(tail_read(t, name, TAILS_MS), 0);
+        ck_assert_int_eq(tail_read(t, name, RIG_DEADLINE_MS), 0);
     }
     for (int i = 0; i < N; i++) {
         snprintf(name, sizeof name, "ktail-200-%d", i);
         ck_assert_int_eq(tails_wait(t, name), TAIL_READY);
     }
-    int64_t took_ms = rig_now_ms() - began_ms;
-    printf("200 topics of 4 partitions of 100 rows: %lld ms\n", (long long)took_ms);
+    printf("200 topics of 4 partitions of 100 rows: %lld ms\n", (long long)(rig_now_ms() - began_ms));
     for (int i = 0; i < N; i++) {
         snprintf(name, sizeof name, "ktail-200-%d", i);
         for (uint64_t n = 0; n < 400; n++)
             tails_expect(t, name, n, (int32_t)(n % 4), (int64_t)(n / 4));
     }
     tail_free(t);
-    ck_assert_int_lt(took_ms, 60000);
 }
 END_TEST
 
-START_TEST(tail_notices_an_invalid_topic_at_once)
+/* Long before its time is over. */
+START_TEST(tail_notices_an_invalid_topic)
 {
     struct tail *t = tails_open(ENVELOPE_CLOUDEVENTS, 1000, TAILS_MANY_BYTES);
-    int64_t began_ms = rig_now_ms();
 
-    ck_assert_int_eq(tail_read(t, "no topic/has such a name", TAILS_MS), 0);
+    ck_assert_int_eq(tail_read(t, "no topic/has such a name", 10 * RIG_DEADLINE_MS), 0);
     ck_assert_int_eq(tails_wait(t, "no topic/has such a name"), TAIL_FAILED);
-    ck_assert_int_lt(rig_now_ms() - began_ms, 20000);
     tail_free(t);
 }
 END_TEST
@@ -141,7 +136,7 @@ static void delete_below(const char *topic, int64_t offset)
     rd_kafka_topic_partition_list_add(list, topic, 0)->offset = offset;
     rd_kafka_DeleteRecords_t *request = rd_kafka_DeleteRecords_new(list);
     rd_kafka_DeleteRecords(rk, &request, 1, NULL, queue);
-    rd_kafka_event_t *ev = rd_kafka_queue_poll(queue, TAILS_MS);
+    rd_kafka_event_t *ev = rd_kafka_queue_poll(queue, RIG_DEADLINE_MS);
     ck_assert_ptr_nonnull(ev);
     ck_assert_int_eq(rd_kafka_event_error(ev), RD_KAFKA_RESP_ERR_NO_ERROR);
     rd_kafka_event_destroy(ev);
@@ -177,7 +172,7 @@ static void broker(const char *command, const char *kind, const char *setting)
     const char *const argv[] = { "tests/tools/broker", command, auto_dir, kind, setting, NULL };
     struct rig_child child = rig_spawn(argv, NULL);
 
-    ck_assert_int_eq(rig_wait(&child, 60000), 0);
+    ck_assert_int_eq(rig_wait(&child, RIG_DEADLINE_MS), 0);
 }
 
 static void broker_start(void)
@@ -212,7 +207,7 @@ START_TEST(tail_makes_no_topic_and_no_group)
     int64_t began_ms = rig_now_ms();
     tails_read(t, "ktail-missing");
     printf("a missing topic: %lld ms\n", (long long)(rig_now_ms() - began_ms));
-    ck_assert_int_eq(tail_read(t, "ktail-missing", TAILS_MS), 0); /* beside one that is there */
+    ck_assert_int_eq(tail_read(t, "ktail-missing", RIG_DEADLINE_MS), 0); /* beside one that is there */
     tails_read(t, "ktail-there");
     ck_assert_int_eq(tails_wait(t, "ktail-missing"), TAIL_READY);
     ck_assert(tails_has(t, "ktail-there", 9));
@@ -238,9 +233,9 @@ Suite *suite_kafka_tail(void)
     TCase *tc = tcase_create("kafka_tail");
 
     tcase_add_checked_fixture(tc, quiet, NULL);
-    tcase_add_test(tc, tail_is_read_in_milliseconds);
+    tcase_add_test(tc, tail_is_the_end_of_a_long_topic);
     tcase_add_test(tc, tail_reads_200_topics_together);
-    tcase_add_test(tc, tail_notices_an_invalid_topic_at_once);
+    tcase_add_test(tc, tail_notices_an_invalid_topic);
     tcase_add_test(tc, tail_ends_at_control_records);
     tcase_add_test(tc, tail_begins_where_the_log_does);
     suite_add_tcase(s, tc);

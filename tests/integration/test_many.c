@@ -400,7 +400,6 @@ Suite *suite_many(void)
     TCase *tcase = tcase_create("many");
 
     tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, many_store_what_single_ones_store);
     tcase_add_test(tcase, many_keep_the_order_of_the_array_in_one_round_trip);
     tcase_add_test(tcase, many_without_a_value_in_a_column_leave_it_null);

@@ -23,7 +23,7 @@
 #include "tests/integration/nth_malloc.h"
 #include "tests/rig/rig.h"
 
-enum { DEADLINE_MS = 60000, PATIENCE_POLLS = 5 };
+enum { PATIENCE_POLLS = 5 };
 
 static PGconn *control;
 static outbox_error err;
@@ -394,7 +394,7 @@ static void new_consumer(void)
     ck_assert_int_eq(inbox_consumer_on(c, "fails first", on_fails_first, NULL, &err), OUTBOX_OK);
     ck_assert_int_eq(inbox_consumer_on(c, "rejected", on_rejected, NULL, &err), OUTBOX_OK);
     inbox_consumer_log(c, on_log, NULL);
-    end_ms = real_ms() + DEADLINE_MS;
+    end_ms = real_ms() + RIG_DEADLINE_MS;
     polls_after_failure = 0;
 }
 
@@ -573,12 +573,10 @@ Suite *suite_nth_inbox(void)
     Suite *suite = suite_create("nth_inbox");
     TCase *calls = tcase_create("calls"), *memory = tcase_create("memory");
 
-    tcase_set_timeout(calls, 240);
     tcase_add_checked_fixture(calls, setup, teardown);
     tcase_add_loop_test(calls, a_run_applies_all_once_whatever_call_fails, 0, N_WAYS);
     tcase_add_loop_test(calls, a_run_after_a_kill_applies_all_once_whatever_call_fails, 0, N_WAYS);
     suite_add_tcase(suite, calls);
-    tcase_set_timeout(memory, 240);
     tcase_add_checked_fixture(memory, setup, teardown);
     tcase_add_loop_test(memory, a_run_applies_all_once_whatever_allocation_fails, 0, N_MODES);
     tcase_add_loop_test(memory, a_run_after_a_kill_applies_all_once_whatever_allocation_fails, 0, N_MODES);

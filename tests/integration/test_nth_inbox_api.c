@@ -235,11 +235,9 @@ Suite *suite_nth_inbox_api(void)
     Suite *suite = suite_create("nth_inbox_api");
     TCase *accept = tcase_create("accept"), *alone = tcase_create("alone");
 
-    tcase_set_timeout(accept, 120);
     tcase_add_loop_test(accept, accept_survives_each_failing_allocation, 0, N_MODES);
     tcase_add_loop_test(accept, accept_survives_a_failing_call, 0, N_WAYS);
     suite_add_tcase(suite, accept);
-    tcase_set_timeout(alone, 120);
     tcase_add_loop_test(alone, a_consumer_is_made_or_memory_is_named, 0, N_MODES);
     tcase_add_loop_test(alone, a_handler_is_named_or_memory_is, 0, N_MODES);
     tcase_add_loop_test(alone, a_run_that_cannot_begin_says_memory, 0, N_MODES);

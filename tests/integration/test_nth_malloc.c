@@ -545,7 +545,6 @@ Suite *suite_nth_malloc(void)
 
     tcase_add_checked_fixture(library, setup_library, teardown_library);
     tcase_add_loop_test(library, append_survives_each_failing_allocation, 0, N_MODES);
-    tcase_set_timeout(library, 120);
     tcase_add_loop_test(library, append_many_survives_each_failing_allocation, 0, N_MODES);
     tcase_add_loop_test(library, append_send_survives_each_failing_allocation, 0, N_MODES);
     tcase_add_loop_test(library, append_send_in_a_pipeline_survives_each_failing_allocation, 0,
@@ -557,7 +556,6 @@ Suite *suite_nth_malloc(void)
     tcase_add_loop_test(settings, settings_are_whole_or_refused_in_words, 0, N_MODES);
     tcase_add_loop_test(settings, missing_settings_are_named_or_memory_is, 0, N_MODES);
     suite_add_tcase(suite, settings);
-    tcase_set_timeout(relay, 300);
     tcase_add_loop_test(relay, set_up_ends_with_an_error_that_says_memory, 0, N_MODES);
     tcase_add_loop_test(relay, check_config_ends_with_an_error_that_says_memory, 0, N_MODES);
     tcase_add_test(relay, a_run_loses_no_row);

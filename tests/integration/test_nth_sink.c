@@ -22,7 +22,7 @@
 #include "relay/sink/sink.h"
 #include "tests/rig/rig.h"
 
-enum { MAX_SLOTS = 64, N_HEADERS = 2, DEADLINE_MS = 30000 };
+enum { MAX_SLOTS = 64, N_HEADERS = 2 };
 
 /* -- librdkafka -------------------------------------------------------------------------------- */
 
@@ -298,7 +298,7 @@ static void run_flow(void)
     static const char *const keys[] = { "k", "l", NULL };
 
     n_slots = n_out = n_persisted = n_lost = 0;
-    end_ms = rig_now_ms() + DEADLINE_MS;
+    end_ms = rig_now_ms() + RIG_DEADLINE_MS;
     while (make_sink() < 0)
         ck_assert_ptr_nonnull(failed);
     for (uint32_t i = 0; i < 6; i++)
@@ -345,7 +345,6 @@ Suite *suite_nth_sink(void)
     Suite *suite = suite_create("nth_sink");
     TCase *tcase = tcase_create("librdkafka");
 
-    tcase_set_timeout(tcase, 300);
     tcase_add_loop_test(tcase, every_row_comes_back_once_whatever_fails, 0, N_VARIANTS);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -18,7 +18,7 @@
 #include "relay/source/source.h"
 #include "tests/rig/rig.h"
 
-enum { N_ROWS = 7, MAX_ROWS = 3, DEADLINE_MS = 20000, N_VARIANTS = 3 };
+enum { N_ROWS = 7, MAX_ROWS = 3, N_VARIANTS = 3, NONE = 0 };
 
 /* -- libpq ------------------------------------------------------------------------------------ */
 
@@ -338,16 +338,17 @@ static void run_flow(void)
     static struct source_config cfg = {
         .owner = "nth",
         .lease_ttl_ms = 60000,
-        .statement_timeout_ms = 1000, /* an answer that is lost is waited for so long */
         .retry_base_ms = 1,
         .retry_max_ms = 2,
     };
-    uint64_t end_ms = now() + DEADLINE_MS;
+    uint64_t end_ms = now() + RIG_DEADLINE_MS;
     struct source_event e;
     struct pollfd fds[SOURCE_MAX_FDS];
     char why[300];
 
     cfg.dsn = rig_dsn();
+    /* An answer that is lost is waited for so long; a slow machine's comes after it now and then. */
+    cfg.statement_timeout_ms = fail_at == NONE ? RIG_DEADLINE_MS : 1000;
     (void)source_check_dsn(cfg.dsn, why, sizeof why);
     source = source_new(&cfg);
     ck_assert_ptr_nonnull(source);
@@ -416,11 +417,13 @@ START_TEST(every_row_is_marked_whatever_fails)
         ck_assert_msg(failed == NULL || !ends_the_link(failed) || flow.n_down >= 1,
                       "call %u (%s) failed, and the link was lost %u times", n, failed,
                       flow.n_down);
-        ck_assert_msg(failed != NULL || (flow.n_up == 1 && flow.n_down == 0),
-                      "nothing failed, and the link was lost");
     }
     ck_assert_uint_gt(n, 50);
     ck_assert_uint_gt(n_down, 10);
+    prepare();
+    fail_at = NONE;
+    run_flow();
+    ck_assert_msg(flow.n_up == 1 && flow.n_down == 0, "nothing failed, and the link was lost");
     PQfinish(db);
 }
 END_TEST
@@ -447,7 +450,6 @@ Suite *suite_nth_source(void)
     Suite *suite = suite_create("nth_source");
     TCase *tcase = tcase_create("libpq");
 
-    tcase_set_timeout(tcase, 200);
     tcase_add_loop_test(tcase, every_row_is_marked_whatever_fails, 0, N_VARIANTS);
     tcase_add_test(tcase, a_dsn_that_cannot_be_parsed_is_an_error_in_words);
     suite_add_tcase(suite, tcase);

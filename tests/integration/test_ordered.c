@@ -55,7 +55,7 @@ static void expect_rival_waits(void)
              "select count(*) from pg_locks where locktype = 'advisory' and not granted"
              " and pid = %d",
              PQbackendPID(rival));
-    rig_wait_scalar(control, sql, "1", DEADLINE_MS);
+    rig_wait_scalar(control, sql, "1", RIG_DEADLINE_MS);
     ck_assert_int_eq(PQconsumeInput(rival), 1);
     ck_assert_int_eq(PQisBusy(rival), 1);
 }
@@ -210,7 +210,7 @@ START_TEST(order_of_many_comes_from_locks_that_are_taken_before_the_first_id)
              "select count(*) from pg_locks where locktype = 'advisory' and not granted"
              " and pid = %d",
              PQbackendPID(rival));
-    rig_wait_scalar(control, sql, "1", DEADLINE_MS);
+    rig_wait_scalar(control, sql, "1", RIG_DEADLINE_MS);
     int64_t before = last_id();
     append_to(conn, "a");
     ck_assert_int_eq(last_id(), before + 1);
@@ -264,7 +264,7 @@ START_TEST(order_is_shared_with_writers_that_take_the_lock_in_sql)
              "select count(*) from pg_locks where locktype = 'advisory' and not granted"
              " and pid = %d",
              PQbackendPID(rival));
-    rig_wait_scalar(conn, sql, "1", DEADLINE_MS);
+    rig_wait_scalar(conn, sql, "1", RIG_DEADLINE_MS);
     rig_exec(control, "commit");
     rival_is_done();
     rig_exec(rival, "commit");
@@ -344,7 +344,6 @@ Suite *suite_ordered(void)
     TCase *tcase = tcase_create("ordered");
 
     tcase_add_checked_fixture(tcase, setup_two, teardown_two);
-    tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, order_without_it_is_that_of_the_ids_and_not_of_the_commits);
     tcase_add_test(tcase, order_with_it_is_that_of_the_commits);
     tcase_add_test(tcase, order_is_free_after_a_rollback);

@@ -17,7 +17,6 @@
 #include "tests/rig/rig.h"
 
 #define PGBOUNCER "/usr/sbin/pgbouncer"
-#define DEADLINE_MS 20000
 
 /* What a session can remember, as one text. The settings that PgBouncer itself follows are set to
  * what its clients have, so they are not among them. */
@@ -93,7 +92,7 @@ static void setup(void)
     bouncer = spawn_bouncer(dir);
     alice = NULL;
     bob = NULL;
-    ck_assert_msg(rig_wait_until(answers, &alice, DEADLINE_MS), "%s: %s", through,
+    ck_assert_msg(rig_wait_until(answers, &alice, RIG_DEADLINE_MS), "%s: %s", through,
                   PQerrorMessage(alice));
     ck_assert_msg(answers(&bob), "%s", PQerrorMessage(bob));
     err = (outbox_error)OUTBOX_ERROR_INIT;
@@ -105,7 +104,7 @@ static void teardown(void)
     PQfinish(bob);
     PQfinish(control);
     rig_kill(&bouncer, SIGTERM);
-    (void)rig_wait(&bouncer, DEADLINE_MS);
+    (void)rig_wait(&bouncer, RIG_DEADLINE_MS);
 }
 
 /* One event of `topic` with `key`; the payload says whose it is. */
@@ -308,7 +307,7 @@ static void end_session_of(int64_t pid)
     rig_exec(control, sql);
     snprintf(sql, sizeof(sql), "select count(*) from pg_stat_activity where pid = %lld",
              (long long)pid);
-    rig_wait_scalar(control, sql, "0", DEADLINE_MS);
+    rig_wait_scalar(control, sql, "0", RIG_DEADLINE_MS);
 }
 
 /* A server that goes away under the pooler is a lost link or an aborted transaction, never silence. */
@@ -360,7 +359,6 @@ Suite *suite_pooler(void)
     TCase *tc = tcase_create("transaction mode");
 
     tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, clients_that_take_turns_on_one_session_store_in_order);
     tcase_add_test(tc, nothing_of_an_append_stays_in_the_session);
     tcase_add_test(tc, what_a_client_leaves_in_the_session_is_seen);

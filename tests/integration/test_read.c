@@ -131,7 +131,7 @@ START_TEST(row_that_stalled_after_it_drew_its_id_is_read)
     ck_assert_int_eq(PQsendQuery(a, "insert into outbox.event (topic, type) values ('stall', 'x')"),
                      1);
     rig_wait_scalar(db, "select count(*) from pg_locks where locktype = 'advisory' and not granted",
-                    "1", DEADLINE_MS);
+                    "1", RIG_DEADLINE_MS);
     append(b, "b");
     expect_read("2");
     append(b, "b");
@@ -337,18 +337,18 @@ Suite *suite_read(void)
     Suite *s = suite_create("read");
 
     /* tests/mutants run this case alone */
-    TCase *tc = add_case(s, "late_halves", 60);
+    TCase *tc = rig_case(s, "late_halves", setup, teardown);
     tcase_add_test(tc, row_of_a_transaction_in_the_xip_list_is_read_after_its_commit);
     tcase_add_test(tc, row_of_a_transaction_at_or_above_xmax_is_read_after_its_commit);
 
-    tc = add_case(s, "late", 60);
+    tc = rig_case(s, "late", setup, teardown);
     tcase_add_test(tc, fresh_rows_come_in_order_and_once);
     tcase_add_test(tc, rows_of_prepared_transactions_are_read_when_they_commit);
     tcase_add_test(tc, savepoints_are_read_with_their_transaction_and_rollbacks_never);
     tcase_add_test(tc, row_that_stalled_after_it_drew_its_id_is_read);
     tcase_add_test(tc, long_transaction_elsewhere_holds_nobody_back);
 
-    tc = add_case(s, "pages", 60);
+    tc = rig_case(s, "pages", setup, teardown);
     tcase_add_loop_test(tc, large_late_transaction_is_read_once_in_order_in_few_pages, 0, 2);
     tcase_add_test(tc, rows_that_become_late_during_a_late_read_are_read);
     tcase_add_loop_test(tc, pages_are_cut_by_bytes_and_a_giant_row_passes, 0, 2);

@@ -251,7 +251,7 @@ START_TEST(rows_and_marks_are_never_updated_or_deleted)
     snprintf(arrived, sizeof arrived,
              "select sum(n_tup_ins) >= %lld from pg_stat_user_tables where relname like 'sent%%'",
              (long long)inserted + 30);
-    rig_wait_scalar(db, arrived, "t", DEADLINE_MS);
+    rig_wait_scalar(db, arrived, "t", RIG_DEADLINE_MS);
     ck_assert_int_eq(rig_scalar_i64(db, "select count(*) from outbox.sent"), 30);
     ck_assert_int_eq(rig_scalar_i64(db, SQL_WRITES), before);
 }
@@ -392,11 +392,11 @@ Suite *suite_read_load(void)
 {
     Suite *s = suite_create("read_load");
 
-    TCase *tc = add_case(s, "writers", 120);
+    TCase *tc = rig_case(s, "writers", setup, teardown);
     tcase_add_test(tc, eight_writers_read_equals_committed);
     tcase_add_test(tc, readers_that_crash_miss_nothing_and_keep_the_order);
 
-    tc = add_case(s, "cost", 120);
+    tc = rig_case(s, "cost", setup, teardown);
     tcase_add_test(tc, rows_and_marks_are_never_updated_or_deleted);
     tcase_add_loop_test(tc, idle_reads_stay_cheap_after_200k_rows, 0, 2);
     tcase_add_test(tc, idle_read_skips_the_rows_of_a_running_transaction);

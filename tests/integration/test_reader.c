@@ -152,7 +152,6 @@ Suite *suite_reader(void)
     Suite *s = suite_create("reader");
     TCase *tc = tcase_create("ranges");
 
-    tcase_set_timeout(tc, 120);
     tcase_add_test(tc, ranges_are_read_exactly);
     tcase_add_test(tc, topics_are_not_mixed_up);
     tcase_add_test(tc, ends_are_told);

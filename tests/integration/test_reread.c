@@ -398,7 +398,7 @@ Suite *suite_reread(void)
 {
     Suite *s = suite_create("reread");
 
-    TCase *tc = add_case(s, "catch_up", 60);
+    TCase *tc = rig_case(s, "catch_up", setup, teardown);
     tcase_add_test(tc, next_reader_gets_what_is_neither_sent_nor_held);
     tcase_add_test(tc, marks_name_partition_and_offset_and_twice_is_once);
     tcase_add_test(tc, marks_go_to_the_leaf_of_their_bucket);
@@ -408,11 +408,11 @@ Suite *suite_reread(void)
     tcase_add_test(tc, cursor_in_the_midst_of_a_large_late_read_loses_nothing);
     tcase_add_test(tc, reader_whose_epoch_moved_writes_nothing);
 
-    tc = add_case(s, "lost", 60);
+    tc = rig_case(s, "lost", setup, teardown);
     tcase_add_test(tc, mark_of_an_earlier_link_is_only_for_the_event_that_was_read);
     tcase_add_test(tc, cursor_of_an_earlier_link_is_not_saved);
 
-    tc = add_case(s, "restored", 60);
+    tc = rig_case(s, "restored", setup, teardown);
     tcase_add_test(tc, restored_rows_come_all_and_in_order_and_so_do_new_ones);
     tcase_add_test(tc, restored_rows_not_yet_settled_come_again_after_a_crash);
     tcase_add_test(tc, rows_that_are_restored_under_the_reader_do_not_come_again_and_again);

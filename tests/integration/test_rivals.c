@@ -10,7 +10,7 @@
 #include "relay/source/source.h"
 #include "tests/rig/rig.h"
 
-enum { DEADLINE_MS = 20000, TTL_MS = 60000 };
+enum { TTL_MS = 60000 };
 
 static PGconn *db, *person;
 static struct source *one, *two;
@@ -21,7 +21,7 @@ static struct source *open_source(const char *owner)
         .dsn = rig_dsn(),
         .owner = owner,
         .lease_ttl_ms = TTL_MS,
-        .statement_timeout_ms = DEADLINE_MS,
+        .statement_timeout_ms = RIG_DEADLINE_MS,
         .retry_base_ms = 10,
         .retry_max_ms = 100,
     };
@@ -39,7 +39,7 @@ static uint64_t now(void)
 /* The next event of this type; what else is told on the way is of no interest here. */
 static struct source_event wait_for(struct source *s, enum source_event_type type)
 {
-    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
     struct source_event e;
 
     for (;;) {
@@ -47,7 +47,7 @@ static struct source_event wait_for(struct source *s, enum source_event_type typ
         while (source_next(s, now(), &e))
             if (e.type == type)
                 return e;
-        ck_assert_msg(rig_now_ms() < end_ms, "no event %d in %d ms", (int)type, DEADLINE_MS);
+        ck_assert_msg(rig_now_ms() < end_ms, "no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
         (void)poll(fds, (nfds_t)source_pollfds(s, fds), 20);
     }
 }
@@ -231,7 +231,6 @@ Suite *suite_rivals(void)
     TCase *tc = tcase_create("rivals");
 
     tcase_add_checked_fixture(tc, begin, end);
-    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, lease_is_of_one_until_it_ends);
     tcase_add_test(tc, lease_that_is_given_back_is_free_at_once);
     tcase_add_test(tc, each_lease_has_an_epoch_of_its_own);

@@ -219,7 +219,7 @@ static bool wait_for(short what)
 {
     struct pollfd fd = { PQsocket(conn), what, 0 };
 
-    return poll(&fd, 1, DEADLINE_MS) == 1;
+    return poll(&fd, 1, RIG_DEADLINE_MS) == 1;
 }
 
 /* An event of megabytes through a socket whose buffer holds little: it goes out piece by piece. */
@@ -476,7 +476,6 @@ Suite *suite_send(void)
     TCase *tcase = tcase_create("send");
 
     tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, send_appends_and_commits_in_one_round_trip);
     tcase_add_test(tcase, send_copies_the_event);
     tcase_add_test(tcase, send_knows_the_transaction_while_nothing_is_out);

@@ -129,7 +129,7 @@ Suite *suite_sweep(void)
 {
     Suite *s = suite_create("sweep");
 
-    TCase *tc = add_case(s, "sweep", 60);
+    TCase *tc = rig_case(s, "sweep", setup, teardown);
     tcase_add_test(tc, sweep_finds_nothing_in_a_healthy_outbox);
     tcase_add_test(tc, sweep_finds_rows_behind_the_cursor_that_were_forgotten);
     tcase_add_test(tc, sweep_finds_rows_that_were_restored_behind_the_reader);

@@ -5,12 +5,12 @@
 # shellcheck source=tests/rig/lib_relay.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_relay.sh"
 
-# cmd ARGUMENT...: out, err and code of a command that must end within 60 s
+# cmd ARGUMENT...: out, err and code of a command that must end
 cmd() {
     local verb=$1
     shift
     code=0
-    timeout 60 "$OUTBOX_RELAY" "$verb" -X "dsn=$relay_dsn" "$@" >"$dir/out" 2>"$dir/err" </dev/null || code=$?
+    timeout "$ample" "$OUTBOX_RELAY" "$verb" -X "dsn=$relay_dsn" "$@" >"$dir/out" 2>"$dir/err" </dev/null || code=$?
     out=$(<"$dir/out") err=$(<"$dir/err")
 }
 
@@ -19,7 +19,7 @@ person() {
     local answer=$1 verb=$2
     shift 2
     code=0 err=
-    printf '%s\n' "$answer" | SHELL=/bin/bash timeout 60 script -qec \
+    printf '%s\n' "$answer" | SHELL=/bin/bash timeout "$ample" script -qec \
         "$(printf '%q ' "$OUTBOX_RELAY" "$verb" -X "dsn=$relay_dsn" "$@")" /dev/null >"$dir/out" 2>/dev/null || code=$?
     out=$(tr -d '\r' <"$dir/out")
 }

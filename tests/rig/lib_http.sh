@@ -15,7 +15,7 @@ serve() {
 ask() {
     local name=$1 path=$2
     shift 2
-    code=$(curl -s -m 30 -o "$dir/body" -D "$dir/head" -w '%{http_code}' "$@" "${url[$name]}$path") || true
+    code=$(curl -s -m "$ample" -o "$dir/body" -D "$dir/head" -w '%{http_code}' "$@" "${url[$name]}$path") || true
     body=$(<"$dir/body")
 }
 header() { tr -d '\r' <"$dir/head" | sed -n "s/^$1: //Ip"; }

@@ -11,6 +11,7 @@
 #                            its key, but those whose payload says dead or reject
 
 worker=$OUTBOX_TOOLS/inbox_worker
+session_ms=15000 # a worker that is slow for some seconds stays in its group
 
 inbox_reset() {
     n_resets=$((n_resets + 1))
@@ -50,7 +51,7 @@ worker_start() {
     local name=$1
     shift
     : >>"$dir/$name.log"
-    "$worker" "${worker_dsn:-$dsn}" "$brokers" "$topic" group "$topic" kafka.session.timeout.ms 6000 \
+    "$worker" "${worker_dsn:-$dsn}" "$brokers" "$topic" group "$topic" kafka.session.timeout.ms "$session_ms" \
         kafka.heartbeat.interval.ms 500 "$@" >>"$dir/$name.log" 2>&1 </dev/null &
     relay_pid[$name]=$!
 }
@@ -64,5 +65,13 @@ make_topic() { "$broker" topic "$OUTBOX_TEST_BROKER_DIR" "$topic" "${1:-4}"; }
 lines() { awk -v n_lines="$1" -v keys="$2" "BEGIN { for (n = 1; n <= n_lines; n++)
     printf \"k%d\\t%s\\t%s\\n\", n % keys, \"id-\" n, ${3:-"\"p\" n"} }"; }
 # metric NAME: of the worker whose worker.metrics is $dir/metrics
-metric() { sed -n "s/^inbox_$1{[^}]*} //p" "$dir/metrics"; }
+metric() { [[ ! -e $dir/metrics ]] || sed -n "s/^inbox_$1{[^}]*} //p" "$dir/metrics"; } # no file before its first second
 metric_is() { [[ $(metric "$1") == "$2" ]]; }
+# fence: an owner whose handler waits at the gate is none any more, and the gate opens. What it had written by then
+# has numbers up to $fenced_to.
+fence() {
+    wait_sql 30 t "select count(*) > 0 from pg_stat_activity where datname = current_database() and query = 'SELECT FROM public.gate'" ||
+        not_ok a_handler_waits_at_the_gate
+    fenced_to=$(sql 'select last_value from public.effect_n_seq')
+    sql "update inbox.position set owner = 'somebody else'; insert into public.gate default values"
+}

@@ -215,7 +215,7 @@ proxy_start() {
     exec {fd}<>"$dir/$1.out"
     "$OUTBOX_TOOLS/proxy" "${3:-0}" "$2" 0<>"$dir/$1.in" 1<>"$dir/$1.out" 2>"$dir/$1.log" &
     proxy_pids+=("$!")
-    read -r -t $((20 * patience)) port <&"$fd"
+    read -r -t "$ample" port <&"$fd"
     printf '%d\n' "$fd" >"$dir/$1.fd"
 }
 
@@ -223,7 +223,7 @@ proxy() {
     local answer fd
     fd=$(<"$dir/$1.fd")
     printf '%s\n' "$2" >"$dir/$1.in"
-    read -r -t $((20 * patience)) answer <&"$fd"
+    read -r -t "$ample" answer <&"$fd"
     [[ $answer == ok ]] || die "proxy $1: $2: $answer"
 }
 
@@ -259,14 +259,14 @@ add_up() {
     n_duplicates=$((n_duplicates + ${duplicates:-0}))
 }
 
-# judge NAME [--option VALUE ...] [KEY=VALUE ...]; a deadline is as that of wait_until
+# judge NAME [--option VALUE ...] [KEY=VALUE ...]; a deadline is as that of wait_until, ample at the least
 judge() {
     local name=$1 args=() said=0 pair
     shift
     while [[ ${1-} == --* ]]; do
         case $1 in
         --allow-*) args+=("$1") ;;
-        --deadline) args+=("$1" "$(($2 * patience))") && shift ;;
+        --deadline) args+=("$1" "$(($2 > 30 ? $2 * patience : ample))") && shift ;;
         *) args+=("$1" "$2") && shift ;;
         esac
         shift

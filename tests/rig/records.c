@@ -9,7 +9,7 @@
 
 #include "tests/rig/rig.h"
 
-enum { DEADLINE_MS = 30000, MAX_BYTES = 1 << 20 };
+enum { MAX_BYTES = 1 << 20 };
 
 struct records {
     rd_kafka_t *rk;
@@ -24,7 +24,7 @@ void records_topic(const char *name, int partitions, const char *config)
     ck_assert_ptr_nonnull(dir);
     snprintf(number, sizeof number, "%d", partitions);
     struct rig_child child = rig_spawn(argv, NULL);
-    ck_assert_int_eq(rig_wait(&child, DEADLINE_MS), 0);
+    ck_assert_int_eq(rig_wait(&child, RIG_DEADLINE_MS), 0);
 }
 
 static void set(rd_kafka_conf_t *conf, const char *name, const char *value)
@@ -72,8 +72,11 @@ void records_topics(const char *name, int n, int partitions)
         topic[i] = rd_kafka_NewTopic_new(full, partitions, 1, why, sizeof why);
         ck_assert_ptr_nonnull(topic[i]);
     }
-    rd_kafka_CreateTopics(rk, topic, (size_t)n, NULL, queue);
-    rd_kafka_event_t *ev = rd_kafka_queue_poll(queue, DEADLINE_MS);
+    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    check(rd_kafka_AdminOptions_set_request_timeout(options, RIG_DEADLINE_MS, why, sizeof why));
+    rd_kafka_CreateTopics(rk, topic, (size_t)n, options, queue);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_event_t *ev = rd_kafka_queue_poll(queue, RIG_DEADLINE_MS);
     ck_assert_ptr_nonnull(ev);
     check(rd_kafka_event_error(ev));
     rd_kafka_event_destroy(ev);
@@ -89,7 +92,7 @@ bool records_topic_exists(const char *name)
     const struct rd_kafka_metadata *md;
     bool found = false;
 
-    check(rd_kafka_metadata(rk, 1, NULL, &md, DEADLINE_MS));
+    check(rd_kafka_metadata(rk, 1, NULL, &md, RIG_DEADLINE_MS));
     for (int i = 0; i < md->topic_cnt; i++)
         found =
             found || (strcmp(md->topics[i].topic, name) == 0 && md->topics[i].partition_cnt > 0);
@@ -114,9 +117,9 @@ void records_ask_for_topic(const char *name)
     ck_assert_ptr_nonnull(rk);
     rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, name, NULL);
     ck_assert_ptr_nonnull(topic);
-    check(rd_kafka_metadata(rk, 0, topic, &md, DEADLINE_MS));
+    check(rd_kafka_metadata(rk, 0, topic, &md, RIG_DEADLINE_MS));
     rd_kafka_metadata_destroy(md);
-    if (!rig_wait_until(topic_exists, (void *)(uintptr_t)name, DEADLINE_MS))
+    if (!rig_wait_until(topic_exists, (void *)(uintptr_t)name, RIG_DEADLINE_MS))
         ck_abort_msg("the broker does not make %s by itself", name);
     rd_kafka_topic_destroy(topic);
     rd_kafka_destroy(rk);
@@ -152,17 +155,19 @@ struct records *records_open(const char *transactional_id)
     set(conf, "enable.idempotence", "true");
     set(conf, "linger.ms", "5");
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
-    if (transactional_id != NULL)
+    if (transactional_id != NULL) {
         set(conf, "transactional.id", transactional_id);
+        set(conf, "transaction.timeout.ms", "600000");
+    }
     r->rk = producer(conf);
     if (transactional_id != NULL)
-        check_error(rd_kafka_init_transactions(r->rk, DEADLINE_MS));
+        check_error(rd_kafka_init_transactions(r->rk, RIG_DEADLINE_MS));
     return r;
 }
 
 void records_close(struct records *r)
 {
-    check(rd_kafka_flush(r->rk, DEADLINE_MS));
+    check(rd_kafka_flush(r->rk, RIG_DEADLINE_MS));
     rd_kafka_destroy(r->rk);
     free(r);
 }
@@ -228,7 +233,7 @@ void records_begin(struct records *r)
 
 void records_end(struct records *r, bool commit)
 {
-    check(rd_kafka_flush(r->rk, DEADLINE_MS)); /* else an abort may take records back unwritten */
-    check_error(commit ? rd_kafka_commit_transaction(r->rk, DEADLINE_MS)
-                       : rd_kafka_abort_transaction(r->rk, DEADLINE_MS));
+    check(rd_kafka_flush(r->rk, RIG_DEADLINE_MS)); /* else an abort may take records back unwritten */
+    check_error(commit ? rd_kafka_commit_transaction(r->rk, RIG_DEADLINE_MS)
+                       : rd_kafka_abort_transaction(r->rk, RIG_DEADLINE_MS));
 }

@@ -267,6 +267,15 @@ int rig_wait(struct rig_child *child, int deadline_ms)
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+TCase *rig_case(Suite *s, const char *name, void (*setup)(void), void (*teardown)(void))
+{
+    TCase *tc = tcase_create(name);
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    suite_add_tcase(s, tc);
+    return tc;
+}
+
 static char tmpdirs[MAX_TMPDIRS][256];
 static size_t n_tmpdirs;
 static pid_t tmpdirs_owner;

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <check.h>
 #include <libpq-fe.h>
 
 /** Conninfo of this test file's database. */
@@ -33,6 +34,10 @@ const char *rig_scalar(PGconn *conn, const char *sql);
 int64_t rig_scalar_i64(PGconn *conn, const char *sql);
 /** Run one statement that must fail; returns its SQLSTATE (static buffer). */
 const char *rig_sqlstate(PGconn *conn, const char *sql);
+
+/** How long a test waits for what must happen, in ms. It says nothing about speed: that nothing comes is all
+ *  that it finds out, and a slow machine must not miss it. A test as a whole has CASE_SECONDS of check_main.c. */
+enum { RIG_DEADLINE_MS = 180000 };
 
 /** Milliseconds of CLOCK_MONOTONIC. */
 int64_t rig_now_ms(void);
@@ -58,5 +63,8 @@ bool rig_ended(const struct rig_child *child);
 /** A new empty directory under TMPDIR or /tmp, removed with its content when the process exits
  *  (static buffer; good until the next call). */
 const char *rig_tmpdir(void);
+
+/** A case of the suite whose tests each begin with setup and end with teardown. */
+TCase *rig_case(Suite *s, const char *name, void (*setup)(void), void (*teardown)(void));
 
 #endif

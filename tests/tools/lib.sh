@@ -39,15 +39,19 @@ now_ms() {
 }
 
 # A deadline bounds a wait and says nothing about speed: SECONDS are ample for an idle machine, and a
-# busy one gets so many times that.
+# busy one gets so many times that. No wait is shorter than `ample`, in seconds, which is for `timeout` and the
+# like as well: a machine that is slow for a while must not miss it.
 patience=${TEST_PATIENCE:-6}
+ample=$((30 * patience))
 
 # What every wait of a script rests on: a command that ends the script when waiting is in vain.
 rests_on=:
 
-# wait_until SECONDS COMMAND...: run COMMAND until it succeeds; fails when SECONDS times patience are up.
+# wait_until SECONDS COMMAND...: run COMMAND until it succeeds; fails when SECONDS times patience are up, and
+# `ample` at the earliest.
 wait_until() {
-    local end=$(($(now_ms) + $1 * 1000 * patience))
+    local seconds=$(($1 * patience)) end
+    end=$(($(now_ms) + (seconds > ample ? seconds : ample) * 1000))
     shift
     until "$@"; do
         "$rests_on"

@@ -12,7 +12,7 @@
 
 #include <librdkafka/rdkafka.h>
 
-enum { FLUSH_MS = 30000, N_FIELDS = 4 };
+enum { FLUSH_MS = 180000, N_FIELDS = 4 };
 
 static bool failed;
 

@@ -871,7 +871,6 @@ static void add_text_tests(Suite *suite)
     tcase_add_loop_test(tcase, json_string_is_ascii_with_escapes, 0, N(json_strings));
     tcase_add_test(tcase, quote_shows_printable_ascii_and_cuts);
     tcase_add_test(tcase, one_line_keeps_valid_text_and_replaces_the_rest);
-    tcase_set_timeout(tcase, 60);
     suite_add_tcase(suite, tcase);
 }
 
@@ -914,7 +913,6 @@ static void add_limit_tests(Suite *suite)
     tcase_add_test(tcase, event_size_of_names_alone_is_limited);
     tcase_add_test(tcase, event_messages_never_show_key_payload_or_values);
     tcase_add_test(tcase, event_messages_fit_with_the_longest_values);
-    tcase_set_timeout(tcase, 60);
     suite_add_tcase(suite, tcase);
 }
 
@@ -932,7 +930,6 @@ static void add_header_tests(Suite *suite)
     tcase_add_test(tcase, event_headers_move_to_the_heap_only_when_they_are_long);
     tcase_add_test(tcase, event_headers_move_to_the_heap_by_their_length_as_json);
     tcase_add_test(tcase, event_headers_may_grow_sixfold_when_escaped);
-    tcase_set_timeout(tcase, 60);
     suite_add_tcase(suite, tcase);
 }
 

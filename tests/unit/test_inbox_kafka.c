@@ -7,8 +7,7 @@
 #include <string.h>
 
 #include "lib/inbox/inside.h"
-
-enum { DEADLINE_MS = 60000 };
+#include "tests/rig/rig.h"
 
 static unsigned n_assigned;
 
@@ -51,7 +50,7 @@ START_TEST(no_memory_for_a_partition_ends_the_run)
     const char *const settings[] = { "dsn", "dbname=none", "group", "g", "topics", "t",
                                      "kafka.bootstrap.servers",
                                      rd_kafka_mock_cluster_bootstraps(mock), NULL };
-    uint64_t until_ms = inbox__now_ms() + DEADLINE_MS;
+    uint64_t until_ms = inbox__now_ms() + RIG_DEADLINE_MS;
     outbox_error err = OUTBOX_ERROR_INIT;
     struct inbox_consumer *c = NULL;
     int code;
@@ -78,7 +77,6 @@ Suite *suite_inbox_kafka(void)
     Suite *s = suite_create("inbox_kafka");
     TCase *tc = tcase_create("kafka");
 
-    tcase_set_timeout(tc, 120);
     tcase_add_test(tc, no_memory_for_a_partition_ends_the_run);
     suite_add_tcase(s, tc);
     return s;

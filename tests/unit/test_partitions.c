@@ -10,8 +10,9 @@
 #include <string.h>
 
 #include "relay/sink/partitions.h"
+#include "tests/rig/rig.h"
 
-enum { N_PARTITIONS = 4, DEADLINE_MS = 20000, LATER_MS = 11 * 60 * 1000 };
+enum { N_PARTITIONS = 4, LATER_MS = 11 * 60 * 1000 };
 
 static rd_kafka_t *rk;
 static struct partitioning *partitioning;
@@ -73,7 +74,7 @@ static void learn_partitions(void)
 {
     ck_assert_int_eq(rd_kafka_produce(t.handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY,
                                       (void *)(uintptr_t)"x", 1, "k", 1, NULL), 0);
-    ck_assert_int_eq(rd_kafka_flush(rk, DEADLINE_MS), 0);
+    ck_assert_int_eq(rd_kafka_flush(rk, RIG_DEADLINE_MS), 0);
 }
 
 /* Keys by the partition that they fall on; murmur2 as Java clients have it, see relay_flow.sh. */
@@ -183,7 +184,6 @@ Suite *suite_partitions(void)
     TCase *tc = tcase_create("partitions");
 
     tcase_add_checked_fixture(tc, NULL, close_topic);
-    tcase_set_timeout(tc, 30);
     tcase_add_test(tc, whole_topic_waits_while_its_partitions_are_not_known);
     tcase_add_test(tc, partition_waits_for_its_first_record_and_others_do_not);
     tcase_add_test(tc, first_record_that_was_refused_starts_nothing);

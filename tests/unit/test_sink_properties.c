@@ -11,8 +11,6 @@
 #include "relay/sink/sink.h"
 #include "tests/rig/rig.h"
 
-enum { DEADLINE_MS = 20000 };
-
 static struct sink *sink;
 static FILE *log_file;
 static int own_stderr;
@@ -66,7 +64,7 @@ static void open_with(const struct sink_property *property, size_t n)
         .on_report = on_report,
         .on_fatal = on_fatal,
     };
-    int64_t end_ms = rig_now_ms() + DEADLINE_MS;
+    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
     char err[256];
 
     ck_assert_msg(sink_new(&cfg, &sink, err, sizeof err) == 0, "%s", err);
@@ -122,7 +120,6 @@ Suite *suite_sink_properties(void)
     TCase *tc = tcase_create("properties");
 
     tcase_add_checked_fixture(tc, begin, end);
-    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, producer_is_made_as_the_guarantees_need_it);
     tcase_add_test(tc, keys_go_where_java_clients_send_them);
     suite_add_tcase(s, tc);

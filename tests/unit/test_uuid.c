@@ -280,7 +280,6 @@ Suite *suite_uuid(void)
     tcase_add_test(pure, uuid_parse_reads_what_format_writes);
     tcase_add_test(pure, uuid_parse_refuses_everything_else);
     suite_add_tcase(suite, pure);
-    tcase_set_timeout(system, 120); /* valgrind is slow with threads */
     tcase_add_test(system, event_id_new_gives_version_7_of_this_moment);
     tcase_add_test(system, event_id_new_draws_random_bits_for_each_id);
     tcase_add_test(system, event_id_new_is_increasing_per_thread_and_unique_over_threads);
