@@ -111,7 +111,7 @@ static inline void wait_for(enum source_event_type type)
 
     while (!turn(src, type, 50))
         if (rig_now_ms() >= end_ms)
-            ck_abort_msg("no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
+            ck_abort_msg("timed out: no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
 }
 
 static inline struct source *new_source(bool skip)

@@ -167,7 +167,7 @@ read -ra libs < <(pkg-config --libs libpq rdkafka)
 holds the_example_builds "${CC:-cc}" -std=c11 -O1 "-I$root/include" "${flags[@]}" -o "$dir/consumer" \
     "$root/lib/examples/consumer.c" "$build/libinbox.a" "$build/liboutbox.a" "${libs[@]}" -pthread
 elsewhere="$dsn dbname=postgres" # the last dbname counts
-timeout 60 "$dir/consumer" "$elsewhere" "$brokers" "$topic" >"$dir/elsewhere.log" 2>&1 </dev/null && code=0 || code=$?
+timeout "$ample" "$dir/consumer" "$elsewhere" "$brokers" "$topic" >"$dir/elsewhere.log" 2>&1 </dev/null && code=0 || code=$?
 equal the_example_asks_for_an_inbox '1 consumer: database "postgres" has no inbox; apply sql/002_inbox.up.sql to it' "$code $(<"$dir/elsewhere.log")"
 equal and_makes_nothing_without_it t "$(psql -XqAt -d "$elsewhere" -c "select to_regclass('consumer_example') is null")"
 "$dir/consumer" "$dsn" "$brokers" "$topic" >"$dir/consumer.log" 2>&1 </dev/null &

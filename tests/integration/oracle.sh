@@ -7,11 +7,12 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=tests/tools/lib.sh
 . "$root/tests/tools/lib.sh"
+# shellcheck source=tests/tools/cases.sh
+. "$root/tests/tools/cases.sh"
 oracle=$OUTBOX_TOOLS/oracle
 broker=$root/tests/tools/broker
 dir=$(mktemp -d /tmp/outbox-oracle.XXXXXX)
 watch_pid=
-bad=0
 
 cleanup() {
     end_process "$watch_pid"
@@ -19,12 +20,6 @@ cleanup() {
     rm -rf "$dir"
 }
 trap cleanup EXIT
-
-ok() { printf 'ok - %s\n' "$1"; }
-not_ok() {
-    printf 'not ok - %s: %s\n' "$1" "$2"
-    bad=1
-}
 
 sql() { psql -XqAt -v ON_ERROR_STOP=1 -d "$OUTBOX_TEST_DSN" -c "$1"; }
 

@@ -52,7 +52,7 @@ static inline void wait_for(enum source_event_type type)
                           (int)type);
         }
         if (rig_now_ms() >= end_ms)
-            ck_abort_msg("no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
+            ck_abort_msg("timed out: no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
         (void)poll(fds, (nfds_t)source_pollfds(reader, fds), 50);
     }
 }

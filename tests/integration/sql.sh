@@ -36,7 +36,7 @@ test_install() {
     local before
     before=$(fingerprint)
     refuses "up_again_is_refused" "already installed" apply "$up"
-    is "up_again_changes_nothing" "$before" "$(fingerprint)"
+    equal "up_again_changes_nothing" "$before" "$(fingerprint)"
     gives "all_leaves_exist" "18" "select count(*) from pg_inherits
         where inhparent in ('outbox.event'::regclass, 'outbox.sent'::regclass)"
     gives "event_begins_with_xid_then_id" "xid,id,created_at,bucket,event_id,schema_version,topic,key,type,content_type,payload,headers,available_at" \
@@ -185,19 +185,19 @@ xid_while_drawing() {
 }
 
 test_xid_before_id() {
-    is "insert_has_its_xid_before_it_draws_its_id" t \
+    equal "insert_has_its_xid_before_it_draws_its_id" t \
         "$(xid_while_drawing "insert into outbox.event (topic, type) values ('t', 'ty')" outbox.event_id_seq)"
-    is "multi_row_insert_has_its_xid_first" t \
+    equal "multi_row_insert_has_its_xid_first" t \
         "$(xid_while_drawing "insert into outbox.event (type, topic) values ('ty', 'a'), ('ty', 'b')" outbox.event_id_seq)"
-    is "insert_select_has_its_xid_first" t \
+    equal "insert_select_has_its_xid_first" t \
         "$(xid_while_drawing "insert into outbox.event (type, topic) select 'ty', 't' || i from generate_series(1, 3) i order by i desc" outbox.event_id_seq)"
-    is "append_has_its_xid_first" t \
+    equal "append_has_its_xid_first" t \
         "$(xid_while_drawing "select outbox.append('t', null, 'ty', null)" outbox.event_id_seq)"
-    is "copy_has_its_xid_first" t \
+    equal "copy_has_its_xid_first" t \
         "$(xid_while_drawing "copy outbox.event (topic, type) from stdin;"$'\n'"t"$'\t'"ty"$'\n\\.\n' outbox.event_id_seq)"
     # The control: with the columns the other way round the same probe says no.
     q "create table control (id bigint generated always as identity, xid xid8 default pg_current_xact_id(), topic text)"
-    is "control_with_id_first_has_none" f "$(xid_while_drawing "insert into control (topic) values ('t')" control_id_seq)"
+    equal "control_with_id_first_has_none" f "$(xid_while_drawing "insert into control (topic) values ('t')" control_id_seq)"
     gives "paused_inserts_went_through" "8" "select count(*) from outbox.event"
     q "drop table control; truncate outbox.event"
 }
@@ -420,7 +420,7 @@ test_backlog_is_cheap() {
         [[ $blocks == unanalysed ]] || q "analyze outbox.event; analyze outbox.sent"
         gives "backlog_is_right_with_many_done_$blocks" "open|10" "select topic, pending from outbox.backlog"
         # Asked twice, because the first time in a session reads the catalogue as well.
-        is "backlog_reads_few_blocks_with_many_done_$blocks" t "$(q "select count(*) from outbox.backlog; explain (analyze, buffers, costs off, timing off, summary off)
+        equal "backlog_reads_few_blocks_with_many_done_$blocks" t "$(q "select count(*) from outbox.backlog; explain (analyze, buffers, costs off, timing off, summary off)
             select * from outbox.backlog" | awk -F'hit=|read=' '/Buffers: shared/ && !n++ { t = $2 + $3; print (t < 500 ? "t" : t) }')"
     done
     q "truncate outbox.event, outbox.sent; update outbox.relay set cursor_id = 0, cursor_snapshot = default"
@@ -464,7 +464,7 @@ test_down() {
     before=$(fingerprint)
     refuses "down_counts_what_would_be_lost" "2 unsent, 1 held and 2 dead" apply "$down"
     refuses "down_says_what_to_do" "outbox-relay --once" apply "$down"
-    is "refused_down_changes_nothing" "$before" "$(fingerprint)"
+    equal "refused_down_changes_nothing" "$before" "$(fingerprint)"
     q "insert into outbox.sent (bucket, id) select bucket, id from outbox.event where id not in (select id from outbox.held) on conflict do nothing"
     refuses "down_refuses_with_held_ones_only" "0 unsent, 1 held and 2 dead" apply "$down"
     q "delete from outbox.held where state = 'retrying'; insert into outbox.sent (bucket, id) select bucket, id from outbox.event where id not in (select id from outbox.held) on conflict do nothing"
@@ -509,7 +509,7 @@ test_down_race() {
     if wait "$pid"; then
         not_ok "down_sees_what_came_after_its_count" "it dropped everything"
     else
-        is "down_sees_what_came_after_its_count" 1 "$(grep -c '1 unsent, 0 held and 0 dead' "$work/race.out")"
+        equal "down_sees_what_came_after_its_count" 1 "$(grep -c '1 unsent, 0 held and 0 dead' "$work/race.out")"
     fi
     db=outbox
 }
@@ -593,7 +593,7 @@ test_dump() {
     "$dump" -d "$base dbname=outbox" >"$work/dump.sql"
     fresh copy
     works "dump_restores" run -f "$work/dump.sql"
-    is "restored_contents_are_equal" "$before" "$(contents)"
+    equal "restored_contents_are_equal" "$before" "$(contents)"
     works "restored_bucket_period_holds" buckets_agree 3600
     as=outbox_writer
     works "restored_writer_appends" q "select outbox.append('new', 'k', 'ty', 'p', '{\"a\":\"b\"}')"
@@ -625,4 +625,4 @@ test_down_race
 test_unprivileged
 test_roles_by_createrole
 test_dump
-exit "$failed"
+exit "$bad"

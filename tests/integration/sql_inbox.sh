@@ -173,4 +173,4 @@ test_turn_race
 test_finish
 test_roles
 test_down
-exit "$failed"
+exit "$bad"

@@ -42,7 +42,7 @@ static inline enum tail_state tails_wait(struct tail *t, const char *topic)
     while (tail_state(t, topic) == TAIL_READING) {
         struct pollfd fd = { .fd = tail_fd(t), .events = POLLIN };
         if (rig_now_ms() >= end_ms || poll(&fd, 1, RIG_DEADLINE_MS) != 1)
-            ck_abort_msg("%s was not read, and nothing woke the loop", topic);
+            ck_abort_msg("timed out: %s was not read, and nothing woke the loop", topic);
         tail_poll(t);
     }
     tail_poll(t);

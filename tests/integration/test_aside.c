@@ -73,7 +73,7 @@ static void wait_for_either(enum source_event_type type, enum source_event_type 
                 return;
             ck_assert_msg(last.type == also, "event %d instead of %d", (int)last.type, (int)type);
         }
-        ck_assert_msg(rig_now_ms() < end_ms, "no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
+        ck_assert_msg(rig_now_ms() < end_ms, "timed out: no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
         (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
     }
 }
@@ -91,7 +91,7 @@ static void wait_readiness(bool ready)
     while (source_aside_ready(src) != ready) {
         while (source_next(src, now(), &last))
             ck_abort_msg("event %d while the aside opens or is lost", (int)last.type);
-        ck_assert_msg(rig_now_ms() < end_ms, "the aside is not as expected in %d ms", RIG_DEADLINE_MS);
+        ck_assert_msg(rig_now_ms() < end_ms, "timed out: the aside is not as expected in %d ms", RIG_DEADLINE_MS);
         (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
     }
 }

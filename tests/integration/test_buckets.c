@@ -54,7 +54,7 @@ static void wait_for(enum source_event_type type)
             ck_assert_msg(last.type == SOURCE_UP || last.type == SOURCE_HELD_KEYS,
                           "event %d instead of %d", (int)last.type, (int)type);
         }
-        ck_assert_msg(rig_now_ms() < end_ms, "no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
+        ck_assert_msg(rig_now_ms() < end_ms, "timed out: no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
         (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
     }
 }

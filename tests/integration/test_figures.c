@@ -31,7 +31,7 @@ static void wait_for(enum source_event_type type)
                 return;
             ck_abort_msg("event %d instead of %d", (int)last.type, (int)type);
         }
-        ck_assert_msg(rig_now_ms() < end_ms, "no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
+        ck_assert_msg(rig_now_ms() < end_ms, "timed out: no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
         (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
     }
 }
@@ -42,7 +42,7 @@ static const struct figures *figures(void)
     struct pollfd fds[SOURCE_MAX_FDS];
 
     while (!source_aside_ready(src)) {
-        ck_assert_msg(rig_now_ms() < end_ms, "the aside is not ready in %d ms", RIG_DEADLINE_MS);
+        ck_assert_msg(rig_now_ms() < end_ms, "timed out: the aside is not ready in %d ms", RIG_DEADLINE_MS);
         (void)source_next(src, now(), &last);
         (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
     }

@@ -106,7 +106,7 @@ static void wait_reports(unsigned n)
     while (n_reports < n) {
         struct pollfd fd = { .fd = sink_fd(sink), .events = POLLIN };
         if (rig_now_ms() >= end_ms)
-            ck_abort_msg("no report");
+            ck_abort_msg("timed out: no report");
         (void)poll(&fd, 1, 100);
         sink_poll(sink);
     }
@@ -154,7 +154,7 @@ static void learn_limit(const char *topic)
         ck_assert_int_eq(take, SINK_TAKEN);
         wait_reports(before + 1);
         if (rig_now_ms() >= end_ms)
-            ck_abort_msg("the limit of %s is not known after %d ms", topic, RIG_DEADLINE_MS);
+            ck_abort_msg("timed out: the limit of %s is not known after %d ms", topic, RIG_DEADLINE_MS);
     }
 }
 

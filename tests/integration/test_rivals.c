@@ -47,7 +47,7 @@ static struct source_event wait_for(struct source *s, enum source_event_type typ
         while (source_next(s, now(), &e))
             if (e.type == type)
                 return e;
-        ck_assert_msg(rig_now_ms() < end_ms, "no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
+        ck_assert_msg(rig_now_ms() < end_ms, "timed out: no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
         (void)poll(fds, (nfds_t)source_pollfds(s, fds), 20);
     }
 }

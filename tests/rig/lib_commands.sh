@@ -26,6 +26,7 @@ person() {
 
 # said_so NAME STATUS PATTERN: of the last command, on stdout or stderr
 said_so() {
+    timed_out=
     if [[ $code != "$2" ]]; then
         not_ok "$1" "exit status $code, not $2: $out $err"
     elif ! grep -q -e "$3" <<<"$out

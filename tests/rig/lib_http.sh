@@ -25,7 +25,12 @@ answers() { ask "$1" "$2" && [[ $code == "$3" ]]; }
 # shows NAME PATH PATTERN: a line of the body
 shows() { ask "$1" "$2" && grep -q -e "$3" "$dir/body"; }
 # wait_shows NAME PATH PATTERN [SECONDS]
-wait_shows() { wait_until "${4:-30}" shows "$1" "$2" "$3" || { printf '%s\n' "$body"; return 1; }; }
+wait_shows() {
+    local ended=0 # `code` is what `ask` sets
+    wait_until "${4:-30}" shows "$1" "$2" "$3" || ended=$?
+    ((ended == 0)) || printf '%s\n' "$body"
+    return "$ended"
+}
 # verdict NAME: the first sentence
 verdict() { ask "$1" '/readyz?verbose' && sed -n '/^\[/!{p;q}' "$dir/body"; }
 # metric NAME 'metric{labels}': its value

@@ -14,6 +14,8 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=tests/tools/lib.sh
 . "$root/tests/tools/lib.sh"
+# shellcheck source=tests/tools/cases.sh
+. "$root/tests/tools/cases.sh"
 pg=$root/tests/tools/pg
 broker=$root/tests/tools/broker
 oracle=$OUTBOX_TOOLS/oracle
@@ -32,7 +34,6 @@ mounts=()
 topic=
 n_resets=0
 status=0
-bad=0
 n_kills=0
 n_rows=0
 n_duplicates=0
@@ -67,20 +68,13 @@ mocks_live() {
 }
 # shellcheck disable=SC2034 # for wait_until
 rests_on=mocks_live
-
-ok() { printf 'ok - %s\n' "$1"; }
-not_ok() {
-    printf 'not ok - %s: %s\n' "$1" "${*:2}"
-    bad=1
+# relays_live: where one ended by itself, more time would not have helped
+relays_live() {
+    local pid
+    for pid in "${relay_pid[@]}"; do alive "$pid" || return 1; done
 }
-# equal NAME WANT GOT
-equal() { if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "wanted $2, got $3"; fi; }
-# holds NAME COMMAND...: what the command prints explains a failure
-holds() {
-    local name=$1 said
-    shift
-    if said=$("$@" 2>&1); then ok "$name"; else not_ok "$name" "$* $said"; fi
-}
+# shellcheck disable=SC2034 # for wait_until
+late_if=relays_live
 
 # --- the database --------------------------------------------------------------------------------
 
@@ -105,7 +99,12 @@ append() {
 
 is() { [[ $(sql "$1") == "$2" ]]; }
 # wait_sql SECONDS VALUE QUERY
-wait_sql() { wait_until "$1" is "$3" "$2" || { printf 'it is still: %s\n' "$(sql "$3")"; return 1; }; }
+wait_sql() {
+    local ended=0
+    wait_until "$1" is "$3" "$2" || ended=$?
+    ((ended == 0)) || printf 'it is still: %s\n' "$(sql "$3")"
+    return "$ended"
+}
 unsent='select count(*) from outbox.event e where not exists (select from outbox.sent s where s.id = e.id)'
 sent='select count(*) from outbox.sent'
 wait_sent() { wait_sql "${1:-30}" 0 "$unsent"; }
@@ -202,7 +201,12 @@ times_said() { grep -c -e "$2" "$dir/$1.log" || true; }
 # said_often NAME PATTERN N
 said_often() { (($(times_said "$1" "$2") >= $3)); }
 # wait_said NAME PATTERN [SECONDS]
-wait_said() { wait_until "${3:-20}" said "$1" "$2" || { tail -n 5 "$dir/$1.log"; return 1; }; }
+wait_said() {
+    local ended=0
+    wait_until "${3:-20}" said "$1" "$2" || ended=$?
+    ((ended == 0)) || tail -n 5 "$dir/$1.log"
+    return "$ended"
+}
 # memory NAME FIELD: VmRSS or VmHWM in kB
 memory() { awk -v f="$2:" '$1 == f { print $2 }' "/proc/${relay_pid[$1]}/status"; }
 
@@ -271,6 +275,7 @@ judge() {
         esac
         shift
     done
+    timed_out=
     "$oracle" check --dsn "$dsn" --records "$dir/records" "${args[@]}" >"$dir/numbers" 2>"$dir/examples" || said=$?
     add_up
     if ((said != 0)); then

@@ -1,13 +1,14 @@
 # shellcheck shell=bash
 # lib_sql.sh - what the tests of the SQL files share: a private PostgreSQL, statements run as a role, sessions that
-# stay open. Sourced with $root and $up set; sets `work` (removed at exit), `failed`, `db` and `as`.
+# stay open. Sourced with $root and $up set; sets `work` (removed at exit), `db` and `as`.
 #
-# Prints "ok - name" or "not ok - name: why" per case. PG_BINDIR chooses the server's version; psql comes
+# PG_BINDIR chooses the server's version; psql comes
 # from PATH.
 
+# shellcheck source=tests/tools/cases.sh
+. "$root/tests/tools/cases.sh"
 pg=$root/tests/tools/pg
 work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-sql.XXXXXX")
-failed=0
 sessions=()
 db=outbox
 as=
@@ -22,13 +23,6 @@ finish() {
 }
 trap finish EXIT
 
-ok() { printf 'ok - %s\n' "$1"; }
-
-not_ok() {
-    printf 'not ok - %s: %s\n' "$1" "${2//$'\n'/ | }"
-    failed=1
-}
-
 # The test role is called outbox too, so the default search_path would hide a name left unqualified.
 options() { printf '%s' "-c search_path=public -c client_min_messages=warning ${as:+-c role=$as}"; }
 
@@ -41,22 +35,19 @@ run() {
 q() { run -c "$1"; }
 apply() { run -1 -f "$1"; }
 
-# is NAME EXPECTED ACTUAL
-is() {
-    if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "expected '$2', got '$3'"; fi
-}
 
 # gives NAME EXPECTED SQL
 gives() {
     local got
     got=$(q "$3" 2>&1) || true
-    is "$1" "$2" "$got"
+    equal "$1" "$2" "$got"
 }
 
 # works NAME COMMAND...
 works() {
     local name=$1 got
     shift
+    timed_out=
     if got=$("$@" 2>&1); then ok "$name"; else not_ok "$name" "$got"; fi
 }
 
@@ -64,6 +55,7 @@ works() {
 refuses() {
     local name=$1 pattern=$2 got
     shift 2
+    timed_out=
     if got=$("$@" 2>&1); then
         not_ok "$name" "was accepted"
     # shellcheck disable=SC2053 # the right side is a pattern

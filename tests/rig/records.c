@@ -35,16 +35,21 @@ static void set(rd_kafka_conf_t *conf, const char *name, const char *value)
         ck_abort_msg("%s: %s", name, why);
 }
 
+static const char *late(rd_kafka_resp_err_t err)
+{
+    return err == RD_KAFKA_RESP_ERR__TIMED_OUT ? "timed out: " : "";
+}
+
 static void check(rd_kafka_resp_err_t err)
 {
     if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-        ck_abort_msg("%s", rd_kafka_err2str(err));
+        ck_abort_msg("%s%s", late(err), rd_kafka_err2str(err));
 }
 
 static void check_error(rd_kafka_error_t *error)
 {
     if (error != NULL)
-        ck_abort_msg("%s", rd_kafka_error_string(error));
+        ck_abort_msg("%s%s", late(rd_kafka_error_code(error)), rd_kafka_error_string(error));
 }
 
 static rd_kafka_t *producer(rd_kafka_conf_t *conf)
@@ -77,7 +82,7 @@ void records_topics(const char *name, int n, int partitions)
     rd_kafka_CreateTopics(rk, topic, (size_t)n, options, queue);
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_event_t *ev = rd_kafka_queue_poll(queue, RIG_DEADLINE_MS);
-    ck_assert_ptr_nonnull(ev);
+    ck_assert_msg(ev != NULL, "timed out: no topic is made");
     check(rd_kafka_event_error(ev));
     rd_kafka_event_destroy(ev);
     rd_kafka_NewTopic_destroy_array(topic, (size_t)n);
@@ -120,7 +125,7 @@ void records_ask_for_topic(const char *name)
     check(rd_kafka_metadata(rk, 0, topic, &md, RIG_DEADLINE_MS));
     rd_kafka_metadata_destroy(md);
     if (!rig_wait_until(topic_exists, (void *)(uintptr_t)name, RIG_DEADLINE_MS))
-        ck_abort_msg("the broker does not make %s by itself", name);
+        ck_abort_msg("timed out: the broker does not make %s by itself", name);
     rd_kafka_topic_destroy(topic);
     rd_kafka_destroy(rk);
 }

@@ -168,7 +168,7 @@ void rig_wait_scalar(PGconn *conn, const char *sql, const char *expected, int de
     struct expected_scalar wanted = { conn, sql, expected };
 
     if (!rig_wait_until(scalar_is_expected, &wanted, deadline_ms))
-        ck_abort_msg("after %d ms still \"%.2000s\" instead of \"%.2000s\"\nin: %.2000s",
+        ck_abort_msg("timed out: after %d ms still \"%.2000s\" instead of \"%.2000s\"\nin: %.2000s",
                      deadline_ms, rig_scalar(conn, sql), expected, sql);
 }
 
@@ -258,7 +258,7 @@ int rig_wait(struct rig_child *child, int deadline_ms)
     if (!rig_wait_until(child_ended, child, deadline_ms)) {
         (void)kill(child->pid, SIGKILL);
         (void)waitpid(child->pid, &status, 0);
-        ck_abort_msg("child %d did not end within %d ms", (int)child->pid, deadline_ms);
+        ck_abort_msg("timed out: child %d did not end within %d ms", (int)child->pid, deadline_ms);
     }
     ck_assert_int_eq(waitpid(child->pid, &status, 0), child->pid);
     if (child->out_fd >= 0)

@@ -2,9 +2,9 @@
 # lib.sh - what the test scripts share: processes by pid, conditions with a deadline, free ports.
 # Sourced, never run. Needs bash, coreutils and util-linux only (no procps).
 
-# die [-N] TEXT...: say why on stderr and leave with status N (1).
+# die [-N] TEXT...: say why on stderr and leave with status N (1; 75 after a wait in vain).
 die() {
-    local code=1
+    local code=$((${#timed_out} > 0 ? 75 : 1))
     if [[ ${1-} =~ ^-[0-9]+$ ]]; then
         code=${1#-}
         shift
@@ -46,18 +46,28 @@ ample=$((30 * patience))
 
 # What every wait of a script rests on: a command that ends the script when waiting is in vain.
 rests_on=:
+# A command that holds as long as nothing but time can be what is missing.
+late_if=:
+# What the last wait has waited for in vain, when nothing else was wrong.
+timed_out=
 
 # wait_until SECONDS COMMAND...: run COMMAND until it succeeds; fails when SECONDS times patience are up, and
-# `ample` at the earliest.
+# `ample` at the earliest: with 75, or with 1 when it is not for want of time.
 wait_until() {
     local seconds=$(($1 * patience)) end
     end=$(($(now_ms) + (seconds > ample ? seconds : ample) * 1000))
     shift
+    timed_out=
     until "$@"; do
         "$rests_on"
-        (($(now_ms) < end)) || return 1
+        if (($(now_ms) >= end)); then
+            "$late_if" || return 1
+            timed_out=$*
+            return 75
+        fi
         sleep 0.02 # the interval between two looks, not a wait that anything relies on
     done
+    timed_out=
 }
 
 # gone PID: the opposite of alive, for wait_until.

@@ -71,7 +71,7 @@ static void open_with(const struct sink_property *property, size_t n)
     do {
         sink_poll(sink);
         read_log();
-        ck_assert_msg(rig_now_ms() < end_ms, "it does not say what it was made with");
+        ck_assert_msg(rig_now_ms() < end_ms, "timed out: it does not say what it was made with");
     } while (strstr(said, "message.timeout.ms = ") == NULL);
 }
 

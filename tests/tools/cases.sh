@@ -1,0 +1,30 @@
+# shellcheck shell=bash
+# cases.sh - what a script of tests says of its cases: "ok - NAME" or "not ok - NAME: WHY", a line each.
+# Sourced after lib.sh; `bad` is the script's exit status. "timed out: " stands before WHY where nothing but a wait
+# (wait_until) came to its end: tests/check gives a file that has no other failure a second try.
+
+bad=0
+
+ok() {
+    timed_out=
+    printf 'ok - %s\n' "$1"
+}
+not_ok() {
+    local why=${*:2}
+    printf 'not ok - %s: %s%s\n' "$1" "${timed_out:+timed out: }" "${why//$'\n'/ | }"
+    bad=1 timed_out=
+}
+# equal NAME WANT GOT
+equal() {
+    timed_out=
+    if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "wanted $2, got $3"; fi
+}
+# holds NAME COMMAND...: what the command prints explains a failure
+holds() {
+    local name=$1 said status=0
+    shift
+    said=$("$@" 2>&1) || status=$?
+    timed_out=
+    ((status != 75 && status != 124)) || timed_out=$* # of wait_until, or of timeout
+    if ((status == 0)); then ok "$name"; else not_ok "$name" "$* $said"; fi
+}
