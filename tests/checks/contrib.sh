@@ -2,19 +2,9 @@
 # contrib.sh - what is shipped for service managers and monitoring is well-formed and names what exists.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=tests/tools/cases.sh
+. tests/tools/cases.sh
 here=relay/contrib
-bad=0
-ok() { echo "ok - $1"; }
-not_ok() {
-    echo "not ok - $1: ${*:2}"
-    bad=1
-}
-# holds NAME COMMAND...
-holds() {
-    local name=$1 said
-    shift
-    if said=$("$@" 2>&1); then ok "$name"; else not_ok "$name" "${said//$'\n'/ }"; fi
-}
 
 # --- metrics: those that rules and dashboard use are in the table -------------------------------------
 

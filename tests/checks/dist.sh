@@ -3,24 +3,13 @@
 # where there is no git.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=tests/tools/cases.sh
+. tests/tools/cases.sh
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-dist.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 version=$(sed -n 's/^#define OUTBOX_VERSION_STRING "\(.*\)"$/\1/p' include/outbox.h)
 archive=outbox-$version.tar.gz
-failed=0
-
-# check NAME COMMAND...: ok when the command succeeds; the last lines of its output when not.
-check() {
-    local name=$1
-    shift
-    if "$@" >"$work/log" 2>&1; then
-        printf 'ok - %s\n' "$name"
-    else
-        printf 'not ok - %s: %s\n' "$name" "$(tail -n 3 "$work/log" | tr '\n' ' ')"
-        failed=1
-    fi
-}
 
 if ! git rev-parse --git-dir >/dev/null 2>&1; then
     printf 'ok - make dist # skip this is not a git repository\n'
@@ -28,7 +17,7 @@ if ! git rev-parse --git-dir >/dev/null 2>&1; then
 fi
 
 check 'make dist' make -s O="$work/one" dist
-((failed == 0)) || exit 1
+((bad == 0)) || exit 1
 # Another directory, time, umask and locale, and what a user may have configured.
 check 'make dist once more' env -C "$PWD" TZ=Asia/Tokyo LC_ALL=C GZIP=-1 GIT_CONFIG_COUNT=1 \
     GIT_CONFIG_KEY_0=tar.umask GIT_CONFIG_VALUE_0=0077 bash -c 'umask 077; make -s O="$1" dist' _ "$work/two"
@@ -49,4 +38,4 @@ check 'what it built is this version' bash -c '[[ $("$1/usr/local/bin/outbox-rel
 check 'without git make dist says what it needs' bash -c \
     '! PATH=$1/bin:$PATH make -s -C "$2" O="$1/none" dist 2>"$1/said" && grep "needs the git repository" "$1/said"' _ \
     "$work" "$work/outbox-$version"
-exit "$failed"
+exit "$bad"

@@ -3,33 +3,21 @@
 # hardening that a distribution asks for.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=tests/tools/cases.sh
+. tests/tools/cases.sh
 
 O=$(realpath -m "${OUTBOX_BUILD:-${O:-.build}}")
 work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-install.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 stage=$work/stage
-failed=0
 version=$(sed -n 's/^#define OUTBOX_VERSION_STRING "\(.*\)"$/\1/p' include/outbox.h)
 
-# check NAME COMMAND...: ok when the command succeeds; the last lines of its output when not.
-check() {
-    local name=$1
-    shift
-    if "$@" >"$work/log" 2>&1; then
-        printf 'ok - %s\n' "$name"
-    else
-        printf 'not ok - %s: %s\n' "$name" "$(tail -n 3 "$work/log" | tr '\n' ' ')"
-        failed=1
-    fi
-}
-
-equal() { [[ $1 == "$2" ]] || { printf 'expected %s, have %s\n' "$1" "$2"; return 1; }; }
 target() { make -s O="$O" "$@"; }
 # tree DIRECTORY: its files and links by name
 tree() { (cd "$1" && find . ! -type d | sort); }
 
 check 'make install DESTDIR= prefix=/usr' target install DESTDIR="$stage" prefix=/usr
-((failed == 0)) || exit 1
+((bad == 0)) || exit 1
 
 lib=$stage/usr/lib
 for file in include/{outbox,inbox}.h lib/lib{outbox,inbox}.a lib/lib{outbox,inbox}.so."$version" lib/pkgconfig/{outbox,inbox}.pc bin/outbox-relay; do
@@ -38,14 +26,14 @@ done
 for file in sql/*.sql; do
     check "$file is there" cmp "$file" "$stage/usr/share/outbox/$file"
 done
-check 'liboutbox.so.0 leads to the library' equal "$(realpath "$lib/liboutbox.so.$version")" "$(realpath "$lib/liboutbox.so.0")"
-check 'liboutbox.so leads to the library' equal "$(realpath "$lib/liboutbox.so.$version")" "$(realpath "$lib/liboutbox.so")"
+equal 'liboutbox.so.0 leads to the library' "$(realpath "$lib/liboutbox.so.$version")" "$(realpath "$lib/liboutbox.so.0")"
+equal 'liboutbox.so leads to the library' "$(realpath "$lib/liboutbox.so.$version")" "$(realpath "$lib/liboutbox.so")"
 check 'links are relative' bash -c '! find "$1" -type l -lname "/*" | grep .' _ "$stage"
 check 'nothing names the staging directory' bash -c '! grep -rlF "$1" "$1/usr/lib/pkgconfig" "$1/usr/include"' _ "$stage"
 check 'no placeholder is left in outbox.pc' bash -c '! grep -n "@" "$1"' _ "$lib/pkgconfig/outbox.pc"
 check 'outbox.pc has the prefix that was given' grep -qx 'prefix=/usr' "$lib/pkgconfig/outbox.pc"
 
-target installcheck DESTDIR="$stage" prefix=/usr | sed -E 's/^((not )?ok - )/\1installcheck of a staging directory: /' || failed=1
+target installcheck DESTDIR="$stage" prefix=/usr | sed -E 's/^((not )?ok - )/\1installcheck of a staging directory: /' || bad=1
 # It must notice what is missing.
 mv "$stage/usr/include/outbox.h" "$work/outbox.h"
 check 'installcheck fails without the header' bash -c '! make -s O="$1" installcheck DESTDIR="$2" prefix=/usr' _ "$O" "$stage"
@@ -54,10 +42,10 @@ mv "$work/outbox.h" "$stage/usr/include/outbox.h"
 plain=$work/plain
 check 'make install PREFIX= LIBDIR=' target install PREFIX="$plain" LIBDIR="$plain/lib64"
 check 'LIBDIR moves the library and outbox.pc' test -e "$plain/lib64/liboutbox.so.0" -a -e "$plain/lib64/pkgconfig/outbox.pc" -a ! -e "$plain/lib"
-target installcheck PREFIX="$plain" LIBDIR="$plain/lib64" | sed -E 's/^((not )?ok - )/\1installcheck of a prefix: /' || failed=1
+target installcheck PREFIX="$plain" LIBDIR="$plain/lib64" | sed -E 's/^((not )?ok - )/\1installcheck of a prefix: /' || bad=1
 
 check 'make install-strip' target install-strip DESTDIR="$work/stripped" prefix=/usr
-check 'install-strip installs the same files' equal "$(tree "$stage")" "$(tree "$work/stripped")"
+equal 'install-strip installs the same files' "$(tree "$stage")" "$(tree "$work/stripped")"
 for file in bin/outbox-relay "lib/liboutbox.so.$version" lib/liboutbox.a; do
     check "install-strip leaves no debug information in $file" \
         bash -c '! readelf -S "$1" | grep -F .debug_info' _ "$work/stripped/usr/$file"
@@ -69,7 +57,7 @@ check 'make uninstall leaves no file' bash -c \
 check 'make uninstall leaves no directory of its own' test ! -e "$stage/usr/share/outbox"
 touch "$plain/lib64/liboutbox.so.9"
 check 'make uninstall PREFIX= LIBDIR=' target uninstall PREFIX="$plain" LIBDIR="$plain/lib64"
-check 'make uninstall touches nothing of another version' equal ./lib64/liboutbox.so.9 "$(tree "$plain")"
+equal 'make uninstall touches nothing of another version' ./lib64/liboutbox.so.9 "$(tree "$plain")"
 
 # --- hardening ---
 
@@ -96,4 +84,4 @@ flags() { make -n -B O="$work/none" "$1" "$work/none/lib/outbox/version.o" | gre
 check 'the flags of the caller come last' grep -qE -- '-fstack-protector-strong .* -fno-stack-protector .*-c ' <(flags CFLAGS=-fno-stack-protector)
 check 'a caller who fortifies is not contradicted' bash -c '[[ $1 == *=3*version.c* && $1 != *_SOURCE=2* ]]' _ "$(flags CPPFLAGS=-D_FORTIFY_SOURCE=3)"
 check 'without optimisation nothing is fortified' bash -c '[[ $1 == *version.c* && $1 != *_FORTIFY_SOURCE* ]]' _ "$(flags CFLAGS=-O0)"
-exit "$failed"
+exit "$bad"

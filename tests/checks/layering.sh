@@ -2,45 +2,38 @@
 # layering.sh - includes point one way; the core takes no part in the world.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-failed=0
-check() { # name, expected to print nothing, output
-    if [[ -z $2 ]]; then
-        echo "ok - $1"
-    else
-        echo "not ok - $1: ${2//$'\n'/ }"
-        failed=1
-    fi
-}
+# shellcheck source=tests/tools/cases.sh
+. tests/tools/cases.sh
 none() { grep -rnE --include='*.[ch]' "$@" || true; }
 
-check "only relay/source includes libpq" "$(none '#include.*libpq' relay | grep -v '^relay/source/' || true)"
-check "only relay/sink includes librdkafka" "$(none '#include.*rdkafka' relay | grep -v '^relay/sink/' || true)"
-check "the core includes only itself, what is shared, and the C library's pure parts" \
+nothing "only relay/source includes libpq" "$(none '#include.*libpq' relay | grep -v '^relay/source/' || true)"
+nothing "only relay/sink includes librdkafka" "$(none '#include.*rdkafka' relay | grep -v '^relay/sink/' || true)"
+nothing "the core includes only itself, what is shared, and the C library's pure parts" \
     "$(none '^#include' relay/core | grep -vE '"(relay/core|lib/shared)/[a-z]+\.h"|<(assert|stdbool|stddef|stdint|stdlib|string)\.h>' || true)"
-check "the core uses no clock, no chance and no I/O" \
+nothing "the core uses no clock, no chance and no I/O" \
     "$(none '\b(clock_gettime|time|rand|random|getrandom|printf|fopen|write|read|log_[a-z]+) ?\(' relay/core || true)"
-check "source and sink do not know each other" \
+nothing "source and sink do not know each other" \
     "$( (none '#include "relay/sink' relay/source; none '#include "relay/source' relay/sink))"
-check "source and sink use of the core only fates" \
+nothing "source and sink use of the core only fates" \
     "$(none '#include "relay/core' relay/source relay/sink | grep -vE 'core/fate\.h' || true)"
-check "main, settings, loop and log know neither SQL nor the source" \
+nothing "main, settings, loop and log know neither SQL nor the source" \
     "$(none '#include "relay/(source|core)' relay/main.c relay/settings*.[ch] relay/loop.c relay/log.c || true)"
-check "only relay/http includes libmicrohttpd" "$(none '#include.*microhttpd' relay | grep -v '^relay/http/' || true)"
-check "the HTTP thread knows no SQL, no Kafka, no core and no settings" \
+nothing "only relay/http includes libmicrohttpd" "$(none '#include.*microhttpd' relay | grep -v '^relay/http/' || true)"
+nothing "the HTTP thread knows no SQL, no Kafka, no core and no settings" \
     "$(none '#include "relay/(source|sink|core|settings|incidents|driver|monitor)' relay/http || true)"
-check "of relay/http only the loop's side logs" "$(none '\blog_(error|warn|info|debug|write) ?\(' relay/http | grep -v '^relay/http/server\.c:' || true)"
-check "metrics and verdict know nobody but affix.h" "$(none '#include "relay/' relay/metrics.[ch] relay/verdict.[ch] | grep -vE '"relay/(metrics|verdict|affix)\.(h|def)"' || true)"
-check "the libraries include nothing of the relay" "$(none '#include.*relay/' lib include)"
-check "liboutbox includes nothing of libinbox" "$(none '#include.*inbox' lib/outbox include/outbox.h)"
-check "what is shared is header only and pure" \
+nothing "of relay/http only the loop's side logs" "$(none '\blog_(error|warn|info|debug|write) ?\(' relay/http | grep -v '^relay/http/server\.c:' || true)"
+nothing "metrics and verdict know nobody but affix.h" "$(none '#include "relay/' relay/metrics.[ch] relay/verdict.[ch] | grep -vE '"relay/(metrics|verdict|affix)\.(h|def)"' || true)"
+nothing "the libraries include nothing of the relay" "$(none '#include.*relay/' lib include)"
+nothing "liboutbox includes nothing of libinbox" "$(none '#include.*inbox' lib/outbox include/outbox.h)"
+nothing "what is shared is header only and pure" \
     "$(ls lib/shared | grep -v '\.h$' || true; none '^#include' lib/shared | grep -vE '<(stdbool|stdint|string)\.h>' || true)"
-check "of libinbox only kafka.c includes librdkafka" "$(none '#include.*rdkafka' lib/inbox | grep -v '^lib/inbox/kafka\.c:' || true)"
-check "of libinbox the window, records and settings know neither database nor broker" \
+nothing "of libinbox only kafka.c includes librdkafka" "$(none '#include.*rdkafka' lib/inbox | grep -v '^lib/inbox/kafka\.c:' || true)"
+nothing "of libinbox the window, records and settings know neither database nor broker" \
     "$(grep -nE '#include.*(libpq|rdkafka|inside\.h|db\.h)' lib/inbox/{window,record,settings,array}.[ch] || true)"
-check "the window uses no clock, no chance and no I/O" \
+nothing "the window uses no clock, no chance and no I/O" \
     "$(grep -nE '\b(clock_gettime|time|rand|random|getrandom|printf|fopen|write|read|retry_[a-z]+) ?\(' lib/inbox/window.[ch] || true)"
-check "deadlines use the monotonic clock; the time of day serves log lines, event ids and what is shown only" \
+nothing "deadlines use the monotonic clock; the time of day serves log lines, event ids and what is shown only" \
     "$(none 'CLOCK_REALTIME|gettimeofday|[^a-z_]time\(' relay lib | grep -vE '^relay/(log|monitor|commands/(doctor_database|inbox_status))\.c:|^lib/(outbox/(uuid|event_id)|inbox/batch)\.c:' || true)"
-check "only main and the signal handler end the process" \
+nothing "only main and the signal handler end the process" \
     "$(none '\b_?exit\(' relay lib/outbox lib/inbox | grep -vE '^relay/loop\.c:' || true)"
-exit $failed
+exit "$bad"

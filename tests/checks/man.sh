@@ -3,17 +3,12 @@
 # sections that all pages have, and an example that compiles. The pages pass through scdoc.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=tests/tools/cases.sh
+. tests/tools/cases.sh
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-man.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-failed=0
 read -ra pq_flags < <(pkg-config --cflags libpq)
-
-ok() { printf 'ok - %s\n' "$1"; }
-not_ok() {
-    printf 'not ok - %s: %s\n' "$1" "$(tr '\n' ' ' <<<"$2")"
-    failed=1
-}
 
 # section FILE TITLE: its lines
 section() { awk -v title="# $2" '/^# / { inside = $0 == title; next } inside' "$1"; }
@@ -103,4 +98,4 @@ for page in lib/man/*.3.scd; do
         not_ok "$name: the example compiles" "$(grep -m 3 -E 'error|warning' "$work/log" || echo 'it is empty')"
     fi
 done
-exit "$failed"
+exit "$bad"

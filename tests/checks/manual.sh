@@ -2,22 +2,11 @@
 # manual.sh - the manual pages are well formed, and the programs that they show are those that the tests run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=tests/tools/cases.sh
+. tests/tools/cases.sh
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-manual.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-failed=0
-
-# check NAME COMMAND...: ok when the command succeeds; the last lines of its output when not.
-check() {
-    local name=$1
-    shift
-    if "$@" >"$work/log" 2>&1; then
-        printf 'ok - %s\n' "$name"
-    else
-        printf 'not ok - %s: %s\n' "$name" "$(tail -n 3 "$work/log" | tr '\n' ' ')"
-        failed=1
-    fi
-}
 
 # excerpts PAGE: under a heading "## ... : FILE", each block between fences is a part of lib/examples/FILE.
 excerpts() {
@@ -68,4 +57,4 @@ read -ra libs < <(pkg-config --cflags --libs libpq rdkafka)
 check 'the consumer of the README compiles as it stands there' "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror \
     -Iinclude -o "$work/billing" "$work/billing.c" "$O/libinbox.a" "$O/liboutbox.a" "${libs[@]}" -pthread
 check 'it has about 40 lines' test "$(wc -l <"$work/billing.c")" -le 50
-exit "$failed"
+exit "$bad"

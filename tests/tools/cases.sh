@@ -19,6 +19,11 @@ equal() {
     timed_out=
     if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "wanted $2, got $3"; fi
 }
+# nothing NAME GOT: it must be empty
+nothing() {
+    timed_out=
+    if [[ -z $2 ]]; then ok "$1"; else not_ok "$1" "$2"; fi
+}
 # holds NAME COMMAND...: what the command prints explains a failure
 holds() {
     local name=$1 said status=0
@@ -27,4 +32,11 @@ holds() {
     timed_out=
     ((status != 75 && status != 124)) || timed_out=$* # of wait_until, or of timeout
     if ((status == 0)); then ok "$name"; else not_ok "$name" "$* $said"; fi
+}
+# check NAME COMMAND...: the last lines of its output explain a failure
+check() {
+    local name=$1 said
+    shift
+    timed_out=
+    if said=$("$@" 2>&1); then ok "$name"; else not_ok "$name" "$(tail -n 3 <<<"$said")"; fi
 }
