@@ -5,17 +5,10 @@
 # it. A header is on the map with the .c of its name.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=tests/tools/cases.sh
+. tests/tools/cases.sh
 work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-map.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-failed=0
-check() { # name, expected to be nothing
-    if [[ -z $2 ]]; then
-        echo "ok - $1"
-    else
-        echo "not ok - $1: ${2//$'\n'/ }"
-        failed=1
-    fi
-}
 # named MAP: the names of its rows, as patterns, each with its directory
 named() {
     awk -F '|' '/^\| `/ {
@@ -39,8 +32,8 @@ for root in relay lib; do
     sed -n 's/\.c$/.h/p' "$work/on" >>"$work/on"
     (cd "$root" && find . -name examples -prune -o -name '*.[ch]' -print -o -name '*.def' -print) | sed 's|^\./||' |
         sort >"$work/there"
-    check "${root}_has_files_and_a_map" "$([[ -s $work/there && -s $work/on ]] || echo 'nothing was found')"
-    check "every_file_of_${root}_is_on_its_map" "$(sort -u "$work/on" | comm -13 - "$work/there")"
-    check "every_name_on_the_map_of_${root}_is_there" "$(cat "$work/nothing")"
+    nothing "${root}_has_files_and_a_map" "$([[ -s $work/there && -s $work/on ]] || echo 'nothing was found')"
+    nothing "every_file_of_${root}_is_on_its_map" "$(sort -u "$work/on" | comm -13 - "$work/there")"
+    nothing "every_name_on_the_map_of_${root}_is_there" "$(cat "$work/nothing")"
 done
-exit "$failed"
+exit "$bad"
