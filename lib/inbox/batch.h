@@ -1,4 +1,5 @@
-/* batch.h - what batch.c and redrive.c share: one call of a handler, and what to make of it. */
+/* batch.h - what batches and redrive.c share: the words of a transaction, one call of a handler in it, and the way
+ * out. */
 #ifndef INBOX_LIB_BATCH_H
 #define INBOX_LIB_BATCH_H
 

@@ -1,4 +1,4 @@
-/* db.h - what db.c, attempts.c, batch.c and redrive.c say of a statement that failed. */
+/* db.h - what a statement that failed means, for all files of libinbox that run some. */
 #ifndef INBOX_LIB_DB_H
 #define INBOX_LIB_DB_H
 

@@ -24,6 +24,20 @@ static const char sql[] =
     " to_timestamp($11::float8 / 1000), $12, $13::integer, $14,"
     " clock_timestamp() - $15::float8 * interval '1 ms', $16)";
 
+const char *inbox__dead_reason(int outcome)
+{
+    switch ((enum inbox__fate)outcome) {
+    case INBOX__REJECTED: return "rejected";
+    case INBOX__ATTEMPTS: return "attempts";
+    case INBOX__TIME: return "time";
+    case INBOX__AGAIN:
+    case INBOX__APPLIED:
+    case INBOX__DUPLICATE:
+    case INBOX__FAILED: break;
+    }
+    return NULL;
+}
+
 /* A copy that the database takes; NULL: out of memory. */
 static char *plain(const struct inbox_consumer *c, const char *text)
 {
@@ -90,7 +104,7 @@ bool inbox__dead_step(const struct inbox_consumer *c, const struct inbox__record
         .values = { c->set.group, msg->topic, row->partition, row->offset, r->identity, row->type,
                     NULL, NULL, inbox__array_finish(&row->names), inbox__array_finish(&row->values),
                     msg->timestamp_ms >= 0 && msg->timestamp_ms <= LAST_TIMESTAMP_MS ? row->recorded : NULL,
-                     reason, row->attempts, row->error,
+                    reason, row->attempts, row->error,
                     row->first_error, r->sqlstate[0] != '\0' ? r->sqlstate : NULL },
     };
     put_bytes(step, 6, msg->key, msg->key_len);

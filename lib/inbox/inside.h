@@ -1,8 +1,9 @@
 /* inside.h - what the files of libinbox share: the consumer and its parts.
  *
- * The way of an event: kafka.c (record) -> consumer.c (handler found, into the window) -> batch.c
- * (transaction, handler, end) -> window.c (done, again, waiting). Only db.c, batch.c, attempts.c, redrive.c
- * and accept.c know libpq, only kafka.c knows librdkafka, and window.c, record.c and settings.c neither.
+ * The way of an event: kafka.c (record) -> consumer.c (handler found, into the window) -> batch.c (batch_calls.c:
+ * transaction, handlers; batch_end.c: COMMIT) -> window.c (done, again, waiting). Only db.c, batch_*.c, call.c,
+ * steps.c, attempts.c, redrive.c and accept.c know libpq, only kafka.c knows librdkafka, and window.c, record.c and
+ * settings.c neither.
  * All of it runs on the thread of inbox_consumer_run(), but for what stats.h and log say.
  */
 #ifndef INBOX_LIB_INSIDE_H
@@ -126,6 +127,8 @@ struct inbox__partition *inbox__partition_find(struct inbox_consumer *c, const c
 struct inbox__partition *inbox__partition_add(struct inbox_consumer *c, const char *topic,
                                               int32_t number, uint64_t until_ms,
                                               int64_t *ret_start);
+/* Is its position another one than the database has? */
+bool inbox__partition_moves(const struct inbox__partition *p);
 /* Is it not to be fetched now? */
 bool inbox__partition_rests(const struct inbox_consumer *c, const struct inbox__partition *p);
 /* Taken away: forgets its events. */

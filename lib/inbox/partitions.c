@@ -27,6 +27,13 @@ struct inbox__partition *inbox__partition_find(struct inbox_consumer *c, const c
     return p;
 }
 
+bool inbox__partition_moves(const struct inbox__partition *p)
+{
+    int64_t position = inbox__window_position(&p->part);
+
+    return p->claimed && position >= 0 && position != p->part.stored;
+}
+
 static const struct inbox__witness nobody = { .offset = -1 };
 
 /* place: what the database has; next: where it begins. -1: unknown. */
