@@ -144,11 +144,13 @@ $(O)/outbox-relay: $(RELAY_OBJ)
 	    $(JANSSON_LIBS) $(HTTP_LIBS) $(ALLOCATOR_LIBS) -lm -pthread $(LDLIBS)
 
 # A test file defines `Suite *suite_X(void)`; tests/rig/check_main.c runs it. It is linked with the
-# library and with every part of the relay except main. A line FAKE(type, function, ...) in it puts
-# that function of a library out of the way of all callers: the test defines __wrap_function.
+# library and with every part of the relay except main. A line FAKE(type, function, ...) in it, or in a header
+# of tests/ that it includes, puts that function of a library out of the way of all callers: the test
+# defines __wrap_function.
 $(O)/tests/%: $(O)/tests/%.o $(RIG_OBJ) $(RELAY_PARTS) $(LIBS)
 	$(COMPILE) -MF $@.main.d -DSUITE=suite_$(patsubst test_%,%,$(notdir $*)) \
-	    $(shell sed -n 's/^FAKE.[^,]*, *\([a-zA-Z0-9_]*\).*/-Wl,--wrap=\1/p' tests/$*.c) \
+	    $(shell sed -n 's/^FAKE.[^,]*, *\([a-zA-Z0-9_]*\).*/-Wl,--wrap=\1/p' tests/$*.c \
+	        $$(sed -n 's|^#include "\(tests/.*\.h\)".*|\1|p' tests/$*.c)) \
 	    $(LDFLAGS) -o $@ $< tests/rig/check_main.c $(filter-out $(O)/tests/rig/check_main.o,$(RIG_OBJ)) \
 	    $(RELAY_PARTS) $(LIBS) $(CHECK_LIBS) $(PQ_LIBS) $(KAFKA_LIBS) \
 	    $(JANSSON_LIBS) $(HTTP_LIBS) -lm -pthread $(LDLIBS)

@@ -90,7 +90,8 @@
  *   SQLSTATE that a dead letter keeps (error_code). A handler that passes one on shows PQresultErrorField
  *   PG_DIAG_MESSAGE_PRIMARY, or nothing at all: see inbox_fail().
  *   While a handler runs nothing else does. One that takes longer than Kafka's max.poll.interval.ms
- *   (5 minutes unless set) loses its partitions, and its work is rolled back and done by another.
+ *   (5 minutes unless set) loses its partitions. Where another process has taken them by then, its work
+ *   is rolled back and done there.
  *
  * Ownership
  *   Settings and texts are copied. Messages and all they point to are lent for the call of the
@@ -105,7 +106,7 @@
  *
  * Errors
  *   As in outbox.h: OUTBOX_OK or a negative code, and the text in a caller-owned outbox_error.
- *   Texts never contain a key, a payload or the value of a header.
+ *   Texts never contain a key, a payload or the value of a header, but for the type of an event.
  *
  * Host process
  *   The library never prints, exits, forks, sets a signal handler or changes the locale. It logs to
@@ -416,7 +417,7 @@ OUTBOX_API void inbox_consumer_stats(inbox_consumer *c, inbox_stats *ret);
  * @param c       borrowed
  * @param buffer  the caller's; NULL when size is 0
  * @return the length of the text without its NUL. When that is size or more the text was cut: call
- *         again with a larger buffer. 16 KiB are enough for any group. 0: c is NULL.
+ *         again with a larger buffer. 32 KiB are enough for any group. 0: c is NULL.
  * Any thread.
  */
 OUTBOX_API OUTBOX_MUST_USE size_t inbox_consumer_metrics(inbox_consumer *c, char *buffer,

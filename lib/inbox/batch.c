@@ -140,12 +140,18 @@ static void shrink(struct inbox_consumer *c, enum verdict v)
                                                            n - 1, retry_random(&c->chance));
 }
 
-static bool any_moves(const struct inbox_consumer *c)
+static bool any(const struct inbox_consumer *c, bool (*is)(const struct inbox__partition *p))
 {
     for (const struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
-        if (inbox__partition_moves(p))
+        if (is(p))
             return true;
     return false;
+}
+
+/* One that was called with care is seldom the only one, and those behind it would be looked up for nothing. */
+static size_t how_many(const struct inbox_consumer *c)
+{
+    return c->one_by_one ? 1 : c->batch_limit;
 }
 
 static enum verdict run(struct batch *b)
@@ -167,18 +173,23 @@ int inbox__batch_run(struct inbox_consumer *c, uint64_t now_ms, bool flush, outb
 {
     struct batch b = { .c = c, .now_ms = now_ms, .err = err };
     uint64_t before_us = c->figures.handler_us, fenced = c->figures.fenced;
+    /* Then the database is told before any event is taken: what is written down of a call below the position is of
+     * no use to the next owner. */
+    bool goes_back = any(c, inbox__partition_goes_back);
     struct inbox__record *blamed;
     enum verdict v;
 
     if (inbox__db_lost(c) || now_ms < c->batch_due_ms)
         return OUTBOX_OK;
-    b.n = inbox__window_take(&c->window, now_ms, (struct inbox__item **)b.rec, c->batch_limit);
-    if (b.n == 0 && !(flush && any_moves(c)))
+    if (!goes_back)
+        b.n = inbox__window_take(&c->window, now_ms, (struct inbox__item **)b.rec, how_many(c));
+    if (b.n == 0 && !goes_back && !(flush && any(c, inbox__partition_moves)))
         return OUTBOX_OK;
     v = run(&b);
     if (v == COMMITTED) {
         settle(&b);
         grow(c, &b, c->figures.handler_us - before_us);
+        c->one_by_one = b.alone;
         return OUTBOX_OK;
     }
     blamed = who_is_to_blame(&b);

@@ -206,8 +206,8 @@ static int wait_ms(const inbox_consumer *c, uint64_t now_ms)
     return due <= now_ms ? 0 : due - now_ms < IDLE_MS ? (int)(due - now_ms) : IDLE_MS;
 }
 
-/* Take records: until there are two batches to do, or as many as there should be. One poll at least, since
- * rebalances come that way too. */
+/* Take records: until there are two batches to do, or as many as there should be; or for a second, since those that
+ * nobody handles are none of these. One poll at least, since rebalances come that way too. */
 static int fetch(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
 {
     int timeout_ms = wait_ms(c, now_ms), code;
@@ -217,7 +217,8 @@ static int fetch(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
         code = inbox__kafka_poll(c, timeout_ms, &any, err);
         inbox__partitions_pressure(c);
         timeout_ms = 0;
-    } while (code == OUTBOX_OK && any && !c->full &&
+    } while (code == OUTBOX_OK && any && !c->full && !is_stopped(c) &&
+             inbox__now_ms() - now_ms < INBOX__ROUND_MS &&
              !inbox__window_stocked(&c->window, inbox__bound(c), 2 * c->set.batch_rows));
     return code;
 }
@@ -286,6 +287,8 @@ static int open_all(inbox_consumer *c, outbox_error *err)
 
     c->batch_limit = 1;
     c->batch_failures = c->careful = 0;
+    c->one_by_one = false;
+    c->sent_back = (struct inbox__sent_back){ 0 };
     c->connect_due_ms = c->batch_due_ms = c->second_due_ms = c->turn_due_ms = c->redrive_due_ms = 0;
     c->waiting_due_ms = inbox__now_ms() + WAITS_LONG_MS;
     c->full = c->any_crowded = false;

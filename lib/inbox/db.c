@@ -1,5 +1,5 @@
 /* db.c - the consumer's connection: opened, checked, lost and opened again; ownership of partitions,
- * and the turn of the ring. What a batch does on it is in batch.c. */
+ * and the turn of the ring. What a batch does on it is in batch_calls.c and batch_end.c. */
 #include <errno.h>
 #include <libpq-fe.h>
 #include <stdio.h>
@@ -117,10 +117,11 @@ int inbox__db_check(const struct inbox_consumer *c, outbox_error *err)
 static PGconn *connect_now(struct inbox_consumer *c)
 {
     char name[64 + INBOX_MAX_GROUP_BYTES];
-    const char *keys[] = { "connect_timeout", "keepalives_idle",           "keepalives_interval",
-                           "keepalives_count", "fallback_application_name", "dbname",
-                           "client_encoding",  NULL };
-    const char *values[] = { "10", "30", "10", "3", name, c->set.dsn, "UTF8", NULL };
+    const char *keys[] = { "connect_timeout", "keepalives_idle", "keepalives_interval",
+                           "keepalives_count", "tcp_user_timeout", "fallback_application_name",
+                           "dbname", "client_encoding", NULL };
+    /* Keepalives find out about a peer that is gone only while nothing is on its way to it. */
+    const char *values[] = { "10", "30", "10", "3", "60000", name, c->set.dsn, "UTF8", NULL };
 
     snprintf(name, sizeof name, "inbox %s", c->set.group);
     return PQconnectdbParams(keys, values, 1);
@@ -236,14 +237,14 @@ bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number
     snprintf(n, sizeof n, "%d", (int)number);
     /* An old owner has the row locked for a moment only, unless its server or process stands still. */
     r = query(c, "SELECT p.*, (SELECT 1 FROM inbox.position WHERE consumer = $1 AND topic = $2"
-                 " AND kafka_partition = $3::integer AND owner <> $4)"
+                 " AND kafka_partition = $3::integer AND owner IS NOT NULL)"
                  " FROM set_config('lock_timeout', '1s', true) AS s (t), LATERAL inbox.claim($1, $2,"
                  " $3::integer, CASE WHEN s.t IS NOT NULL THEN $4::text END) p", 4, values);
     ok = PQresultStatus(r) == PGRES_TUPLES_OK;
     if (ok)
         *ret = (struct inbox__place){ .next = number_at(r, 0),
                                       .witness = { number_at(r, 1), (uint64_t)number_at(r, 2) },
-                                      .unclean = number_at(r, 3) == 1 };
+                                      .owned = number_at(r, 3) == 1 };
     else
         inbox__log(c, 4, "%s/%d cannot be claimed yet: %s", topic, (int)number,
                    inbox__db_words(r, "the link is lost"));

@@ -45,7 +45,8 @@ struct inbox__witness {
 struct inbox__place {
     int64_t next; /* -1: nothing */
     struct inbox__witness witness;
-    bool unclean; /* its last owner was another, which did not give it up */
+    bool owned; /* somebody was written there as its owner: one that did not give it up, or this process by an
+                 * earlier claim whose answer was lost */
 };
 
 /* A partition that Kafka has assigned to this process. */
@@ -63,8 +64,18 @@ struct inbox__partition {
     struct inbox__note *notes; /* attempts.c's own, by offset */
     size_t n_notes;
     uint32_t suspects;       /* so many events are called alone: the last owner may have died of one */
+    bool knows_owner;        /* the database has told who that was */
     int64_t hinted;          /* what Kafka has as the group's offset, as far as known; -1: unknown */
     struct inbox__partition *next;
+};
+
+/* redrive.c's own: what it knows of dead letters that were sent back, by their ids; 0: none. */
+struct inbox__sent_back {
+    int64_t last;     /* the one that was called last, and */
+    uint32_t losses;  /* the links lost by it, one after the other */
+    int64_t called;   /* the one whose row may still say that this process calls it */
+    int64_t away;     /* the one whose caller is away, and */
+    uint64_t away_ms; /* since when, as seen here */
 };
 
 struct inbox__kafka; /* kafka.c's own */
@@ -95,9 +106,9 @@ struct inbox_consumer {
     uint64_t batch_due_ms;
     uint32_t careful;        /* so many events still go in savepoints: one failed lately */
     size_t batch_limit;      /* how many events the next batch may have */
+    bool one_by_one;         /* the last one called its only event with care */
     uint64_t second_due_ms, turn_due_ms, redrive_due_ms, waiting_due_ms;
-    int64_t redrive_id;      /* the dead letter that was called last */
-    uint32_t redrive_losses; /* links lost by it, one after the other */
+    struct inbox__sent_back sent_back;
 
     struct inbox__kafka *kafka;
 
@@ -127,8 +138,9 @@ struct inbox__partition *inbox__partition_find(struct inbox_consumer *c, const c
 struct inbox__partition *inbox__partition_add(struct inbox_consumer *c, const char *topic,
                                               int32_t number, uint64_t until_ms,
                                               int64_t *ret_start);
-/* Is its position another one than the database has? */
+/* Is its position another one than the database has; and a lower one, because its log went back? */
 bool inbox__partition_moves(const struct inbox__partition *p);
+bool inbox__partition_goes_back(const struct inbox__partition *p);
 /* Is it not to be fetched now? */
 bool inbox__partition_rests(const struct inbox_consumer *c, const struct inbox__partition *p);
 /* Taken away: forgets its events. */

@@ -34,6 +34,11 @@ bool inbox__partition_moves(const struct inbox__partition *p)
     return p->claimed && position >= 0 && position != p->part.stored;
 }
 
+bool inbox__partition_goes_back(const struct inbox__partition *p)
+{
+    return inbox__partition_moves(p) && inbox__window_position(&p->part) < p->part.stored;
+}
+
 static const struct inbox__witness nobody = { .offset = -1 };
 
 /* place: what the database has; next: where it begins. -1: unknown. */
@@ -47,14 +52,16 @@ static void begin_at(struct inbox__partition *p, const struct inbox__place *plac
 }
 
 /* Claim it in the database. ret_start: see inbox__partition_add(). A witness anywhere else than at the position
- * was left there by somebody who set the position by hand: it says nothing. */
+ * was left there by somebody who set the position by hand: it says nothing. Who was its owner is told the first time
+ * only: after that it is us, and where that answer is lost nobody knows, so the worst is assumed. */
 static bool claim(struct inbox_consumer *c, struct inbox__partition *p,
                   struct inbox__place *ret, int64_t *ret_start)
 {
     if (!inbox__db_claim(c, p->topic, p->number, ret))
         return false;
-    if (ret->unclean)
+    if (ret->owned && !p->knows_owner)
         p->suspects = INBOX_MAX_BATCH_ROWS;
+    p->knows_owner = true;
     if (!inbox__attempts_load(c, p))
         return false;
     if (ret->witness.offset != ret->next && ret->witness.offset != ret->next - 1)
@@ -177,7 +184,7 @@ void inbox__partitions_fenced(struct inbox_consumer *c)
             continue;
         inbox__log(c, 4, "%s/%d: another process has taken this partition over", p->topic,
                    (int)p->number);
-        p->claimed = false;
+        p->claimed = p->knows_owner = false;
         p->due_ms = inbox__now_ms() + FENCED_AGAIN_MS;
         forget_events(c, p);
         inbox__kafka_pause(c, p, true);

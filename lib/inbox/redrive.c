@@ -5,8 +5,12 @@
  * that was stored when it died may be gone or go soon.
  *
  * A call that ends its process must not be made again by the next, for ever: who calls is written down and
- * committed before (called_by). Between that and the transaction of the call no row is locked; a
- * lock of the session keeps others off, and says that a caller that is written there without it is gone. */
+ * committed before (called_by), and taken back when the call has returned and the row stays. Between that and the
+ * transaction of the call no row is locked; a lock of the session keeps others off, and says that a caller that is
+ * written there without it is gone, or has lost its link and will be back.
+ *
+ * Knows neither the window nor partitions: a dead letter moves no position. */
+#include <inttypes.h>
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +20,8 @@
 #include "db.h"
 #include "lib/outbox/text.h"
 #include "steps.h"
+
+#define CALLER_AWAY_MS 30000 /* more than the longest wait before another try to connect */
 
 enum column { ID, TOPIC, PARTITION, OFFSET, KEY, PAYLOAD, RECORDED, ATTEMPTS, EVENT_ID, CALLED_BY };
 
@@ -114,21 +120,77 @@ static const char sql_remember[] =
     "INSERT INTO inbox.seen (bucket, consumer, event_id) SELECT bucket, $1, $2 FROM inbox.ring"
     " WHERE is_current ON CONFLICT DO NOTHING";
 
+/* Of a lock: false when it is not to be had. Without an answer nobody knows whether the session has it, so that
+ * goes, and the lock with it. */
+static bool says_true(struct inbox_consumer *c, const char *sql)
+{
+    PGresult *r = with(c, sql, c->set.group, NULL);
+    bool answered = PQresultStatus(r) == PGRES_TUPLES_OK;
+    bool is_true = answered && strcmp(PQgetvalue(r, 0, 0), "t") == 0;
+
+    PQclear(r);
+    if (!answered)
+        inbox__db_close(c);
+    return is_true;
+}
+
 /* Nobody else is at it, also where no row is locked. Until unlock(), or the end of the session. */
 static bool lock(struct inbox_consumer *c)
 {
-    PGresult *r = with(c, "SELECT pg_try_advisory_lock(" LOCK_KEY ")", c->set.group, NULL);
-    bool got = PQresultStatus(r) == PGRES_TUPLES_OK && strcmp(PQgetvalue(r, 0, 0), "t") == 0;
-
-    PQclear(r);
-    return got;
+    return says_true(c, "SELECT pg_try_advisory_lock(" LOCK_KEY ")");
 }
 
 static void unlock(struct inbox_consumer *c)
 {
     if (!inbox__db_lost(c))
-        PQclear(with(c, "SELECT pg_advisory_unlock(" LOCK_KEY ")", c->set.group, NULL));
+        (void)says_true(c, "SELECT pg_advisory_unlock(" LOCK_KEY ")");
 }
+
+/* -- who calls -------------------------------------------------------------------------------- */
+
+/* Somebody who decides about the letter may have its row for long: then at the next look. */
+static const char sql_take_back[] =
+    "UPDATE inbox.dead SET called_by = NULL WHERE id = $1::bigint AND called_by = $2"
+    " AND pg_catalog.set_config('lock_timeout', '200ms', true) IS NOT NULL";
+
+/* No row says any more that this process calls it. False: one may. */
+static bool take_back(struct inbox_consumer *c)
+{
+    char id[24];
+
+    if (c->sent_back.called == 0)
+        return true;
+    snprintf(id, sizeof id, "%" PRId64, c->sent_back.called);
+    if (inbox__db_lost(c) || !is_done(with(c, sql_take_back, id, c->owner)))
+        return false;
+    c->sent_back.called = 0;
+    return true;
+}
+
+static int64_t id_of(const char *id)
+{
+    return strtoll(id, NULL, 10);
+}
+
+/* Is the one that called it last away, who does not have the lock? */
+static bool caller_is_away(struct inbox_consumer *c, const PGresult *row)
+{
+    int64_t id = id_of(PQgetvalue(row, 0, ID));
+    bool away = !PQgetisnull(row, 0, CALLED_BY) && strcmp(PQgetvalue(row, 0, CALLED_BY), c->owner) != 0;
+
+    if (away && id != c->sent_back.away)
+        c->sent_back.away_ms = inbox__now_ms();
+    c->sent_back.away = away ? id : 0;
+    return away;
+}
+
+/* For so long that it would have found its link again. */
+static bool caller_has_ended(const struct inbox_consumer *c)
+{
+    return inbox__now_ms() - c->sent_back.away_ms >= CALLER_AWAY_MS;
+}
+
+/* -- a call ----------------------------------------------------------------------------------- */
 
 /* Write down who calls, and begin the transaction of the call. False: somebody has decided otherwise, or the
  * link is lost. */
@@ -144,8 +206,10 @@ static bool begin_call(struct inbox_consumer *c, const char *id)
           .n = 1, .values = { id } },
     };
     const int n = sizeof steps / sizeof steps[0];
-    bool ok = inbox__steps_run(c->conn, steps, n);
+    bool ok;
 
+    c->sent_back.called = id_of(id);
+    ok = inbox__steps_run(c->conn, steps, n);
     for (int i = 0; i < n; i++)
         ok = ok && inbox__step_ok(&steps[i]);
     ok = ok && PQntuples(steps[n - 1].result) == 1;
@@ -154,7 +218,7 @@ static bool begin_call(struct inbox_consumer *c, const char *id)
 }
 
 /* The row goes and its id is new again; nothing of positions, but finish() sees whether it is the transaction
- * that we began. Returns its SQLSTATE, "" when all is committed, "?" when the link was lost. */
+ * that we began. Sets the SQLSTATE, "" when all is committed, "?" when there was no answer. */
 static void end(struct inbox_consumer *c, const char *id, const char *event_id, char ret_state[6])
 {
     struct inbox__step steps[] = {
@@ -193,8 +257,17 @@ static void bury(struct inbox_consumer *c, const char *id, const char *why, cons
                                       " error = $2, error_code = nullif($3, ''), changed_at = now(),"
                                       " called_by = NULL"
                                       " WHERE id = $1::bigint AND state = 'retry'",
-                             3, NULL, values, NULL, NULL, 0)))
+                             3, NULL, values, NULL, NULL, 0))) {
+        c->sent_back.called = 0;
         inbox__log(c, 4, "dead letter %s failed once more: %s", id, line);
+    }
+}
+
+/* It will be called again by nobody: the next who looks finds its caller gone. */
+static int ended(struct inbox_consumer *c, const struct inbox__record *r, outbox_error *err)
+{
+    c->sent_back.called = 0;
+    return inbox__handler_ended(c, r->msg.type, err);
 }
 
 static int call(struct inbox_consumer *c, const char *id, const char *event_id,
@@ -211,17 +284,18 @@ static int call(struct inbox_consumer *c, const char *id, const char *event_id,
         return OUTBOX_OK;
     got = inbox__call_handler(c, r);
     if (got == INBOX__CALL_LOST)
-        c->redrive_losses++;
+        c->sent_back.losses++;
     if (got == INBOX__CALL_ENDED)
-        return inbox__handler_ended(c, r->msg.type, err);
+        return ended(c, r, err);
     if (got == INBOX__CALL_RETRY || got == INBOX__CALL_REJECT)
         bury(c, id, r->error != NULL ? r->error : "", r->sqlstate);
     if (got != INBOX__CALL_DONE)
         return OUTBOX_OK;
     end(c, id, event_id, state);
     if (strcmp(state, "IB003") == 0)
-        return inbox__handler_ended(c, r->msg.type, err);
+        return ended(c, r, err);
     if (state[0] == '\0') {
+        c->sent_back.called = 0;
         c->figures.redriven++;
         inbox__log(c, 6, "dead letter %s was applied", id);
     } else if (state[0] != '?') {
@@ -233,18 +307,10 @@ static int call(struct inbox_consumer *c, const char *id, const char *event_id,
 /* Has its handler lost the link again and again? Then it is the reason, and others wait behind it. */
 static bool is_deadly(struct inbox_consumer *c, const char *id)
 {
-    int64_t number = strtoll(id, NULL, 10);
-
-    if (number != c->redrive_id)
-        c->redrive_losses = 0;
-    c->redrive_id = number;
-    return c->redrive_losses >= INBOX__LOSSES_ARE_ITS_OWN;
-}
-
-/* The process that called it last did not come back. */
-static bool has_ended_one(const struct inbox_consumer *c, const PGresult *row)
-{
-    return !PQgetisnull(row, 0, CALLED_BY) && strcmp(PQgetvalue(row, 0, CALLED_BY), c->owner) != 0;
+    if (id_of(id) != c->sent_back.last)
+        c->sent_back.losses = 0;
+    c->sent_back.last = id_of(id);
+    return c->sent_back.losses >= INBOX__LOSSES_ARE_ITS_OWN;
 }
 
 static int redrive_row(struct inbox_consumer *c, const PGresult *row, bool *ret_more,
@@ -254,15 +320,16 @@ static int redrive_row(struct inbox_consumer *c, const PGresult *row, bool *ret_
     PGresult *named = with(c, sql_headers, id, NULL);
     struct inbox__record *r =
         PQresultStatus(named) == PGRES_TUPLES_OK ? record_of(row, named) : NULL;
+    bool away = caller_is_away(c, row);
     int code = OUTBOX_OK;
 
-    if (has_ended_one(c, row))
+    if (away && caller_has_ended(c))
         bury(c, id, "its process ended while the handler worked", "");
-    else if (is_deadly(c, id))
+    else if (!away && is_deadly(c, id))
         bury(c, id, INBOX__LOST_EACH_TIME, "");
-    else if (r != NULL)
+    else if (!away && r != NULL)
         code = call(c, id, PQgetvalue(row, 0, EVENT_ID), r, err);
-    *ret_more = r != NULL && !inbox__db_lost(c);
+    *ret_more = r != NULL && !away && !inbox__db_lost(c);
     PQclear(named);
     inbox__record_free(r);
     return code;
@@ -275,7 +342,7 @@ int inbox__redrive(struct inbox_consumer *c, bool *ret_more, outbox_error *err)
     int code = OUTBOX_OK;
 
     *ret_more = false;
-    if (inbox__db_lost(c) || !begin(c)) {
+    if (inbox__db_lost(c) || !take_back(c) || !begin(c)) {
         if (c->conn != NULL)
             inbox__rollback(c);
         return OUTBOX_OK;
@@ -284,9 +351,13 @@ int inbox__redrive(struct inbox_consumer *c, bool *ret_more, outbox_error *err)
     locked = PQresultStatus(row) == PGRES_TUPLES_OK && PQntuples(row) == 1 && lock(c);
     if (locked)
         code = redrive_row(c, row, ret_more, err);
+    else
+        c->sent_back.away = 0;
     PQclear(row);
     inbox__rollback(c);
-    if (locked)
+    if (locked) {
+        (void)take_back(c);
         unlock(c);
+    }
     return code;
 }

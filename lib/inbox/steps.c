@@ -1,6 +1,13 @@
 /* steps.c - see steps.h. */
 #include "steps.h"
 
+#include <errno.h>
+#include <poll.h>
+
+/* What the statements answered has come by then, so this is for the end of the last one's transaction: a disk, or
+ * a standby that has to confirm. */
+#define SYNC_DEADLINE_MS 60000
+
 static bool send(PGconn *conn, const struct inbox__step *s, bool last)
 {
     return PQsendQueryParams(conn, s->sql, s->n, NULL, s->values, s->lengths, s->formats, 0) == 1 &&
@@ -17,9 +24,23 @@ static void receive(PGconn *conn, struct inbox__step *s)
         PQclear(more);
 }
 
+/* False: nothing has come for too long, or the link is lost. */
+static bool await(PGconn *conn)
+{
+    while (PQisBusy(conn) == 1) {
+        struct pollfd wanted = { .fd = PQsocket(conn), .events = POLLIN };
+        int n = poll(&wanted, 1, SYNC_DEADLINE_MS);
+
+        if (n == 0 || (n < 0 && errno != EINTR) || (n > 0 && PQconsumeInput(conn) != 1))
+            return false;
+    }
+    return true;
+}
+
+/* libpq that has no memory for the answer to a Sync drops it, and PQgetResult() would wait for ever. */
 static bool receive_sync(PGconn *conn)
 {
-    PGresult *r = PQgetResult(conn);
+    PGresult *r = await(conn) ? PQgetResult(conn) : NULL;
     bool ok = PQresultStatus(r) == PGRES_PIPELINE_SYNC;
 
     PQclear(r);

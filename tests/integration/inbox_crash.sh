@@ -47,7 +47,7 @@ sql "update inbox.dead set state = 'retry'"
 worker_end w 60
 equal sent_back_it_kills_once_more 137 "$status"
 worker_start w "${session[@]}"
-wait_sql 60 'dead|3|its process ended while the handler worked' 'select state, attempts, error from inbox.dead' ||
+wait_sql 150 'dead|3|its process ended while the handler worked' 'select state, attempts, error from inbox.dead' ||
     not_ok and_is_dead_again "$(sql 'select state, attempts, error from inbox.dead')"
 worker_signal w TERM
 worker_end w 30

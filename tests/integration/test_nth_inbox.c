@@ -14,14 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include <libpq-fe.h>
 
-#include "lib/inbox/inside.h"
-#include "lib/outbox/error.h"
+#include "tests/integration/inbox_log.h"
 #include "tests/integration/nth_malloc.h"
-#include "tests/rig/rig.h"
 
 enum { PATIENCE_POLLS = 5 };
 
@@ -31,17 +28,28 @@ static char said[400]; /* the last line of the log */
 
 /* -- libpq ------------------------------------------------------------------------------------- */
 
-/* NOTHING: libpq refuses and the link is as before, as without memory. */
-enum way { NOTHING, LINK_LOST_BEFORE, LINK_LOST_AFTER, N_WAYS };
+/* NOTHING: libpq refuses and the link is as before, as without memory. ANSWER_LOST: the same, but it was done. */
+enum way { NOTHING, ANSWER_LOST, LINK_LOST_BEFORE, LINK_LOST_AFTER, N_WAYS };
 
 static bool counting;
 static enum way way;
 static unsigned call_to_fail, n_pq_calls;
+static const char *sql_to_fail; /* the first statement with it, whichever call it is; NULL: the n-th call */
 static const char *failed_call; /* NULL: none yet */
 
-static bool is_the_nth(const char *function)
+static bool is_wanted(const char *sql)
 {
-    if (!counting || ++n_pq_calls != call_to_fail)
+    if (sql_to_fail == NULL)
+        return n_pq_calls == call_to_fail;
+    return failed_call == NULL && sql != NULL && strstr(sql, sql_to_fail) != NULL;
+}
+
+static bool is_the_nth(const char *function, const char *sql)
+{
+    if (!counting)
+        return false;
+    n_pq_calls++;
+    if (!is_wanted(sql))
         return false;
     failed_call = function;
     return true;
@@ -69,6 +77,18 @@ static int after(PGconn *conn, int answer)
     return answer;
 }
 
+static PGresult *drop(PGresult *answer)
+{
+    PQclear(answer);
+    return NULL;
+}
+
+static int refuse(int answer)
+{
+    (void)answer;
+    return 0;
+}
+
 static PGconn *without_link(PGconn *conn)
 {
     cut(conn);
@@ -76,82 +96,62 @@ static PGconn *without_link(PGconn *conn)
 }
 
 /* The type and the function stand first: the Makefile reads them. */
-#define FAKE_PQ(type, function, parameters, arguments, nothing, lost)                              \
+#define FAKE_PQ(type, function, parameters, arguments, statement, dropped, lost)                   \
     type __real_##function parameters;                                                             \
     type __wrap_##function parameters;                                                             \
     type __wrap_##function parameters                                                              \
     {                                                                                              \
-        if (!is_the_nth(#function))                                                                \
+        if (!is_the_nth(#function, statement))                                                     \
             return __real_##function arguments;                                                    \
         if (way == NOTHING)                                                                        \
-            return nothing;                                                                        \
+            return 0;                                                                              \
+        if (way == ANSWER_LOST)                                                                    \
+            return dropped(__real_##function arguments);                                           \
         if (way == LINK_LOST_AFTER)                                                                \
             return lost(conn, __real_##function arguments);                                        \
         cut(conn);                                                                                 \
         return __real_##function arguments;                                                        \
     }
 
-FAKE_PQ(PGresult *, PQexec, (PGconn *conn, const char *sql), (conn, sql), NULL, lose)
+FAKE_PQ(PGresult *, PQexec, (PGconn *conn, const char *sql), (conn, sql), sql, drop, lose)
 FAKE_PQ(PGresult *, PQexecParams,
         (PGconn *conn, const char *sql, int n, const Oid *types, const char *const *values,
          const int *lengths, const int *formats, int format),
-        (conn, sql, n, types, values, lengths, formats, format), NULL, lose)
-FAKE_PQ(PGresult *, PQgetResult, (PGconn *conn), (conn), NULL, lose)
+        (conn, sql, n, types, values, lengths, formats, format), sql, drop, lose)
+FAKE_PQ(PGresult *, PQgetResult, (PGconn *conn), (conn), NULL, drop, lose)
 FAKE_PQ(int, PQsendQueryParams,
         (PGconn *conn, const char *sql, int n, const Oid *types, const char *const *values,
          const int *lengths, const int *formats, int format),
-        (conn, sql, n, types, values, lengths, formats, format), 0, after)
-FAKE_PQ(int, PQpipelineSync, (PGconn *conn), (conn), 0, after)
-FAKE_PQ(int, PQenterPipelineMode, (PGconn *conn), (conn), 0, after)
-FAKE_PQ(int, PQexitPipelineMode, (PGconn *conn), (conn), 0, after)
-
-#define FAKE(type, function, parameters)                                                           \
-    type __real_##function parameters;                                                             \
-    type __wrap_##function parameters;                                                             \
-    type __wrap_##function parameters
+        (conn, sql, n, types, values, lengths, formats, format), sql, refuse, after)
+FAKE_PQ(int, PQpipelineSync, (PGconn *conn), (conn), NULL, refuse, after)
+FAKE_PQ(int, PQenterPipelineMode, (PGconn *conn), (conn), NULL, refuse, after)
+FAKE_PQ(int, PQexitPipelineMode, (PGconn *conn), (conn), NULL, refuse, after)
 
 FAKE(PGconn *, PQconnectdbParams, (const char *const *names, const char *const *values, int expand))
 {
     static const char *const none[] = { "no_such_option", NULL }, *const value[] = { "x", NULL };
 
-    if (!is_the_nth("PQconnectdbParams"))
+    if (!is_the_nth("PQconnectdbParams", NULL))
         return __real_PQconnectdbParams(names, values, expand);
-    return way == NOTHING            ? NULL
+    return way == NOTHING || way == ANSWER_LOST ? NULL
            : way == LINK_LOST_BEFORE ? __real_PQconnectdbParams(none, value, 0)
                                      : without_link(__real_PQconnectdbParams(names, values, expand));
 }
 
-static void fail_call(enum way how, unsigned n)
+/* sql NULL: the n-th. */
+static void fail_call(enum way how, unsigned n, const char *sql)
 {
     way = how;
     call_to_fail = n;
+    sql_to_fail = sql;
     n_pq_calls = 0;
     failed_call = NULL;
     counting = true;
 }
 
-/* -- the clock and Kafka ------------------------------------------------------------------------ */
+/* -- the log ------------------------------------------------------------------------------------- */
 
-static int64_t skipped_s; /* nobody waited for */
-
-FAKE(int, clock_gettime, (clockid_t id, struct timespec *ret))
-{
-    int code = __real_clock_gettime(id, ret);
-
-    ret->tv_sec += (time_t)skipped_s;
-    return code;
-}
-
-static int64_t real_ms(void)
-{
-    return rig_now_ms() - 1000 * skipped_s;
-}
-
-enum { N_PARTITIONS = 2, MOST_RECORDS = 6 };
-
-static const struct {
-    const char *key, *id, *type;
-} records[N_PARTITIONS][MOST_RECORDS + 1] = {
+static const struct logged records[N_PARTITIONS][MOST_RECORDS + 1] = {
     {
         { "a", "a-1", "event" },
         { "b", "b-1", "fails first" },
@@ -169,115 +169,12 @@ static const struct {
 };
 #define APPLIED "a: a-1, b: b-1 01890a5d-ac96-774b-bcce-b302099a8057, c: c-2, d: d-1 2 d-3"
 
-static inbox_consumer *c;
-static bool joined;
-static int64_t fetched[N_PARTITIONS]; /* the next offset */
 static int64_t end_ms;
 static int polls_after_failure;
 
-static int64_t end_of(int partition)
+static int64_t real_ms(void)
 {
-    int64_t n = 0;
-
-    while (records[partition][n].key != NULL)
-        n++;
-    return n;
-}
-
-FAKE(int, inbox__kafka_open, (struct inbox_consumer *consumer, outbox_error *why))
-{
-    (void)consumer, (void)why;
-    joined = false;
-    return OUTBOX_OK;
-}
-
-FAKE(void, inbox__kafka_close, (struct inbox_consumer *consumer))
-{
-    for (struct inbox__partition *p = consumer->partitions; p != NULL; p = p->next)
-        if (p->claimed)
-            inbox__db_release(consumer, p);
-    inbox__partitions_clear(consumer);
-}
-
-FAKE(bool, inbox__kafka_begin,
-     (struct inbox_consumer *consumer, struct inbox__partition *p, int64_t *offset))
-{
-    (void)consumer;
-    fetched[p->number] = *offset >= 0 ? *offset : 0;
-    return true;
-}
-
-FAKE(void, inbox__kafka_pause,
-     (struct inbox_consumer *consumer, struct inbox__partition *p, bool pause))
-{
-    (void)consumer;
-    p->paused = pause;
-}
-
-FAKE(void, inbox__kafka_hint, (struct inbox_consumer *consumer))
-{
-    (void)consumer;
-}
-
-FAKE(int64_t, inbox__kafka_lag, (struct inbox_consumer *consumer))
-{
-    (void)consumer;
-    return 0;
-}
-
-FAKE(const char *, inbox__kafka_waits_for, (const struct inbox_consumer *consumer))
-{
-    (void)consumer;
-    return "the test";
-}
-
-/* As kafka.c does. */
-static int join(outbox_error *why)
-{
-    joined = true;
-    for (int i = 0; i < N_PARTITIONS; i++) {
-        int64_t start = -1;
-        struct inbox__partition *p =
-            inbox__partition_add(c, "nth", i, inbox__now_ms() + INBOX__ROUND_MS, &start);
-        if (p == NULL)
-            return outbox__error_set(why, OUTBOX_ENOMEM, "no memory for a partition");
-        fetched[i] = start >= 0 ? start : 0;
-        p->paused = !p->claimed;
-    }
-    return OUTBOX_OK;
-}
-
-static struct inbox__record *record_at(int partition, int64_t offset)
-{
-    const char *id = records[partition][offset].id, *type = records[partition][offset].type;
-    outbox_header headers[] = { { "ce_type", type, strlen(type) },
-                                { "ce_id", id, id != NULL ? strlen(id) : 0 } };
-    struct inbox__raw raw = { .topic = "nth",
-                              .partition = partition,
-                              .offset = offset,
-                              .key = records[partition][offset].key,
-                              .key_len = 1,
-                              .payload = "payload",
-                              .payload_len = 7,
-                              .headers = headers,
-                              .n_headers = id != NULL ? 2 : 1,
-                              .timestamp_ms = 1700000000000 };
-
-    return inbox__record_new(&raw);
-}
-
-static int hand_out(struct inbox__partition *p, outbox_error *why)
-{
-    struct inbox__record *r = record_at(p->number, fetched[p->number]);
-
-    if (r == NULL)
-        return outbox__error_set(why, OUTBOX_ENOMEM, "no memory for a record");
-    fetched[p->number]++;
-    if (inbox__partition_admits(c, p, r))
-        inbox__received(c, p, r);
-    else
-        inbox__record_free(r);
-    return OUTBOX_OK;
+    return rig_now_ms() - 1000 * skipped_s;
 }
 
 /* Of the control connection, in the midst of a run. */
@@ -298,7 +195,9 @@ static bool is_finished(void)
     for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
         if (!p->claimed || p->part.stored != end_of(p->number))
             return false;
-    return look("select count(*) from inbox.dead where state = 'retry'") == 0;
+    return look("select count(*) from inbox.dead where state = 'retry'") == 0 &&
+           look("select count(*) from pg_locks where locktype = 'advisory' and database = "
+                "(select oid from pg_database where datname = current_database())") == 0;
 }
 
 /* Memory that is gone for good would have it try for ever, as it should. */
@@ -318,29 +217,27 @@ static void check_deadline(void)
                  failed_call != NULL ? failed_call : "none", fail_at, said);
 }
 
-FAKE(int, inbox__kafka_poll,
-     (struct inbox_consumer *consumer, int timeout_ms, bool *ret_any, outbox_error *why))
+static void look_around(void)
 {
     check_deadline();
-    *ret_any = false;
-    (void)consumer;
     bring_memory_back();
-    if (!joined)
-        return join(why);
-    for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
-        if (!p->paused && fetched[p->number] < end_of(p->number)) {
-            *ret_any = true;
-            return hand_out(p, why);
-        }
-    if (is_finished())
-        inbox_consumer_stop(c);
-    skipped_s += timeout_ms > 0;
-    return OUTBOX_OK;
 }
 
 /* -- a consumer ---------------------------------------------------------------------------------- */
 
 static bool has_failed;
+static bool with_care; /* each call must have been written down before, since the last owner was killed */
+
+/* z: a dead letter, which has its own place for it. */
+static bool is_written_down(const inbox_message *msg)
+{
+    char sql[200];
+
+    snprintf(sql, sizeof sql, "select count(*) from inbox.attempt where kafka_partition = %d and "
+             "kafka_offset = %lld and begun_by is not null", (int)msg->partition,
+             (long long)msg->offset);
+    return *(const char *)msg->key == 'z' || look(sql) == 1;
+}
 
 static int on_event(PGconn *conn, const inbox_message *msg, void *arg)
 {
@@ -351,6 +248,9 @@ static int on_event(PGconn *conn, const inbox_message *msg, void *arg)
 
     (void)arg;
     snprintf(place, sizeof place, "%lld", (long long)msg->offset);
+    if (with_care && !is_written_down(msg)) /* no assertion: it allocates */
+        ck_abort_msg("call %u (%s) failed, and %s is not called with care", call_to_fail,
+                     failed_call != NULL ? failed_call : "none", values[1]);
     r = PQexecParams(conn, "insert into applied (key, event) values ($1, $2)", 2, NULL, values, NULL,
                      NULL, 0);
     ok = PQresultStatus(r) == PGRES_COMMAND_OK;
@@ -394,6 +294,9 @@ static void new_consumer(void)
     ck_assert_int_eq(inbox_consumer_on(c, "fails first", on_fails_first, NULL, &err), OUTBOX_OK);
     ck_assert_int_eq(inbox_consumer_on(c, "rejected", on_rejected, NULL, &err), OUTBOX_OK);
     inbox_consumer_log(c, on_log, NULL);
+    in_log = records;
+    at_poll = look_around;
+    is_over = is_finished;
     end_ms = real_ms() + RIG_DEADLINE_MS;
     polls_after_failure = 0;
 }
@@ -464,15 +367,16 @@ static void check_tables(const char *what, unsigned n)
 /* -- runs ------------------------------------------------------------------------------------------ */
 
 /* Nothing that libpq does ends a consumer. Returns whether a call failed. */
-static bool run_with_failing_call(enum way how, unsigned n, bool killed)
+static bool run_with_failing(enum way how, unsigned n, const char *sql, bool killed)
 {
     int code;
 
     fill_tables(killed);
     new_consumer();
-    fail_call(how, n);
+    with_care = killed;
+    fail_call(how, n, sql);
     code = inbox_consumer_run(c, &err);
-    counting = false;
+    counting = with_care = false;
     ck_assert_msg(code == OUTBOX_OK, "call %u (%s, way %d) failed, and the run ended: %d: %s", n,
                   failed_call != NULL ? failed_call : "none", (int)how, code, err.message);
     check_tables("call", n);
@@ -481,6 +385,11 @@ static bool run_with_failing_call(enum way how, unsigned n, bool killed)
                   "nothing failed, and the event that was sent back is not applied");
     inbox_consumer_free(c);
     return failed_call != NULL;
+}
+
+static bool run_with_failing_call(enum way how, unsigned n, bool killed)
+{
+    return run_with_failing(how, n, NULL, killed);
 }
 
 static unsigned step(unsigned otherwise)
@@ -506,11 +415,23 @@ END_TEST
 /* Each event is called alone, so the same calls come again and again: some of them stand for all. */
 START_TEST(a_run_after_a_kill_applies_all_once_whatever_call_fails)
 {
-    unsigned n = 1 + (unsigned)_i % step(25);
+    unsigned n = 1 + (unsigned)_i % step(33);
 
     while (run_with_failing_call((enum way)_i, n, true))
-        n += step(25);
+        n += step(33);
     ck_assert_uint_gt(n, 100);
+}
+END_TEST
+
+/* What was done all the same is known afterwards: that the last owner was killed, and who has the lock of the
+ * dead letters. */
+START_TEST(what_was_done_without_an_answer_is_known)
+{
+    static const char *const sql[] = { "inbox.claim(", "pg_try_advisory_lock", "pg_advisory_unlock",
+                                       "begun_by <> $4" };
+
+    for (size_t i = 0; i < sizeof sql / sizeof sql[0]; i++)
+        ck_assert_msg(run_with_failing((enum way)_i, 0, sql[i], true), "%s is never run", sql[i]);
 }
 END_TEST
 
@@ -540,8 +461,8 @@ static bool run_with_failing_allocation(enum mode how, unsigned n, bool killed)
     return failed;
 }
 
-/* Not those of libpq: in pipeline mode it waits for ever when it has no memory for the result of a Sync.
- * What its calls return without memory is above. */
+/* Not those of libpq, which would take long: what its calls return without memory is above, and what it does when it has none
+ * for the answer to a Sync in test_nth_inbox_api.c. */
 START_TEST(a_run_applies_all_once_whatever_allocation_fails)
 {
     unsigned n = 1;
@@ -576,6 +497,7 @@ Suite *suite_nth_inbox(void)
     tcase_add_checked_fixture(calls, setup, teardown);
     tcase_add_loop_test(calls, a_run_applies_all_once_whatever_call_fails, 0, N_WAYS);
     tcase_add_loop_test(calls, a_run_after_a_kill_applies_all_once_whatever_call_fails, 0, N_WAYS);
+    tcase_add_loop_test(calls, what_was_done_without_an_answer_is_known, 0, N_WAYS);
     suite_add_tcase(suite, calls);
     tcase_add_checked_fixture(memory, setup, teardown);
     tcase_add_loop_test(memory, a_run_applies_all_once_whatever_allocation_fails, 0, N_MODES);

@@ -4,6 +4,7 @@
  * As test_nth_inbox.c does for runs. Leaks are left to the sanitizer. Needs OUTBOX_TEST_DSN.
  */
 #include <check.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include <libpq-fe.h>
 
 #include "lib/inbox/inside.h"
+#include "lib/inbox/steps.h"
 #include "tests/integration/nth_malloc.h"
 #include "tests/rig/rig.h"
 
@@ -40,6 +42,38 @@ FAKE(PGresult *, PQexecParams,
         (void)shutdown(PQsocket(conn), SHUT_RDWR);
     return __real_PQexecParams(conn, sql, n, types, values, lengths, formats, format);
 }
+
+/* Nobody waits for what libpq has dropped. */
+FAKE(int, poll, (struct pollfd *fds, nfds_t n, int timeout_ms))
+{
+    return __real_poll(fds, n, n_failed > 0 && timeout_ms > 1000 ? 1000 : timeout_ms);
+}
+
+/* -- several statements at once ---------------------------------------------------------------------- */
+
+/* One that has no result may have been run, and then the connection is of no use. */
+START_TEST(statements_at_once_end_whatever_allocation_fails)
+{
+    PGconn *conn = rig_connect();
+    bool failed = true;
+    unsigned n_ended = 0;
+
+    for (unsigned n = 1; failed; n++) {
+        struct inbox__step steps[] = { { .sql = "select 1", .alone = true }, { .sql = "select 2" } };
+        arm((enum mode)_i, n);
+        bool ok = inbox__steps_run(conn, steps, 2);
+        failed = disarm();
+        ck_assert_msg(ok || failed, "nothing failed, and it ended");
+        ck_assert(!ok || (steps[0].result != NULL && steps[1].result != NULL));
+        n_ended += !ok;
+        inbox__steps_clear(steps, 2);
+        PQreset(conn);
+        ck_assert_int_eq(PQstatus(conn), CONNECTION_OK);
+    }
+    ck_assert_uint_ge(n_ended, 2); /* for each Sync, and others */
+    PQfinish(conn);
+}
+END_TEST
 
 /* -- one event by itself ---------------------------------------------------------------------------- */
 
@@ -237,6 +271,7 @@ Suite *suite_nth_inbox_api(void)
 
     tcase_add_loop_test(accept, accept_survives_each_failing_allocation, 0, N_MODES);
     tcase_add_loop_test(accept, accept_survives_a_failing_call, 0, N_WAYS);
+    tcase_add_loop_test(accept, statements_at_once_end_whatever_allocation_fails, 0, N_MODES);
     suite_add_tcase(suite, accept);
     tcase_add_loop_test(alone, a_consumer_is_made_or_memory_is_named, 0, N_MODES);
     tcase_add_loop_test(alone, a_handler_is_named_or_memory_is, 0, N_MODES);

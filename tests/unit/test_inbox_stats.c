@@ -1,5 +1,6 @@
 /* test_inbox_stats.c - the figures of a consumer: counted, published, copied, and as Prometheus text. */
 #include <check.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,6 +171,20 @@ START_TEST(a_small_buffer_gets_what_fits_and_says_how_much_there_is)
 }
 END_TEST
 
+/* inbox.h says how large a buffer is enough. */
+START_TEST(a_page_is_large_enough_for_the_longest_name)
+{
+    static char group[INBOX_MAX_GROUP_BYTES + 1];
+    static char page[32 * 1024];
+
+    memset(group, '"', sizeof group - 1);
+    c->set.group = group;
+    memset(&c->figures.received, 0xff, sizeof c->figures - offsetof(inbox_stats, received));
+    inbox__stats_publish(c);
+    ck_assert_uint_lt(inbox_consumer_metrics(c, page, sizeof page), sizeof page);
+}
+END_TEST
+
 START_TEST(the_figures_are_copied_for_those_who_know_them)
 {
     inbox_stats s = INBOX_STATS_INIT;
@@ -225,6 +240,7 @@ Suite *suite_inbox_stats(void)
     tcase_add_test(tc, every_family_is_described_once);
     tcase_add_test(tc, handlers_are_a_histogram);
     tcase_add_test(tc, a_small_buffer_gets_what_fits_and_says_how_much_there_is);
+    tcase_add_test(tc, a_page_is_large_enough_for_the_longest_name);
     tcase_add_test(tc, the_figures_are_copied_for_those_who_know_them);
     tcase_add_test(tc, sequences_are_compared_within_a_key_of_a_source);
     suite_add_tcase(s, tc);
