@@ -37,6 +37,7 @@ many         | full  | append many_prepared hand_many 1 | the_rival | outbox_app
 many_8       | full  | append many_prepared hand_many 8 | the_rival | the same with 8 clients
 pipeline     | full  | append pipeline hand_pipeline 1  | the_rival | 100 events in a pipeline, beside the same by hand
 pipeline_8   | full  | append pipeline hand_pipeline 8  | the_rival | the same with 8 clients
+consume      | full  | consume libinbox | consume by_hand  | libinbox, beside a consumer by hand with the same SQL
 debezium     | full  | relay d256       | debezium         | beside Debezium's outbox event router
 debezium_latency | full | commit_to_consumer 1000 | debezium_latency 1000 | 1,000 rows/s: commit to consumer, beside Debezium
 debezium_killed  | full | relay_killed d256 | debezium_killed | killed in the midst of a backlog and started again, beside Debezium
@@ -101,6 +102,7 @@ many         | wal_b       | value      | -       | B      | WAL per event appen
 many_8       | events      | ratio      | -       | /s     | events, outbox_append_many / unnest by hand, 8 clients
 pipeline     | events      | ratio      | -       | /s     | events in a pipeline, library / by hand, 1 client
 pipeline_8   | events      | ratio      | -       | /s     | events in a pipeline, library / by hand, 8 clients
+consume      | rate        | ratio      | >= 0.70 | events/s | events applied, libinbox / by hand
 debezium     | rate        | ratio      | >= 6    | rows/s | drain / Debezium
 debezium     | relay_us    | ratio      | -       | us     | relay CPU per row / Debezium
 debezium     | rss_mb      | ratio      | -       | MB     | relay RSS, peak / Debezium
@@ -118,6 +120,7 @@ backlog_of() {
     case $1 in
     d256 | old | open | fresh) echo "256 6 4 1 $ROWS" ;;
     d100) echo "100 0 4 1 $ROWS" ;;
+    c256) echo "256 6 4 1 $((ROWS / 5))" ;;
     d4k) echo "4096 6 4 1 $((ROWS / 5))" ;;
     d100k) echo "100000 6 4 1 $((ROWS / 150))" ;;
     p64) echo "256 6 64 1 $ROWS" ;;
@@ -181,6 +184,7 @@ need() {
     relay | bare | service | relay_killed) need_backlog "$2" ;;
     rival) need_backlog "$3" ;;
     debezium*) need_backlog d256 && need_debezium ;;
+    consume) need_backlog c256 && need_records ;;
     *) need_backlog plain ;;
     esac
 }
@@ -199,6 +203,15 @@ need_backlog() {
     esac
     append_rows "$1"
     sql "$1" "vacuum analyze outbox.event"
+}
+
+# What consumers read: the events of a backlog, sent once.
+need_records() {
+    [[ -z ${loaded[records]-} ]] || return 0
+    loaded[records]=1
+    relay c256 >/dev/null
+    sql c256 "create table public.effect (n bigint generated always as identity, event_id text, key text,
+        payload text, attempt int, pid int, at timestamptz not null default clock_timestamp())"
 }
 
 rows_of() { backlog_of "$1" | awk '{ print $5 }'; }
@@ -289,6 +302,32 @@ rival() {
     rows=$(pick rows <<<"$said")
     ((rows == $(rows_of "$2") / $3)) || die "the rival $1 sent $rows rows"
     echo "rate=$(awk -v n="$rows" -v s="$(pick seconds <<<"$said")" 'BEGIN { print n / s }') $(costs "$said" "$rows")"
+}
+
+# consume SIDE: all events of a topic, from its beginning, once each. A handler that inserts a row, the event's id
+# and the position, several events in a transaction: libinbox's own choice, 64 by hand. The rate is from the first
+# effect to the last.
+consume() {
+    local rows said
+    rows=$(rows_of c256)
+    sql c256 "truncate public.effect, inbox.position, inbox.seen, inbox.consumer; drop table if exists bare_seen, bare_position"
+    sql c256 "checkpoint"
+    said=$("consume_$1" "$rows") || die "the consumer failed: $(tail -n 2 "$work/worker.log")"
+    [[ $(sql c256 "select count(*), count(distinct event_id) from public.effect") == "$rows|$rows" ]] ||
+        die "$1: not each event was applied once"
+    echo "$(sql c256 "select 'rate=' || count(*) / extract(epoch from max(at) - min(at)) from public.effect") $(others_of "$said")"
+}
+consume_libinbox() {
+    local pid
+    "$tools/inbox_worker" "$(dsn_of c256)" "$bootstrap" c256 group "consume-$SECONDS-$RANDOM" 2>"$work/worker.log" >&2 &
+    pid=$!
+    use "worker=$pid" -- timeout 600 bash -c 'until [[ $(psql -XqAt -d "$1" -c "$2") == "$3" ]]; do sleep 0.3; done' _ \
+        "$(dsn_of c256)" "select sum(next_offset) from inbox.position" "$1" || return 1
+    end_process "$pid" 60
+    wait "$pid"
+}
+consume_by_hand() {
+    use -- timeout 600 "$tools/bare_consumer" "$(dsn_of c256)" "$bootstrap" c256 "$1" 2>"$work/worker.log"
 }
 
 start_service() {
