@@ -8,6 +8,7 @@
 #   moving                                more rows become marked than are now
 #   stream_judge NAME [KEY=VALUE ...]     the writer ends, all must arrive, be marked and be in order
 #   stop_clean NAME                       TERM, and the exit status must be 0
+#   progress TEXT                         for who looks at a terminal; nothing when it is empty
 #   finish                                prints the counts, which tests/check adds up, and exits
 
 # shellcheck source=tests/rig/lib_relay.sh
@@ -154,6 +155,12 @@ times_missed() { cat "$dir/$1".log* | grep -c 'the end of a topic could not be r
 # few_repeats NAME REPEATS KILLS WINDOW: fewer than one row per ten kills, but for the rows in flight where an end
 # was not read
 few_repeats() { ((($2 - $(times_missed "$1") * $4) * 10 < $3)); }
+
+# progress TEXT: a line that overwrites itself, where somebody looks
+progress() {
+    [[ -n ${OUTBOX_TEST_TERMINAL-} ]] || return 0
+    { printf '\r\033[K%s' "$*" >"$OUTBOX_TEST_TERMINAL"; } 2>/dev/null || true
+}
 
 finish() {
     printf '# counts faults=%d kills=%d rows=%d duplicates=%d\n' "$n_faults" "$n_kills" "$n_rows" "$n_duplicates"

@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
 # saga.sh - the order saga under faults in a random order that a seed decides, judged by its books alone:
-# services, relay, PostgreSQL and the broker are killed, frozen and cut off while orders are placed, and
-# events come again. At the end money, goods and orders must add up, and nothing was applied twice.
+# services, relays, PostgreSQL and the broker are killed, frozen and cut off while orders are placed. Meanwhile
+# every event passes tests/tools/chaos.c, which lets some come late and some again, so that the events of the orders
+# pass each other, by a schedule that follows from the seed as well. At the end money, goods and orders must add
+# up, nothing was applied twice, and the events of each order came in their order.
 #
-#   SAGA_FAULTS    so many faults, in rounds of 40 (12)                `make soak SAGA=1`: 400
-#   SAGA_STYLE     orchestrated: all rounds are; else every second one is
-#   SAGA_BROKER    mock (default) or kafka
-#   SEED           replays a schedule; the seed is printed
-# The last case takes the deduplication out of the database and sends the events again: books that balance
-# then would be books that cannot fail.
+#   SAGA_FAULTS      so many faults, in rounds of 20 (12)            `make soak SAGA=1`: 400
+#   SAGA_STYLE       choreography or orchestrated: all rounds are; else they take turns
+#   SAGA_DATABASES   each: every service has a database of its own, with outbox, inbox and relay; one: they share
+#                    one; else two rounds so, two so
+#   SAGA_BROKER      mock (default) or kafka
+#   SEED             replays a schedule; the seed is printed
+# The last round takes the deduplication out of the databases: books that balance then would be books that
+# cannot fail.
 set -euo pipefail
 
 # shellcheck source=tests/faults/lib_faults.sh
@@ -16,8 +20,9 @@ set -euo pipefail
 seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
 n_wanted=${SAGA_FAULTS:-12}
 broker_kind=${SAGA_BROKER:-mock}
-faults_per_round=40
-rate=25 # orders a second
+faults_per_round=20
+rate=25        # orders a second
+n_partitions=8 # the mock keeps 5 MiB of each, and a service that comes last reads all
 n_servers=0
 
 own_database
@@ -25,6 +30,9 @@ own_proxy
 relay_dsn=$proxied_dsn
 # shellcheck source=tests/rig/lib_saga.sh
 . "$root/tests/rig/lib_saga.sh"
+# shellcheck source=tests/faults/lib_chaos.sh
+. "$root/tests/faults/lib_chaos.sh"
+saga_make_apart
 saga_broker "$broker_kind"
 saga_seed=$seed
 printf '# seed %s\n' "$seed"
@@ -50,14 +58,14 @@ broker_again() {
 
 # event KIND NUMBER: KIND is 0 to 99; NUMBER decides the rest
 event() {
-    local kind=$1 n=$2 name=${services[$2 % ${#services[@]}]}
+    local kind=$1 n=$2 name=${services[$2 % ${#services[@]}]} relay=${relays[$2 % ${#relays[@]}]}
     if ((kind < 35)); then
         relay_kill "$name"
         pause_of $((n % 3 == 0 ? n % 400 : 0))
         saga_start "$name"
     elif ((kind < 45)); then
-        relay_kill relay
-        relay_start relay -X lease.owner=relay
+        relay_kill "$relay"
+        saga_relay_start "$relay"
     elif ((kind < 55)); then
         relay_signal "$name" STOP
         pause_of $((n % 1500))
@@ -92,72 +100,96 @@ run_faults() {
     for ((n = 0; n < $1; n++)); do
         pause_of $((RANDOM % 1000))
         fault event $((RANDOM % 100)) "$RANDOM"
+        progress "seed $seed: fault $n_faults of $n_wanted, $n_kills processes and $n_servers servers killed, round $n_round"
     done
     proxy pgproxy resume
 }
 
-# round N: so many faults, on tables and a topic of their own
-round() {
-    saga_style=${SAGA_STYLE:-}
-    ((n_round % 2 == 1)) || saga_style=orchestrated
+# takes_turns CHOICE OTHER N: is it the turn of the other, which changes every N rounds? A choice decides for all.
+takes_turns() {
+    if [[ -n $1 ]]; then [[ $1 == "$2" ]]; else (((n_round - 1) / $3 % 2 == 1)); fi
+}
+# form_of_round: which saga, in how many databases
+form_of_round() {
+    saga_style='' saga_apart=yes
+    ! takes_turns "${SAGA_STYLE-}" orchestrated 1 || saga_style=orchestrated
+    ! takes_turns "${SAGA_DATABASES-}" one 2 || saga_apart=''
+    form="${saga_style:-choreography}, ${saga_apart:+a database each}"
     services=("$([[ -z $saga_style ]] && echo orders || echo orchestrator)" "${others[@]}")
+    mapfile -t relays < <(saga_relays)
+}
+
+# round_begin [SQL]: on tables and topics of their own. SQL: for the databases, before anybody uses them
+round_begin() {
+    local name
     reset
-    "$broker" topic "$dir/broker" "$topic" 4
     saga_anew
-    relay_start relay -X lease.owner=relay
+    chaos_start "$seed" "$n_partitions"
+    [[ -z ${1-} ]] || saga_everywhere sql "$1"
+    for name in "${relays[@]}"; do saga_relay_start "$name"; done
     saga_start "${services[@]}"
     saga_place 1 1000000 "$rate"
-    wait_sql 60 t "select count(*) > 10 from orders.orders where status in ('completed', 'cancelled')" ||
+    in_home orders wait_sql 60 t "select count(*) > 10 from orders.orders where status in ('completed', 'cancelled')" ||
         not_ok saga_begins "$(tail -n 3 "$dir/${services[0]}.log" "$dir"/{payments,inventory,receipts}.log)"
-    run_faults "$1"
+}
+shop_closes() {
     relay_signal place TERM
     wait "${relay_pid[place]}" || true
     unset 'relay_pid[place]'
 }
 
-# judge_round NAME
-judge_round() {
-    local orders repeats
-    holds "$1_ends" saga_settled 60
+# round NAME FAULTS
+round() {
+    local orders name repeats=$n_repeats
+    round_begin
+    run_faults "$2"
+    shop_closes
+    progress "seed $seed: round $n_round is judged"
+    holds "$1_ends" saga_final 60
     holds "$1_is_sent_again" saga_replay
-    holds "$1_is_consumed_again" saga_consumed 60
+    holds "$1_is_consumed" chaos_consumed 60
     holds "$1_books_balance" saga_books_balance
     saga_project
     holds "$1_projection_is_the_same" wait_sql 60 0 "$projection_differs"
     orders=$(sql 'select count(*) from orders.orders')
     n_rows=$((n_rows + $(sql 'select count(*) from audit.lines')))
     holds "$1_had_orders_of_both_ends" test "$(sql 'select count(distinct status) from orders.orders')" = 2
-    repeats=$n_repeats
     saga_stop "${services[@]}" projection
     holds "$1_dropped_repeats" test "$((n_repeats - repeats))" -ge "$orders"
-    printf '# %s: %d orders %s\n' "$1" "$orders" "$saga_style"
+    for name in "${relays[@]}"; do stop_clean "$name"; done
+    chaos_end "$1"
+    printf '# %s: %d orders, %s: %s\n' "$1" "$orders" "$form" "$(tr '\n' ' ' <"$dir/numbers")"
+}
+
+forget="create or replace function inbox.known(consumer text, event_ids text[]) returns text[]
+            language sql as 'select ''{}''::text[]';
+        create or replace function inbox.accept_many(consumer text, event_ids text[]) returns text[]
+            language sql as 'select event_ids'"
+books_are_wrong() {
+    { [[ -z $saga_apart ]] || saga_gather; } && is "select count(*) >= 3 from audit.books where wrong > 0 and
+        what in ('events applied twice', 'steps done twice for an order', 'pieces missing from the stock, or too many',
+                 'orders of which the same is true')" t
+}
+# No fault, and databases that remember nothing: all that comes again is what the chaos sends.
+round_without_deduplication() {
+    round_begin "$forget"
+    shop_closes
+    holds books_do_not_balance_without_deduplication wait_until 60 books_are_wrong
 }
 
 left=$n_wanted
 for ((n_round = 1; left > 0; n_round++)); do
-    round $((left < faults_per_round ? left : faults_per_round))
+    form_of_round
+    round "round_$n_round" $((left < faults_per_round ? left : faults_per_round))
     left=$((left - faults_per_round))
-    judge_round "round_$n_round"
     ((bad == 0)) || break
-    ((left <= 0)) || stop_clean relay
 done
 n_duplicates=$n_repeats
+((bad != 0)) || round_without_deduplication
 
-# The same events once more, to services whose database remembers nothing.
-if ((bad == 0)); then
-    sql "create or replace function inbox.known(consumer text, event_ids text[]) returns text[]
-             language sql as 'select ''{}''::text[]';
-         create or replace function inbox.accept_many(consumer text, event_ids text[]) returns text[]
-             language sql as 'select event_ids'"
-    saga_start "${services[0]}" payments inventory receipts
-    saga_replay
-    holds books_do_not_balance_without_deduplication wait_sql 60 t \
-        "select count(*) >= 3 from audit.books where wrong > 0 and what in ('events applied twice', 'steps done twice for an order',
-             'pieces missing from the stock, or too many', 'orders of which the same is true')"
-fi
-
-printf '# shown: faults %d, kills: processes %d, servers %d; lines of the ledgers %d; repeats dropped %d; seed %s\n' \
-    "$n_faults" "$n_kills" "$n_servers" "$n_rows" "$n_duplicates" "$seed"
+progress ''
+printf '# shown: faults %d, kills: processes %d, servers %d; lines of the ledgers %d; events %d: %d passed by another key, %d of them by more than a second, %d came again; repeats dropped %d; seed %s\n' \
+    "$n_faults" "$n_kills" "$n_servers" "$n_rows" "$n_events" "$n_passed" "$n_passed_by_long" "$n_again" "$n_duplicates" "$seed"
 ((bad == 0)) || printf '# replay with SEED=%s\n' "$seed"
 n_kills=$((n_kills + n_servers))
 finish

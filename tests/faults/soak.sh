@@ -159,6 +159,7 @@ until finished; do
         n_events=$((n_events + 1))
         kind=$((RANDOM % 100)) number=$RANDOM
         fault event "$kind" "$number"
+        progress "seed $seed: event $n_events, $n_kills of $kills kills, round $round"
         if ((n % 20 == 19)); then must_move "moves_after_event_$n_events" survivor 40; fi
         if ((n % 5 == 4)); then note_size $n; fi
     done
@@ -179,6 +180,7 @@ until finished; do
     ((bad == 0)) || break
 done
 fds=$(descriptors) kb=$(memory survivor VmRSS)
+progress ''
 printf '# survivor: %d descriptors, then %d; %d KiB, then %d\n' "$first_fds" "$fds" "$first_kb" "$kb"
 holds survivor_is_still_alive alive "${relay_pid[survivor]}"
 holds descriptors_stay test "$fds" -le $((first_fds + 8))

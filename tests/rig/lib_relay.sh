@@ -84,6 +84,10 @@ reset() {
     n_resets=$((n_resets + 1))
     topic=${1:-${0##*/}}
     topic=${topic%.sh}-$$-${n_resets}x # closed, so that "$topic*" is of this case and run alone
+    outbox_anew
+}
+# outbox_anew: as if nothing had been written, and nobody had led
+outbox_anew() {
     sql "truncate outbox.event, outbox.sent, outbox.held restart identity;
          insert into outbox.relay (name) values ('default') on conflict do nothing;
          update outbox.relay set owner = null, lease_expires_at = null, cursor_id = 0,
