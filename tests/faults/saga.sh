@@ -21,8 +21,9 @@ seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
 n_wanted=${SAGA_FAULTS:-12}
 broker_kind=${SAGA_BROKER:-mock}
 faults_per_round=20
-rate=25        # orders a second
-n_partitions=8 # the mock keeps 5 MiB of each, and a service that comes last reads all
+rate=25             # orders a second
+orders_per_fault=30 # at most: a slow machine has no more to do than another
+n_partitions=8      # the mock keeps 5 MiB of each, and a service that comes last reads all
 n_servers=0
 
 own_database
@@ -119,21 +120,21 @@ form_of_round() {
     mapfile -t relays < <(saga_relays)
 }
 
-# round_begin [SQL]: on tables and topics of their own. SQL: for the databases, before anybody uses them
+# round_begin ORDERS [SQL]: on tables and topics of their own. SQL: for the databases, before anybody uses them
 round_begin() {
     local name
     reset
     saga_anew
     chaos_start "$seed" "$n_partitions"
-    [[ -z ${1-} ]] || saga_everywhere sql "$1"
+    [[ -z ${2-} ]] || saga_everywhere sql "$2"
     for name in "${relays[@]}"; do saga_relay_start "$name"; done
     saga_start "${services[@]}"
-    saga_place 1 1000000 "$rate"
+    saga_place 1 "$1" "$rate"
     in_home orders wait_sql 60 t "select count(*) > 10 from orders.orders where status in ('completed', 'cancelled')" ||
         not_ok saga_begins "$(tail -n 3 "$dir/${services[0]}.log" "$dir"/{payments,inventory,receipts}.log)"
 }
 shop_closes() {
-    relay_signal place TERM
+    ! alive "${relay_pid[place]}" || relay_signal place TERM
     wait "${relay_pid[place]}" || true
     unset 'relay_pid[place]'
 }
@@ -141,7 +142,7 @@ shop_closes() {
 # round NAME FAULTS
 round() {
     local orders name repeats=$n_repeats
-    round_begin
+    round_begin $(($2 * orders_per_fault))
     run_faults "$2"
     shop_closes
     progress "seed $seed: round $n_round is judged"
@@ -172,8 +173,7 @@ books_are_wrong() {
 }
 # No fault, and databases that remember nothing: all that comes again is what the chaos sends.
 round_without_deduplication() {
-    round_begin "$forget"
-    shop_closes
+    round_begin 100 "$forget"
     holds books_do_not_balance_without_deduplication wait_until 60 books_are_wrong
 }
 
