@@ -27,7 +27,7 @@ chaos_start() {
 chaos_where() {
     alive "${relay_pid[chaos]}" || die "the chaos ended by itself: $(tail -n 3 "$dir/chaos.log")"
     printf 'where\n' 1<>"$dir/chaos.in"
-    read -r -t $((60 * patience)) chaos_said <>"$dir/chaos.out" || die "the chaos does not answer"
+    read -r -t "$ample" chaos_said <>"$dir/chaos.out" || die "the chaos does not answer"
 }
 chaos_number() { sed -n "s/.*\b$1 \([0-9-]*\).*/\1/p" <<<"$chaos_said"; }
 chaos_has_passed_all() {
@@ -47,8 +47,7 @@ chaos_behind() {
         where coalesce(p.next_offset, 0) < k.ends" "$ends" "$saga_reads"
 }
 chaos_consumed() {
-    saga_sent "$1" || return
-    wait_until "$1" chaos_has_passed_all || { printf '%s\n' "$chaos_said"; return 1; }
+    saga_sent "$1" && wait_until "$1" chaos_has_passed_all || return # with the status of the wait
     saga_everywhere wait_sql "$1" 0 "$(chaos_behind)"
 }
 

@@ -28,6 +28,16 @@ saga_reads=
 n_applied=0
 n_repeats=0
 
+# The shop ends when all is placed; nobody else may.
+saga_live() {
+    local name
+    for name in "${!relay_pid[@]}"; do
+        [[ $name == place ]] || alive "${relay_pid[$name]}" || return 1
+    done
+}
+# shellcheck disable=SC2034 # for wait_until
+late_if=saga_live
+
 saga_broker() {
     local settings=()
     # A broker that was killed is let in again only when its old session is over.
