@@ -115,7 +115,7 @@ form_of_round() {
     saga_style='' saga_apart=yes
     ! takes_turns "${SAGA_STYLE-}" orchestrated 1 || saga_style=orchestrated
     ! takes_turns "${SAGA_DATABASES-}" one 2 || saga_apart=''
-    form="${saga_style:-choreography}, ${saga_apart:+a database each}"
+    form="${saga_style:-choreography}, $([[ -z $saga_apart ]] && echo one database || echo a database each)"
     services=("$([[ -z $saga_style ]] && echo orders || echo orchestrator)" "${others[@]}")
     mapfile -t relays < <(saga_relays)
 }
