@@ -21,8 +21,23 @@
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '60s';
 
+-- Names in this file are PostgreSQL's, whatever others have put into a schema of the search_path: a function
+-- whose arguments fit better would be called, with the rights of who runs this. Put back at the end.
+SET LOCAL outbox.migration = 'begun';
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('outbox.search_path', pg_catalog.current_setting('search_path'), true);
+END
+$path$;
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 DO $check$
 BEGIN
+    -- Outside a transaction SET LOCAL does nothing, and a failure half way would leave half a schema.
+    IF pg_catalog.current_setting('outbox.migration', true) IS DISTINCT FROM 'begun' THEN
+        RAISE EXCEPTION 'outbox: this file must run in one transaction, nothing was changed'
+            USING ERRCODE = 'no_active_sql_transaction', HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE';
+    END IF;
     IF current_setting('server_version_num')::int < 130000 THEN
         RAISE EXCEPTION 'outbox: PostgreSQL 13 or later is needed, this is %',
             current_setting('server_version');
@@ -31,11 +46,6 @@ BEGIN
         RAISE EXCEPTION 'outbox: already installed in database "%", nothing was changed', current_database()
             USING ERRCODE = 'duplicate_table',
                   HINT = 'See outbox.schema_version. To install anew run 001_outbox.down.sql first.';
-    END IF;
-    -- Outside a transaction SET LOCAL does nothing, and a failure half way would leave half a schema.
-    IF current_setting('lock_timeout') <> '2s' THEN
-        RAISE EXCEPTION 'outbox: this file must run in one transaction, nothing was changed'
-            USING ERRCODE = 'no_active_sql_transaction', HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE';
     END IF;
     -- CREATE SCHEMA IF NOT EXISTS would ask for CREATE on the database even where the schema exists.
     IF to_regnamespace('outbox') IS NULL THEN
@@ -71,55 +81,64 @@ COMMENT ON COLUMN outbox.schema_version.applied_at IS 'When the migration ran';
 
 -- The limits of an event. A function in plpgsql keeps what it has parsed for the session. The names are
 -- those of rules: they stand in the message and in the error's field for a constraint.
+-- It runs with the rights and the search_path of whoever inserts, and SET search_path would cost every row: so
+-- every name and operator says that it is PostgreSQL's, or somebody's of a better fitting type would be called.
 CREATE FUNCTION outbox.event_is_sound(
     schema_version integer, topic text, key bytea, type text, content_type text, payload bytea, headers jsonb
 ) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SECURITY INVOKER AS $body$
 DECLARE
     -- A condition that is NULL breaks nothing.
-    broken CONSTANT text := CASE
-        WHEN schema_version < 1
+    broken CONSTANT pg_catalog.text := CASE
+        WHEN schema_version OPERATOR(pg_catalog.<) 1
             THEN 'event_schema_version_positive: schema_version is 1 or higher'
-        WHEN octet_length(topic) NOT BETWEEN 1 AND 249
+        WHEN pg_catalog.octet_length(topic) OPERATOR(pg_catalog.<) 1
+             OR pg_catalog.octet_length(topic) OPERATOR(pg_catalog.>) 249
             THEN 'event_topic_length: topic is 1 to 249 bytes'
-        WHEN topic COLLATE "C" ~ '[^a-zA-Z0-9._-]'
+        WHEN topic COLLATE pg_catalog."C" OPERATOR(pg_catalog.~) '[^a-zA-Z0-9._-]'
             THEN 'event_topic_characters: topic is made of a-z A-Z 0-9 . _ -'
-        WHEN topic IN ('.', '..')
+        WHEN topic OPERATOR(pg_catalog.=) ANY (ARRAY['.', '..'])
             THEN 'event_topic_not_dots: topic is neither . nor ..'
-        WHEN octet_length(type) NOT BETWEEN 1 AND 255
+        WHEN pg_catalog.octet_length(type) OPERATOR(pg_catalog.<) 1
+             OR pg_catalog.octet_length(type) OPERATOR(pg_catalog.>) 255
             THEN 'event_type_length: type is 1 to 255 bytes'
-        WHEN octet_length(content_type) NOT BETWEEN 1 AND 255
+        WHEN pg_catalog.octet_length(content_type) OPERATOR(pg_catalog.<) 1
+             OR pg_catalog.octet_length(content_type) OPERATOR(pg_catalog.>) 255
             THEN 'event_content_type_length: content_type is NULL or 1 to 255 bytes'
         -- This prefix would make consumers take the payload for a structured CloudEvent.
-        WHEN lower(left(content_type, 23) COLLATE "C") = 'application/cloudevents'
+        WHEN pg_catalog.lower(pg_catalog.left(content_type, 23) COLLATE pg_catalog."C")
+             OPERATOR(pg_catalog.=) 'application/cloudevents'
             THEN 'event_content_type_not_cloudevents: content_type does not begin with application/cloudevents'
         -- Records of Kafka are small: 1 MiB unless a topic says otherwise. And the relay takes a row
         -- into memory as a whole, several times over: without limits one row could stop all the
         -- others, and one of a gigabyte could not even be read. Sizes are known without reading what
         -- is stored out of line.
-        WHEN octet_length(key) > 1048576
+        WHEN pg_catalog.octet_length(key) OPERATOR(pg_catalog.>) 1048576
             THEN 'event_key_length: key is at most 1 MiB'
-        WHEN octet_length(payload) > 33554432
+        WHEN pg_catalog.octet_length(payload) OPERATOR(pg_catalog.>) 33554432
             THEN 'event_payload_length: payload is at most 32 MiB'
-        WHEN pg_column_size(headers) > 1048576
+        WHEN pg_catalog.pg_column_size(headers) OPERATOR(pg_catalog.>) 1048576
             THEN 'event_headers_length: headers are at most 1 MiB'
         -- Each element has two members, all members are strings, and no name is empty. @? gives NULL,
         -- not false, where the shape does not allow the question: hence IS NOT FALSE. One path that
         -- says all this takes twice as long; containment, which is cheap, spares most rows the last
         -- question.
         WHEN headers IS NOT NULL
-             AND (jsonb_typeof(headers) <> 'array'
-                  OR (headers @? 'strict $[*].size() ? (@ != 2)') IS NOT FALSE
-                  OR (headers @? 'strict $[*][*] ? ((@ starts with "") is unknown)') IS NOT FALSE
-                  OR (headers @> '[[""]]'
-                      AND (headers @? 'strict $[*][0] ? (@ == "")') IS NOT FALSE))
+             AND (pg_catalog.jsonb_typeof(headers) OPERATOR(pg_catalog.<>) 'array'
+                  OR (headers OPERATOR(pg_catalog.@?)
+                      'strict $[*].size() ? (@ != 2)'::pg_catalog.jsonpath) IS NOT FALSE
+                  OR (headers OPERATOR(pg_catalog.@?)
+                      'strict $[*][*] ? ((@ starts with "") is unknown)'::pg_catalog.jsonpath) IS NOT FALSE
+                  OR (headers OPERATOR(pg_catalog.@>) '[[""]]'
+                      AND (headers OPERATOR(pg_catalog.@?)
+                           'strict $[*][0] ? (@ == "")'::pg_catalog.jsonpath) IS NOT FALSE))
             THEN 'event_headers_pairs: headers are NULL or an array of [name, value] pairs of strings, no name empty'
     END;
 BEGIN
     IF broken IS NOT NULL THEN
-        RAISE EXCEPTION 'outbox: the event breaks the rule "%":%', split_part(broken, ':', 1),
-            substr(broken, strpos(broken, ':') + 1)
+        RAISE EXCEPTION 'outbox: the event breaks the rule "%":%', pg_catalog.split_part(broken, ':', 1),
+            pg_catalog.substr(broken, pg_catalog.strpos(broken, ':') OPERATOR(pg_catalog.+) 1)
             USING ERRCODE = 'check_violation', SCHEMA = 'outbox', TABLE = 'event',
-                  CONSTRAINT = split_part(broken, ':', 1);
+                  CONSTRAINT = pg_catalog.split_part(broken, ':', 1);
     END IF;
     RETURN true;
 END
@@ -536,8 +555,8 @@ COMMENT ON COLUMN outbox.backlog.topic IS 'Kafka topic';
 
 -- Functions ---------------------------------------------------------------------------------------
 
--- No RETURNING: that would ask for SELECT, which writers do not have. Function names are qualified
--- because the body runs with the caller's search_path.
+-- No RETURNING: that would ask for SELECT, which writers do not have. Names are qualified, because the body runs
+-- with the caller's search_path.
 CREATE FUNCTION outbox.append(
     topic text, key bytea, type text, payload bytea, headers jsonb DEFAULT NULL,
     schema_version integer DEFAULT 1, content_type text DEFAULT NULL, event_id uuid DEFAULT NULL,
@@ -546,7 +565,7 @@ CREATE FUNCTION outbox.append(
 #variable_conflict use_variable
 BEGIN
     event_id := coalesce(event_id, pg_catalog.gen_random_uuid());
-    IF pg_catalog.jsonb_typeof(headers) = 'object' THEN
+    IF pg_catalog.jsonb_typeof(headers) OPERATOR(pg_catalog.=) 'object' THEN
         -- jsonb_each keeps values that are not strings, so that the table refuses them.
         headers := (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(h.name, h.value))
                       FROM pg_catalog.jsonb_each(headers) AS h (name, value));
@@ -762,3 +781,10 @@ COMMENT ON FUNCTION outbox.empty_bucket(smallint, bigint, interval, pg_snapshot,
 
 INSERT INTO outbox.relay (name) VALUES ('default');
 INSERT INTO outbox.schema_version (version, min_relay, breaking) VALUES (1, '0.1.0', true);
+
+-- For what a tool does after this in the same transaction.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.current_setting('outbox.search_path'), true);
+END
+$path$;

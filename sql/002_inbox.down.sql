@@ -16,17 +16,28 @@
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '60s';
 
+-- Names in this file are PostgreSQL's, whatever others have put into a schema of the search_path: a function
+-- whose arguments fit better would be called, with the rights of who runs this. Put back at the end.
+SET LOCAL inbox.migration = 'begun';
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('inbox.search_path', pg_catalog.current_setting('search_path'), true);
+END
+$path$;
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 DO $refuse$
 DECLARE
     n_dead  bigint;
 BEGIN
+    -- Outside a transaction SET LOCAL does nothing, and what is committed after the look would be lost.
+    IF pg_catalog.current_setting('inbox.migration', true) IS DISTINCT FROM 'begun' THEN
+        RAISE EXCEPTION 'inbox: this file must run in one transaction, nothing was changed'
+            USING ERRCODE = 'no_active_sql_transaction', HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE';
+    END IF;
     IF to_regclass('inbox.seen') IS NULL THEN
         RAISE EXCEPTION 'inbox: not installed in database "%", nothing was changed', current_database()
             USING ERRCODE = 'undefined_table';
-    END IF;
-    IF current_setting('lock_timeout') <> '2s' THEN
-        RAISE EXCEPTION 'inbox: this file must run in one transaction, nothing was changed'
-            USING ERRCODE = 'no_active_sql_transaction', HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE';
     END IF;
     -- With an older snapshot the look below the lock would not see what was committed before it.
     IF current_setting('transaction_isolation') <> 'read committed' THEN
@@ -77,3 +88,10 @@ EXCEPTION
         RAISE NOTICE 'inbox: schema "inbox" is kept, it belongs to another role';
 END
 $schema$;
+
+-- For what a tool does after this in the same transaction.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.current_setting('inbox.search_path'), true);
+END
+$path$;

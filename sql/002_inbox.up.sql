@@ -21,8 +21,23 @@
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '60s';
 
+-- Names in this file are PostgreSQL's, whatever others have put into a schema of the search_path: a function
+-- whose arguments fit better would be called, with the rights of who runs this. Put back at the end.
+SET LOCAL inbox.migration = 'begun';
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('inbox.search_path', pg_catalog.current_setting('search_path'), true);
+END
+$path$;
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 DO $check$
 BEGIN
+    -- Outside a transaction SET LOCAL does nothing, and a failure half way would leave half a schema.
+    IF pg_catalog.current_setting('inbox.migration', true) IS DISTINCT FROM 'begun' THEN
+        RAISE EXCEPTION 'inbox: this file must run in one transaction, nothing was changed'
+            USING ERRCODE = 'no_active_sql_transaction', HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE';
+    END IF;
     IF current_setting('server_version_num')::int < 130000 THEN
         RAISE EXCEPTION 'inbox: PostgreSQL 13 or later is needed, this is %',
             current_setting('server_version');
@@ -31,10 +46,6 @@ BEGIN
         RAISE EXCEPTION 'inbox: already installed in database "%", nothing was changed', current_database()
             USING ERRCODE = 'duplicate_table',
                   HINT = 'See inbox.schema_version. To install anew run 002_inbox.down.sql first.';
-    END IF;
-    IF current_setting('lock_timeout') <> '2s' THEN
-        RAISE EXCEPTION 'inbox: this file must run in one transaction, nothing was changed'
-            USING ERRCODE = 'no_active_sql_transaction', HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE';
     END IF;
     IF to_regnamespace('inbox') IS NULL THEN
         CREATE SCHEMA inbox;
@@ -400,7 +411,7 @@ CREATE FUNCTION inbox.claim(consumer text, topic text, kafka_partition integer, 
     LANGUAGE sql VOLATILE AS
 $body$
     INSERT INTO inbox.position AS p (consumer, topic, kafka_partition, owner, claimed_at)
-    VALUES ($1, $2, $3, $4, now())
+    VALUES ($1, $2, $3, $4, pg_catalog.now())
     ON CONFLICT ON CONSTRAINT position_pkey DO UPDATE SET owner = excluded.owner, claimed_at = excluded.claimed_at
     RETURNING p.next_offset, p.witness_offset, p.witness_mark
 $body$;
@@ -507,3 +518,10 @@ COMMENT ON FUNCTION inbox.turn() IS
 INSERT INTO inbox.ring (bucket, is_current, filled_since)
 SELECT b, b = 0, CASE b WHEN 0 THEN now() END FROM generate_series(0, 7) b;
 INSERT INTO inbox.schema_version (version, min_library, breaking) VALUES (2, '0.1.0', true);
+
+-- For what a tool does after this in the same transaction.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.current_setting('inbox.search_path'), true);
+END
+$path$;

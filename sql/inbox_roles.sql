@@ -18,10 +18,25 @@
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '60s';
 
+-- Names in this file are PostgreSQL's, whatever others have put into a schema of the search_path: a function
+-- whose arguments fit better would be called, with the rights of who runs this. Put back at the end.
+SET LOCAL inbox.migration = 'begun';
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('inbox.search_path', pg_catalog.current_setting('search_path'), true);
+END
+$path$;
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 DO $roles$
 DECLARE
     r record;
 BEGIN
+    -- Outside a transaction SET LOCAL does nothing, and the names below would be anybody's.
+    IF pg_catalog.current_setting('inbox.migration', true) IS DISTINCT FROM 'begun' THEN
+        RAISE EXCEPTION 'inbox: this file must run in one transaction, nothing was changed'
+            USING ERRCODE = 'no_active_sql_transaction', HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE';
+    END IF;
     IF to_regclass('inbox.seen') IS NULL THEN
         RAISE EXCEPTION 'inbox: not installed in database "%", run 002_inbox.up.sql first', current_database()
             USING ERRCODE = 'undefined_table';
@@ -94,3 +109,10 @@ GRANT SELECT (id, consumer, topic, kafka_partition, kafka_offset, event_id, type
 -- Monitor: the views, and no business data. Who decides must look first.
 GRANT SELECT ON inbox.dead_letter, inbox.progress TO inbox_monitor, inbox_operator, inbox_consumer;
 GRANT SELECT ON inbox.position, inbox.attempt, inbox.ring, inbox.consumer TO inbox_monitor, inbox_operator;
+
+-- For what a tool does after this in the same transaction.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.current_setting('inbox.search_path'), true);
+END
+$path$;

@@ -16,10 +16,25 @@
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '60s';
 
+-- Names in this file are PostgreSQL's, whatever others have put into a schema of the search_path: a function
+-- whose arguments fit better would be called, with the rights of who runs this. Put back at the end.
+SET LOCAL outbox.migration = 'begun';
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('outbox.search_path', pg_catalog.current_setting('search_path'), true);
+END
+$path$;
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 DO $roles$
 DECLARE
     r record;
 BEGIN
+    -- Outside a transaction SET LOCAL does nothing, and the names below would be anybody's.
+    IF pg_catalog.current_setting('outbox.migration', true) IS DISTINCT FROM 'begun' THEN
+        RAISE EXCEPTION 'outbox: this file must run in one transaction, nothing was changed'
+            USING ERRCODE = 'no_active_sql_transaction', HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE';
+    END IF;
     IF to_regclass('outbox.event') IS NULL THEN
         RAISE EXCEPTION 'outbox: not installed in database "%", run 001_outbox.up.sql first', current_database()
             USING ERRCODE = 'undefined_table';
@@ -128,3 +143,10 @@ EXCEPTION
         RAISE NOTICE 'outbox: pg_monitor and pg_read_all_stats were not granted (%); outbox.blocker shows no age', SQLERRM;
 END
 $monitor$;
+
+-- For what a tool does after this in the same transaction.
+DO $path$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.current_setting('outbox.search_path'), true);
+END
+$path$;

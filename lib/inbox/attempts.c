@@ -44,7 +44,8 @@ static const char sql_load[] =
     " gone AS (DELETE FROM inbox.attempt WHERE consumer = $1 AND topic = $2"
     " AND kafka_partition = $3::integer AND kafka_offset < (SELECT next FROM place))"
     " SELECT kafka_offset, event_id, attempts, begun_by IS NOT NULL AND begun_by <> $4,"
-    " greatest(extract(epoch FROM clock_timestamp() - first_begun_at) * 1000, 0)::bigint"
+    " greatest(extract(epoch FROM clock_timestamp() - first_begun_at)"
+    " OPERATOR(pg_catalog.*) 1000, 0)::bigint"
     " FROM inbox.attempt WHERE consumer = $1 AND topic = $2 AND kafka_partition = $3::integer"
     " AND kafka_offset >= (SELECT next FROM place) ORDER BY kafka_offset";
 

@@ -12,7 +12,9 @@ roles=$root/sql/inbox_roles.sql
 . "$root/tests/rig/lib_sql.sh"
 
 test_install() {
+    q "alter role current_user set lock_timeout = '2s'" # as the file sets it, which says nothing of a transaction
     refuses "up_outside_a_transaction_is_refused" "must run in one transaction" run -f "$up"
+    q "alter role current_user reset lock_timeout"
     gives "refused_up_leaves_nothing" "" "select to_regnamespace('inbox')"
     works "up_without_an_outbox" apply "$up"
     gives "up_records_its_version" "2|0.1.0|t" "select version, min_library, breaking from inbox.schema_version"
@@ -41,7 +43,7 @@ test_accept() {
     # Two transactions at once: the second waits, and finds it or not as the first ends.
     talk one
     tell one "begin; select inbox.accept('c', 'both');"
-    wait_until 10 said one t || true
+    wait_until 10 said one t || not_ok "the_first_takes_it" "$(<"$work/one.out")"
     talk two
     tell two "select 'two ' || inbox.accept('c', 'both');"
     wait_until 10 waits two || not_ok "the_second_waits" "$(<"$work/two.out")"
@@ -85,7 +87,7 @@ test_turn_race() {
     q "$free"
     talk holder
     tell holder "begin; select inbox.accept('c', 'race');"
-    wait_until 10 said holder t || true
+    wait_until 10 said holder t || not_ok "the_holder_takes_it" "$(<"$work/holder.out")"
     gives "the_ring_does_not_turn_under_a_transaction" "locked|" "select * from inbox.turn()"
     talk other
     tell other "select 'other ' || inbox.accept('c', 'race');"
@@ -113,7 +115,7 @@ test_finish() {
     # The new owner waits for the moment of the old one's end, and has what that stored.
     talk old
     tell old "begin; do \$\$ begin perform set_config('inbox.transaction', 'you', true); perform inbox.finish('c', 'you', '{f4}', '{t}', '{0}', '{9}', '{9}', '{-7}'); end \$\$; select 'done';"
-    wait_until 10 said old "done" || true
+    wait_until 10 said old "done" || not_ok "the_old_owner_is_at_its_end" "$(<"$work/old.out")"
     talk new
     tell new "select 'at ' || next_offset from inbox.claim('c', 't', 0, 'she');"
     wait_until 10 waits new || not_ok "a_claim_waits_for_an_end" "$(<"$work/new.out")"
@@ -156,7 +158,10 @@ test_roles() {
 
 test_down() {
     refuses "down_counts_dead_letters" "1 dead letters would be lost" apply "$down"
-    q "update inbox.dead set state = 'discarded'"
+    q "update inbox.dead set state = 'discarded'; alter role current_user set lock_timeout = '2s'"
+    refuses "down_outside_a_transaction_is_refused" "must run in one transaction" run -f "$down"
+    refuses "roles_outside_a_transaction_are_refused" "must run in one transaction" run -f "$roles"
+    q "alter role current_user reset lock_timeout"
     works "down_without_them" apply "$down"
     gives "down_leaves_nothing" "" "select to_regnamespace('inbox')"
     works "up_after_down" apply "$up"
