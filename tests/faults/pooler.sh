@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# relay_pooler.sh - the relay refuses to work through PgBouncer; an append through it works.
+# pooler.sh - the relay refuses to work through PgBouncer; an append through it works.
 set -euo pipefail
 # shellcheck source=tests/rig/lib_relay.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"

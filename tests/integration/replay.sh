@@ -82,7 +82,7 @@ said_so many_events 0 '^10000 events sent again'
 equal many_records 20000 "$(records)"
 for key in 0 3 6; do
     equal "order_of_key_$key" "$(sql "select event_id from outbox.event where key = 'k$key' order by id" | md5sum)" \
-        "$(last_of_key "$(printf 'k%s' $key | xxd -p)" "$(sql "select count(*) from outbox.event where key = 'k$key'")" | md5sum)"
+        "$(last_of_key "$(printf 'k%s' $key | od -An -tx1 | tr -d ' \n')" "$(sql "select count(*) from outbox.event where key = 'k$key'")" | md5sum)"
 done
 
 # --- a person is asked --------------------------------------------------------------------------------
