@@ -1,20 +1,29 @@
 /* cause.c - an event that says which event caused it. Pure. */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "checks.h"
 #include "error.h"
 #include "outbox.h"
 
+/* The sizes that the structs had when both were as they are read and written here: with hops. A larger one
+ * is of a header that is newer than this library. */
+#define EVENT_SIZE (offsetof(outbox_event, reserved) + sizeof(uint32_t))
+#define CAUSE_SIZE (offsetof(outbox_cause, reserved) + sizeof(uint32_t))
+
 static int check_cause(const outbox_cause *cause, outbox_error *err)
 {
     if (cause == NULL)
         return outbox__error_set(err, OUTBOX_EINVAL, "cause is NULL");
-    if (cause->struct_size != sizeof(*cause) || cause->reserved != 0)
+    if (cause->struct_size < CAUSE_SIZE || cause->struct_size > sizeof(*cause) ||
+        cause->reserved != 0)
         return outbox__error_set(err, OUTBOX_EINVAL,
-                                 "cause.struct_size is %zu, not %zu, or cause.reserved is not 0: "
-                                 "start from OUTBOX_CAUSE_INIT",
-                                 cause->struct_size, sizeof(*cause));
+                                 "cause.struct_size is %zu, not %zu to %zu, or cause.reserved is "
+                                 "not 0: start from OUTBOX_CAUSE_INIT, with a header that is not "
+                                 "newer than the library (%s)",
+                                 cause->struct_size, CAUSE_SIZE, sizeof(*cause),
+                                 OUTBOX_VERSION_STRING);
     if (cause->event_id == NULL || cause->event_id[0] == '\0')
         return outbox__error_set(err, OUTBOX_EINVAL, "cause.event_id is %s but required",
                                  cause->event_id == NULL ? "NULL" : "empty");
@@ -28,10 +37,13 @@ static int check_effect(const outbox_event *event, outbox_error *err)
 {
     if (event == NULL)
         return outbox__error_set(err, OUTBOX_EINVAL, "event is NULL");
-    if (event->struct_size != sizeof(*event))
+    if (event->struct_size < EVENT_SIZE || event->struct_size > sizeof(*event))
         return outbox__error_set(err, OUTBOX_EINVAL,
-                                 "event.struct_size is %zu, not %zu: start from OUTBOX_EVENT_INIT",
-                                 event->struct_size, sizeof(*event));
+                                 "event.struct_size is %zu, not %zu to %zu: start from "
+                                 "OUTBOX_EVENT_INIT, with a header that has hops and is not newer "
+                                 "than the library (%s)",
+                                 event->struct_size, EVENT_SIZE, sizeof(*event),
+                                 OUTBOX_VERSION_STRING);
     return OUTBOX_OK;
 }
 

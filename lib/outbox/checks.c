@@ -5,6 +5,7 @@
  */
 #include "checks.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -306,30 +307,30 @@ static int check_key(const outbox_event *event, size_t max, outbox_error *err)
     return check_bytes("key", event->key, event->key_len, max, err);
 }
 
-size_t outbox__header_bytes(const outbox_header *headers, size_t n)
+uint64_t outbox__header_bytes(const outbox_header *headers, size_t n)
 {
-    size_t sum = 0;
+    uint64_t sum = 0;
 
     for (size_t i = 0; i < n; i++)
         sum += strlen(headers[i].name) + headers[i].value_len;
     return sum;
 }
 
-/* Each part is within the limit already, so the sum of at most 140 parts cannot overflow. The trace
- * state is sent twice, as a plain header and as a CloudEvents attribute. */
+/* Each part is within the limit of 32 MiB already, but they may share memory: the sum of at most 140
+ * parts fits into 64 bits, and not into 32. The trace state is sent twice, as a plain header and as a CloudEvents attribute. */
 static int check_size(const outbox_event *event, const struct outbox__checked *checked,
                       outbox_error *err)
 {
-    size_t headers = outbox__header_bytes(checked->carried, checked->n_carried) +
-                     outbox__header_bytes(event->headers, event->n_headers) +
-                     (event->tracestate != NULL ? strlen(event->tracestate) : 0);
-    size_t sum = event->key_len + event->payload_len + headers;
+    uint64_t headers = outbox__header_bytes(checked->carried, checked->n_carried) +
+                       outbox__header_bytes(event->headers, event->n_headers) +
+                       (event->tracestate != NULL ? strlen(event->tracestate) : 0);
+    uint64_t sum = headers + event->key_len + event->payload_len;
 
     if (sum <= checked->max_bytes)
         return OUTBOX_OK;
     return outbox__error_set(err, OUTBOX_EINVAL,
-                             "the event has %zu bytes (key %zu, payload %zu, headers %zu); at most "
-                             "%zu are allowed",
+                             "the event has %" PRIu64 " bytes (key %zu, payload %zu, headers %" PRIu64
+                             "); at most %zu are allowed",
                              sum, event->key_len, event->payload_len, headers, checked->max_bytes);
 }
 

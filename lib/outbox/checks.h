@@ -3,6 +3,7 @@
 #define OUTBOX_LIB_CHECKS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "outbox.h"
 
@@ -34,7 +35,7 @@ int outbox__event_check(const outbox_event *event, struct outbox__checked *ret, 
 /** A W3C traceparent of version 00 with ids that are not all zero? */
 bool outbox__is_traceparent(const char *text);
 
-/** Names and values of n headers. */
-size_t outbox__header_bytes(const outbox_header *headers, size_t n);
+/** Names and values of n headers; more than a size_t of 32 bits holds, maybe. */
+uint64_t outbox__header_bytes(const outbox_header *headers, size_t n);
 
 #endif

@@ -64,8 +64,8 @@ static int encode_headers(const outbox_event *event, const struct outbox__checke
                           struct outbox__row *row, outbox_error *err)
 {
     size_t n = checked->n_carried + event->n_headers;
-    size_t bytes = outbox__header_bytes(checked->carried, checked->n_carried) +
-                   outbox__header_bytes(event->headers, event->n_headers);
+    uint64_t bytes = outbox__header_bytes(checked->carried, checked->n_carried) +
+                     outbox__header_bytes(event->headers, event->n_headers);
     char *to = row->small;
 
     if (n == 0)

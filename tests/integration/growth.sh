@@ -14,9 +14,9 @@ read -ra libs < <(pkg-config --libs libpq)
 
 # library TREE: its shared library into TREE/out
 library() { make -s -C "$1" O="$1/out" CFLAGS="${2-}" lib; }
-# program TREE NAME: the example, by TREE's header
+# program TREE NAME EXAMPLE: by TREE's header
 program() {
-    "${CC:-cc}" -I"$1/include" "${flags[@]}" -o "$dir/$2" "$root/lib/examples/hello.c" "$1/out/liboutbox.so" "${libs[@]}"
+    "${CC:-cc}" -I"$1/include" "${flags[@]}" -o "$dir/$2" "$root/lib/examples/$3.c" "$1/out/liboutbox.so" "${libs[@]}"
 }
 
 for age in today newer; do
@@ -30,8 +30,11 @@ sed -i 's/offsetof(outbox_event, max_event_bytes)/offsetof(outbox_event, grown)/
 equal structs_that_may_grow "$structs" "$(grep -c 'uint64_t grown' "$dir/newer/include/outbox.h")"
 holds library_of_today_builds library "$dir/today"
 holds library_with_larger_structs_builds library "$dir/newer" -Wno-missing-field-initializers
-holds program_of_today_builds program "$dir/today" old_program
-holds program_with_larger_structs_builds program "$dir/newer" new_program
+# The second has arrays of events, and events with a cause.
+holds program_of_today_builds program "$dir/today" old_program hello
+holds program_with_larger_structs_builds program "$dir/newer" new_program hello
+holds service_of_today_builds program "$dir/today" old_service order_service
+holds service_with_larger_structs_builds program "$dir/newer" new_service order_service
 ((bad == 0)) || exit 1
 
 sql 'drop table if exists orders; create table orders (id bigint primary key, item text)'
@@ -49,4 +52,10 @@ equal new_program_works_with_its_library "0, 2 orders, 2 events" "$status, $(sto
 run new_program today 3
 equal new_program_is_refused_by_an_older_library "1, 2 orders, 2 events" "$status, $(stored)"
 holds the_refusal_names_the_struct grep -q 'struct_size' <<<"$said"
+run old_service newer 4
+equal old_service_works_with_a_newer_library "0, 3 orders, 6 events" "$status, $(stored)"
+run new_service newer 5
+equal new_service_works_with_its_library "0, 4 orders, 10 events" "$status, $(stored)"
+run new_service today 6
+equal new_service_is_refused_by_an_older_library "1, 4 orders, 10 events" "$status, $(stored)"
 exit $bad

@@ -169,7 +169,11 @@ START_TEST(cause_that_is_wrong_changes_nothing)
     cause.reserved = 0;
     cause.struct_size--;
     refuse(&event, &cause, "cause.struct_size is 47");
-    cause.struct_size++;
+    cause.struct_size += 9;
+    refuse(&event, &cause, "cause.struct_size is 56"); /* of a newer header */
+    cause.struct_size -= 8;
+    event.struct_size = before.struct_size = sizeof(event) + 8;
+    refuse(&event, &cause, "event.struct_size is 168");
     event.struct_size = before.struct_size = offsetof(outbox_event, max_event_bytes);
     refuse(&event, &cause, "event.struct_size is 144"); /* it has no room for hops */
     ck_assert_mem_eq(&event, &before, sizeof(event));
