@@ -253,7 +253,9 @@ typedef struct outbox_event {
  *   OUTBOX_ENOMEM    no memory for long headers, or no random bytes for the id. Nothing was sent,
  *                    the transaction is untouched.
  *   OUTBOX_ELINK     the connection was bad or broke. The transaction did not commit: run it again
- *                    on a new connection. flags: LINK_LOST
+ *                    on a new connection. flags: LINK_LOST. So is called too whatever the server
+ *                    gives an SQLSTATE of class 08, such as the lost link of a trigger of yours to
+ *                    another server: that one meets the new connection as well.
  *   OUTBOX_ESCHEMA   the tables are not there or not as expected; roll back, apply
  *                    sql/001_outbox.up.sql. flags: TXN_ABORTED
  *   OUTBOX_EDB       any other refusal; sqlstate says which. Roll back. flags: TXN_ABORTED when the
@@ -273,8 +275,9 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_append(PGconn *conn, const outbox_event *e
  * On success all of them are rows of outbox.event in that transaction, with ascending ids in the
  * order of the array. Any number is taken. What takes up to 4 MiB as parameters, some 10,000 small
  * events, is one statement and one round trip; more is split into as many of them as it needs.
- * Either way the transaction makes it one: after an error nothing of it can commit unless the
- * caller rolls back to a savepoint, and then none of it is left.
+ * Either way the transaction makes it one, when an error is followed by a rollback (to a savepoint
+ * from before the call will do). After an error of the server it can end in no other way. But after
+ * OUTBOX_EDB without TXN_ABORTED it is open and may hold a part of the events: COMMIT would keep it.
  * With OUTBOX_APPEND_ORDERED the keys of a statement are locked in one fixed order, so that two
  * calls of one statement each cannot deadlock; those of more can, which the server notices
  * (OUTBOX_EDB, RETRY_TXN).
@@ -288,8 +291,9 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_append(PGconn *conn, const outbox_event *e
  *   OUTBOX_EINVAL    an event is wrong: err->event_index and the message say which. All are checked
  *                    before the first is sent, so nothing was sent, the transaction is untouched.
  *   OUTBOX_ENOMEM    no memory for the arrays, or no random bytes. Nothing was sent.
- *   OUTBOX_EDB       also with an empty sqlstate and RETRY_TXN set: memory ran out when a part of the
- *                    events was in the transaction already. Roll back.
+ *   OUTBOX_EDB       also without TXN_ABORTED, with a part of the events in the open transaction:
+ *                    memory or random bytes ran out behind the first statement (RETRY_TXN is set), or
+ *                    a trigger or rule of the database took some away (it is not). Roll back.
  * Blocks for its round trips, also on a non-blocking connection. Memory: up to 8 MiB here, and as
  * much in libpq, which keeps its buffer for the life of the connection; an event that is larger
  * than 4 MiB takes what it needs.
@@ -360,14 +364,16 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_append_result(const PGresult *result, outb
  * transaction. Behind a pooler that hands out other sessions (transaction or statement mode) that is
  * what happens sooner or later, unless the pooler itself follows prepared statements
  * (PgBouncer from 1.21, max_prepared_statements): leave it out there.
- * Calling it again on the same connection is harmless. Prepared statements outlive transactions,
- * rolled back ones too.
+ * Calling it again on the same connection is harmless, except behind such a pooler: it keeps the
+ * statements under names of its own, so they are not found and prepared once more, and it ends the
+ * connection of a client that prepares a name twice. There call it once for each connection, and open
+ * another when it fails. Prepared statements outlive transactions, rolled back ones too.
  *
  * @param conn   borrowed; connected, idle, not in pipeline mode; in a transaction or not
  * @param err    borrowed; may be NULL
  * @return OUTBOX_OK, or the codes of outbox_check_schema() with their states; OUTBOX_ESCHEMA and
  *         OUTBOX_EDB abort an open transaction (flags: TXN_ABORTED), and what is not prepared yet
- *         stays so: call it again. The server asks for the INSERT privilege at each append, not here.
+ *         stays so: call it again (see above). The server asks for the INSERT privilege at each append, not here.
  * Blocks for five round trips at most.
  */
 OUTBOX_API OUTBOX_MUST_USE int outbox_prepare(PGconn *conn, outbox_error *err);

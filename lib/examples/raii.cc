@@ -67,7 +67,7 @@ private:
     void check(PGresult *raw, const std::string &tag)
     {
         Result result(raw, PQclear);
-        if (PQcmdStatus(result.get()) != tag)
+        if (!raw || PQcmdStatus(raw) != tag) // NULL: no memory
             throw std::runtime_error(PQerrorMessage(conn_));
     }
 

@@ -6,7 +6,7 @@
  *   neither                 it would fail again: roll back and tell somebody
  * and after a COMMIT whose answer was lost: ask the server what became of the transaction, for it may
  * have committed. The number of the transaction is asked for with the business row, so that costs
- * nothing.
+ * nothing. And is the row there? After a failover the number may be that of another transaction.
  *
  * Needs: CREATE TABLE orders (id bigint PRIMARY KEY, item text), and sql/001_outbox.up.sql.
  * Build: cc retry.c $(pkg-config --cflags --libs outbox)   Run: ./a.out 'dbname=shop' 4711
@@ -129,17 +129,20 @@ static enum verdict try_once(struct job *job)
 }
 
 /* On a new connection: what became of the COMMIT that had no answer? The old session may still be at
- * it, so "in progress" means to ask again. */
+ * it, so "in progress" means to ask again. A standby that was promoted without the transaction has
+ * given its number to another one: the row decides. */
 static enum verdict ask_outcome(struct job *job)
 {
-    const char *xid = job->xid;
-    PGresult *result = PQexecParams(job->conn, "SELECT pg_xact_status($1::text::xid8)", 1, NULL, &xid,
-                                    NULL, NULL, 0);
+    const char *values[] = { job->xid, job->order_id };
+    PGresult *result = PQexecParams(job->conn,
+                                    "SELECT pg_xact_status($1::text::xid8),"
+                                    " EXISTS (SELECT FROM orders WHERE id = $2)",
+                                    2, NULL, values, NULL, NULL, 0);
     enum verdict v = RECONNECT;
 
     if (PQresultStatus(result) == PGRES_TUPLES_OK) {
         if (strcmp(PQgetvalue(result, 0, 0), "committed") == 0)
-            v = COMMITTED;
+            v = strcmp(PQgetvalue(result, 0, 1), "t") == 0 ? COMMITTED : AGAIN;
         else if (strcmp(PQgetvalue(result, 0, 0), "aborted") == 0)
             v = AGAIN;
     }

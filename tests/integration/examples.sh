@@ -129,5 +129,17 @@ proxy link 'lose COMMIT'
 example retry 8 "$proxied"
 does lost_answer_of_commit_is_asked_for 0 'no answer' '1 orders, 1 events'
 equal the_answer_was_really_lost 1 "$(grep -c '^lost' "$dir/link.log")"
+# As a standby that was promoted without it would say: its number has committed, and the order is not there.
+works
+empty
+sql 'create function forget() returns trigger language plpgsql as $$ begin
+         if nextval($q$n$q$) = 1 then delete from orders; delete from outbox.event; end if; return null; end $$;
+     create constraint trigger forget after insert on orders deferrable initially deferred
+         for each row execute function forget()'
+proxy link 'lose COMMIT'
+example retry 9 "$proxied"
+does what_a_failover_has_lost_is_done_again 0 'no answer' '1 orders, 1 events'
+equal the_answer_was_lost_again 2 "$(grep -c '^lost' "$dir/link.log")"
+sql 'drop function forget() cascade' 2>/dev/null
 
 exit "$bad"
