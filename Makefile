@@ -35,7 +35,7 @@ STRIP ?= strip
 PKG_CONFIG ?= pkg-config
 CC ?= cc
 
-# The version stands in the header and nowhere else.
+# The version is that of the header. What must repeat it, the Debian changelog and the names of images, is compared.
 VERSION := $(shell sed -n 's/^\#define OUTBOX_VERSION_STRING "\(.*\)"$$/\1/p' include/outbox.h)
 SONAME := liboutbox.so.0
 INBOX_SONAME := libinbox.so.0

@@ -54,5 +54,8 @@ done
 holds sidecar_is_native grep -q 'restartPolicy: Always' "$here/kubernetes/sidecar.yaml"
 # a sidecar's readiness is the pod's
 holds sidecar_does_not_decide_readiness bash -c "! grep -q readinessProbe '$here/kubernetes/sidecar.yaml'"
+version=$(sed -n 's/^#define OUTBOX_VERSION_STRING "\(.*\)"$/\1/p' include/outbox.h)
+said=$(grep -HnoE 'outbox-relay:[0-9][0-9.]*' "$here"/kubernetes/*.yaml "$here/docker/Dockerfile" | grep -v ":outbox-relay:$version\$" || true)
+if [[ -n $version && -z $said ]]; then ok images_are_of_this_version; else not_ok images_are_of_this_version "$said, the header says $version"; fi
 holds image_runs_without_rights grep -qE '^USER [1-9][0-9]*:' "$here/docker/Dockerfile"
 exit "$bad"

@@ -30,14 +30,18 @@ equal 'liboutbox.so.0 leads to the library' "$(realpath "$lib/liboutbox.so.$vers
 equal 'liboutbox.so leads to the library' "$(realpath "$lib/liboutbox.so.$version")" "$(realpath "$lib/liboutbox.so")"
 check 'links are relative' bash -c '! find "$1" -type l -lname "/*" | grep .' _ "$stage"
 check 'nothing names the staging directory' bash -c '! grep -rlF "$1" "$1/usr/lib/pkgconfig" "$1/usr/include"' _ "$stage"
-check 'no placeholder is left in outbox.pc' bash -c '! grep -n "@" "$1"' _ "$lib/pkgconfig/outbox.pc"
-check 'outbox.pc has the prefix that was given' grep -qx 'prefix=/usr' "$lib/pkgconfig/outbox.pc"
+for name in outbox inbox; do
+    check "no placeholder is left in $name.pc" bash -c '! grep -n "@" "$1"' _ "$lib/pkgconfig/$name.pc"
+    check "$name.pc has the prefix that was given" grep -qx 'prefix=/usr' "$lib/pkgconfig/$name.pc"
+done
 
 target installcheck DESTDIR="$stage" prefix=/usr | sed -E 's/^((not )?ok - )/\1installcheck of a staging directory: /' || bad=1
 # It must notice what is missing.
-mv "$stage/usr/include/outbox.h" "$work/outbox.h"
-check 'installcheck fails without the header' bash -c '! make -s O="$1" installcheck DESTDIR="$2" prefix=/usr' _ "$O" "$stage"
-mv "$work/outbox.h" "$stage/usr/include/outbox.h"
+for file in include/{outbox,inbox}.h; do
+    mv "$stage/usr/$file" "$work/missing"
+    check "installcheck fails without $file" bash -c '! make -s O="$1" installcheck DESTDIR="$2" prefix=/usr' _ "$O" "$stage"
+    mv "$work/missing" "$stage/usr/$file"
+done
 
 plain=$work/plain
 check 'make install PREFIX= LIBDIR=' target install PREFIX="$plain" LIBDIR="$plain/lib64"
