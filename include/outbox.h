@@ -373,7 +373,8 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_append_result(const PGresult *result, outb
  * @param err    borrowed; may be NULL
  * @return OUTBOX_OK, or the codes of outbox_check_schema() with their states; OUTBOX_ESCHEMA and
  *         OUTBOX_EDB abort an open transaction (flags: TXN_ABORTED), and what is not prepared yet
- *         stays so: call it again (see above). The server asks for the INSERT privilege at each append, not here.
+ *         stays so: call it again (see above). The server asks for the INSERT privilege at each
+ *         append, not here.
  * Blocks for five round trips at most.
  */
 OUTBOX_API OUTBOX_MUST_USE int outbox_prepare(PGconn *conn, outbox_error *err);
@@ -408,9 +409,9 @@ typedef struct outbox_cause {
  * @param cause  borrowed; its texts must live until the append
  * @param err    borrowed; may be NULL
  * @return OUTBOX_OK, or
- *   OUTBOX_EINVAL    a NULL pointer, a struct_size that is not this library's, reserved not 0, no
- *                    event id, or hops at their end. Whether the texts are within their limits is
- *                    checked by the append.
+ *   OUTBOX_EINVAL    a NULL pointer, a struct_size that has no hops or is larger than this library's,
+ *                    reserved not 0, no event id, or hops at their end. Whether the texts are within
+ *                    their limits is checked by the append.
  * Pure.
  */
 OUTBOX_API OUTBOX_MUST_USE int outbox_event_from_cause(outbox_event *event,

@@ -97,7 +97,7 @@ stop_clean timed
 # A lease that the first does not lose because the machine is slow for some seconds.
 stream_start one -X lease.ttl=8s
 relay_start two -X lease.ttl=8s
-wait_said two 'msg=connected' || true
+wait_said two 'msg=connected' || not_ok two_is_there "$(tail -n 3 "$dir/two.log")"
 holds one_leads_only test "$(times_said two 'msg=leading')" = 0
 # As it stands before the kill: a renewal in between only makes it last longer.
 ends=$(sql "select (extract(epoch from lease_expires_at) * 1000)::bigint from outbox.relay")
@@ -111,7 +111,7 @@ moving || not_ok moves_after_the_takeover "$(tail -n 3 "$dir/two.log")"
 
 # Frozen past its lease it still believes that it leads, and its producer has rows queued.
 relay_start one -X lease.ttl=8s
-wait_said one 'msg=connected' || true
+wait_said one 'msg=connected' || not_ok one_is_there_again "$(tail -n 3 "$dir/one.log")"
 fault relay_signal two STOP
 holds frozen_leader_is_replaced wait_sql 20 t "select owner like '%/${relay_pid[one]}/%' from outbox.relay"
 moving || not_ok moves_beside_the_frozen "$(tail -n 3 "$dir/one.log")"

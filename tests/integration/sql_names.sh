@@ -112,7 +112,7 @@ test_path_after() {
     path=public,evil
     for file in 001_outbox.up roles 002_inbox.up inbox_roles 002_inbox.down 001_outbox.down; do
         after=$(run -1 -f "$root/sql/$file.sql" -c 'show search_path' 2>&1) || true
-        if [[ $after == "public,evil" ]]; then ok "search_path_after_$file"; else not_ok "search_path_after_$file" "$after"; fi
+        equal "search_path_after_$file" public,evil "$after"
     done
 }
 
@@ -126,4 +126,4 @@ for path in evil,pg_catalog public,evil; do
     take_away "$path"
 done
 test_path_after
-exit "${bad:-$failed}"
+exit "$bad"
