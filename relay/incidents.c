@@ -76,13 +76,14 @@ void incidents_failed(struct incidents *i, uint64_t now_ms, const struct row *ro
         if (report->code[0] == '_' || strcmp(report->code, "NO_ERROR") == 0)
             return; /* librdkafka's own: the link, a purge, a confirmation that names no place */
         break;
-    case BLAME_ROW:
-        reason_set(ret_reason, report->code, report->text);
-        break;
+    case BLAME_PRODUCER: /* of the topic, should it be paused for it */
     case BLAME_TOPIC:
         note = note_of(i, topic);
         if (note != NULL)
             reason_set(&note->reason, report->code, report->text);
+        break;
+    case BLAME_ROW:
+        reason_set(ret_reason, report->code, report->text);
         break;
     }
     if (may_say(i, now_ms))

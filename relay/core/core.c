@@ -139,8 +139,8 @@ uint32_t core_held_row(struct core *c, uint64_t now_ms, uint32_t topic, uint64_t
 
 static void read_ended(struct core *c)
 {
+    c->read_pause[c->reading] = (struct core_pause){ 0 };
     c->reading = READING_NOTHING;
-    c->read_pause = (struct core_pause){ 0 };
 }
 
 void core_page_end(struct core *c, uint64_t now_ms, uint32_t n_rows, bool full, bool catching_up)
@@ -181,8 +181,8 @@ void core_read_failed(struct core *c, uint64_t now_ms)
 {
     if (c->reading == READING_TOPIC)
         c->topics.topic[c->reading_topic].more = true;
+    pause_after(c, &c->read_pause[c->reading], now_ms);
     c->reading = READING_NOTHING;
-    pause_after(c, &c->read_pause, now_ms);
 }
 
 /* -- lanes ---------------------------------------------------------------------------------- */
@@ -233,6 +233,7 @@ void core_marked(struct core *c, uint64_t now_ms, bool ok)
         hold_done(c, slot);
     }
     c->n_marking = 0;
+    c->mark_apart = !ok;
     if (ok)
         c->mark_pause = (struct core_pause){ 0 };
     else

@@ -94,7 +94,7 @@ struct core_pause {
     uint32_t failures;
 };
 
-enum core_reading { READING_NOTHING, READING_OUTBOX, READING_DUE, READING_TOPIC };
+enum core_reading { READING_NOTHING, READING_OUTBOX, READING_DUE, READING_TOPIC, N_CORE_READINGS };
 
 struct core {
     struct core_config cfg;
@@ -126,7 +126,8 @@ struct core {
     uint64_t behind_bytes;
     uint64_t newest_page;
     uint64_t given_up_page;        /* the oldest page of a row given up since the cursor was loaded */
-    struct core_pause read_pause, mark_pause, hold_pause;
+    struct core_pause read_pause[N_CORE_READINGS]; /* each its own: one that fails must not keep the others waiting */
+    struct core_pause mark_pause, hold_pause;
     uint64_t drain_until_ms;
     uint64_t progress_ms;          /* last confirmation, or when there was nothing to wait for */
     uint64_t follow_ms;            /* when this spell of following began */
@@ -135,6 +136,7 @@ struct core {
     bool link_up, caught_up, resigning, sweeping, asking_kafka;
     bool put_aside;                /* a ready row was found to wait for something */
     bool hold_was_last;            /* marks and holds take turns */
+    bool mark_apart;               /* a mark failed: rows from outbox.held and others go by themselves */
     bool acquiring;                /* the request for the lease loads the cursor as well */
     bool page_unused;              /* the newest page was begun for a READ that brought no row */
     bool unclean;                  /* DONE with rows unmarked that were to be marked */

@@ -17,9 +17,10 @@ enum outcome {
 
 /* And who is to blame when it is not persisted. */
 enum blame {
-    BLAME_NONE, /* the link, the producer, or our own purge */
-    BLAME_ROW,  /* the broker refused the content of a batch */
-    BLAME_TOPIC /* missing, not authorised, cannot be written */
+    BLAME_NONE,     /* the link, a producer that is broken, or our own purge */
+    BLAME_PRODUCER, /* the broker refused a batch for what it knows of the producer */
+    BLAME_ROW,      /* the broker refused the content of a batch */
+    BLAME_TOPIC     /* missing, not authorised, cannot be written */
 };
 
 /* Where a row that was read comes from: the outbox, or outbox.held, by what it waited for there. */

@@ -6,6 +6,9 @@
 #include "relay/core/hold.h"
 #include "lib/shared/retry.h"
 
+/* So many producers a row may cost before its topic is to blame. */
+#define PRODUCERS_OF_A_ROW 5
+
 static struct window_row *row_at(struct core *c, uint32_t slot)
 {
     return &c->window.row[slot];
@@ -254,6 +257,14 @@ static void stop_lane(struct core *c, enum lane lane)
         c->lane[lane].want_reset = true;
 }
 
+/* The lane is well, and others wait for it. */
+static void stop_lane_for_a_topic(struct core *c, enum lane lane)
+{
+    stop_lane(c, lane);
+    c->lane[lane].n_resets = 0;
+    c->lane[lane].reset_ms = 0;
+}
+
 static void pause_topic(struct core *c, uint64_t now_ms, struct topic *t)
 {
     if (t->state == TOPIC_PAUSED)
@@ -318,6 +329,20 @@ static bool others_of_its_hash_are_out(const struct core *c, const struct window
     return false;
 }
 
+/* The producer is made anew. Where each new one breaks at the same row, or at the probe of a topic that has
+ * failed, the cause is with the topic, and others need not wait for it. */
+static void producer_refused(struct core *c, uint64_t now_ms, struct window_row *r)
+{
+    struct topic *t = &c->topics.topic[r->topic];
+
+    if (r->n_producers < PRODUCERS_OF_A_ROW)
+        r->n_producers++;
+    if (r->n_producers < PRODUCERS_OF_A_ROW && t->failures == 0)
+        return;
+    stop_lane_for_a_topic(c, (enum lane)r->lane);
+    pause_topic(c, now_ms, t);
+}
+
 static void failed(struct core *c, uint64_t now_ms, uint32_t slot, enum blame blame, bool was_pilot)
 {
     struct window_row *r = row_at(c, slot);
@@ -326,7 +351,7 @@ static void failed(struct core *c, uint64_t now_ms, uint32_t slot, enum blame bl
     /* Behind a row that failed in the main lane others of its key may be on their way: stop the
      * lane. A pilot has none behind it. And a producer that gives back a row for no fault of row or
      * topic is itself at fault: sending to it again at once could go on for ever. */
-    if (blame == BLAME_NONE ||
+    if (blame == BLAME_NONE || blame == BLAME_PRODUCER ||
         (r->lane == LANE_MAIN &&
          (!was_pilot || (blame == BLAME_ROW && others_of_its_hash_are_out(c, r)))))
         stop_lane(c, (enum lane)r->lane);
@@ -337,6 +362,9 @@ static void failed(struct core *c, uint64_t now_ms, uint32_t slot, enum blame bl
         break;
     case BLAME_TOPIC:
         pause_topic(c, now_ms, t);
+        break;
+    case BLAME_PRODUCER:
+        producer_refused(c, now_ms, r);
         break;
     case BLAME_NONE:
         break;
@@ -443,9 +471,7 @@ bool flow_stalled(struct core *c, uint64_t now_ms, uint64_t sent_before_ms, bool
         any = true;
         if (only_look)
             break;
-        stop_lane(c, (enum lane)r->lane);
-        c->lane[r->lane].n_resets = 0; /* the topic's fault: the lane is well, and others wait for it */
-        c->lane[r->lane].reset_ms = 0;
+        stop_lane_for_a_topic(c, (enum lane)r->lane);
         pause_topic(c, now_ms, &c->topics.topic[r->topic]);
     }
     return any;

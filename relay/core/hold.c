@@ -211,7 +211,8 @@ void hold_topic_settled(struct core *c, uint32_t topic)
 
 bool hold_next_topic(const struct core *c, uint32_t *ret_topic)
 {
-    for (uint32_t i = 0; c->topics.n_held > 0 && i < c->topics.n; i++) {
+    for (uint32_t n = 1; c->topics.n_held > 0 && n <= c->topics.n; n++) {
+        uint32_t i = (c->reading_topic + n) % c->topics.n; /* in turn, for it may be one that cannot be read */
         const struct topic *t = &c->topics.topic[i];
         if (!t->held || !t->more || t->n_back > 0 || t->n_holding > 0 ||
             t->state == TOPIC_PAUSED || t->pilot != NO_SLOT)
@@ -240,9 +241,13 @@ static void postpone(struct core *c, uint64_t now_ms, uint32_t slot)
     hold_row(c, slot, HOLD_RETRYING, delay);
 }
 
-/* What is in outbox.held as it should be stays there. */
-static void leave_there(struct core *c, uint32_t slot)
+/* What is in outbox.held as it should be stays there. That it may have been delivered is to be remembered. */
+static void leave_there(struct core *c, uint32_t slot, enum hold_state as)
 {
+    if (row_at(c, slot)->maybe) {
+        hold_row(c, slot, as, 0);
+        return;
+    }
     leave_key(c, slot);
     hold_done(c, slot);
 }
@@ -254,10 +259,7 @@ static void leave_paused(struct core *c, uint32_t slot)
 
     t->more = true;
     t->returning = false;
-    if (row_at(c, slot)->maybe)
-        hold_row(c, slot, HOLD_PAUSED, 0); /* to be remembered */
-    else
-        leave_there(c, slot);
+    leave_there(c, slot, HOLD_PAUSED);
 }
 
 /* A new row may be one that goes before those that are back, or on their way. */
@@ -314,7 +316,7 @@ void hold_shut_out(struct core *c, uint64_t now_ms, uint32_t slot)
         else if (wait != NULL && wait->resuming)
             shut_out_of_key(c, now_ms, slot);
         else
-            leave_there(c, slot);
+            leave_there(c, slot, HOLD_BLOCKED); /* where nothing is in front of it, the database makes it due */
         break;
     }
 }
@@ -361,7 +363,7 @@ bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot)
     bool resuming = wait != NULL && wait->resuming;
     if (r->from == HELD_KEY) {
         if (!resuming)
-            leave_there(c, slot);
+            leave_there(c, slot, HOLD_BLOCKED);
         return !resuming;
     }
     if (r->from != HELD_NOT || !resuming)

@@ -136,7 +136,7 @@ static uint64_t outbox_due_ms(const struct core *c)
     if (w->n > 0 && (w->cap - w->n < c->cfg.batch_rows ||
                      w->bytes + c->cfg.inflight_bytes / 4 > c->cfg.inflight_bytes))
         return UINT64_MAX;
-    return max_u64(c->next_poll_ms, c->read_pause.until_ms);
+    return max_u64(c->next_poll_ms, c->read_pause[READING_OUTBOX].until_ms);
 }
 
 static bool is_before_new_ground(const struct core *c, const struct row_list *l)
@@ -158,13 +158,14 @@ static bool may_read_back(const struct core *c)
 
 static uint64_t held_due_ms(const struct core *c)
 {
-    return may_read_back(c) && c->n_due == 0 ? max_u64(c->due_ms, c->read_pause.until_ms)
+    return may_read_back(c) && c->n_due == 0 ? max_u64(c->due_ms, c->read_pause[READING_DUE].until_ms)
                                              : UINT64_MAX;
 }
 
 static uint64_t topic_due_ms(const struct core *c, uint32_t *ret_topic)
 {
-    return may_read_back(c) && hold_next_topic(c, ret_topic) ? c->read_pause.until_ms : UINT64_MAX;
+    return may_read_back(c) && hold_next_topic(c, ret_topic) ? c->read_pause[READING_TOPIC].until_ms
+                                                             : UINT64_MAX;
 }
 
 static uint64_t stall_due_ms(const struct core *c)
@@ -175,15 +176,25 @@ static uint64_t stall_due_ms(const struct core *c)
     return c->stall_ms;
 }
 
+/* The mark of a row from outbox.held needs that table, which may be locked. Others must not fail with it; and
+ * what has failed is behind them in the list. */
 static bool next_mark(struct core *c, uint64_t now_ms, struct core_action *a)
 {
+    struct row_list rest = ROW_LIST_EMPTY;
+    uint32_t slot;
+
     if (now_ms < mark_due_ms(c))
         return false;
-    while (c->acked.n > 0) {
-        uint32_t slot = row_list_pop(&c->window, &c->acked);
+    bool held = c->window.row[c->acked.head].from != HELD_NOT;
+    while ((slot = row_list_pop(&c->window, &c->acked)) != NO_SLOT) {
+        if (c->mark_apart && held != (c->window.row[slot].from != HELD_NOT)) {
+            row_list_push(&c->window, &rest, slot);
+            continue;
+        }
         window_state(&c->window, slot, ROW_MARKING);
         c->marking[c->n_marking++] = slot;
     }
+    c->acked = rest;
     c->hold_was_last = false;
     *a = (struct core_action){ .what = CORE_MARK, .slots = c->marking, .n = c->n_marking };
     return true;

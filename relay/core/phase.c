@@ -2,6 +2,7 @@
 #include "relay/core/phase.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "relay/core/flow.h"
 #include "relay/core/hold.h"
@@ -99,7 +100,8 @@ void core_link(struct core *c, uint64_t now_ms, bool up)
         core_marked(c, now_ms, false);
     if (c->n_holding > 0)
         core_held(c, now_ms, false);
-    c->read_pause = c->mark_pause = c->hold_pause = (struct core_pause){ 0 };
+    memset(c->read_pause, 0, sizeof c->read_pause);
+    c->mark_pause = c->hold_pause = (struct core_pause){ 0 };
     step_down(c, now_ms);
 }
 

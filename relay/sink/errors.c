@@ -27,14 +27,15 @@ enum blame errors_blame(rd_kafka_resp_err_t err)
     case RD_KAFKA_RESP_ERR_UNSUPPORTED_COMPRESSION_TYPE:
     case RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT:
         return BLAME_TOPIC;
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED: /* of every idempotent write */
+        return BLAME_NONE;
     case RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER: /* what the broker knows of the producer */
     case RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER:
     case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
     case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING:
     case RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID:
     case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
-    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED: /* of every idempotent write */
-        return BLAME_NONE;
+        return BLAME_PRODUCER;
     default:
         break;
     }

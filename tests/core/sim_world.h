@@ -113,6 +113,7 @@ struct relay {
     uint32_t n_pages;
     uint32_t slot_row[MAX_CAP];
     bool slot_confirmed[MAX_CAP], slot_unordered[MAX_CAP];
+    bool slot_maybe[MAX_CAP]; /* a send of it in this stay may have been written */
     bool link_up, frozen, touched, stopped, quiet_stop;
     bool tail, logged_then[MAX_ROWS]; /* it found the ends of the topics readable, and so read them */
 };
@@ -132,6 +133,9 @@ enum fault {
     FAULT_STOP,
     FAULT_STALL,
     FAULT_PERSON,
+    N_USUAL_FAULTS,
+    FAULT_PRODUCER = N_USUAL_FAULTS, /* these in one history of eight, so that the others stay what they were */
+    FAULT_READ,
     N_FAULTS
 };
 
@@ -140,7 +144,8 @@ enum count {
     N_REFUSED, N_MAYBE, N_TOPIC_FAILED, N_COLD, N_FULL, N_RESETS, N_RESETS_FAILED, N_LINKS_LOST,
     N_LEASES_LOST, N_MARKS_FAILED, N_KILLED, N_FROZEN, N_GHOSTS, N_STOPPED, N_UNCLEAN,
     N_ONCE_CLEAN, N_HELD_RETRYING, N_HELD_BLOCKED, N_HELD_PAUSED, N_HELD_SCHEDULED, N_HELD_DEAD,
-    N_FREED, N_CAME_BACK, N_STALLED, N_FENCED, N_PERSON, N_COUNTS
+    N_FREED, N_CAME_BACK, N_STALLED, N_FENCED, N_PERSON, N_BROKEN, N_MAYBE_HELD,
+    N_READS_FAILED, N_COUNTS
 };
 
 static const char *const count_names[N_COUNTS] = {
@@ -149,7 +154,8 @@ static const char *const count_names[N_COUNTS] = {
     "resets", "failed resets", "links lost", "leases lost", "failed marks", "kills", "freezes",
     "ghosts", "stops", "unclean ends", "clean once", "held retrying", "held blocked",
     "held paused", "held scheduled", "held dead", "keys freed", "rows back from held", "stalls",
-    "holds fenced", "retried or discarded by a person"
+    "holds fenced", "retried or discarded by a person", "producers broken by a topic",
+    "maybe and held", "failed reads"
 };
 
 struct world {
@@ -159,6 +165,8 @@ struct world {
     uint32_t waiting_for; /* a row that is not settled */
     uint32_t n_rows, n_visible, n_topics, n_keys, n_relays;
     uint64_t missing_until_ms[MAX_TOPICS], silent_until_ms;
+    uint64_t reads_fail_until_ms[3]; /* CORE_READ, CORE_READ_DUE, CORE_READ_TOPIC */
+    uint64_t breaking_until_ms[MAX_TOPICS]; /* its batches break the producer that sends them */
     uint64_t stalled_until_ms[N_QUEUES];
     struct {
         uint64_t owner, epoch, expires_ms;
@@ -171,6 +179,7 @@ struct world {
     uint32_t percent_bad; /* how often a statement or a batch goes wrong */
     bool may_happen[N_FAULTS];
     bool collide; /* keys of two topics have one hash */
+    bool unusual; /* all faults, not only the usual ones */
     bool narrow; /* one topic that comes and goes, many rows refused for a time, nothing else */
     bool calm, trace;
     uint64_t *count;
@@ -228,7 +237,7 @@ static void print_line(const struct world *w, const struct relay *r, const char 
 
 static const char *const lane_names[N_LANES] = { "main", "solo" };
 static const char *const outcome_names[] = { "persisted", "not persisted", "maybe" };
-static const char *const blame_names[] = { "", ", row", ", topic" };
+static const char *const blame_names[] = { "", ", producer", ", row", ", topic" };
 static const char *const request_names[] = { "read", "read due", "read topic", "produce", "mark",
                                              "hold", "release", "reset", "ask kafka", "acquire",
                                              "renew", "resign", "sweep" };
@@ -273,6 +282,11 @@ static bool missing(const struct world *w, uint32_t row)
     return w->now < w->missing_until_ms[w->row[row].topic];
 }
 
+static bool breaks(const struct world *w, uint32_t row)
+{
+    return w->now < w->breaking_until_ms[w->row[row].topic];
+}
+
 /* A batch of a producer that is gone reaches the broker at last. */
 static bool ghost_arrives(struct world *w)
 {
@@ -283,7 +297,7 @@ static bool ghost_arrives(struct world *w)
         return false;
     memmove(w->ghost, w->ghost + 1, --w->n_ghosts * sizeof w->ghost[0]);
     w->count[N_GHOSTS]++;
-    if (!refused(w, g.row) && !missing(w, g.row)) {
+    if (!refused(w, g.row) && !missing(w, g.row) && !breaks(w, g.row)) {
         SAY(w, NULL, "ghost of row %u", g.row);
         append(w, g.row);
         for (uint32_t i = 0; i < w->n_ghosts; i++)
@@ -380,6 +394,17 @@ static void judge_batch(struct world *w, struct sim_lane *l, bool main_lane, str
     }
 }
 
+/* What the broker keeps of the producer in this partition is wrong, and the client believes no word of it any
+ * more. */
+static void judge_broken(struct world *w, struct sim_lane *l, struct entry *const *e, uint32_t n,
+                         uint32_t queue)
+{
+    w->count[N_BROKEN]++;
+    l->fatal = l->stopped[queue] = true;
+    for (uint32_t i = 0; i < n; i++)
+        judge(e[i], OUTCOME_MAYBE, BLAME_PRODUCER);
+}
+
 /* The broker looks at the oldest batch of the queue. */
 static bool arrive(struct world *w, struct sim_lane *l, bool main_lane, uint32_t queue)
 {
@@ -403,6 +428,8 @@ static bool arrive(struct world *w, struct sim_lane *l, bool main_lane, uint32_t
         judge_queue(w, l, queue, OUTCOME_NOT_PERSISTED, BLAME_TOPIC);
         if (main_lane && !w->calm && percent(w, 30))
             l->fatal = l->stopped[queue] = true; /* not authorised, say */
+    } else if (breaks(w, batch[0]->row)) {
+        judge_broken(w, l, batch, n, queue);
     } else {
         judge_batch(w, l, main_lane, batch, n, queue);
     }
@@ -444,7 +471,7 @@ static void purge(struct world *w, struct sim_lane *l)
     for (uint32_t i = 0; i < l->n; i++) {
         struct entry *e = &l->entry[i];
         uint32_t queue = w->row[e->row].queue;
-        bool bad = refused(w, e->row) || missing(w, e->row);
+        bool bad = refused(w, e->row) || missing(w, e->row) || breaks(w, e->row);
         bool ghostly = false;
         if (e->state == ENTRY_JUDGED)
             continue;
@@ -504,6 +531,7 @@ static void report(struct world *w, struct relay *r, uint32_t slot, enum outcome
 {
     SAY(w, r, "report row %u %s%s", r->slot_row[slot], outcome_names[out], blame_names[blame]);
     r->slot_confirmed[slot] = out == OUTCOME_PERSISTED;
+    r->slot_maybe[slot] |= out == OUTCOME_MAYBE;
     for (int i = 0; i < N_LANES; i++) {
         uint32_t *first = &r->lane[i].first[w->row[r->slot_row[slot]].queue];
         if (*first == slot + 1)
@@ -967,6 +995,7 @@ static void answer_read(struct world *w, struct relay *r)
         bytes_before = r->core.window.bytes - row->bytes;
         r->slot_row[slot] = q->rows[i];
         r->slot_confirmed[slot] = found;
+        r->slot_maybe[slot] = false;
         r->slot_unordered[slot] = row->due_ms > 0 || row->passed;
     }
     if (bytes_before > w->cfg.inflight_bytes)
@@ -995,6 +1024,7 @@ static void answer_read_held(struct world *w, struct relay *r)
         w->count[N_CAME_BACK]++;
         r->slot_row[slot] = q->rows[i];
         r->slot_confirmed[slot] = found;
+        r->slot_maybe[slot] = false;
         r->slot_unordered[slot] = row->due_ms > 0 || row->passed;
     }
     if (q->what == CORE_READ_DUE)
@@ -1059,6 +1089,7 @@ static void fail_request(struct world *w, struct relay *r, const struct request 
 {
     SAY(w, r, "%s failed", request_names[q->what]);
     if (q == &r->read) {
+        w->count[N_READS_FAILED]++;
         core_read_failed(&r->core, w->now);
     } else if (q->what == CORE_MARK) {
         w->count[N_MARKS_FAILED]++;
@@ -1079,7 +1110,8 @@ static bool database_moves(struct world *w, struct relay *r, struct request *q)
 {
     if (!q->open)
         return false;
-    if (!q->effected && goes_wrong(w)) {
+    bool in_vain = q == &r->read && w->now < w->reads_fail_until_ms[q->what - CORE_READ];
+    if (!q->effected && (in_vain || goes_wrong(w))) {
         q->open = false;
         touch(r);
         fail_request(w, r, q);

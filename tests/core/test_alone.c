@@ -69,6 +69,84 @@ START_TEST(row_that_went_alone_goes_before_what_is_held_of_its_topic)
 }
 END_TEST
 
+/* Ax2 is put back behind it while it is out, and so there is no way back for the key when it comes home. */
+START_TEST(first_row_that_may_have_been_written_is_remembered_though_its_key_stays)
+{
+    key_is_held();
+    page("");
+    pass(100);
+    due("Ax1 Ax2", HELD_KEY, 1);
+    pass(1);
+    page("A-9");
+    expect_but_reads("fetch due 4\nproduce Ax1 solo\nproduce A-9 main\n");
+    topic_failed("A-9");
+    (void)wait_for("reset main\n", 1000);
+    lane_ready(LANE_MAIN, true);
+    leave_out("renew");
+    expect_but_reads("reset main\nhold Ax2 blocked, A-9 paused\n");
+    held(true);
+    report("Ax1", OUTCOME_MAYBE, BLAME_NONE);
+    (void)wait_for("reset solo\n", 1000);
+    lane_ready(LANE_SOLO, true);
+    leave_out("renew");
+    expect_but_reads("release Ax2\nrelease A-9\nreset solo\nhold Ax1 blocked\n");
+    ck_assert(row_of("Ax1")->maybe);
+    ck_assert_uint_eq(row_of("Ax1")->attempts, 1);
+}
+END_TEST
+
+static void breaks(const char *name)
+{
+    report(name, OUTCOME_MAYBE, BLAME_PRODUCER);
+}
+
+/* Each new producer breaks at what the brokers keep of A. The fifth one is the last that B has to wait for. */
+START_TEST(topic_that_breaks_every_producer_is_paused_and_others_flow)
+{
+    struct core_config cfg = default_config();
+
+    cfg.lease_ttl_ms = 60000;
+    lead_with(&cfg);
+    open_topic();
+    page("Ax1 Ax2 B-1");
+    for (int n = 1; n <= 4; n++) {
+        expect_but_reads("produce Ax1 main\nproduce Ax2 main\nproduce B-1 main\n");
+        breaks("Ax1");
+        purged("Ax2");
+        purged("B-1");
+        (void)wait_for("reset main\n", 1000); /* these are paced */
+        leave_out("renew");
+        expect_but_reads("reset main\n");
+        ck_assert_uint_eq(t.core.topics.topic[topic_of("A")].failures, 0);
+        lane_ready(LANE_MAIN, true);
+    }
+    expect_but_reads("produce Ax1 main\nproduce Ax2 main\nproduce B-1 main\n");
+    breaks("Ax1");
+    expect_but_reads("reset main\n"); /* and this is not */
+    purged("Ax2");
+    purged("B-1");
+    lane_ready(LANE_MAIN, true);
+    expect_but_reads("produce B-1 main\nhold Ax1 paused, Ax2 paused\n");
+    ck_assert_uint_eq(row_of("Ax1")->attempts, 0);
+    held(true);
+    nothing_new();
+    pass(100);
+    leave_out("renew");
+    expect_but_reads("release Ax1\nrelease Ax2\nfetch topic A 1\n");
+    paused_rows("Ax1", true);
+    expect_but_reads("produce Ax1 solo\n");
+    breaks("Ax1");
+    expect_but_reads("reset solo\n");
+    lane_ready(LANE_SOLO, true);
+    expect_but_reads("hold Ax1 paused\n");
+    held(true);
+    persisted("B-1"); /* it has been on its way all the while */
+    page("B-2");
+    leave_out("mark");
+    expect_but_reads("release Ax1\nproduce B-2 main\n");
+}
+END_TEST
+
 Suite *suite_alone(void);
 
 Suite *suite_alone(void)
@@ -78,5 +156,7 @@ Suite *suite_alone(void)
 
     tcase_add_test(tc, row_that_is_out_alone_too_long_is_called_back);
     tcase_add_test(tc, row_that_went_alone_goes_before_what_is_held_of_its_topic);
+    tcase_add_test(tc, first_row_that_may_have_been_written_is_remembered_though_its_key_stays);
+    tcase_add_test(tc, topic_that_breaks_every_producer_is_paused_and_others_flow);
     return suite;
 }

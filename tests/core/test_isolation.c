@@ -96,6 +96,85 @@ START_TEST(lane_that_was_stopped_by_a_stall_is_replaced_at_once)
 }
 END_TEST
 
+/* The table is locked, or a row of it is damaged. */
+START_TEST(new_rows_are_read_while_what_is_due_cannot_be)
+{
+    int n_failed = 0, n_pages = 0;
+
+    lead_patiently(0);
+    due_by_hand();
+    for (int i = 0; i < 600; i++) {
+        t.trace[0] = '\0';
+        if (t.core.reading == READING_DUE) {
+            read_failed();
+            n_failed++;
+        } else if (t.core.reading == READING_OUTBOX) {
+            page("");
+            n_pages += n_failed > 0;
+        } else {
+            pass(10);
+        }
+    }
+    ck_assert_int_ge(n_failed, 3);
+    ck_assert_int_ge(n_pages, 20);
+}
+END_TEST
+
+START_TEST(topic_that_cannot_be_read_back_leaves_the_others_their_turn)
+{
+    struct core_config cfg = default_config();
+    uint32_t first = UINT32_MAX;
+    int n_failed = 0;
+
+    cfg.lease_ttl_ms = 60000;
+    begin_with(&cfg);
+    link_is(true);
+    core_held_topic(&t.core, t.now, topic_of("Mx1"));
+    core_held_topic(&t.core, t.now, topic_of("Nx1"));
+    lease(true);
+    page("");
+    for (int i = 0; i < 200 && (t.core.reading != READING_TOPIC || t.core.reading_topic == first || n_failed == 0); i++) {
+        if (t.core.reading == READING_TOPIC) {
+            first = t.core.reading_topic;
+            read_failed();
+            n_failed++;
+        } else {
+            pass(10);
+            nothing_new();
+        }
+    }
+    ck_assert_int_eq(t.core.reading, READING_TOPIC);
+    ck_assert_uint_ne(t.core.reading_topic, first);
+    ck_assert_int_eq(n_failed, 1);
+}
+END_TEST
+
+/* One of them is in outbox.held, which is locked. */
+START_TEST(marks_that_need_no_held_do_not_fail_with_those_that_do)
+{
+    default_suspect_out();
+    page("A-1");
+    core_swept(&t.core, t.now, true); /* something is due */
+    run();
+    expect("produce A-1 main\nfetch due 4\n");
+    due("A-2", HELD_KEY, 1);
+    persisted("A-2");
+    persisted("A-1");
+    pass(5);
+    expect_but_reads("produce A-2 solo\nmark A-2 A-1\n");
+    marked(false);
+    pass(100);
+    nothing_new();
+    expect_but_reads("mark A-2\n");
+    marked(false);
+    pass(200);
+    nothing_new();
+    expect_but_reads("mark A-1\n");
+    marked(true);
+    expect_but_reads("release A-1\nmark A-2\n");
+}
+END_TEST
+
 Suite *suite_isolation(void);
 
 Suite *suite_isolation(void)
@@ -105,6 +184,9 @@ Suite *suite_isolation(void)
 
     tcase_add_test(tc, topic_that_moves_slowly_is_not_stalled);
     tcase_add_test(tc, topic_is_not_read_again_and_again_behind_a_row_that_is_out);
+    tcase_add_test(tc, new_rows_are_read_while_what_is_due_cannot_be);
+    tcase_add_test(tc, marks_that_need_no_held_do_not_fail_with_those_that_do);
+    tcase_add_test(tc, topic_that_cannot_be_read_back_leaves_the_others_their_turn);
     tcase_add_test(tc, lane_that_was_stopped_by_a_stall_is_replaced_at_once);
     return suite;
 }

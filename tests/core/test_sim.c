@@ -89,6 +89,20 @@ static void check_done(struct world *w, const struct relay *r)
             oops(w, "--once ended clean without row %u", i);
 }
 
+/* While it leads, what it lets go and has not marked is in outbox.held, and what is known of it as well. */
+static void check_release(struct world *w, const struct relay *r, uint32_t slot)
+{
+    const struct sim_row *row = &w->row[r->slot_row[slot]];
+
+    if (r->core.phase != CORE_LEAD || row->marked || row->held == DB_DISCARDED)
+        return;
+    if (row->held == DB_NOT)
+        oops(w, "row %u is let go and is nowhere", r->slot_row[slot]);
+    w->count[N_MAYBE_HELD] += r->slot_maybe[slot];
+    if (r->slot_maybe[slot] && !row->maybe)
+        oops(w, "row %u may have been delivered, and nobody remembers it", r->slot_row[slot]);
+}
+
 static void perform(struct world *w, struct relay *r, const struct core_action *a)
 {
     switch (a->what) {
@@ -116,6 +130,7 @@ static void perform(struct world *w, struct relay *r, const struct core_action *
         break;
     case CORE_RELEASE:
         SAY(w, r, "release row %u", r->slot_row[a->slot]);
+        check_release(w, r, a->slot);
         break;
     case CORE_RESET:
         SAY(w, r, "reset %s lane", lane_names[a->lane]);
@@ -342,7 +357,7 @@ static void decide_for_dead(struct world *w)
 
 static void fault(struct world *w, struct relay *r)
 {
-    enum fault what = (enum fault)rnd(w, N_FAULTS);
+    enum fault what = (enum fault)rnd(w, w->unusual ? N_FAULTS : N_USUAL_FAULTS);
 
     if (!w->may_happen[what])
         return;
@@ -375,6 +390,12 @@ static void fault(struct world *w, struct relay *r)
         break;
     case FAULT_PERSON:
         decide_for_dead(w);
+        break;
+    case FAULT_PRODUCER:
+        w->breaking_until_ms[rnd(w, w->n_topics)] = w->now + 1 + rnd(w, percent(w, 60) ? 20 : 600);
+        break;
+    case FAULT_READ:
+        w->reads_fail_until_ms[rnd(w, 3)] = w->now + rnd(w, 400);
         break;
     case N_FAULTS:
         break;
@@ -434,7 +455,7 @@ static void chaos(struct world *w)
     uint32_t per_mille_fault = percent(w, 20) ? 0 : rnd(w, 60);
 
     /* Each history has some kinds of fault only: what needs three of a kind would drown in all. */
-    for (int i = 0; i < N_FAULTS; i++)
+    for (int i = 0; i < (w->unusual ? N_FAULTS : N_USUAL_FAULTS); i++)
         w->may_happen[i] = w->narrow ? i == FAULT_TOPIC : percent(w, 50);
     if (w->narrow)
         per_mille_fault = 150;
@@ -482,14 +503,31 @@ static bool is_left_to_people(struct world *w, uint32_t at)
     return false;
 }
 
+static bool held_cannot_be_read(const struct world *w)
+{
+    return w->reads_fail_until_ms[CORE_READ_DUE - CORE_READ] == FOR_EVER ||
+           w->reads_fail_until_ms[CORE_READ_TOPIC - CORE_READ] == FOR_EVER;
+}
+
+/* Then what goes there stays there, and what is of a topic that has paused rows waits for these. All else goes on. */
+static bool stays(const struct world *w, const struct sim_row *r)
+{
+    bool waits = r->held != DB_NOT;
+
+    for (uint32_t i = 0; i < w->n_rows && held_cannot_be_read(w); i++)
+        waits |= w->row[i].topic == r->topic && w->row[i].held == DB_PAUSED;
+    return waits;
+}
+
 static bool all_settled(struct world *w)
 {
     for (uint32_t i = 0; i < w->n_rows; i++) {
         const struct sim_row *r = &w->row[i];
         if (r->poison_until_ms == FOR_EVER && r->marked)
             oops(w, "row %u is marked, but it is refused for ever", i);
-        if (w->missing_until_ms[r->topic] == FOR_EVER ? !r->marked && r->held == DB_NOT
-                                                      : !r->marked && !is_left_to_people(w, i)) {
+        bool moves = w->missing_until_ms[r->topic] != FOR_EVER && w->breaking_until_ms[r->topic] != FOR_EVER &&
+                     !held_cannot_be_read(w);
+        if (!r->marked && (moves ? !is_left_to_people(w, i) : !stays(w, r))) {
             w->waiting_for = i;
             return false;
         }
@@ -540,8 +578,16 @@ static void calm_down(struct world *w)
     w->silent_until_ms = 0;
     memset(w->stalled_until_ms, 0, sizeof w->stalled_until_ms);
     memset(w->missing_until_ms, 0, sizeof w->missing_until_ms);
+    memset(w->breaking_until_ms, 0, sizeof w->breaking_until_ms);
+    memset(w->reads_fail_until_ms, 0, sizeof w->reads_fail_until_ms);
     if (percent(w, 10) && !w->collide) /* keys with one hash would wait for it for ever */
         w->missing_until_ms[rnd(w, w->n_topics)] = FOR_EVER;
+    if (w->unusual && percent(w, 20) && !w->collide)
+        w->breaking_until_ms[rnd(w, w->n_topics)] = FOR_EVER;
+    /* What waits behind such a topic takes a quarter of the window at most; there must be room for a page beside it. */
+    if (w->unusual && percent(w, 20) && !w->collide &&
+        w->cfg.inflight_rows - w->cfg.inflight_rows / 4 >= w->cfg.batch_rows)
+        w->reads_fail_until_ms[1 + rnd(w, 2)] = FOR_EVER;
     for (uint32_t i = 0; i < w->n_rows; i++)
         if (w->row[i].poison_until_ms != FOR_EVER)
             w->row[i].poison_until_ms = 0;
@@ -574,6 +620,7 @@ static void live(struct world *w)
 {
     w->now = 1000;
     w->narrow = percent(w, 15);
+    w->unusual = w->seed % 8 == 7;
     make_config(w);
     make_rows(w);
     w->n_visible = rnd(w, w->n_rows);

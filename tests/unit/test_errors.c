@@ -12,6 +12,7 @@ struct verdict {
 
 #define ROW(e) { RD_KAFKA_RESP_ERR_##e, BLAME_ROW }
 #define TOPIC(e) { RD_KAFKA_RESP_ERR_##e, BLAME_TOPIC }
+#define PRODUCER(e) { RD_KAFKA_RESP_ERR_##e, BLAME_PRODUCER }
 #define NONE(e) { RD_KAFKA_RESP_ERR_##e, BLAME_NONE }
 
 static const struct verdict verdicts[] = {
@@ -24,15 +25,17 @@ static const struct verdict verdicts[] = {
     TOPIC(NOT_ENOUGH_REPLICAS_AFTER_APPEND), TOPIC(LEADER_NOT_AVAILABLE),
     TOPIC(KAFKA_STORAGE_ERROR), TOPIC(UNSUPPORTED_COMPRESSION_TYPE),
     TOPIC(UNSUPPORTED_FOR_MESSAGE_FORMAT),
-    /* the producer, the link, our own purge: the row goes again and nobody is to blame */
+    /* the link, our own purge: the row goes again and nobody is to blame */
     NONE(_PURGE_QUEUE), NONE(_PURGE_INFLIGHT), NONE(_FATAL), NONE(_GAPLESS_GUARANTEE),
     NONE(_TRANSPORT), NONE(_MSG_TIMED_OUT), NONE(_TIMED_OUT), NONE(_ALL_BROKERS_DOWN),
-    NONE(_DESTROY), NONE(_QUEUE_FULL), NONE(OUT_OF_ORDER_SEQUENCE_NUMBER),
-    NONE(DUPLICATE_SEQUENCE_NUMBER), NONE(INVALID_PRODUCER_EPOCH), NONE(INVALID_PRODUCER_ID_MAPPING),
-    NONE(UNKNOWN_PRODUCER_ID), NONE(PRODUCER_FENCED), NONE(CLUSTER_AUTHORIZATION_FAILED),
+    NONE(_DESTROY), NONE(_QUEUE_FULL), NONE(CLUSTER_AUTHORIZATION_FAILED),
+    /* what the broker knows of the producer: the row goes again with a new one */
+    PRODUCER(OUT_OF_ORDER_SEQUENCE_NUMBER), PRODUCER(DUPLICATE_SEQUENCE_NUMBER),
+    PRODUCER(INVALID_PRODUCER_EPOCH), PRODUCER(INVALID_PRODUCER_ID_MAPPING),
+    PRODUCER(UNKNOWN_PRODUCER_ID), PRODUCER(PRODUCER_FENCED),
 };
 
-START_TEST(blame_is_of_row_topic_or_nobody)
+START_TEST(blame_is_of_row_topic_producer_or_nobody)
 {
     const struct verdict *v = &verdicts[_i];
 
@@ -83,7 +86,7 @@ Suite *suite_errors(void)
     Suite *s = suite_create("errors");
     TCase *tc = tcase_create("errors");
 
-    tcase_add_loop_test(tc, blame_is_of_row_topic_or_nobody, 0,
+    tcase_add_loop_test(tc, blame_is_of_row_topic_producer_or_nobody, 0,
                         (int)(sizeof verdicts / sizeof verdicts[0]));
     tcase_add_test(tc, unknown_error_of_a_broker_is_blamed_on_the_row);
     tcase_add_test(tc, only_a_report_without_error_is_a_confirmation);

@@ -109,16 +109,20 @@ START_TEST(row_that_failed_for_no_fault_of_its_own_is_not_told)
 }
 END_TEST
 
-/* The producer is made anew, and the log says why. */
-START_TEST(row_that_failed_for_its_producer_is_told_and_is_no_reason)
+/* The producer is made anew, and the log says why; should the topic be paused for it, that is the reason. */
+START_TEST(row_that_failed_for_its_producer_is_told_and_has_no_reason)
 {
     fails(5000, 0, BLAME_NONE, "NO_ERROR");
     ck_assert_uint_eq(said("level="), 0);
-    fails(5000, 0, BLAME_NONE, "OUT_OF_ORDER_SEQUENCE_NUMBER");
+    fails(5000, 0, BLAME_NONE, "CLUSTER_AUTHORIZATION_FAILED");
     ck_assert_uint_eq(said("did not accept a row"), 1);
-    ck_assert_uint_eq(said("code=OUT_OF_ORDER_SEQUENCE_NUMBER"), 1);
+    ck_assert_uint_eq(said("code=CLUSTER_AUTHORIZATION_FAILED"), 1);
     ck_assert_ptr_null(reason.code);
     ck_assert_ptr_null(incidents_of_topic(&in, 0));
+    fails(5000, 0, BLAME_PRODUCER, "OUT_OF_ORDER_SEQUENCE_NUMBER");
+    ck_assert_uint_eq(said("code=OUT_OF_ORDER_SEQUENCE_NUMBER"), 1);
+    ck_assert_ptr_null(reason.code);
+    ck_assert_str_eq(incidents_of_topic(&in, 0)->code, "OUT_OF_ORDER_SEQUENCE_NUMBER");
 }
 END_TEST
 
@@ -275,7 +279,7 @@ Suite *suite_incidents(void)
     tcase_add_test(rows, refused_row_is_told_and_its_reason_kept);
     tcase_add_test(rows, failure_of_a_topic_is_its_reason_and_not_that_of_the_row);
     tcase_add_test(rows, row_that_failed_for_no_fault_of_its_own_is_not_told);
-    tcase_add_test(rows, row_that_failed_for_its_producer_is_told_and_is_no_reason);
+    tcase_add_test(rows, row_that_failed_for_its_producer_is_told_and_has_no_reason);
     tcase_add_test(rows, dead_row_is_told_with_its_reason_and_a_remedy);
     tcase_add_test(rows, dead_row_without_a_reason_is_told);
     tcase_add_test(rows, circle_is_a_reason_with_both_numbers);
