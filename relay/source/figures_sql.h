@@ -12,7 +12,8 @@
 
 /* The lateral LIMIT 1 makes one probe of an index for each row; a join might read all of sent. The late
  * rows are those of outbox.backlog_now; after a long absence, when the snapshot is old, finding them would
- * mean to walk over all that came since, and they are left out. */
+ * mean to walk over all that came since, and they are left out. From infinity, which an application may give as
+ * the time of an event, nothing can be subtracted before PostgreSQL 17. */
 #define SQL_FIGURES                                                                                \
     "with saved as materialized (select r.owner, r.lease_expires_at, r.renewed_at, r.cursor_id, r.floor_id, r.cursor_snapshot, " \
     "pg_snapshot_xmax(pg_current_snapshot())::text::numeric < pg_snapshot_xmax(r.cursor_snapshot)::text::numeric + 200000 as recent " \
@@ -63,7 +64,7 @@
     "from kept k cross join factor f group by k.state, f.x "                                       \
     "union all select * from (select 3::int2, h.topic, h.state, h.error_code, h.error, e.event_id::text, h.id, h.attempts::int8, " \
     "null::int8, extract(epoch from now() - coalesce(h.first_error_at, e.created_at))::float8, "   \
-    "extract(epoch from h.next_attempt_at - now())::float8 from shown h "                          \
+    "extract(epoch from nullif(h.next_attempt_at, 'infinity') - now())::float8 from shown h "      \
     "left join lateral (select v.event_id, v.created_at from outbox.event v where v.id = h.id limit 1) e on true " \
     "order by h.state <> 'dead', h.id limit 10) r "                                                \
     "union all select * from (select 4::int2, coalesce(b.prepared, b.application), b.username::text, null, null, null, b.pid::int8, " \

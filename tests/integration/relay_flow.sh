@@ -118,6 +118,24 @@ relay_end stream 20
 equal stream_ends_with_0_on_term 0 "$status"
 watch_stop
 
+# --- what the DBA has set for other sessions ----------------------------------------------------------
+
+# The one that stands by reads nothing; and what comes with the dsn counts like a default of the database.
+if (($(sql 'show server_version_num') >= 140000)); then
+    reset
+    relay_start leads "${steady[@]}"
+    wait_said leads 'msg=leading' || true
+    relay_dsn="$dsn application_name=stands_by options='-c idle_session_timeout=500'" relay_start stands_by "${steady[@]}"
+    wait_said stands_by 'another relay leads' || true
+    holds a_session_that_rests_is_not_ended wait_sql 20 t \
+        "select count(*) > 0 from pg_stat_activity where application_name = 'stands_by' and now() - state_change > interval '3 s'"
+    holds and_is_not_lost test "$(times_said stands_by 'lost PostgreSQL')" = 0
+    relay_kill stands_by
+    relay_kill leads
+else
+    printf 'ok - a_session_that_rests_is_not_ended # skip the server is older than 14\n'
+fi
+
 # --- rows for later --------------------------------------------------------------------------------
 
 reset

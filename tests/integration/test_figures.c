@@ -178,6 +178,22 @@ START_TEST(what_is_held_comes_with_its_reason_dead_ones_first)
 }
 END_TEST
 
+/* Any writer may give this time, and all figures depend on it. */
+START_TEST(what_is_held_for_ever_is_shown_like_the_rest)
+{
+    rig_exec(db, "insert into outbox.event (topic, type, available_at) values ('a', 'x', 'infinity'), ('a', 'x', '-infinity')");
+    rig_exec(db, "insert into outbox.held (id, bucket, topic, state, next_attempt_at) "
+                 "select id, bucket, topic, 'scheduled', available_at from outbox.event where id = 1");
+    const struct figures *f = figures();
+
+    ck_assert_int_eq(topic(f, "a")->held, 1);
+    ck_assert_int_eq(f->pending, 1);
+    ck_assert_uint_eq(f->n_held, 1);
+    ck_assert_str_eq(f->row[0].state, "scheduled");
+    ck_assert(f->row[0].next_s < 0);
+}
+END_TEST
+
 START_TEST(many_topics_share_the_last_place)
 {
     rig_exec(db, "insert into outbox.event (topic, type) select 't' || n, 'x' from generate_series(1, 150) n; "
@@ -258,6 +274,7 @@ Suite *suite_figures(void)
     tcase_add_test(tc, rows_that_commit_late_are_counted);
     tcase_add_test(tc, beyond_ten_thousand_it_is_an_estimate);
     tcase_add_test(tc, what_is_held_comes_with_its_reason_dead_ones_first);
+    tcase_add_test(tc, what_is_held_for_ever_is_shown_like_the_rest);
     tcase_add_test(tc, many_topics_share_the_last_place);
     tcase_add_test(tc, an_open_transaction_is_named);
     tcase_add_test(tc, bytes_on_disk_are_of_their_bucket);
