@@ -46,7 +46,8 @@ static const char help[] =
     "\n"
     "What is given must all hold. Events go in the order of their numbers, and so those of a key in theirs.\n"
     "A key is looked for among all events; a range beside it makes that quick. At the first record that the\n"
-    "brokers do not confirm, on SIGINT or SIGTERM, it stops, and says with which number to go on.\n"
+    "brokers do not confirm, at an event that the database cannot send (what it stores is damaged, say), on\n"
+    "SIGINT or SIGTERM, it stops, and says with which number to go on.\n"
     "\n"
     "Exit codes: 0 all were confirmed; 1 no sent event is as described; 2 nothing was done, the answer was no;\n"
     "69 not all were confirmed, or database or brokers unavailable; 64 usage, 70 internal error, 77 a right is\n"
@@ -60,6 +61,7 @@ struct replay {
     struct progress progress;
     int64_t n, n_unsent;
     int64_t next_id; /* where to go on; 0: all is done */
+    bool unreadable; /* for the database cannot send that event */
 };
 
 /* -- asking ---------------------------------------------------------------------------------- */
@@ -83,6 +85,17 @@ static int ask(const struct replay *v)
 
 /* -- doing ----------------------------------------------------------------------------------- */
 
+/* The one event of its batch. */
+static bool is_unreadable(struct replay *v, const struct row *row)
+{
+    if (row->unreadable == NULL)
+        return false;
+    v->unreadable = true;
+    v->resend.failed_id = row->id;
+    snprintf(v->resend.why, sizeof v->resend.why, "%s", row->unreadable);
+    return true;
+}
+
 /* One batch; *ret_on: there is more to do. */
 static int step(struct replay *v, bool *ret_on)
 {
@@ -94,7 +107,10 @@ static int step(struct replay *v, bool *ret_on)
 
     for (uint32_t i = 0; i < n; i++)
         rows[i] = sent[i].row;
-    done = v->o->dry_run || n == 0 ? n : resend_rows(&v->resend, rows, n);
+    if (n > 0 && is_unreadable(v, rows[0]))
+        done = 0;
+    else
+        done = v->o->dry_run || n == 0 ? n : resend_rows(&v->resend, rows, n);
     v->n += done;
     if (done < n)
         v->next_id = rows[done]->id;
@@ -164,7 +180,11 @@ static int say_stop(const struct replay *v)
 {
     const struct resend *r = &v->resend;
 
-    if (r->failed_id != 0)
+    if (v->unreadable)
+        options_fail(v->o, EXIT_UNAVAILABLE, "event %" PRId64 " cannot be read from the database: %s; restore "
+                     "it, or leave it out: the same command with --from-id %" PRId64 " --to-id %" PRId64,
+                     r->failed_id, r->why, r->failed_id + 1, v->walk.last);
+    else if (r->failed_id != 0)
         options_fail(v->o, EXIT_UNAVAILABLE, "event %" PRId64 " was not confirmed: %s", r->failed_id, r->why);
     else if (r->interrupted)
         options_fail(v->o, EXIT_UNAVAILABLE, "interrupted");

@@ -16,6 +16,7 @@
 #include "relay/text.h"
 
 #define WIDE 60
+#define WIDE_REASON 200
 #define READ_MS 10000 /* nothing came for so long: the topic cannot be read */
 
 static const char help[] =
@@ -44,10 +45,12 @@ static const char help[] =
     "compacted away in a topic with cleanup.policy=compact. twice: the same event once more, near by, which\n"
     "at-least-once delivery allows (consumers drop repeats by the event id); what replay sent again is\n"
     "counted apart. With the plain envelope records carry no event id: then repeats are not seen.\n"
+    "unreadable: the database cannot send the event (what it stores is damaged, say), so that nothing can be\n"
+    "compared; the others are.\n"
     "Needs the right to read the topics. Of much, this takes as long as reading it.\n"
     "\n"
-    "Exit codes: 0 nothing is missing or changed; 69 something is, or database or topics could not be read;\n"
-    "64 usage, 70 internal error, 77 a right is missing, 78 settings or schema.\n";
+    "Exit codes: 0 nothing is missing or changed; 69 something is, or events, database or topics\n"
+    "could not be read; 64 usage, 70 internal error, 77 a right is missing, 78 settings or schema.\n";
 
 struct verify {
     struct options *o;
@@ -65,6 +68,7 @@ struct verify {
 static const char *const outcome_names[N_VERIFY_OUTCOMES] = {
     [VERIFY_UNREAD] = "unread",   [VERIFY_AS_SENT] = "as sent", [VERIFY_CHANGED] = "changed",
     [VERIFY_MISSING] = "missing", [VERIFY_EXPIRED] = "expired", [VERIFY_UNPLACED] = "unplaced",
+    [VERIFY_UNREADABLE] = "unreadable",
 };
 
 /* -- examples -------------------------------------------------------------------------------- */
@@ -79,11 +83,14 @@ struct example {
     bool twice;
     int32_t again_partition;
     int64_t again_offset;
+    const char *unreadable; /* NULL, or why */
 };
 
 static void print_detail(FILE *out, const struct example *x)
 {
-    if (x->differences != 0)
+    if (x->unreadable != NULL)
+        text_put(out, x->unreadable, WIDE_REASON);
+    else if (x->differences != 0)
         compare_print(x->differences, out);
     else if (x->twice)
         fprintf(out, "one is at partition %" PRId32 ", offset %" PRId64, x->again_partition,
@@ -141,7 +148,8 @@ static void example_to_list(struct verify *v, const struct example *x)
                 object_put_number(o, "offset", x->offset) &&
                 object_put(o, "different", differences_of(x->differences)) &&
                 object_put(o, "again_partition", x->twice ? json_integer(x->again_partition) : json_null()) &&
-                object_put(o, "again_offset", x->twice ? json_integer(x->again_offset) : json_null())))
+                object_put(o, "again_offset", x->twice ? json_integer(x->again_offset) : json_null()) &&
+                object_put_text(o, "unreadable", x->unreadable)))
         v->failed = true;
 }
 
@@ -163,20 +171,22 @@ static void count_event(struct verify *v, const struct verify_event *e)
     char event_id[37];
     struct example x = { outcome_names[e->outcome], e->sent.row->id, event_id, e->sent.row->topic,
                          e->sent.partition, e->sent.offset, e->differences, e->twice, e->again_partition,
-                         e->again_offset };
+                         e->again_offset, e->sent.row->unreadable };
 
     text_uuid(e->sent.row->event_id, event_id);
     v->n_checked++;
     v->n[e->outcome]++;
     v->n_replayed += e->replayed;
     v->n_source += e->outcome == VERIFY_CHANGED && e->differences == COMPARE_SOURCE;
-    if (e->outcome == VERIFY_CHANGED || e->outcome == VERIFY_MISSING || e->outcome == VERIFY_UNREAD)
+    if (e->outcome == VERIFY_CHANGED || e->outcome == VERIFY_MISSING || e->outcome == VERIFY_UNREAD ||
+        e->outcome == VERIFY_UNREADABLE)
         show(v, &x);
     if (!e->twice || e->outcome == VERIFY_MISSING || e->outcome == VERIFY_UNPLACED)
         return;
     v->n_twice++;
     x.found = "twice";
     x.differences = 0;
+    x.unreadable = NULL;
     show(v, &x);
 }
 
@@ -189,7 +199,7 @@ static void on_late_repeat(void *arg, const uint8_t id[16], const struct id_plac
     text_uuid(id, event_id);
     v->n_twice++;
     show(v, &(struct example){ "twice", 0, event_id, NULL, place->partition, place->offset, 0, true,
-                               partition, offset });
+                               partition, offset, NULL });
 }
 
 static int fill(struct verify *v)
@@ -242,16 +252,18 @@ static int walk(struct verify *v)
 
 static bool is_good(const struct verify *v)
 {
-    return v->n[VERIFY_CHANGED] + v->n[VERIFY_MISSING] + v->n[VERIFY_UNREAD] == 0;
+    return v->n[VERIFY_CHANGED] + v->n[VERIFY_MISSING] + v->n[VERIFY_UNREAD] + v->n[VERIFY_UNREADABLE] == 0;
 }
 
 static void print_words(struct verify *v)
 {
     static const enum verify_outcome order[] = { VERIFY_AS_SENT, VERIFY_MISSING, VERIFY_CHANGED,
-                                                 VERIFY_EXPIRED, VERIFY_UNPLACED, VERIFY_UNREAD };
+                                                 VERIFY_EXPIRED, VERIFY_UNPLACED, VERIFY_UNREAD,
+                                                 VERIFY_UNREADABLE };
     static const char *const notes[N_VERIFY_OUTCOMES] = {
         [VERIFY_EXPIRED] = "  (below what the topic still has)",
         [VERIFY_UNPLACED] = "  (their marks do not tell where they are)",
+        [VERIFY_UNREADABLE] = "  (the database cannot send them; restore them, from a backup or from their records)",
     };
 
     if (v->n_checked == 0)
@@ -264,14 +276,14 @@ static void print_words(struct verify *v)
                v->n_checked, v->n_checked == 1 ? "" : "s");
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++)
         if (v->n[order[i]] > 0)
-            printf("%-9s %" PRId64 "%s\n", outcome_names[order[i]], v->n[order[i]],
+            printf("%-10s %" PRId64 "%s\n", outcome_names[order[i]], v->n[order[i]],
                    notes[order[i]] != NULL ? notes[order[i]] : "");
     if (v->n_twice > 0)
-        printf("%-9s %" PRId64 "\n", "twice", v->n_twice);
+        printf("%-10s %" PRId64 "\n", "twice", v->n_twice);
     if (v->n_replayed > 0)
-        printf("%-9s %" PRId64 "\n", "replayed", v->n_replayed);
+        printf("%-10s %" PRId64 "\n", "replayed", v->n_replayed);
     if (v->n_unsent > 0)
-        printf("%-9s %" PRId64 "  (in the range and not sent: not looked for)\n", "not sent", v->n_unsent);
+        printf("%-10s %" PRId64 "  (in the range and not sent: not looked for)\n", "not sent", v->n_unsent);
     if (v->n_source > 0) {
         printf("of %" PRId64 " changed ones ", v->n_source);
         compare_print_source_hint(v->o->settings.source, stdout);
@@ -298,6 +310,7 @@ static void print_object(struct verify *v)
         !object_put_number(o, "n_expired", v->n[VERIFY_EXPIRED]) ||
         !object_put_number(o, "n_unplaced", v->n[VERIFY_UNPLACED]) ||
         !object_put_number(o, "n_unread", v->n[VERIFY_UNREAD]) ||
+        !object_put_number(o, "n_unreadable", v->n[VERIFY_UNREADABLE]) ||
         !object_put_number(o, "n_twice", v->n_twice) || !object_put_number(o, "n_replayed", v->n_replayed) ||
         !object_put_number(o, "n_not_sent", v->n_unsent) ||
         !object_put_text(o, "error", v->chunk->error[0] != '\0' ? v->chunk->error : NULL) ||
@@ -324,6 +337,9 @@ static int verify(struct verify *v)
     if (v->n[VERIFY_UNREAD] > 0)
         return options_fail(v->o, EXIT_UNAVAILABLE, "%" PRId64 " events could not be looked for: %s",
                             v->n[VERIFY_UNREAD], v->chunk->error);
+    if (v->n[VERIFY_UNREADABLE] > 0)
+        return options_fail(v->o, EXIT_UNAVAILABLE, "%" PRId64 " events cannot be read from the database",
+                            v->n[VERIFY_UNREADABLE]);
     return code == EXIT_OK && !is_good(v) ? EXIT_UNAVAILABLE : code;
 }
 

@@ -100,6 +100,10 @@ static void compare_with(struct verify_chunk *c, struct verify_event *e, const s
     const struct header *headers;
     size_t n;
 
+    if (e->sent.row->unreadable != NULL) {
+        e->outcome = VERIFY_UNREADABLE;
+        return;
+    }
     if (envelope_headers(c->envelope, e->sent.row, &c->buf, &headers, &n) < 0) {
         snprintf(c->error, sizeof c->error, "out of memory");
         return;
@@ -215,6 +219,9 @@ void verify_chunk_compare(struct verify_chunk *c)
             next++;
         read_partition(c, i, next);
     }
+    for (uint32_t i = 0; i < c->n; i++) /* worse than anything but a record that is not there either */
+        if (c->event[i].sent.row->unreadable != NULL && c->event[i].outcome != VERIFY_MISSING)
+            c->event[i].outcome = VERIFY_UNREADABLE;
 }
 
 void verify_chunk_next(struct verify_chunk *c)

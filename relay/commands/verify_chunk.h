@@ -22,6 +22,7 @@ enum verify_outcome {
     VERIFY_MISSING,  /* there is no record, and the topic goes down that far */
     VERIFY_EXPIRED,  /* below the first offset that the topic still has */
     VERIFY_UNPLACED, /* the mark does not tell where it is */
+    VERIFY_UNREADABLE, /* the event itself could not be read, so there is nothing to compare with */
     N_VERIFY_OUTCOMES
 };
 

@@ -92,6 +92,9 @@ int operate_walk_begin(struct operate *o, const struct operate_range *range,
 
 /* -- the walk --------------------------------------------------------------------------------- */
 
+/* As if the server had said so: the data are not what they should be. */
+#define UNDECODED "22000"
+
 enum { COLUMN_ID = 1, COLUMN_EVENT_ID = 3, COLUMN_PARTITION = 14, COLUMN_OFFSET = 15 };
 
 static void free_sent(struct operate_sent *sent, uint32_t n)
@@ -100,32 +103,50 @@ static void free_sent(struct operate_sent *sent, uint32_t n)
         free(sent[i].row);
 }
 
+static void take_place(struct operate_sent *sent, const PGresult *res, int i)
+{
+    sent->partition = PQgetisnull(res, i, COLUMN_PARTITION)
+                          ? -1 : wire_i32(PQgetvalue(res, i, COLUMN_PARTITION));
+    sent->offset = PQgetisnull(res, i, COLUMN_OFFSET) ? -1 : wire_i64(PQgetvalue(res, i, COLUMN_OFFSET));
+}
+
+/* An event was sent by the server and is not what the schema promises, or there is no memory for it. */
+static int undecoded(struct operate *o, int64_t id, const char *why)
+{
+    int code = operate_fail(o, EXIT_INTERNAL, "event %lld cannot be read: %s", (long long)id, why);
+
+    if (why != page_no_memory) {
+        memcpy(o->state, UNDECODED, sizeof UNDECODED);
+        snprintf(o->said, sizeof o->said, "it cannot be decoded: %s", why);
+    }
+    return code;
+}
+
 /* Rows 1 and on; the place of the walk follows. */
 static int take_rows(struct operate *o, struct operate_walk *w, const PGresult *res,
                      struct operate_sent *ret, uint32_t *ret_n, int64_t *n_unsent)
 {
     struct pairs scratch = { .header = NULL };
     const char *why = NULL;
+    int64_t id = w->at, unsent = 0;
     uint32_t n = 0;
 
     for (int i = 1; i < PQntuples(res) && why == NULL; i++) {
-        int64_t id = wire_i64(PQgetvalue(res, i, COLUMN_ID));
+        id = wire_i64(PQgetvalue(res, i, COLUMN_ID));
         if (PQgetisnull(res, i, COLUMN_EVENT_ID)) {
-            (*n_unsent)++;
+            unsent++;
         } else if ((ret[n].row = page_row(res, i, &scratch, &why)) != NULL) {
-            ret[n].partition = PQgetisnull(res, i, COLUMN_PARTITION)
-                                   ? -1 : wire_i32(PQgetvalue(res, i, COLUMN_PARTITION));
-            ret[n].offset = PQgetisnull(res, i, COLUMN_OFFSET)
-                                ? -1 : wire_i64(PQgetvalue(res, i, COLUMN_OFFSET));
+            take_place(&ret[n], res, i);
             n++;
         }
-        w->at = id;
     }
     pairs_deinit(&scratch);
     if (why != NULL) {
         free_sent(ret, n);
-        return operate_fail(o, EXIT_INTERNAL, "event %lld cannot be read: %s", (long long)w->at, why);
+        return undecoded(o, id, why);
     }
+    w->at = id;
+    *n_unsent += unsent;
     *ret_n = n;
     return EXIT_OK;
 }
@@ -149,18 +170,13 @@ static int run_walk(struct operate *o, const struct operate_walk *w, uint32_t ma
     return operate_end(o, code);
 }
 
-int operate_walk_next(struct operate *o, struct operate_walk *walk, uint32_t max_rows,
-                      uint64_t max_bytes, struct operate_sent *ret, uint32_t *ret_n,
-                      int64_t *n_unsent)
+/* One statement of the walk. */
+static int step(struct operate *o, struct operate_walk *walk, uint32_t max_rows, uint64_t max_bytes,
+                struct operate_sent *ret, uint32_t *ret_n, int64_t *n_unsent)
 {
     PGresult *res = NULL;
-
-    *ret_n = 0;
-    if (walk->done)
-        return EXIT_OK;
-    if (walk->look < max_rows)
-        walk->look = max_rows;
     int code = run_walk(o, walk, max_rows, max_bytes, &res);
+
     if (code == EXIT_OK)
         code = take_rows(o, walk, res, ret, ret_n, n_unsent);
     if (code == EXIT_OK) {
@@ -176,6 +192,75 @@ int operate_walk_next(struct operate *o, struct operate_walk *walk, uint32_t max
     }
     PQclear(res);
     return code;
+}
+
+/* -- an event that cannot be read ------------------------------------------------------------- */
+
+/* The next one is read, meant or not. */
+static int read_alone(struct operate *o, const struct operate_walk *walk)
+{
+    struct operate_walk alone = *walk;
+    struct operate_sent sent;
+    uint32_t n = 0;
+    int64_t n_unsent = 0;
+
+    alone.range = (struct operate_range){ .topic = NULL };
+    alone.since[0] = alone.until[0] = '\0';
+    int code = step(o, &alone, 1, UINT32_MAX, &sent, &n, &n_unsent);
+    free_sent(&sent, n);
+    return code;
+}
+
+/* Hands it out, and the walk goes past it. */
+static int take_unreadable(struct operate *o, struct operate_walk *walk, struct operate_sent *ret, uint32_t *ret_n)
+{
+    struct params p = { .values = { p.above, p.upto } };
+    struct pairs scratch = { .header = NULL };
+    const char *why = NULL;
+    char text[sizeof o->said];
+    PGresult *res = NULL;
+
+    memcpy(text, o->said, sizeof text);
+    id_to_text(walk->at, p.above);
+    id_to_text(walk->last, p.upto);
+    int code = operate_begin(o);
+    if (code == EXIT_OK)
+        code = operate_run_binary(o, SQL_WALK_STUB, 2, &p, &res);
+    code = operate_end(o, code);
+    if (code == EXIT_OK && PQntuples(res) > 0) {
+        walk->at = wire_i64(PQgetvalue(res, 0, COLUMN_ID));
+        walk->done = walk->at >= walk->last;
+        ret->row = page_stub(res, 0, text, true, &scratch, &why);
+        take_place(ret, res, 0);
+        *ret_n = ret->row != NULL;
+        if (ret->row == NULL)
+            code = undecoded(o, walk->at, why);
+    }
+    pairs_deinit(&scratch);
+    PQclear(res);
+    return code;
+}
+
+int operate_walk_next(struct operate *o, struct operate_walk *walk, uint32_t max_rows,
+                      uint64_t max_bytes, struct operate_sent *ret, uint32_t *ret_n,
+                      int64_t *n_unsent)
+{
+    *ret_n = 0;
+    if (walk->done)
+        return EXIT_OK;
+    if (walk->look < max_rows)
+        walk->look = max_rows;
+    int code = step(o, walk, max_rows, max_bytes, ret, ret_n, n_unsent);
+    while (code != EXIT_OK && page_is_at_fault(o->state) && walk->look > 1) {
+        walk->look /= 2; /* those before it are handed out, and in the end it is the next one */
+        code = step(o, walk, max_rows, max_bytes, ret, ret_n, n_unsent);
+    }
+    if (code == EXIT_OK || !page_is_at_fault(o->state))
+        return code;
+    int alone = read_alone(o, walk);
+    if (alone == EXIT_OK)
+        return code; /* not for the event: the failure is still noted */
+    return page_is_at_fault(o->state) ? take_unreadable(o, walk, ret, ret_n) : alone;
 }
 
 /* -- one event ------------------------------------------------------------------------------- */

@@ -31,7 +31,8 @@ struct operate_walk {
     bool done;
 };
 
-/* A sent event, and where its record went. The row is from malloc and the caller's. */
+/* A sent event, and where its record went. The row is from malloc and the caller's. Of an event
+ * that cannot be read there is what row.h says, without its key. */
 struct operate_sent {
     struct row *row;
     int32_t partition; /* -1: not known */

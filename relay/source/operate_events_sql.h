@@ -42,6 +42,16 @@
     "e.before + e.size >= $8::bigint, e.kafka_partition, e.kafka_offset from sized e "             \
     "where e.before < $8::bigint order by e.mark_id)"
 
+/* The next event of that walk, $1 and $2 as there, without what may not be read. */
+#define SQL_WALK_STUB                                                                              \
+    "select null::pg_snapshot, e.id, e.bucket, e.event_id, e.created_at, e.schema_version, e.topic, " \
+    "null::bytea, ''::text, null::text, null::bytea, null::jsonb, null::bigint, null::bool, "      \
+    "m.kafka_partition, m.kafka_offset from (select e.id, e.bucket, e.event_id, e.created_at, "    \
+    "e.schema_version, e.topic from outbox.event e "                                               \
+    "where e.id > $1::bigint and e.id <= $2::bigint order by e.id limit 1) e "                     \
+    "left join lateral (select s.kafka_partition, s.kafka_offset from outbox.sent s "              \
+    "where s.bucket = e.bucket and s.id = e.id limit 1) m on true"
+
 /* The first event with an id of at least $1, and when it was appended, in ms. */
 #define SQL_PROBE                                                                                  \
     "select e.id, (extract(epoch from e.created_at) * 1000)::bigint from outbox.event e "          \
@@ -78,7 +88,7 @@
     "e.bucket, coalesce(octet_length(e.payload), -1), coalesce(jsonb_array_length(e.headers), 0), " \
     "e.schema_version, coalesce(m.kafka_partition, -1), coalesce(m.kafka_offset, -1), "            \
     "extract(epoch from coalesce(m.sent_at, clock_timestamp()) - "                                 \
-    "greatest(e.created_at, e.available_at))::float8, "                                            \
+    "least(greatest(e.created_at, e.available_at), now() + interval '100 years'))::float8, "       \
     "coalesce((select f.id from front f), 0), (select f.state from front f), "                     \
     "(select count(*) from next), (select count(*) from next n where "                             \
     "(select true from outbox.sent s where s.bucket = n.bucket and s.id = n.id limit 1)), "        \

@@ -18,6 +18,7 @@ struct operate {
     bool of_inbox; /* the remedies are those of the consumers' schema */
     bool deadlock; /* the last failure was one, and the same again may work */
     char state[6]; /* the SQLSTATE of the last failure; "": it was none of the server's */
+    char said[300]; /* and that with the server's words */
     char error[1024];
 };
 

@@ -53,7 +53,7 @@ int operate_fail(struct operate *o, int exit_code, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(o->error, sizeof o->error, fmt, args);
     va_end(args);
-    o->state[0] = '\0';
+    o->state[0] = o->said[0] = '\0';
     return exit_code;
 }
 
@@ -106,6 +106,7 @@ static int fail_result(struct operate *o, const PGresult *res)
                             o->of_inbox && remedies[i].inbox_remedy != NULL ? remedies[i].inbox_remedy
                                                                             : remedies[i].remedy);
     snprintf(o->state, sizeof o->state, "%s", state);
+    snprintf(o->said, sizeof o->said, "%s %s", state, text);
     return code;
 }
 
@@ -243,16 +244,18 @@ static int commit(struct operate *o)
 /* After a failure, whose words are kept; a link that is gone has rolled back by itself. */
 static void rollback(struct operate *o)
 {
-    char error[sizeof o->error], state[sizeof o->state];
+    char error[sizeof o->error], state[sizeof o->state], said[sizeof o->said];
     bool deadlock = o->deadlock;
 
     if (o->pg == NULL || PQtransactionStatus(o->pg) == PQTRANS_IDLE)
         return;
     memcpy(error, o->error, sizeof error);
     memcpy(state, o->state, sizeof state);
+    memcpy(said, o->said, sizeof said);
     (void)operate_run_text(o, "rollback", NULL);
     memcpy(o->error, error, sizeof error);
     memcpy(o->state, state, sizeof state);
+    memcpy(o->said, said, sizeof said);
     o->deadlock = deadlock;
 }
 

@@ -147,6 +147,11 @@ static int decode_headers(struct value v, struct pairs *scratch, size_t *ret_n, 
     return pairs_decode(v.at + 1, v.len - 1, scratch, ret_n, ret_bytes);
 }
 
+bool page_is_at_fault(const char *sqlstate)
+{
+    return sqlstate != NULL && (strncmp(sqlstate, "22", 2) == 0 || strncmp(sqlstate, "XX", 2) == 0);
+}
+
 void page_held_as(struct row *r, const PGresult *res, int i)
 {
     int32_t attempts = wire_i32(PQgetvalue(res, i, COL_ATTEMPTS));

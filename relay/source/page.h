@@ -18,6 +18,10 @@ struct row *page_row(const PGresult *res, int i, struct pairs *scratch, const ch
 /* The same of outbox_stub: a row that is unreadable for this reason (row.h), which is copied. */
 struct row *page_stub(const PGresult *res, int i, const char *unreadable, bool key_unreadable,
                       struct pairs *scratch, const char **ret_why);
+/* A statement failed with this SQLSTATE (NULL: none): is that for what a row is, so that it would fail the next time
+ * as well? Class 22: it has characters that the client's encoding does not have. XX: what is stored is damaged, or
+ * the server does not know what happened. */
+bool page_is_at_fault(const char *sqlstate);
 /* What row i, of a page of held rows, says of its being held. */
 void page_held_as(struct row *r, const PGresult *res, int i);
 

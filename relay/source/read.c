@@ -215,17 +215,14 @@ static void on_page(struct source *s, uint64_t now_ms, const PGresult *res)
     source_take_page(s, now_ms, res, n, full);
 }
 
-/* Class 22: it has characters that the client's encoding does not have. XX: what is stored is damaged, or
- * the server does not know what happened. Without a state it is libpq that has no room for the answer. */
+/* Without a state it is libpq that has no room for the answer. */
 void source_note_failure(struct source *s, const PGresult *res)
 {
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
     const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
     struct failure *f = &s->failure;
 
-    f->trouble = state == NULL                                                      ? TROUBLE_ROOM
-                 : strncmp(state, "22", 2) == 0 || strncmp(state, "XX", 2) == 0 ? TROUBLE_ROW
-                                                                                    : TROUBLE_OTHER;
+    f->trouble = state == NULL ? TROUBLE_ROOM : page_is_at_fault(state) ? TROUBLE_ROW : TROUBLE_OTHER;
     snprintf(f->sqlstate, sizeof f->sqlstate, "%s", state != NULL ? state : "");
     snprintf(f->text, sizeof f->text, "%s", text != NULL ? text : "no memory for the answer");
 }

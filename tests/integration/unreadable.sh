@@ -170,6 +170,33 @@ sql 'update outbox.relay set owner = null, lease_expires_at = null'
 relay_once skip -X on.poison=skip
 equal skipped_it_is_dead '5 dead UNREADABLE 0' "$(states)"
 
+# --- what was sent before -------------------------------------------------------------------------------------
+
+# Whoever looks at sent events again is told which one cannot be read, and of all others what he asked for.
+said_too() { holds "$1" grep -q -E -e "$2" "$dir/said"; }
+new_case
+append 300 "$topic" "convert_to('k' || n % 7, 'UTF8')"
+sql "update outbox.event set payload = $large where id in (120, 121)"
+relay_start sent "${steady[@]}"
+holds all_are_sent wait_sent
+relay_kill sent
+tells all_as_sent 0 '^All are there as they were sent: 300 events compared$' verify
+damage 120
+sql "update outbox.event set type = 'bad' || e'\\x81' where id = 250"
+tells verify_names_a_damaged_one 69 '^unreadable +120 .*XX001 missing chunk number 0 for toast value' verify
+said_too verify_names_one_of_no_characters '^unreadable +250 .*22P05 character with byte sequence 0x81'
+said_too verify_compares_the_others '^as sent +298$'
+said_too verify_says_that_it_is_not_well '2 events cannot be read from the database$'
+tells verify_tells_them_as_json 69 '"n_unreadable": ?2' verify --json
+tells verify_with_the_first_one_damaged 69 '^as sent +179$' verify --from-id 120
+tells verify_with_the_last_one_damaged 69 '^as sent +119$' verify --to-id 120
+tells verify_without_it 0 '^All are there' verify --to-id 119
+tells replay_would_stop_at_it 69 '^119 events would be sent again' replay --from-id 1 --dry-run
+tells replay_stops_at_it 69 'event 120 cannot be read from the database: XX001 missing chunk .* the same command with --from-id 121 --to-id 300$' replay --from-id 1 --yes
+said_too replay_has_sent_those_before_it '^119 events sent again'
+tells replay_goes_on_without_it 69 '^129 events sent again' replay --from-id 121 --yes
+tells replay_of_a_key_stops_at_it 69 '"failed_id": ?120' replay --topic "$topic" --key k1 --yes --json
+
 # --- what may pass makes no row dead ---------------------------------------------------------------------------
 
 # A policy may refuse a row in any words, to roles that are not a superuser's.
