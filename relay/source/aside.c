@@ -83,7 +83,7 @@ static void open_it(struct source *s, uint64_t now_ms)
 /* The server stops what takes longer than we wait: nobody would be there for its answer. */
 static int send_session(struct source *s, uint64_t now_ms)
 {
-    char text[1500];
+    char text[2000];
     int n = snprintf(text, sizeof text,
                      SQL_SESSION "set lock_timeout = %d; set statement_timeout = %llu; " SQL_CHECK,
                      ASIDE_LOCK_TIMEOUT_MS, (unsigned long long)s->cfg.statement_timeout_ms);

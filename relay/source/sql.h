@@ -21,25 +21,26 @@
 /* Each statement sees what was committed before it, also where the DBA has set another default.
  * jit: the same poll takes 38 ms with it. Every plan here is meant to go from a few rows by index to
  * a few others; seqscan, hash and merge joins would read whole tables for that. Parallel plans would
- * not keep the order of the pieces. A relay that stands by has a session that rests, and the first read behind
- * a long absence takes its time: limits that the DBA has set for others (those of 14 and 17) are not for it. */
+ * not keep the order of the pieces. */
 #define SQL_SESSION                                                                                \
     "set jit = off; set enable_seqscan = off; set enable_hashjoin = off; "                         \
     "set enable_mergejoin = off; set enable_bitmapscan = off; "                                    \
     "set max_parallel_workers_per_gather = 0; "                                                    \
     "set plan_cache_mode = force_generic_plan; set search_path = ''; set datestyle = 'ISO'; "      \
     "set idle_in_transaction_session_timeout = '60s'; set lock_timeout = '1s'; "                   \
-    "set statement_timeout = 0; set default_transaction_isolation = 'read committed'; "            \
-    "select set_config(s.name, '0', false) from pg_settings s "                                    \
-    "where s.name in ('idle_session_timeout', 'transaction_timeout'); "
+    "set statement_timeout = 0; set default_transaction_isolation = 'read committed'; "
 
-/* The last column says which history of which cluster this is: a promoted standby has another one. A
- * server in recovery writes no log; the relay cannot work there, and is told so later. */
+/* The fourth column says which history of which cluster this is: a promoted standby has another one. A
+ * server in recovery writes no log; the relay cannot work there, and is told so later. The last one takes away limits
+ * that not every server knows (14, 17) and that a DBA has set for others: a relay that stands by has a session that
+ * rests, and the first read behind a long absence takes its time. */
 #define SQL_CHECK                                                                                  \
     "select current_setting('server_version_num')::int, "                                          \
     "to_regclass('outbox.schema_version') is not null, pg_backend_pid(), "                         \
     "(select system_identifier from pg_control_system()) || '/' || case when pg_is_in_recovery() " \
-    "then 'standby' else left(pg_walfile_name(pg_current_wal_lsn()), 8) end"
+    "then 'standby' else left(pg_walfile_name(pg_current_wal_lsn()), 8) end, "                     \
+    "(select count(set_config(s.name, '0', false)) from pg_settings s "                            \
+    "where s.name in ('idle_session_timeout', 'transaction_timeout'))"
 
 /* The number of that column. */
 #define SQL_CHECK_HISTORY 3
