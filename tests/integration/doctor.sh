@@ -137,8 +137,8 @@ cmd doctor "${kafka[@]}"
 said_so relays_are_counted 0 '^ok    relays  *[23] connections of relays to this database'
 said_so somebody_leads 0 '^ok    lead  *relay-a leads, and was last heard of'
 relay_kill leader
-sql 'update outbox.relay set lease_expires_at = clock_timestamp()'
 wait_sql 20 0 "select count(*) from pg_stat_activity where application_name = 'outbox-relay' and datname = current_database()"
+sql 'update outbox.relay set lease_expires_at = clock_timestamp()'
 finds no_relay_is_connected 69 '^warn  relays  *no relay is connected to this database'
 finds leader_was_killed 69 '^fail  lead  *nobody leads: relay-a was last heard of .* ago, its lease has ended, and no relay has taken it'
 log_anew leader

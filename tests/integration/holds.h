@@ -34,6 +34,7 @@ static char freed[MAX_TEXT];
 static char loaded[MAX_TEXT]; /* what the last takeover was told */
 static uint32_t n_loaded;
 static uint64_t next_page;
+static bool hold_waits; /* for a lock of ours: a second is all it has */
 
 /* -- the source ----------------------------------------------------------------------------- */
 
@@ -98,6 +99,8 @@ static inline bool turn(struct source *s, enum source_event_type type, int wait_
         note(&last);
         if (last.type == type)
             return true;
+        if (last.type == SOURCE_HOLD_FAILED && hold_waits)
+            ck_abort_msg("timed out: the hold's second was over before its lock was free");
         ck_assert_msg(last.type == SOURCE_UP || last.type == SOURCE_HELD_KEYS,
                       "event %d instead of %d", (int)last.type, (int)type);
     }

@@ -280,7 +280,7 @@ static void turn_until_waiting(enum source_event_type type)
 
     while (rig_scalar_i64(db, "select count(*) from pg_locks where not granted") == 0) {
         ck_assert(!turn(src, type, 1));
-        ck_assert_int_lt(rig_now_ms(), end_ms);
+        ck_assert_msg(rig_now_ms() < end_ms, "timed out: nobody waits for a lock");
     }
 }
 
@@ -308,6 +308,7 @@ START_TEST(blocked_row_survives_a_discard_that_began_later)
     hold("1d 3p");
     /* the insert of row 2 waits for this one, after row 1 was locked */
     rig_exec(a, "begin; insert into outbox.held (id, bucket, topic, state) values (2, 0, 't', 'dead')");
+    hold_waits = true;
     send_hold("2b");
     turn_until_waiting(SOURCE_HELD);
     ck_assert_int_eq(PQsendQuery(b, SQL_DISCARD), 1);
@@ -357,6 +358,7 @@ START_TEST(takeover_waits_for_a_hold_and_then_knows_of_it)
     wait_for(SOURCE_UP);
     src = zombie;
     rig_exec(a, "begin; update outbox.held set attempts = 9 where id = 1");
+    hold_waits = true;
     send_hold("1r 3r");
     turn_until_waiting(SOURCE_HELD);
     src = heir;
@@ -365,7 +367,7 @@ START_TEST(takeover_waits_for_a_hold_and_then_knows_of_it)
     int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
     while (rig_scalar_i64(db, "select count(*) from pg_locks where not granted") < 2) {
         ck_assert(!turn(src, SOURCE_LEASE, 1));
-        ck_assert_int_lt(rig_now_ms(), end_ms);
+        ck_assert_msg(rig_now_ms() < end_ms, "timed out: nobody waits for a lock");
     }
     rig_exec(a, "rollback");
     wait_for(SOURCE_LEASE);

@@ -416,7 +416,6 @@ Suite *suite_inbox_run(void)
     Suite *suite = suite_create("inbox_run");
     TCase *tc = tcase_create("runs");
 
-    tcase_set_timeout(tc, 300);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_repeat_that_is_finished_leaves_no_call_behind);
     tcase_add_test(tc, time_alone_spends_no_event_after_one_call);
