@@ -8,20 +8,23 @@
 
 #include <jansson.h>
 #include <librdkafka/rdkafka.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "tests/rig/records.h"
 
 #define PLACED "com.example.order.placed"
 #define PLACED_2 "com.example.order.placed.v2"
-#define TOPIC_NAME TOPIC("evolution")
 
 enum { N_EVENTS = 6 };
+
+static char topic_name[64]; /* of this run: a broker may serve several */
 
 /* ---- Producers ------------------------------------------------------------------------------- */
 
 static void store(const char *type, int32_t version, const char *json)
 {
-    event.topic = TOPIC_NAME;
+    event.topic = topic_name;
     event.key = "k";
     event.key_len = 1;
     event.type = type;
@@ -165,7 +168,7 @@ static int consume(void (*consumer)(struct seen *, const struct record *), struc
                      RD_KAFKA_CONF_OK);
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof text);
     ck_assert_ptr_nonnull(rk);
-    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, TOPIC_NAME, NULL);
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, topic_name, NULL);
     ck_assert_int_eq(rd_kafka_consume_start(topic, 0, RD_KAFKA_OFFSET_BEGINNING), 0);
     while (n < N_EVENTS) {
         rd_kafka_message_t *m = rd_kafka_consume(topic, 0, 100);
@@ -193,7 +196,8 @@ START_TEST(evolution_old_and_new_consumers_read_old_and_new_events)
     static const char *const items[] = { "book", "pen", "cup", "map", "hat" };
     static const char *const currencies[] = { "EUR", "NOK", "EUR", "SEK", "SEK" };
 
-    records_topic(TOPIC_NAME, 1, NULL);
+    snprintf(topic_name, sizeof topic_name, "%s-%d", TOPIC("evolution"), (int)getpid());
+    records_topic(topic_name, 1, NULL);
     produce();
     relay();
     ck_assert_int_eq(consume(old_consumer, &old), 3); /* it met versions that it never heard of */
