@@ -180,6 +180,9 @@ static int say_stop(const struct replay *v)
 {
     const struct resend *r = &v->resend;
 
+    if (v->unreadable && r->failed_id >= v->walk.last)
+        return options_fail(v->o, EXIT_UNAVAILABLE, "event %" PRId64 " cannot be read from the database: %s; restore "
+                            "it; all before it is done, and nothing comes after it", r->failed_id, r->why);
     if (v->unreadable)
         options_fail(v->o, EXIT_UNAVAILABLE, "event %" PRId64 " cannot be read from the database: %s; restore "
                      "it, or leave it out: the same command with --from-id %" PRId64 " --to-id %" PRId64,

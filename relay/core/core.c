@@ -221,8 +221,11 @@ void core_kafka_answered(struct core *c, uint64_t now_ms, bool any)
 
 void core_marked(struct core *c, uint64_t now_ms, bool ok)
 {
+    bool held = false;
+
     for (uint32_t i = 0; i < c->n_marking; i++) {
         uint32_t slot = c->marking[i];
+        held = held || c->window.row[slot].from != HELD_NOT;
         if (!ok) {
             window_state(&c->window, slot, ROW_ACKED);
             row_list_push(&c->window, &c->acked, slot);
@@ -233,7 +236,7 @@ void core_marked(struct core *c, uint64_t now_ms, bool ok)
         hold_done(c, slot);
     }
     c->n_marking = 0;
-    c->mark_apart = !ok;
+    c->mark_apart = !ok || (c->mark_apart && !held);
     if (ok)
         c->mark_pause = (struct core_pause){ 0 };
     else

@@ -136,7 +136,7 @@ struct core {
     bool link_up, caught_up, resigning, sweeping, asking_kafka;
     bool put_aside;                /* a ready row was found to wait for something */
     bool hold_was_last;            /* marks and holds take turns */
-    bool mark_apart;               /* a mark failed: rows from outbox.held and others go by themselves */
+    bool mark_apart;               /* a mark failed: until one of rows from outbox.held is well, they and others go by themselves */
     bool acquiring;                /* the request for the lease loads the cursor as well */
     bool page_unused;              /* the newest page was begun for a READ that brought no row */
     bool unclean;                  /* DONE with rows unmarked that were to be marked */
