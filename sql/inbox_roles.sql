@@ -103,8 +103,9 @@ GRANT EXECUTE ON FUNCTION
 
 -- Operator: what becomes of a dead letter, and not what is in it: no key, payload or headers.
 GRANT SELECT (id, consumer, topic, kafka_partition, kafka_offset, event_id, type, recorded_at, state, reason,
-              attempts, error_code, error, first_error_at, died_at, changed_at, discard_reason),
-      UPDATE (state, changed_at, discard_reason) ON inbox.dead TO inbox_operator;
+              attempts, error_code, error, first_error_at, died_at, changed_at, discard_reason,
+              called_by),
+      UPDATE (state, changed_at, discard_reason, called_by) ON inbox.dead TO inbox_operator;
 
 -- Monitor: the views, and no business data. Who decides must look first.
 GRANT SELECT ON inbox.dead_letter, inbox.progress TO inbox_monitor, inbox_operator, inbox_consumer;

@@ -214,6 +214,7 @@ int inbox__db_tend(struct inbox_consumer *c, uint64_t now_ms, outbox_error *err)
     c->connect_failures = 0;
     c->figures.db_up = 1;
     inbox__log(c, 6, "linked to database \"%s\" of %s", PQdb(c->conn), PQhost(c->conn));
+    (void)inbox__redrive_take_back(c); /* before a batch that takes long: others count the time */
     return OUTBOX_OK;
 }
 

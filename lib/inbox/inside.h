@@ -76,6 +76,7 @@ struct inbox__sent_back {
     int64_t called;   /* the one whose row may still say that this process calls it */
     int64_t away;     /* the one whose caller is away, and */
     uint64_t away_ms; /* since when, as seen here */
+    uint32_t busy;    /* looks without any to see, one after the other */
 };
 
 struct inbox__kafka; /* kafka.c's own */
@@ -187,6 +188,8 @@ void inbox__db_turn(struct inbox_consumer *c);
 int inbox__batch_run(struct inbox_consumer *c, uint64_t now_ms, bool flush, outbox_error *err);
 /* One dead letter that was sent back, if there is any. The same codes. */
 int inbox__redrive(struct inbox_consumer *c, bool *ret_more, outbox_error *err);
+/* No dead letter says any more that this process calls it. False: one may. */
+bool inbox__redrive_take_back(struct inbox_consumer *c);
 
 /* -- kafka.c ----------------------------------------------------------------------------------- */
 

@@ -22,6 +22,7 @@
 #include "steps.h"
 
 #define CALLER_AWAY_MS 30000 /* more than the longest wait before another try to connect */
+#define BUSY_LOOKS 5 /* one after the other: more than other processes that look too */
 
 enum column { ID, TOPIC, PARTITION, OFFSET, KEY, PAYLOAD, RECORDED, ATTEMPTS, EVENT_ID, CALLED_BY };
 
@@ -128,9 +129,12 @@ static bool says_true(struct inbox_consumer *c, const char *sql)
     bool answered = PQresultStatus(r) == PGRES_TUPLES_OK;
     bool is_true = answered && strcmp(PQgetvalue(r, 0, 0), "t") == 0;
 
-    PQclear(r);
-    if (!answered)
+    if (!answered) {
+        inbox__log(c, 4, "whether the lock of dead letters is held is not known, the link is given up: %s",
+                   inbox__db_words(r, "the link is lost"));
         inbox__db_close(c);
+    }
+    PQclear(r);
     return is_true;
 }
 
@@ -149,12 +153,12 @@ static void unlock(struct inbox_consumer *c)
 /* -- who calls -------------------------------------------------------------------------------- */
 
 /* Somebody who decides about the letter may have its row for long: then at the next look. */
-static const char sql_take_back[] =
-    "UPDATE inbox.dead SET called_by = NULL WHERE id = $1::bigint AND called_by = $2"
-    " AND pg_catalog.set_config('lock_timeout', '200ms', true) IS NOT NULL";
+#define IS_SOON_FREE "pg_catalog.set_config('lock_timeout', '200ms', true) IS NOT NULL"
 
-/* No row says any more that this process calls it. False: one may. */
-static bool take_back(struct inbox_consumer *c)
+static const char sql_take_back[] =
+    "UPDATE inbox.dead SET called_by = NULL WHERE id = $1::bigint AND called_by = $2 AND " IS_SOON_FREE;
+
+bool inbox__redrive_take_back(struct inbox_consumer *c)
 {
     char id[24];
 
@@ -181,7 +185,15 @@ static bool caller_is_away(struct inbox_consumer *c, const PGresult *row)
     if (away && id != c->sent_back.away)
         c->sent_back.away_ms = inbox__now_ms();
     c->sent_back.away = away ? id : 0;
+    c->sent_back.busy = 0;
     return away;
+}
+
+/* Somebody else has the row, or there is none: another process looks, or the caller is back. */
+static void see_nothing(struct inbox_consumer *c)
+{
+    if (++c->sent_back.busy >= BUSY_LOOKS)
+        c->sent_back.away = 0;
 }
 
 /* For so long that it would have found its link again. */
@@ -241,26 +253,32 @@ static void end(struct inbox_consumer *c, const char *id, const char *event_id, 
     inbox__steps_clear(steps, n);
 }
 
-/* Dead again, in a transaction of its own. state: SQLSTATE of the error, "" where there is none. */
+/* Somebody may have decided about it since the transaction of the call ended. */
+static const char sql_bury[] =
+    "UPDATE inbox.dead SET state = 'dead', attempts = attempts + 1, error = $2, error_code = nullif($3, ''),"
+    " changed_at = now(), called_by = NULL WHERE id = $1::bigint AND state = 'retry' AND " IS_SOON_FREE;
+
+/* Dead again, in a transaction of its own; where that fails, or somebody has decided otherwise, nothing changes.
+ * state: SQLSTATE of the error, "" where there is none. */
 static void bury(struct inbox_consumer *c, const char *id, const char *why, const char *state)
 {
     char line[501];
     const char *values[] = { id, line, state };
+    PGresult *r;
 
     inbox__rollback(c);
     outbox__one_line(why, line, sizeof line);
     for (char *at = line; !c->server_is_utf8 && *at != '\0'; at++)
         if ((unsigned char)*at >= 0x80)
             *at = '?';
-    if (!inbox__db_lost(c) &&
-        is_done(PQexecParams(c->conn, "UPDATE inbox.dead SET state = 'dead', attempts = attempts + 1,"
-                                      " error = $2, error_code = nullif($3, ''), changed_at = now(),"
-                                      " called_by = NULL"
-                                      " WHERE id = $1::bigint AND state = 'retry'",
-                             3, NULL, values, NULL, NULL, 0))) {
+    if (inbox__db_lost(c))
+        return;
+    r = PQexecParams(c->conn, sql_bury, 3, NULL, values, NULL, NULL, 0);
+    if (strcmp(PQcmdTuples(r), "1") == 0) {
         c->sent_back.called = 0;
         inbox__log(c, 4, "dead letter %s failed once more: %s", id, line);
     }
+    PQclear(r);
 }
 
 /* It will be called again by nobody: the next who looks finds its caller gone. */
@@ -342,7 +360,7 @@ int inbox__redrive(struct inbox_consumer *c, bool *ret_more, outbox_error *err)
     int code = OUTBOX_OK;
 
     *ret_more = false;
-    if (inbox__db_lost(c) || !take_back(c) || !begin(c)) {
+    if (inbox__db_lost(c) || !inbox__redrive_take_back(c) || !begin(c)) {
         if (c->conn != NULL)
             inbox__rollback(c);
         return OUTBOX_OK;
@@ -352,11 +370,11 @@ int inbox__redrive(struct inbox_consumer *c, bool *ret_more, outbox_error *err)
     if (locked)
         code = redrive_row(c, row, ret_more, err);
     else
-        c->sent_back.away = 0;
+        see_nothing(c);
     PQclear(row);
     inbox__rollback(c);
     if (locked) {
-        (void)take_back(c);
+        (void)inbox__redrive_take_back(c);
         unlock(c);
     }
     return code;

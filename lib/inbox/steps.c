@@ -29,9 +29,14 @@ static bool await(PGconn *conn)
 {
     while (PQisBusy(conn) == 1) {
         struct pollfd wanted = { .fd = PQsocket(conn), .events = POLLIN };
-        int n = poll(&wanted, 1, SYNC_DEADLINE_MS);
+        int n;
 
-        if (n == 0 || (n < 0 && errno != EINTR) || (n > 0 && PQconsumeInput(conn) != 1))
+        if (PQconsumeInput(conn) != 1) /* before poll(), which does not see what TLS has read already */
+            return false;
+        if (PQisBusy(conn) != 1)
+            break;
+        n = poll(&wanted, 1, SYNC_DEADLINE_MS);
+        if (n == 0 || (n < 0 && errno != EINTR))
             return false;
     }
     return true;

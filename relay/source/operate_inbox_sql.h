@@ -37,12 +37,14 @@
 
 /* $7: the reason to discard, NULL to retry. What it changed does not match again, or has an id above the
  * batch's: $8 is the highest of the one before. FOR UPDATE waits for a consumer that is calling its handler
- * with one of them, and finds it gone or dead again. Only columns that inbox_operator may read are named. */
+ * with one of them, and finds it gone or dead again. A caller that a decided one still names has ended long ago.
+ * Only columns that inbox_operator may read are named. */
 #define SQL_LETTERS_CHANGE                                                                         \
     "with found as materialized (select d.id, d.state as was from inbox.dead d where "             \
     SQL_LETTERS_CHOSEN " and d.id > $8::bigint order by d.id limit $6::bigint for update), "       \
     "d as (update inbox.dead u set state = case when $7::text is null then 'retry' else 'discarded' end, " \
-    "discard_reason = $7::text, changed_at = clock_timestamp() from found f where u.id = f.id "    \
+    "discard_reason = $7::text, changed_at = clock_timestamp(), "                                  \
+    "called_by = case when f.was = 'retry' then u.called_by end from found f where u.id = f.id "   \
     "returning u.id, u.consumer, u.topic, u.kafka_partition, u.kafka_offset, u.event_id, u.type, " \
     "u.state, u.reason, u.attempts, u.error_code, u.error, u.died_at, u.discard_reason, f.was) "   \
     "select " SQL_LETTER_COLUMNS ", d.was from d order by d.id"

@@ -99,6 +99,12 @@ inbox_says retry_of_all 0 '^2 dead letters sent back' retry --all --yes
 equal all_are_those_that_wait '1 retry, 2 discarded, 3 retry, 4 retry, 5 discarded, 6 retry' "$(states)"
 inbox_says nothing_left 1 'nothing to retry: no dead letter waits for a decision, consumer mail' retry --consumer mail --yes
 letters_anew
+sql "update inbox.dead set called_by = 'gone'"
+inbox discard 1 5 --reason x
+inbox retry 1 2
+equal who_called_what_was_decided_is_forgotten '1 retry -, 2 retry -, 3 dead gone, 5 discarded gone' \
+    "$(sql "select string_agg(concat_ws(' ', id, state, coalesce(called_by, '-')), ', ' order by id) from inbox.dead where id in (1, 2, 3, 5)")"
+letters_anew
 sql "insert into inbox.dead (consumer, topic, kafka_partition, kafka_offset, event_id, reason) select 'many', 't', 0, n, n, 'time' from generate_series(1, 2500) n"
 inbox_says batches_leave_none 0 '^2500 dead letters discarded$' discard --consumer many --yes --reason x
 equal others_are_left_alone 4 "$(sql "select count(*) from inbox.dead where state = 'dead'")"

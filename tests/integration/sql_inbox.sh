@@ -146,6 +146,7 @@ test_roles() {
     may inbox_operator "send a dead letter back" "update inbox.dead set state = 'retry', changed_at = now() where event_id = 'd'"
     may inbox_operator "discard it" "update inbox.dead set state = 'discarded', discard_reason = 'x', changed_at = now() where event_id = 'd'"
     may_not inbox_operator "read contents" "select payload from inbox.dead"
+    may inbox_operator "forget who called it" "update inbox.dead set called_by = case when state = 'retry' then called_by end where event_id = 'd'"
     may_not inbox_operator "change contents" "update inbox.dead set payload = ''"
     may_not inbox_operator "delete a dead letter" "delete from inbox.dead"
     may_not inbox_operator "accept" "select inbox.accept('c', 'm')"

@@ -66,6 +66,19 @@ static const char *settings[] = {
     "retry.max", "1s", "retry.attempts", NULL, "retry.total", NULL, "dedupe.keep", "3650d", NULL
 };
 
+/* As if somebody did it between the end of a transaction and what comes next. */
+static void (*after_rollback)(void);
+
+FAKE(void, inbox__rollback, (struct inbox_consumer *consumer))
+{
+    void (*then)(void) = after_rollback;
+
+    __real_inbox__rollback(consumer);
+    after_rollback = NULL;
+    if (then != NULL)
+        then();
+}
+
 static void new_consumer(const char *attempts, const char *total)
 {
     settings[1] = rig_dsn();
@@ -98,6 +111,7 @@ static void setup(void)
     behaves = is_done;
     at_poll = count_polls;
     is_over = is_all_finished;
+    after_rollback = NULL;
     endless = false;
     n_polls = 0;
 }
@@ -333,6 +347,98 @@ START_TEST(a_letter_whose_caller_stays_away_is_dead_again)
 }
 END_TEST
 
+/* From the tenth second to the twentieth, and in every fourth of the time after. */
+static bool is_looked_at(uint64_t s)
+{
+    return s >= 10 && (s < 20 || s % 4 == 0);
+}
+
+static PGconn *other; /* the link of another process */
+
+static void look_too(void)
+{
+    count_polls();
+    rig_exec(other, is_looked_at((inbox__now_ms() - began_ms) / 1000)
+                        ? "select pg_try_advisory_lock(hashtext('inbox.redrive'), hashtext('run'))"
+                        : "select pg_advisory_unlock_all()");
+}
+
+/* Who has the lock for long calls; who has it at times only looks, as this process does. */
+START_TEST(others_that_look_do_not_make_a_letter_wait)
+{
+    other = rig_connect();
+    at_poll = look_too;
+    is_over = is_buried;
+    send_back("'away'");
+    run();
+    PQfinish(other);
+    ck_assert_str_eq(applied(), "");
+    ck_assert_uint_ge(ended_ms - began_ms, 50000);
+}
+END_TEST
+
+static void discard(void)
+{
+    rig_exec(control, "update inbox.dead set state = 'discarded'");
+}
+
+static int fails_and_is_discarded(const inbox_message *msg)
+{
+    (void)msg;
+    after_rollback = discard;
+    return INBOX_RETRY;
+}
+
+START_TEST(who_discards_a_letter_that_fails_is_not_overruled)
+{
+    behaves = fails_and_is_discarded;
+    send_back("null");
+    run();
+    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', state, attempts, coalesce(called_by, '-')) "
+                                         "from inbox.dead"), "discarded 1 -");
+    ck_assert_msg(strstr(said, "failed") == NULL, "%s", said);
+}
+END_TEST
+
+static unsigned n_calls;
+
+static void hold(void)
+{
+    rig_exec(other, "begin; select from inbox.dead for update");
+}
+
+static int fails_and_is_held(const inbox_message *msg)
+{
+    (void)msg;
+    if (n_calls++ == 0)
+        after_rollback = hold;
+    return INBOX_RETRY;
+}
+
+static void let_go(void)
+{
+    count_polls();
+    if (PQtransactionStatus(other) == PQTRANS_INTRANS)
+        rig_exec(other, "rollback");
+}
+
+/* It is called again. Whoever waited would wait until the server ends the other session, and the run fails. */
+START_TEST(a_letter_whose_row_somebody_holds_is_not_waited_for)
+{
+    other = rig_connect();
+    rig_exec(other, "set idle_in_transaction_session_timeout = '60s'");
+    n_calls = 0;
+    behaves = fails_and_is_held;
+    at_poll = let_go;
+    send_back("null");
+    run();
+    PQfinish(other);
+    ck_assert_uint_eq(n_calls, 2);
+    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', state, attempts, coalesce(called_by, '-')) "
+                                         "from inbox.dead"), "dead 2 -");
+}
+END_TEST
+
 /* -- ownership ----------------------------------------------------------------------------------- */
 
 static struct inbox__partition mine = { .topic = "nth" };
@@ -350,6 +456,21 @@ static void unlink_consumer(void)
     inbox__db_close(c);
     inbox_consumer_free(c);
 }
+
+/* Other processes count the time that it says so, and a batch may come first. */
+START_TEST(a_new_link_takes_a_call_back_at_once)
+{
+    send_back("'me'");
+    inbox_consumer_free(c);
+    link_consumer();
+    c->sent_back.called = rig_scalar_i64(control, "select id from inbox.dead");
+    inbox__db_close(c);
+    ck_assert_int_eq(inbox__db_tend(c, inbox__now_ms(), &err), OUTBOX_OK);
+    ck_assert_int_eq(c->sent_back.called, 0);
+    unlink_consumer();
+    ck_assert_int_eq(rig_scalar_i64(control, "select count(*) from inbox.dead where called_by is null"), 1);
+}
+END_TEST
 
 /* Such as are ours still have returned, and then their transaction was repeated. */
 START_TEST(a_partition_that_is_given_up_has_no_call_of_ours)
@@ -426,6 +547,10 @@ Suite *suite_inbox_run(void)
     tcase_add_test(tc, a_call_that_was_refused_is_not_held_against_the_letter);
     tcase_add_test(tc, a_letter_waits_for_its_caller);
     tcase_add_test(tc, a_letter_whose_caller_stays_away_is_dead_again);
+    tcase_add_test(tc, others_that_look_do_not_make_a_letter_wait);
+    tcase_add_test(tc, who_discards_a_letter_that_fails_is_not_overruled);
+    tcase_add_test(tc, a_letter_whose_row_somebody_holds_is_not_waited_for);
+    tcase_add_test(tc, a_new_link_takes_a_call_back_at_once);
     tcase_add_test(tc, a_partition_that_is_given_up_has_no_call_of_ours);
     tcase_add_test(tc, a_claim_does_not_wait_for_an_owner_that_stands_still);
     tcase_add_test(tc, a_claim_says_whether_anybody_was_the_owner);
