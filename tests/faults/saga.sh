@@ -5,7 +5,7 @@
 # pass each other, by a schedule that follows from the seed as well. At the end money, goods and orders must add
 # up, nothing was applied twice, and the events of each order came in their order.
 #
-#   SAGA_FAULTS      so many faults, in rounds of 20 (12)            `make soak SAGA=1`: 400
+#   SAGA_FAULTS      so many faults, in rounds of 20 (8)            `make soak SAGA=1`: 400
 #   SAGA_STYLE       choreography or orchestrated: all rounds are; else they take turns
 #   SAGA_DATABASES   each: every service has a database of its own, with outbox, inbox and relay; one: they share
 #                    one; else two rounds so, two so
@@ -18,7 +18,7 @@ set -euo pipefail
 # shellcheck source=tests/faults/lib_faults.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_faults.sh"
 seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
-n_wanted=${SAGA_FAULTS:-12}
+n_wanted=${SAGA_FAULTS:-8}
 broker_kind=${SAGA_BROKER:-mock}
 faults_per_round=20
 rate=25             # orders a second
