@@ -42,6 +42,19 @@ static bool begins_with_suspect(const struct batch *b)
     return i < b->n && inbox__attempts_suspects(b->rec[i]);
 }
 
+/* The n steps with which a transaction begins; their results stay. */
+static enum verdict begin_with(struct batch *b, struct inbox__step *steps, int n)
+{
+    enum verdict v = COMMITTED;
+
+    if (!inbox__steps_run(b->c->conn, steps, n))
+        v = inbox__batch_failed(b, NULL, "beginning a transaction");
+    for (int i = 0; i < n && v == COMMITTED; i++)
+        if (!inbox__step_ok(&steps[i]))
+            v = inbox__batch_failed(b, steps[i].result, "beginning a transaction");
+    return v;
+}
+
 enum verdict inbox__batch_begin(struct batch *b)
 {
     struct inbox__array ids = { 0 };
@@ -60,11 +73,8 @@ enum verdict inbox__batch_begin(struct batch *b)
     steps[0].values[1] = inbox__array_finish(&ids);
     if (steps[0].values[1] == NULL)
         v = inbox__batch_no_memory(b);
-    else if (!inbox__steps_run(b->c->conn, steps, 3))
-        v = inbox__batch_failed(b, NULL, "beginning a transaction");
-    for (int i = 0; i < 3 && v == COMMITTED; i++)
-        if (!inbox__step_ok(&steps[i]))
-            v = inbox__batch_failed(b, steps[i].result, "beginning a transaction");
+    else
+        v = begin_with(b, steps, 3);
     if (v == COMMITTED)
         mark_known(b, steps[0].result);
     inbox__steps_clear(steps, 3);
@@ -81,18 +91,14 @@ enum verdict inbox__batch_begin(struct batch *b)
 static enum verdict begin_again(struct batch *b, const struct inbox__step *between)
 {
     struct inbox__step steps[4] = { { .sql = "ROLLBACK" } };
-    enum verdict v = COMMITTED;
+    enum verdict v;
     int n = 1;
 
     if (between != NULL)
         steps[n++] = *between;
     steps[n++] = (struct inbox__step){ .sql = INBOX__BEGIN };
     steps[n++] = (struct inbox__step){ .sql = INBOX__SIGN, .n = 1, .values = { b->c->owner } };
-    if (!inbox__steps_run(b->c->conn, steps, n))
-        v = inbox__batch_failed(b, NULL, "beginning a transaction");
-    for (int i = 0; i < n && v == COMMITTED; i++)
-        if (!inbox__step_ok(&steps[i]))
-            v = inbox__batch_failed(b, steps[i].result, "beginning a transaction");
+    v = begin_with(b, steps, n);
     inbox__steps_clear(steps, n);
     return v;
 }
