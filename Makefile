@@ -151,9 +151,12 @@ $(O)/tests/%: $(O)/tests/%.o $(RIG_OBJ) $(RELAY_PARTS) $(LIBS)
 	$(COMPILE) -MF $@.main.d -DSUITE=suite_$(patsubst test_%,%,$(notdir $*)) \
 	    $(shell sed -n 's/^FAKE.[^,]*, *\([a-zA-Z0-9_]*\).*/-Wl,--wrap=\1/p' tests/$*.c \
 	        $$(sed -n 's|^#include "\(tests/.*\.h\)".*|\1|p' tests/$*.c)) \
-	    $(LDFLAGS) -o $@ $< tests/rig/check_main.c $(filter-out $(O)/tests/rig/check_main.o,$(RIG_OBJ)) \
-	    $(RELAY_PARTS) $(LIBS) $(CHECK_LIBS) $(PQ_LIBS) $(KAFKA_LIBS) \
+	    $(LDFLAGS) -o $@ tests/rig/check_main.c $(filter-out $(O)/tests/rig/check_main.o,$(filter %.o,$^)) \
+	    $(LIBS) $(CHECK_LIBS) $(PQ_LIBS) $(KAFKA_LIBS) \
 	    $(JANSSON_LIBS) $(HTTP_LIBS) -lm -pthread $(LDLIBS)
+
+# A test that has a file for each of its parts.
+$(O)/tests/core/test_sim: $(patsubst %.c,$(O)/%.o,$(wildcard tests/core/sim_*.c))
 
 # Only with clang, and with the rest built for it: tests/fuzz/run knows how. jansson is a second
 # opinion, where it is installed.
