@@ -9,7 +9,7 @@
 #   make sql-variants   the migrations for Flyway, golang-migrate, dbmate and sqitch, in $(O)/sql
 #   make abi-baseline   after a wanted change of the library's interface; tests/checks/abi.sh compares
 #   make bench      relay and library beside their limits and rivals; QUICK=1, CASES=drain,latency (CASES=list)
-#   make soak       seeded faults for long, SOAK_KILLS=n
+#   make soak       seeded faults for long, SOAK_KILLS=n; KAFKA=1 on a real broker
 #   make fuzz       the decoders under libFuzzer, FUZZ_SECONDS= each (default 60)
 #   make mutants    the tests are tested: what each promise rests on is broken, and must be noticed
 #
@@ -284,7 +284,8 @@ check: deps
 mutants: deps
 	@tests/mutants/run
 
-# The soak ends after so many kills, or after SOAK_SECONDS when that is set; SEED=n replays a schedule.
+# The soak ends after so many kills, or after SOAK_SECONDS when that is set; SEED=n replays a schedule. KAFKA=1: with a
+# real broker, and nothing but that.
 # SAGA=1: the services of the order saga are killed instead, SAGA_FAULTS times.
 soak: export SOAK_KILLS ?= 1000
 soak: export SAGA_FAULTS ?= 400
@@ -292,7 +293,7 @@ soak: export CHECK_TIMEOUT ?= 14400
 soak: export SIM_RUNS ?= 3000000
 soak: export NTH_STEP ?= 1
 soak: deps
-	@tests/check $(if $(SAGA),faults/saga,core/test_sim integration/test_nth_source integration/test_nth_inbox faults/soak)
+	@$(if $(KAFKA),SOAK_BROKER=kafka) tests/check $(if $(SAGA),faults/saga,$(if $(KAFKA),faults/soak,core/test_sim integration/test_nth_source integration/test_nth_inbox faults/soak))
 
 demo: deps
 	@tests/demo/$(if $(SAGA),saga $(if $(filter orchestration,$(SAGA)),--orchestrated),demo)

@@ -7,12 +7,7 @@ set -euo pipefail
 # shellcheck source=tests/faults/lib_faults.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_faults.sh"
 own_database
-proxy_port=$(free_port)
-# A broker that was killed is let in again only when its old session is over.
-brokers=$("$broker" start "$dir/broker" kafka "via=$proxy_port" broker.session.timeout.ms=2000 broker.heartbeat.interval.ms=300)
-proxy_start kafka "$(<"$dir/broker/via")" "$proxy_port"
-through_proxy=(-X "kafka.bootstrap.servers=127.0.0.1:$proxy_port")
-make_topic() { "$broker" topic "$dir/broker" "$@"; }
+own_kafka
 
 # stream_on NAME ARGUMENT...: as stream_start, on topics that are made first
 stream_on() {

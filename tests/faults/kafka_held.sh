@@ -9,10 +9,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib_held.sh"
 own_database
 note_held
-# Who may write to a topic can be changed here.
-brokers=$("$broker" start "$dir/broker" kafka allow.everyone.if.no.acl.found=true \
-    authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer)
-make_topic() { "$broker" topic "$dir/broker" "$@"; }
+own_kafka "${with_acls[@]}"
 # As large for the broker as here: it cannot be compressed.
 dense_payload="(select decode(string_agg(md5(random()::text), ''), 'hex') from generate_series(1, 1250) x where n > 0)"
 

@@ -41,6 +41,24 @@ own_proxy() {
 own_mock() { brokers=$("$broker" start "$dir/broker" mock "$@"); }
 mock() { "$broker" cmd "$dir/broker" "$@"; }
 
+# own_kafka [server.setting=value ...]: a real one, which can be killed and started on its data; `make_topic` and
+# `proxy kafka` work with it. What has $through_proxy among its arguments reaches it through that proxy alone.
+own_kafka() {
+    local through
+    through=$(free_port)
+    # A broker that was killed is let in again only when its old session is over.
+    brokers=$("$broker" start "$dir/broker" kafka "via=$through" broker.session.timeout.ms=2000 \
+        broker.heartbeat.interval.ms=300 "$@")
+    proxy_start kafka "$(<"$dir/broker/via")" "$through"
+    # shellcheck disable=SC2034 # for the tests
+    through_proxy=(-X "kafka.bootstrap.servers=127.0.0.1:$through")
+}
+# Who may write to a topic can be changed there.
+# shellcheck disable=SC2034 # for the tests
+with_acls=(allow.everyone.if.no.acl.found=true
+    authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer)
+make_topic() { "$broker" topic "$dir/broker" "$@"; }
+
 # A broker that refuses a batch refuses those behind it, for their sequence numbers do not follow. The mock
 # looks at those of transactional producers only: it would take the batch behind a refused one, which then
 # overtakes, or lets librdkafka believe that the refused one was written as well. So what may be on its way

@@ -21,6 +21,7 @@ broker=$root/tests/tools/broker
 oracle=$OUTBOX_TOOLS/oracle
 dsn=$OUTBOX_TEST_DSN
 writer_dsn= # where writer_start writes; empty: $dsn
+writer_pause=0 # seconds between its transactions, four at a time
 relay_dsn=$OUTBOX_TEST_DSN
 brokers=$OUTBOX_TEST_BROKERS
 export OUTBOX_RELAY_HTTP_LISTEN=off # many relays run at once; -X of a test wins
@@ -131,6 +132,7 @@ write_on() {
                 from generate_series(1, 1 + (random() * 49)::int) n; $end;"
         done
         psql -XqAt -v ON_ERROR_STOP=1 -d "${writer_dsn:-$dsn}" <<<"$text" >/dev/null 2>&1 || true
+        [[ $writer_pause == 0 ]] || sleep "$writer_pause"
     done
 }
 writer_start() {

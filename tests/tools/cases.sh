@@ -4,6 +4,7 @@
 # (wait_until) came to its end: tests/check gives a file that has no other failure a second try.
 
 bad=0
+wrong=0 # the same, but for failures of waits alone
 
 ok() {
     timed_out=
@@ -12,6 +13,7 @@ ok() {
 not_ok() {
     local why=${*:2}
     printf 'not ok - %s: %s%s\n' "$1" "${timed_out:+timed out: }" "${why//$'\n'/ | }"
+    [[ -n $timed_out ]] || wrong=1
     bad=1 timed_out=
 }
 # equal NAME WANT GOT
