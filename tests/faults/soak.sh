@@ -177,8 +177,8 @@ note_size() {
     fi
 }
 bytes_of_row=700 # with its indexes and its mark
-# Growth would have made three of one. What came in bulk may have come late. On a machine that is slow late in a round more is on its way: but not half of all that was
-# written. A round that ended before has nothing to compare.
+# Growth would have made three of one. What came in bulk may have come late. On a machine that is slow late in a
+# round more is on its way: but not half of all that was written. A round that ended before has nothing to compare.
 space_is_flat() {
     local rows
     ((late > 0)) || return 0
@@ -207,6 +207,11 @@ sample() {
 }
 sample_now_and_then() { (($(now_ms) - began - sampled < 10000)) || sample; }
 
+# A survivor that leads has more of both than one that stands by: the most of the first half counts.
+note_survivor() {
+    first_half || return 0
+    first_fds=$(larger "$first_fds" "$(descriptors)") first_kb=$(larger "$first_kb" "$(memory survivor VmRSS)")
+}
 descriptors() { find "/proc/${relay_pid[survivor]}/fd" -mindepth 1 2>/dev/null | wc -l; }
 finished() {
     if ((seconds > 0)); then
@@ -238,7 +243,10 @@ until finished; do
         ((pace == 0)) || pause_of $((number % pace))
         progress "seed $seed: event $n_events, $n_kills of $kills kills, round $round"
         if ((n % 20 == 19)); then must_move "moves_after_event_$n_events" survivor 40; fi
-        if ((n % 5 == 4)); then note_size $n; fi
+        if ((n % 5 == 4)); then
+            note_size $n
+            note_survivor
+        fi
         sample_now_and_then
     done
     proxy pgproxy resume
@@ -253,10 +261,7 @@ until finished; do
     stream_judge "round_$round"
     relay_signal survivor CONT
     [[ $kind_of_broker == mock ]] || for name in "$topic" "$topic-b" "$topic-bulk"; do make_topic delete "$name" || true; done
-    # A survivor that leads has more of both than one that stands by: the most of the first half counts.
-    if first_half; then
-        first_fds=$(larger "$first_fds" "$(descriptors)") first_kb=$(larger "$first_kb" "$(memory survivor VmRSS)")
-    fi
+    note_survivor
     ((bad == 0 || (seconds > 0 && wrong == 0))) || break
 done
 fds=$(descriptors) kb=$(memory survivor VmRSS)

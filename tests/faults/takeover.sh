@@ -16,16 +16,17 @@ own_mock --brokers 3
 # --- confirmed and not marked, exactly ---------------------------------------------------------------
 
 # reads_the_ends NAME FUNCTION ARGUMENT...: once more when the heir NAME missed the end of a topic, for it is to be
-# seen what it does with one
+# seen what it does with one; or when the first was so slow that it came to its marks
 reads_the_ends() {
     local turn
     for turn in 1 2 3 4 5; do
         log_anew "$1"
         "${@:2}"
-        ((turn < 5 && $(times_said "$1" 'the end of a topic could not be read') > 0)) || return 0
+        ((turn < 5 && marked_early + $(times_said "$1" "$end_unread") > 0)) || break
         relay_kill "$1"
         [[ -z $watch_pid ]] || watch_stop
     done
+    equal "$1_came_after_one_without_a_mark" 0 "$marked_early"
 }
 
 # life_without_a_mark NAME N ARGUMENT...: until all N rows are in their topics
@@ -34,7 +35,7 @@ life_without_a_mark() {
     relay_start "$1" -X lease.owner="$1" "${steady[@]}" -X mark.delay=1m "${@:3}"
     wait_until 20 all_are_there "$2" || not_ok "$1_sends_all" "$(tail -n 3 "$dir/$1.log")"
     relay_kill "$1"
-    equal "$1_dies_before_its_first_mark" 0 "$(sql "$sent")"
+    marked_early=$(sql "$sent")
 }
 # die_unmarked NAME TAIL: all 500 rows are in their topic when the relay dies, and none is marked; an heir comes
 die_unmarked() {
@@ -100,14 +101,15 @@ killed() {
     watch_start
     writer_start
     kill_loop "$1" "$kills" "${steady[@]}" -X takeover.tail="$2" -X inflight.rows=$window -X batch.rows=$((window / 2)) -X mark.delay=100ms
-    relay_start "$1" "${steady[@]}" -X "lease.owner=$1" -X takeover.tail="$2"
+    heir_start "$1" "${steady[@]}" -X "lease.owner=$1" -X takeover.tail="$2"
     stream_judge "$1"
+    excuse "$1"
     printf '# shown: takeover.tail=%s: %d kills, %d rows, %d repeats\n' "$2" "$kills" "$(number committed)" "$(number duplicates)"
     stop_clean "$1"
 }
 killed killed_with_the_tail auto
-repeats=$(number duplicates)
-holds fewer_than_one_repeat_in_ten_kills few_repeats killed_with_the_tail "$repeats" "$kills" $window
+first=$(repeats)
+holds fewer_than_one_repeat_in_ten_kills few_repeats "$first" "$kills"
 killed killed_without_the_tail off
 holds repeats_are_what_was_in_flight_at_most test "$(number duplicates)" -le $((kills * window))
 holds and_there_are_some test "$(number duplicates)" -gt 0 # else the loops show nothing
@@ -116,12 +118,13 @@ holds and_there_are_some test "$(number duplicates)" -gt 0 # else the loops show
 reset
 watch_start
 writer_start
-relay_start even -X mark.delay=100ms
+narrow=(-X mark.delay=100ms -X inflight.rows=$window -X batch.rows=$((window / 2)))
+relay_start even "${narrow[@]}"
 wait_said even msg=leading || not_ok first_of_two_leads "$(tail -n 3 "$dir/even.log")"
 leader=even follower=odd
 for ((n = 1; n <= kills / 6; n++)); do
     log_anew "$follower"
-    relay_start "$follower" -X mark.delay=100ms
+    relay_start "$follower" "${narrow[@]}"
     wait_said "$follower" 'another relay leads\|msg=leading' || not_ok "standby_$n" "$(tail -n 3 "$dir/$follower.log")"
     must_move "moves_before_takeover_$n" "$leader"
     fault relay_kill "$leader"
@@ -131,9 +134,9 @@ for ((n = 1; n <= kills / 6; n++)); do
 done
 stream_judge killed_with_a_standby_and_the_tail
 printf '# shown: a standby takes over: %d kills, %d repeats\n' $((kills / 6)) "$(number duplicates)"
-# One of the two may have met the rows of a lead that ended while it was slow; the standbys have a full window.
-cat "$dir"/even.log* "$dir"/odd.log* "$dir"/killed_with_the_tail.log* >"$dir/all.log"
-holds fewer_than_one_repeat_with_the_standby_too few_repeats all $((repeats + $(number duplicates))) $((kills + kills / 6)) 10000
+# One of the two may have met the rows of a lead that ended while it was slow, a window of them.
+missed=$(cat "$dir"/even.log* "$dir"/odd.log* | grep -c "$end_unread" || true)
+holds fewer_than_one_repeat_with_the_standby_too few_repeats $((first + $(repeats) - missed * window)) $((kills + kills / 6))
 stop_clean "$leader"
 
 # Where the ends cannot be read it sends: never a loss.
@@ -141,7 +144,7 @@ reset
 append 200
 fault mock down
 relay_start blind -X lease.owner=blind
-wait_said blind 'end of a topic could not be read' 20 || not_ok blind_takeover_is_logged
+wait_said blind "$end_unread" 20 || not_ok blind_takeover_is_logged
 mock up
 watch_start
 judge unreadable_ends_lose_nothing --deadline 30 committed=200 unmarked=0
