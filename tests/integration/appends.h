@@ -38,6 +38,17 @@ static inline void teardown(void)
     PQfinish(control);
 }
 
+/* A connection to another database of the same server. */
+static inline PGconn *connect_to(const char *database)
+{
+    const char *const names[] = { "dbname", "dbname", NULL };
+    const char *const values[] = { rig_dsn(), database, NULL };
+    PGconn *other = PQconnectdbParams(names, values, 1);
+
+    ck_assert_msg(PQstatus(other) == CONNECTION_OK, "%s", PQerrorMessage(other));
+    return other;
+}
+
 static inline void expect_ok(int code)
 {
     ck_assert_msg(code == OUTBOX_OK, "code %d, SQLSTATE %s: %s", code, err.sqlstate, err.message);

@@ -1,0 +1,119 @@
+/* test_check_schema.c - outbox_check_schema() against a real PostgreSQL, and databases whose schema is missing, old or
+ * too new. See appends.h. */
+#include "tests/integration/appends.h"
+
+#include <unistd.h>
+
+static PGconn *scratch;
+static char scratch_name[40];
+
+/* A database without the schema, for the states that the real one is not in. */
+static void setup_scratch(void)
+{
+    setup();
+    snprintf(scratch_name, sizeof(scratch_name), "outbox_scratch_%d", (int)getpid());
+    rig_execf(control, "create database %s", scratch_name);
+    scratch = connect_to(scratch_name);
+}
+
+static void teardown_scratch(void)
+{
+    PQfinish(scratch);
+    rig_execf(control, "drop database %s", scratch_name);
+    teardown();
+}
+
+/* Inside of a transaction, which stays usable, and outside of one. */
+static void expect_schema(int code, const char *words)
+{
+    err = (outbox_error)OUTBOX_ERROR_INIT;
+    rig_exec(scratch, "begin; create temp table witness (n integer) on commit drop");
+    ck_assert_int_eq(outbox_check_schema(scratch, &err), code);
+    ck_assert_int_eq(err.code, code);
+    ck_assert_uint_eq(err.flags, 0);
+    expect_words(words);
+    ck_assert_int_eq(PQtransactionStatus(scratch), PQTRANS_INTRANS);
+    rig_exec(scratch, "insert into witness values (1); commit");
+    ck_assert_int_eq(outbox_check_schema(scratch, &err), code);
+    ck_assert_int_eq(outbox_check_schema(scratch, NULL), code);
+    ck_assert_int_eq(PQtransactionStatus(scratch), PQTRANS_IDLE);
+}
+
+START_TEST(check_schema_accepts_the_real_one)
+{
+    ck_assert_int_eq(outbox_check_schema(conn, &err), OUTBOX_OK);
+    rig_exec(conn, "begin");
+    ck_assert_int_eq(outbox_check_schema(conn, &err), OUTBOX_OK);
+    event.topic = "checked";
+    append_ok();
+    rig_exec(conn, "commit");
+    expect_rows("checked", 1);
+    expect_code(outbox_check_schema(NULL, &err), OUTBOX_EINVAL, 0);
+}
+END_TEST
+
+START_TEST(check_schema_refuses_in_a_failed_transaction)
+{
+    rig_exec(conn, "begin");
+    ck_assert_str_eq(rig_sqlstate(conn, "select 1 / 0"), "22012");
+    expect_code(outbox_check_schema(conn, &err), OUTBOX_EABORTED, ABORTED);
+}
+END_TEST
+
+START_TEST(check_schema_tells_each_state_apart)
+{
+    expect_schema(OUTBOX_ESCHEMA, "schema outbox does not exist");
+    rig_exec(scratch, "create schema outbox");
+    expect_schema(OUTBOX_ESCHEMA, "table outbox.schema_version does not exist");
+    rig_exec(scratch, "create table outbox.schema_version (version integer, min_relay text,"
+                      " breaking boolean not null, applied_at timestamptz default now())");
+    expect_schema(OUTBOX_ESCHEMA, "too old");
+    rig_exec(scratch, "insert into outbox.schema_version values (1, '0.1.0', true)");
+    expect_schema(OUTBOX_OK, "");
+    rig_exec(scratch, "insert into outbox.schema_version values (2, '0.1.0', false)");
+    expect_schema(OUTBOX_OK, "");
+    rig_exec(scratch, "insert into outbox.schema_version values (3, '0.3.0', true)");
+    expect_schema(OUTBOX_ESCHEMA, "version 3, too new");
+    rig_exec(scratch, "insert into outbox.schema_version values (4, '0.3.0', false)");
+    expect_schema(OUTBOX_ESCHEMA, "version 4, too new"); /* a harmless one does not undo it */
+}
+END_TEST
+
+START_TEST(check_schema_ignores_the_search_path)
+{
+    rig_exec(scratch,
+             "create schema evil;"
+             "create function evil.no(name, name) returns boolean language sql as 'select false';"
+             "create function evil.no(oid, oid) returns boolean language sql as 'select false';"
+             "create function evil.yes(integer, integer) returns boolean language sql"
+             " as 'select true';"
+             "create operator evil.= (leftarg = name, rightarg = name, function = evil.no);"
+             "create operator evil.= (leftarg = oid, rightarg = oid, function = evil.no);"
+             "create operator evil.> (leftarg = integer, rightarg = integer, function = evil.yes);"
+             "create aggregate evil.max(integer) (sfunc = int4smaller, stype = integer,"
+             " initcond = 0); create schema outbox;"
+             "create table outbox.schema_version (version integer, min_relay text,"
+             " breaking boolean not null, applied_at timestamptz default now());"
+             "insert into outbox.schema_version values (1, '0.1.0', true);"
+             "set search_path = evil, pg_catalog");
+    expect_schema(OUTBOX_OK, "");
+}
+END_TEST
+
+Suite *suite_check_schema(void);
+Suite *suite_check_schema(void)
+{
+    Suite *suite = suite_create("check_schema");
+    TCase *real = tcase_create("schema");
+    TCase *states = tcase_create("schema states");
+
+    tcase_add_checked_fixture(real, setup, teardown);
+    tcase_add_test(real, check_schema_accepts_the_real_one);
+    tcase_add_test(real, check_schema_refuses_in_a_failed_transaction);
+    suite_add_tcase(suite, real);
+    tcase_add_checked_fixture(states, setup_scratch, teardown_scratch);
+    tcase_add_test(states, check_schema_tells_each_state_apart);
+    tcase_add_test(states, check_schema_ignores_the_search_path);
+    suite_add_tcase(suite, states);
+    return suite;
+}
