@@ -174,13 +174,14 @@ $(O)/tests/faults/%.so: tests/faults/%.c
 define tool_rule
 $(O)/tools/%: tests/$(1)/%.c $(2) $(LIBS)
 	@mkdir -p $$(@D)
-	$$(COMPILE) $$(PQ_CFLAGS) $$(KAFKA_CFLAGS) $$(LDFLAGS) -o $$@ $$< $(2) $(LIBS) \
+	$$(COMPILE) $$(PQ_CFLAGS) $$(KAFKA_CFLAGS) $$(LDFLAGS) -o $$@ $$< $$(filter %.o,$$^) $(LIBS) \
 	    $$(PQ_LIBS) $$(KAFKA_LIBS) $(if $(2),$$(JANSSON_LIBS) $$(HTTP_LIBS) -lm) -pthread $$(LDLIBS)
 endef
 $(eval $(call tool_rule,tools,))
 $(eval $(call tool_rule,demo,))
 $(eval $(call tool_rule,tsan,))
 $(eval $(call tool_rule,bench,$(RELAY_PARTS)))
+$(O)/tools/oracle: $(patsubst %.c,$(O)/%.o,$(wildcard tests/tools/oracle/*.c))
 
 $(O)/saga/%: $(O)/lib/examples/saga/%.o $(SAGA_SHARED:%=$(O)/lib/examples/saga/%.o) $(LIBS)
 	@mkdir -p $(@D)

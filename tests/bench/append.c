@@ -25,6 +25,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "tests/tools/tool.h"
+
 enum { MANY = 1000, PIPELINE = 100, MAX_CLIENTS = 64, COLUMNS = 8, ROW_BYTES = 400, BUSINESS_ROWS = 100,
        TURN_MS = 50 };
 
@@ -44,16 +46,10 @@ static const outbox_header own_headers[] = { { "header-a", "abcdefgh", 8 }, { "h
 enum { TIME_IS_UP = -1 };
 static atomic_int turn; /* index into way, or TIME_IS_UP */
 
-static void die(const char *what, const char *why)
-{
-    fprintf(stderr, "append: %s: %s\n", what, why);
-    exit(1);
-}
-
 static void check(PGresult *result, ExecStatusType status, const char *what)
 {
     if (PQresultStatus(result) != status)
-        die(what, PQresultErrorMessage(result));
+        give_up("%s: %s", what, PQresultErrorMessage(result));
     PQclear(result);
 }
 
@@ -84,7 +80,7 @@ static void random_ids(struct client *c, size_t n)
 {
     for (size_t i = 0; i < n; i += 16) /* 256 bytes at a time never fail */
         if (getrandom(c->id[i], (n - i < 16 ? n - i : 16) * 16, 0) < 0)
-            die("getrandom", "no random bytes");
+            give_up("getrandom: no random bytes");
 }
 
 static void bind_one(struct client *c, const char *v[COLUMNS], int l[COLUMNS])
@@ -174,7 +170,7 @@ static void append(struct client *c, int n, uint32_t flags)
     set_events(c, n, flags);
     if ((n > 1 ? outbox_append_many(c->conn, c->event, (size_t)n, &err)
                : outbox_append(c->conn, c->event, &err)) != OUTBOX_OK)
-        die("append", err.message);
+        give_up("append: %s", err.message);
 }
 
 static void append_one(struct client *c) { append(c, 1, 0); }
@@ -192,7 +188,7 @@ static void send_by_hand(struct client *c)
 
     bind_one(c, v, l);
     if (!PQsendQueryPrepared(c->conn, "event_one", COLUMNS, v, l, formats, 1))
-        die("send", PQerrorMessage(c->conn));
+        give_up("send: %s", PQerrorMessage(c->conn));
 }
 
 static void send_with_library(struct client *c)
@@ -201,7 +197,7 @@ static void send_with_library(struct client *c)
 
     set_events(c, 1, OUTBOX_APPEND_PREPARED);
     if (outbox_append_send(c->conn, c->event, &err) != OUTBOX_OK)
-        die("send", err.message);
+        give_up("send: %s", err.message);
 }
 
 static void pipeline(struct client *c, void (*send)(struct client *))
@@ -209,19 +205,19 @@ static void pipeline(struct client *c, void (*send)(struct client *))
     PGresult *res;
 
     if (!PQenterPipelineMode(c->conn))
-        die("pipeline", PQerrorMessage(c->conn));
+        give_up("pipeline: %s", PQerrorMessage(c->conn));
     for (int i = 0; i < PIPELINE; i++)
         send(c);
     if (!PQpipelineSync(c->conn))
-        die("pipeline", PQerrorMessage(c->conn));
+        give_up("pipeline: %s", PQerrorMessage(c->conn));
     for (int i = 0; i < PIPELINE; i++) {
         check(PQgetResult(c->conn), PGRES_COMMAND_OK, "a result of the pipeline");
         if ((res = PQgetResult(c->conn)) != NULL)
-            die("pipeline", "two results of one event");
+            give_up("pipeline: two results of one event");
     }
     check(PQgetResult(c->conn), PGRES_PIPELINE_SYNC, "the end of the pipeline");
     if (!PQexitPipelineMode(c->conn))
-        die("pipeline", PQerrorMessage(c->conn));
+        give_up("pipeline: %s", PQerrorMessage(c->conn));
 }
 
 static void pipeline_by_hand(struct client *c) { pipeline(c, send_by_hand); }
@@ -303,7 +299,7 @@ static PGconn *link_to(const char *dsn)
     PGconn *conn = PQconnectdb(dsn);
 
     if (PQstatus(conn) != CONNECTION_OK)
-        die("PostgreSQL", PQerrorMessage(conn));
+        give_up("PostgreSQL: %s", PQerrorMessage(conn));
     return conn;
 }
 
@@ -313,7 +309,7 @@ static struct client *client_new(const char *dsn, int number)
     struct client *c = calloc(1, sizeof *c);
 
     if (c == NULL || (c->array = calloc(COLUMNS, sizeof *c->array)) == NULL)
-        die("client", "out of memory");
+        give_up("client: out of memory");
     c->number = number;
     c->conn = link_to(dsn);
     prepare(c->conn, "business", "update bench.business set n = n + 1 where id = $1::int", NULL);
@@ -322,7 +318,7 @@ static struct client *client_new(const char *dsn, int number)
     prepare(c->conn, "event_unnest", "insert into outbox.event" EVENT_COLUMNS
             " select * from unnest($1, $2, $3, $4, $5, $6, $7, $8)", array_types);
     if (outbox_prepare(c->conn, &err) != OUTBOX_OK)
-        die("prepare", err.message);
+        give_up("prepare: %s", err.message);
     return c;
 }
 
@@ -352,7 +348,7 @@ static double wal_bytes(PGconn *conn)
     PGresult *res = PQexec(conn, "select pg_current_wal_insert_lsn() - '0/0'");
 
     if (PQresultStatus(res) != PGRES_TUPLES_OK)
-        die("wal", PQresultErrorMessage(res));
+        give_up("wal: %s", PQresultErrorMessage(res));
     double bytes = atof(PQgetvalue(res, 0, 0));
     PQclear(res);
     return bytes;
@@ -415,7 +411,7 @@ static void measure(struct client **client, int n, double seconds, PGconn *conn)
 
     for (int i = 0; i < n; i++)
         if (pthread_create(&thread[i], NULL, commit_on, client[i]) != 0)
-            die("thread", "cannot be made");
+            give_up("thread: cannot be made");
     take_turns(client, n, seconds, conn, sum);
     for (int i = 0; i < n; i++)
         pthread_join(thread[i], NULL);

@@ -9,36 +9,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <libpq-fe.h>
 #include <librdkafka/rdkafka.h>
+
+#include "tests/tools/kafka_client.h"
 
 static void run(PGconn *conn, const char *sql, int n, const char *const *values, const int *lengths)
 {
     static const int formats[8];
     PGresult *r = PQexecParams(conn, sql, n, NULL, values, lengths, formats, 0);
 
-    if (PQresultStatus(r) != PGRES_COMMAND_OK && PQresultStatus(r) != PGRES_TUPLES_OK) {
-        fprintf(stderr, "bare_consumer: %s", PQerrorMessage(conn));
-        exit(1);
-    }
+    if (PQresultStatus(r) != PGRES_COMMAND_OK && PQresultStatus(r) != PGRES_TUPLES_OK)
+        give_up("%s", PQerrorMessage(conn));
     PQclear(r);
 }
 
 static rd_kafka_t *subscribe(const char *brokers, const char *topic)
 {
-    const char *const set[][2] = { { "bootstrap.servers", brokers },   { "group.id", topic },
-                                   { "enable.auto.commit", "false" },  { "auto.offset.reset", "earliest" } };
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    const char *const properties[][2] = {
+        { "group.id", topic }, { "enable.auto.commit", "false" }, { "auto.offset.reset", "earliest" }
+    };
+    rd_kafka_t *rk = kafka_client(RD_KAFKA_CONSUMER, kafka_conf(brokers, properties, 3));
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    char why[256];
-    rd_kafka_t *rk;
 
-    for (size_t i = 0; i < sizeof set / sizeof set[0]; i++)
-        if (rd_kafka_conf_set(conf, set[i][0], set[i][1], why, sizeof why) != RD_KAFKA_CONF_OK)
-            exit(1);
-    rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
     rd_kafka_poll_set_consumer(rk);
     rd_kafka_topic_partition_list_add(list, topic, RD_KAFKA_PARTITION_UA);
     rd_kafka_subscribe(rk, list);
@@ -108,7 +102,7 @@ static long transaction(PGconn *conn, rd_kafka_t *rk, long max)
 int main(int argc, char **argv)
 {
     PGconn *conn = PQconnectdb(argc > 4 ? argv[1] : "");
-    struct timespec from = { 0 }, to;
+    int64_t began_ns = 0;
     long done = 0, wanted = argc > 4 ? atol(argv[4]) : 0, max = argc > 5 ? atol(argv[5]) : 64;
     rd_kafka_t *rk;
 
@@ -120,11 +114,10 @@ int main(int argc, char **argv)
     rk = subscribe(argv[2], argv[3]);
     while (done < wanted) {
         done += transaction(conn, rk, max);
-        if (done > 0 && from.tv_sec == 0)
-            clock_gettime(CLOCK_MONOTONIC, &from);
+        if (done > 0 && began_ns == 0)
+            began_ns = now_ns();
     }
-    clock_gettime(CLOCK_MONOTONIC, &to);
-    printf("%.3f\n", (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
+    printf("%.3f\n", (double)(now_ns() - began_ns) / 1e9);
     PQfinish(conn);
     rd_kafka_consumer_close(rk);
     rd_kafka_destroy(rk);

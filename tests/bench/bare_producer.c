@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "relay/sink/envelope.h"
+#include "tests/tools/kafka_client.h"
 
 enum { MAX_HEADERS = 32, MAX_TOPICS = 1000 };
 
@@ -32,7 +32,7 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaqu
 
 static rd_kafka_t *producer(const char *bootstrap)
 {
-    static const char *const settings[][2] = {
+    static const char *const properties[][2] = {
         { "acks", "all" },
         { "enable.idempotence", "true" },
         { "enable.gapless.guarantee", "true" },
@@ -44,30 +44,10 @@ static rd_kafka_t *producer(const char *bootstrap)
         { "message.max.bytes", "10485760" },
         { "log_level", "3" },
     };
-    char err[512];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_t *conf = kafka_conf(bootstrap, properties, sizeof properties / sizeof properties[0]);
 
-    if (rd_kafka_conf_set(conf, "bootstrap.servers", bootstrap, err, sizeof err) != RD_KAFKA_CONF_OK)
-        goto bad;
-    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
-        if (rd_kafka_conf_set(conf, settings[i][0], settings[i][1], err, sizeof err) !=
-            RD_KAFKA_CONF_OK)
-            goto bad;
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
-    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, err, sizeof err);
-    if (rk != NULL)
-        return rk;
-bad:
-    fprintf(stderr, "bare_producer: %s\n", err);
-    exit(1);
-}
-
-static double now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+    return kafka_client(RD_KAFKA_PRODUCER, conf);
 }
 
 static rd_kafka_headers_t *copy_headers(const struct header *h, size_t n)
@@ -148,7 +128,7 @@ int main(int argc, char **argv)
     rd_kafka_t *rk = producer(argv[1]);
     rd_kafka_topic_t *topic[MAX_TOPICS];
     open_topics(rk, argv[2], numbered, topic);
-    double began = now();
+    int64_t began_ns = now_ns();
     for (unsigned long i = 0; i < count; i++) {
         produce(rk, topic[i % n_topics], key[i % 1000], payload, payload_len, headers, n_headers);
         if (i % 256 == 0)
@@ -156,7 +136,7 @@ int main(int argc, char **argv)
     }
     while (n_acked + n_failed < count)
         rd_kafka_poll(rk, 100);
-    printf("rows=%lu seconds=%.4f\n", count, now() - began);
+    printf("rows=%lu seconds=%.4f\n", count, (double)(now_ns() - began_ns) / 1e9);
     for (unsigned long i = 0; i < n_topics; i++)
         rd_kafka_topic_destroy(topic[i]);
     rd_kafka_destroy(rk);

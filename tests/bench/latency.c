@@ -21,6 +21,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/tools/kafka_client.h"
+
 enum { WRITERS = 4, LINE = 512, PATIENCE_S = 20 };
 
 static const char *bootstrap, *topic, *dsn, *insert;
@@ -29,20 +31,6 @@ static int64_t began_ns;
 static _Atomic int64_t *sent_ns; /* by number; 0: not yet */
 static int64_t *consumed_ns;
 static atomic_bool failed;
-
-static int64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
-}
-
-static void die(const char *what, const char *why)
-{
-    fprintf(stderr, "latency: %s: %s\n", what, why);
-    exit(1);
-}
 
 static void wait_for_turn(unsigned long number)
 {
@@ -91,32 +79,18 @@ static void *write_rows(void *arg)
     return NULL;
 }
 
-static void set_all(rd_kafka_conf_t *conf, const char *const (*settings)[2], size_t n)
-{
-    char err[512];
-
-    if (rd_kafka_conf_set(conf, "bootstrap.servers", bootstrap, err, sizeof err) != RD_KAFKA_CONF_OK)
-        die("bootstrap.servers", err);
-    for (size_t i = 0; i < n; i++)
-        if (rd_kafka_conf_set(conf, settings[i][0], settings[i][1], err, sizeof err) != RD_KAFKA_CONF_OK)
-            die(settings[i][0], err);
-}
-
 static void *produce_records(void *arg)
 {
-    static const char *const settings[][2] = {
+    static const char *const properties[][2] = {
         { "acks", "all" }, { "enable.idempotence", "true" }, { "enable.gapless.guarantee", "true" },
         { "partitioner", "murmur2_random" }, { "linger.ms", "1" }, { "socket.nagle.disable", "true" },
         { "log_level", "3" },
     };
-    char err[512], value[257], key[16];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    char value[257], key[16];
+    rd_kafka_t *rk = kafka_client(RD_KAFKA_PRODUCER,
+                                  kafka_conf(bootstrap, properties, sizeof properties / sizeof properties[0]));
 
     (void)arg;
-    set_all(conf, settings, sizeof settings / sizeof settings[0]);
-    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, err, sizeof err);
-    if (rk == NULL)
-        die("producer", err);
     for (unsigned long i = 0; i < total; i++) {
         snprintf(value, sizeof value, "%-256lu", i);
         snprintf(key, sizeof key, "k%lu", i % 100);
@@ -143,13 +117,13 @@ static void assign_ends(rd_kafka_t *rk)
     rd_kafka_resp_err_t err = rd_kafka_metadata(rk, 0, handle, &about, PATIENCE_S * 1000);
 
     if (err != RD_KAFKA_RESP_ERR_NO_ERROR || about->topic_cnt != 1)
-        die(topic, rd_kafka_err2str(err));
+        give_up("%s: %s", topic, rd_kafka_err2str(err));
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
     for (int i = 0; i < about->topics[0].partition_cnt; i++) {
         int64_t low = 0, high = 0;
         err = rd_kafka_query_watermark_offsets(rk, topic, i, &low, &high, PATIENCE_S * 1000);
         if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-            die(topic, rd_kafka_err2str(err));
+            give_up("%s: %s", topic, rd_kafka_err2str(err));
         rd_kafka_topic_partition_list_add(list, topic, i)->offset = high;
     }
     rd_kafka_assign(rk, list);
@@ -160,17 +134,13 @@ static void assign_ends(rd_kafka_t *rk)
 
 static rd_kafka_t *open_consumer(void)
 {
-    static const char *const settings[][2] = {
+    static const char *const properties[][2] = {
         { "group.id", "latency" }, { "enable.auto.commit", "false" }, { "log_level", "3" },
         { "socket.nagle.disable", "true" },
     };
-    char err[512];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_t *rk = kafka_client(RD_KAFKA_CONSUMER,
+                                  kafka_conf(bootstrap, properties, sizeof properties / sizeof properties[0]));
 
-    set_all(conf, settings, sizeof settings / sizeof settings[0]);
-    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, err, sizeof err);
-    if (rk == NULL)
-        die("consumer", err);
     rd_kafka_poll_set_consumer(rk);
     assign_ends(rk);
     return rk;
@@ -217,7 +187,7 @@ static void report(unsigned long received)
         if (consumed_ns[i] != 0 && sent_ns[i] != 0)
             ms[n++] = (double)(consumed_ns[i] - sent_ns[i]) / 1e6;
     if (n == 0)
-        die("nothing arrived", topic);
+        give_up("nothing arrived: %s", topic);
     qsort(ms, n, sizeof *ms, by_size);
     printf("rate=%lu sent=%lu received=%lu p50_ms=%.2f p90_ms=%.2f p99_ms=%.2f p999_ms=%.2f max_ms=%.2f\n",
            rate, total, received, ms[n / 2], ms[n * 9 / 10], ms[n * 99 / 100], ms[n * 999 / 1000], ms[n - 1]);
@@ -247,7 +217,7 @@ int main(int argc, char **argv)
     sent_ns = calloc(total + 1, sizeof *sent_ns);
     consumed_ns = calloc(total + 1, sizeof *consumed_ns);
     if (total == 0 || sent_ns == NULL || consumed_ns == NULL)
-        die("rate and seconds", "nothing to send, or no memory");
+        give_up("rate and seconds: nothing to send, or no memory");
 
     rd_kafka_t *consumer = open_consumer();
     began_ns = now_ns() + 500000000;

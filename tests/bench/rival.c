@@ -23,6 +23,7 @@
 #include "relay/sink/sink.h"
 #include "relay/source/page.h"
 #include "relay/source/wire.h"
+#include "tests/tools/tool.h"
 
 enum { PAGE_ROWS = 1000, WINDOW_BYTES = 64 << 20 };
 
@@ -55,16 +56,10 @@ static uint32_t n_page, n_reports;
 static struct pairs scratch;
 static struct envelope_buf envelope_buf;
 
-static void die(const char *what, const char *why)
-{
-    fprintf(stderr, "rival: %s: %s\n", what, why);
-    exit(1);
-}
-
 static PGresult *need(PGresult *res, ExecStatusType status, const char *what)
 {
     if (PQresultStatus(res) != status)
-        die(what, PQresultErrorMessage(res));
+        give_up("%s: %s", what, PQresultErrorMessage(res));
     return res;
 }
 
@@ -74,7 +69,7 @@ static void on_report(void *arg, const struct sink_report *report)
 {
     (void)arg;
     if (report->outcome != OUTCOME_PERSISTED)
-        die(report->code, report->text);
+        give_up("%s: %s", report->code, report->text);
     n_reports++;
 }
 
@@ -82,7 +77,7 @@ static void on_fatal(void *arg, enum lane lane)
 {
     (void)arg;
     (void)lane;
-    die("the producer", "stopped");
+    give_up("the producer: stopped");
 }
 
 static void publish(void)
@@ -97,7 +92,7 @@ static void publish(void)
 
         if (envelope_headers(&envelope, page[i], &envelope_buf, &rec.headers, &rec.n_headers) < 0 ||
             sink_produce(sink, LANE_MAIN, &rec, &refused) != SINK_TAKEN)
-            die("produce", "a record was not taken");
+            give_up("produce: a record was not taken");
     }
     while (n_reports < n_page) {
         (void)poll(&fd, 1, 1000);
@@ -112,7 +107,7 @@ static PGconn *link_to(const char *dsn)
     PGconn *conn = PQconnectdb(dsn);
 
     if (PQstatus(conn) != CONNECTION_OK)
-        die("PostgreSQL", PQerrorMessage(conn));
+        give_up("PostgreSQL: %s", PQerrorMessage(conn));
     PQclear(need(PQexec(conn, "set jit = off; set plan_cache_mode = force_generic_plan; "
                               "set enable_seqscan = off"), PGRES_COMMAND_OK, "set"));
     PQclear(need(PQprepare(conn, "read", way->read, 0, NULL), PGRES_COMMAND_OK, way->read));
@@ -129,7 +124,7 @@ static void ask_behind(int64_t id)
     wire_put64(above, id);
     wire_put64(rows, way->page_rows);
     if (!PQsendQueryPrepared(reader, "read", 2, values, lengths, formats, 1))
-        die("read", PQerrorMessage(reader));
+        give_up("read: %s", PQerrorMessage(reader));
 }
 
 static void take_page(void)
@@ -140,7 +135,7 @@ static void take_page(void)
     n_page = (uint32_t)PQntuples(res);
     for (uint32_t i = 0; i < n_page; i++)
         if ((page[i] = page_row(res, (int)i, &scratch, &why)) == NULL)
-            die("row", why);
+            give_up("row: %s", why);
     PQclear(res);
     while ((res = PQgetResult(reader)) != NULL)
         PQclear(res);
@@ -217,7 +212,7 @@ int main(int argc, char **argv)
                                .max_bytes = WINDOW_BYTES, .on_report = on_report, .on_fatal = on_fatal };
 
     if (sink_new(&cfg, &sink, err, sizeof err) < 0)
-        die("producer", err);
+        give_up("producer: %s", err);
     reader = link_to(argv[2]);
     marker = way->locks ? reader : link_to(argv[2]);
     uint64_t began = loop_now_us();

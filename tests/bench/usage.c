@@ -15,8 +15,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "tests/tools/tool.h"
 
 enum { MAX_SERVERS = 8, MAX_PROCESSES = 4096 };
 
@@ -122,14 +123,6 @@ static double seconds_of_machine(void)
     return (double)(user + nice + system + irq + softirq) / (double)sysconf(_SC_CLK_TCK);
 }
 
-static double now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
 static double seconds(struct timeval tv)
 {
     return (double)tv.tv_sec + (double)tv.tv_usec / 1e6;
@@ -171,11 +164,12 @@ int main(int argc, char **argv)
     }
     for (int i = 0; i < n; i++)
         before[i] = seconds_of_tree(pid[i]);
-    double began = now(), machine = seconds_of_machine();
+    int64_t began_ns = now_ns();
+    double machine = seconds_of_machine();
 
     int status = run(argv + at + 1, &used);
 
-    double wall = now() - began, cpu = seconds(used.ru_utime) + seconds(used.ru_stime);
+    double wall = (double)(now_ns() - began_ns) / 1e9, cpu = seconds(used.ru_utime) + seconds(used.ru_stime);
     machine = seconds_of_machine() - machine - cpu;
     printf("wall=%.3f cpu=%.3f user=%.3f rss_kb=%ld switches=%ld", wall, cpu,
            seconds(used.ru_utime), used.ru_maxrss, used.ru_nvcsw + used.ru_nivcsw);

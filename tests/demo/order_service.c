@@ -18,7 +18,6 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +29,8 @@
 #include <libpq-fe.h>
 
 #include <outbox.h>
+
+#include "tests/tools/tool.h"
 
 enum {
     MAX_WRITERS = 32,
@@ -86,18 +87,6 @@ struct service {
     uint64_t random;
     struct totals totals;
 };
-
-static _Noreturn void __attribute__((format(printf, 1, 2))) give_up(const char *format, ...)
-{
-    va_list args;
-
-    fputs("order_service: ", stderr);
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputc('\n', stderr);
-    exit(EXIT_FAILURE);
-}
 
 /* xorshift64*: the same seed gives the same orders. */
 static uint32_t random_below(struct service *service, uint32_t limit)

@@ -16,18 +16,16 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <librdkafka/rdkafka.h>
 
 #include "lib/shared/retry.h"
+#include "tests/tools/kafka_client.h"
 
 enum {
     LATE_ONE_IN = 12,
@@ -78,34 +76,6 @@ struct chaos {
     size_t n_line;
 };
 
-static volatile sig_atomic_t stop_requested;
-
-static void on_stop(int sig)
-{
-    (void)sig;
-    stop_requested = 1;
-}
-
-static _Noreturn void __attribute__((format(printf, 1, 2))) give_up(const char *format, ...)
-{
-    va_list args;
-
-    fputs("chaos: ", stderr);
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputc('\n', stderr);
-    exit(EXIT_FAILURE);
-}
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* -- what is on its way --------------------------------------------------------------------- */
 
 static bool before(const struct load *a, const struct load *b)
@@ -119,9 +89,7 @@ static void push(struct chaos *c, struct load load)
 
     if (c->n_heap == c->room) {
         c->room = c->room * 2 + 1024;
-        c->heap = realloc(c->heap, c->room * sizeof *c->heap);
-        if (c->heap == NULL)
-            give_up("out of memory");
+        c->heap = checked(realloc(c->heap, c->room * sizeof *c->heap));
     }
     load.turn = c->n_turns++;
     for (; i > 0 && before(&load, &c->heap[(i - 1) / 2]); i = (i - 1) / 2)
@@ -318,31 +286,6 @@ static bool obey(struct chaos *c)
 
 /* -- beginning and end ---------------------------------------------------------------------- */
 
-struct setting {
-    const char *name, *value;
-};
-
-static rd_kafka_t *client_new(rd_kafka_type_t type, const char *brokers, const struct setting *settings,
-                              struct chaos *c)
-{
-    char why[256];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_t *rk;
-
-    rd_kafka_conf_set_opaque(conf, c);
-    if (type == RD_KAFKA_PRODUCER)
-        rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
-    if (rd_kafka_conf_set(conf, "bootstrap.servers", brokers, why, sizeof why) != RD_KAFKA_CONF_OK)
-        give_up("%s", why);
-    for (; settings->name != NULL; settings++)
-        if (rd_kafka_conf_set(conf, settings->name, settings->value, why, sizeof why) != RD_KAFKA_CONF_OK)
-            give_up("%s", why);
-    rk = rd_kafka_new(type, conf, why, sizeof why);
-    if (rk == NULL)
-        give_up("%s", why);
-    return rk;
-}
-
 static int count_partitions(rd_kafka_t *rk, rd_kafka_topic_t *topic)
 {
     const struct rd_kafka_metadata *metadata;
@@ -360,28 +303,30 @@ static int count_partitions(rd_kafka_t *rk, rd_kafka_topic_t *topic)
 
 static void begin(struct chaos *c, const char *brokers, const char *from, const char *to)
 {
-    static const struct setting reading[] = {
+    static const char *const reading[][2] = {
         { "group.id", "chaos" }, /* no group is joined, librdkafka only wants a name */
         { "auto.offset.reset", "earliest" }, /* take() sees that something is gone */
         { "fetch.wait.max.ms", "50" },
         { "fetch.error.backoff.ms", "50" },
         { "reconnect.backoff.max.ms", "500" },
         { "log_level", "3" },
-        { NULL, NULL },
     };
     /* One request at a time keeps the order where an answer is lost, and nothing is given up. */
-    static const struct setting writing[] = {
+    static const char *const writing[][2] = {
         { "max.in.flight.requests.per.connection", "1" },
         { "message.timeout.ms", "0" },
         { "linger.ms", "1" },
         { "retry.backoff.ms", "50" },
         { "reconnect.backoff.max.ms", "500" },
         { "log_level", "3" },
-        { NULL, NULL },
     };
 
-    c->consumer = client_new(RD_KAFKA_CONSUMER, brokers, reading, c);
-    c->producer = client_new(RD_KAFKA_PRODUCER, brokers, writing, c);
+    rd_kafka_conf_t *producing = kafka_conf(brokers, writing, sizeof writing / sizeof writing[0]);
+
+    rd_kafka_conf_set_opaque(producing, c);
+    rd_kafka_conf_set_dr_msg_cb(producing, on_delivery);
+    c->producer = kafka_client(RD_KAFKA_PRODUCER, producing);
+    c->consumer = kafka_client(RD_KAFKA_CONSUMER, kafka_conf(brokers, reading, sizeof reading / sizeof reading[0]));
     c->from = rd_kafka_topic_new(c->consumer, from, NULL);
     c->to = rd_kafka_topic_new(c->producer, to, NULL);
     c->queue = rd_kafka_queue_new(c->consumer);
@@ -412,7 +357,6 @@ static void end(struct chaos *c)
 int main(int argc, char **argv)
 {
     static struct chaos chaos;
-    struct sigaction action = { .sa_handler = on_stop };
     char *rest = NULL;
 
     if (argc == 5)
@@ -422,8 +366,7 @@ int main(int argc, char **argv)
         return 64;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
+    stop_on_signals();
     begin(&chaos, argv[1], argv[2], argv[3]);
     while (!stop_requested && obey(&chaos)) {
         read_some(&chaos);

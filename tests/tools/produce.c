@@ -12,6 +12,8 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "tests/tools/kafka_client.h"
+
 enum { FLUSH_MS = 180000, N_FIELDS = 4 };
 
 static bool failed;
@@ -28,23 +30,12 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void 
 
 static rd_kafka_t *producer_new(const char *bootstrap)
 {
-    char why[256];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_t *rk = NULL;
+    static const char *const properties[][2] = { { "enable.idempotence", "true" },
+                                                 { "partitioner", "murmur2_random" } };
+    rd_kafka_conf_t *conf = kafka_conf(bootstrap, properties, 2);
 
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
-    if (rd_kafka_conf_set(conf, "bootstrap.servers", bootstrap, why, sizeof why) ==
-            RD_KAFKA_CONF_OK &&
-        rd_kafka_conf_set(conf, "enable.idempotence", "true", why, sizeof why) ==
-            RD_KAFKA_CONF_OK &&
-        rd_kafka_conf_set(conf, "partitioner", "murmur2_random", why, sizeof why) ==
-            RD_KAFKA_CONF_OK)
-        rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
-    if (rk == NULL) {
-        fprintf(stderr, "produce: %s\n", why);
-        rd_kafka_conf_destroy(conf);
-    }
-    return rk;
+    return kafka_client(RD_KAFKA_PRODUCER, conf);
 }
 
 static const char *or_null(const char *field)
@@ -87,10 +78,11 @@ int main(int argc, char **argv)
     char *line = NULL;
     size_t size = 0;
 
-    if (argc != 2 || (rk = producer_new(argv[1])) == NULL) {
+    if (argc != 2) {
         fprintf(stderr, "usage: produce BOOTSTRAP < lines\n");
         return 64;
     }
+    rk = producer_new(argv[1]);
     while (getline(&line, &size, stdin) > 0) {
         failed = !produce_line(rk, line) || failed;
         (void)rd_kafka_poll(rk, 0);

@@ -15,34 +15,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <librdkafka/rdkafka.h>
 
+#include "tests/tools/kafka_client.h"
+
 /* A slow machine must not miss it: it only ends what would last for ever. */
 enum { DEADLINE_MS = 180000, METADATA_MS = 20000 };
-
-static rd_kafka_t *client_new(const char *bootstrap)
-{
-    char why[256];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_t *rk;
-
-    if (rd_kafka_conf_set(conf, "bootstrap.servers", bootstrap, why, sizeof why) !=
-            RD_KAFKA_CONF_OK ||
-        rd_kafka_conf_set(conf, "socket.timeout.ms", "170000", why, sizeof why) !=
-            RD_KAFKA_CONF_OK) {
-        fprintf(stderr, "topic: %s\n", why);
-        rd_kafka_conf_destroy(conf);
-        return NULL;
-    }
-    rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
-    if (rk == NULL) {
-        fprintf(stderr, "topic: %s\n", why);
-        rd_kafka_conf_destroy(conf);
-    }
-    return rk;
-}
 
 /* Says what went wrong; true when nothing did. */
 static bool is_ok(rd_kafka_resp_err_t err, const char *name, const char *text)
@@ -163,16 +142,13 @@ static int n_led_partitions(rd_kafka_t *rk, const char *name)
 
 static bool wait_for_partitions(rd_kafka_t *rk, const char *name, int expected)
 {
-    struct timespec start;
-    struct timespec now;
+    int64_t end_ms = now_ms() + DEADLINE_MS;
 
-    clock_gettime(CLOCK_MONOTONIC, &start);
     do {
         if (n_led_partitions(rk, name) == expected)
             return true;
         (void)poll(NULL, 0, 10);
-        clock_gettime(CLOCK_MONOTONIC, &now);
-    } while (now.tv_sec - start.tv_sec < DEADLINE_MS / 1000);
+    } while (now_ms() < end_ms);
     fprintf(stderr, "topic: %s: metadata does not show %d partitions after %d s\n", name, expected,
             DEADLINE_MS / 1000);
     return false;
@@ -346,6 +322,7 @@ static int run(rd_kafka_t *rk, rd_kafka_queue_t *queue, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    static const char *const properties[][2] = { { "socket.timeout.ms", "170000" } };
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue;
     int status;
@@ -357,9 +334,7 @@ int main(int argc, char **argv)
                         "       topic BOOTSTRAP config NAME config=value ...\n");
         return 64;
     }
-    rk = client_new(argv[1]);
-    if (rk == NULL)
-        return EXIT_FAILURE;
+    rk = kafka_client(RD_KAFKA_PRODUCER, kafka_conf(argv[1], properties, 1));
     queue = rd_kafka_queue_new(rk);
     status = run(rk, queue, argc, argv);
     rd_kafka_queue_destroy(queue);

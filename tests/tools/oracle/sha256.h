@@ -1,9 +1,9 @@
 /* sha256.h - SHA-256 (FIPS 180-4) of one buffer, as PostgreSQL's sha256() gives it.
  *
- * Included by oracle.c only: it lets the judge compare payloads without storing them twice.
+ * Included by watch.c only: it lets the judge compare payloads without storing them twice.
  */
-#ifndef TESTS_TOOLS_SHA256_H
-#define TESTS_TOOLS_SHA256_H
+#ifndef TESTS_TOOLS_ORACLE_SHA256_H
+#define TESTS_TOOLS_ORACLE_SHA256_H
 
 #include <stddef.h>
 #include <stdint.h>
