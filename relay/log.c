@@ -215,6 +215,25 @@ static void keep(enum log_level level, const char *component, const char *msg, v
     }
 }
 
+static void put_line(FILE *out, enum log_level level, const char *component, const char *msg, unsigned suppressed,
+                     va_list ap)
+{
+    if (journal)
+        fprintf(out, "<%d>", levels[level].priority);
+    put_time(out);
+    put_pair(out, format, "level", levels[level].name);
+    put_pair(out, format, "msg", msg);
+    put_pair(out, format, "component", component);
+    for (const char *key; (key = va_arg(ap, const char *)) != NULL;) {
+        const char *value = va_arg(ap, const char *);
+        if (value != NULL)
+            put_pair(out, format, key, value);
+    }
+    if (suppressed > 0)
+        put_pair(out, format, "suppressed", log_i64(suppressed));
+    fputs(format == LOG_FORMAT_JSON ? "}\n" : "\n", out);
+}
+
 void log_write(enum log_level level, const char *component, const char *msg, ...)
 {
     char *line = NULL;
@@ -238,23 +257,9 @@ void log_write(enum log_level level, const char *component, const char *msg, ...
         no_memory(level, msg);
         return;
     }
-    if (journal)
-        fprintf(out, "<%d>", levels[level].priority);
-    put_time(out);
-    put_pair(out, format, "level", levels[level].name);
-    put_pair(out, format, "msg", msg);
-    put_pair(out, format, "component", component);
     va_start(ap, msg);
-    for (const char *key; (key = va_arg(ap, const char *)) != NULL;) {
-        const char *value = va_arg(ap, const char *);
-        if (value == NULL)
-            continue;
-        put_pair(out, format, key, value);
-    }
+    put_line(out, level, component, msg, suppressed, ap);
     va_end(ap);
-    if (suppressed > 0)
-        put_pair(out, format, "suppressed", log_i64(suppressed));
-    fputs(format == LOG_FORMAT_JSON ? "}\n" : "\n", out);
     if (fclose(out) == 0 && line != NULL)
         (void)!fwrite(line, 1, len, stderr);
     else

@@ -6,7 +6,9 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,15 +75,15 @@ static int set_event_id(struct options *o, const char *value)
     return -1;
 }
 
-static int set_number(const struct options *o, const char *name, const char *value, int64_t most,
-                      int64_t *ret_number)
+static int set_number(const struct options *o, const char *dashes, const char *name, const char *value,
+                      int64_t most, int64_t *ret_number)
 {
     char *rest;
 
     errno = 0;
     long long n = strtoll(value, &rest, 10);
     if (errno != 0 || !isdigit((unsigned char)*value) || *rest != '\0' || n < 1 || n > most)
-        return options_fail(o, EXIT_USAGE, "%s %s: must be a whole number from 1 to %lld", name,
+        return options_fail(o, EXIT_USAGE, "%s%s %s: must be a whole number from 1 to %lld", dashes, name,
                             value, (long long)most);
     *ret_number = n;
     return -1;
@@ -91,7 +93,7 @@ static int set_number(const struct options *o, const char *name, const char *val
 static int add_letter(struct options *o, const char *value)
 {
     int64_t id;
-    int code = set_number(o, "ID", value, INT64_MAX, &id);
+    int code = set_number(o, "", "ID", value, INT64_MAX, &id);
 
     for (size_t i = 0; code < 0 && i < o->n_letters; i++)
         if (o->letter_ids[i] == id)
@@ -183,99 +185,99 @@ static int set_key_hex(struct options *o)
     (OPTIONS_DEAD | ACTS | RANGES | OPTIONS_STATUS | OPTIONS_DOCTOR | OPTIONS_TRACE | \
      OPTIONS_INBOX)
 
-enum option_value {
-    OPT_JSON = 256, OPT_TOPIC, OPT_LIMIT, OPT_STATE, OPT_ALL_STATES, OPT_ID, OPT_KEY, OPT_KEY_HEX,
-    OPT_ALL, OPT_YES, OPT_DRY_RUN, OPT_FORCE_ORDER, OPT_REASON, OPT_RETRYING, OPT_FROM_ID,
-    OPT_TO_ID, OPT_SINCE, OPT_UNTIL, OPT_PROBE_WRITE, OPT_CONSUMER
+/* What becomes of an option's value. */
+enum kind {
+    IS_FLAG,   /* it has none: the member is true */
+    IS_TEXT,   /* borrowed; looked at when the line has been read */
+    IS_NUMBER, /* from 1 to `most` */
+    IS_TAKEN,  /* take() looks at it at once */
+    IS_HELP
 };
 
-static const struct {
-    struct option option;
+struct spec {
+    const char *name;
+    char letter; /* the short form; '\0': none */
     unsigned of; /* the commands that have it */
-} specs[] = {
-    { { "config", required_argument, NULL, 'c' }, EVERY },
-    { { "help", no_argument, NULL, 'h' }, EVERY },
-    { { "json", no_argument, NULL, OPT_JSON }, EVERY },
-    { { "topic", required_argument, NULL, OPT_TOPIC }, OPTIONS_DEAD | ACTS | RANGES | OPTIONS_INBOX_DEAD | OPTIONS_INBOX_ACTS },
-    { { "consumer", required_argument, NULL, OPT_CONSUMER }, OPTIONS_INBOX },
-    { { "limit", required_argument, NULL, OPT_LIMIT }, OPTIONS_DEAD | OPTIONS_VERIFY | OPTIONS_STATUS | OPTIONS_INBOX_DEAD },
-    { { "state", required_argument, NULL, OPT_STATE }, OPTIONS_DEAD },
-    { { "all-states", no_argument, NULL, OPT_ALL_STATES }, OPTIONS_DEAD | OPTIONS_INBOX_DEAD },
-    { { "id", required_argument, NULL, OPT_ID }, ACTS | OPTIONS_TRACE },
-    { { "key", required_argument, NULL, OPT_KEY }, ACTS | OPTIONS_REPLAY },
-    { { "key-hex", required_argument, NULL, OPT_KEY_HEX }, ACTS | OPTIONS_REPLAY },
-    { { "all", no_argument, NULL, OPT_ALL }, ACTS | OPTIONS_INBOX_ACTS },
-    { { "yes", no_argument, NULL, OPT_YES }, ACTS | OPTIONS_REPLAY | OPTIONS_INBOX_ACTS },
-    { { "dry-run", no_argument, NULL, OPT_DRY_RUN }, ACTS | OPTIONS_REPLAY | OPTIONS_INBOX_ACTS },
-    { { "force-order", no_argument, NULL, OPT_FORCE_ORDER }, OPTIONS_RETRY },
-    { { "reason", required_argument, NULL, OPT_REASON }, OPTIONS_DISCARD | OPTIONS_INBOX_DISCARD },
-    { { "retrying", no_argument, NULL, OPT_RETRYING }, OPTIONS_DISCARD },
-    { { "from-id", required_argument, NULL, OPT_FROM_ID }, RANGES },
-    { { "to-id", required_argument, NULL, OPT_TO_ID }, RANGES },
-    { { "since", required_argument, NULL, OPT_SINCE }, RANGES },
-    { { "until", required_argument, NULL, OPT_UNTIL }, RANGES },
-    { { "probe-write", no_argument, NULL, OPT_PROBE_WRITE }, OPTIONS_DOCTOR },
+    enum kind kind;
+    size_t at; /* its member of struct options */
+    int64_t most;
+    int (*take)(struct options *o, const char *value);
+};
+
+#define FLAG(member) IS_FLAG, offsetof(struct options, member), 0, NULL
+#define TEXT(member) IS_TEXT, offsetof(struct options, member), 0, NULL
+#define NUMBER(member, most) IS_NUMBER, offsetof(struct options, member), most, NULL
+#define TAKEN(take) IS_TAKEN, 0, 0, take
+
+static const struct spec specs[] = {
+    { "config", 'c', EVERY, TEXT(config) },
+    { "help", 'h', EVERY, IS_HELP, 0, 0, NULL },
+    { "json", 0, EVERY, FLAG(json) },
+    { "topic", 0, OPTIONS_DEAD | ACTS | RANGES | OPTIONS_INBOX_DEAD | OPTIONS_INBOX_ACTS, TAKEN(set_topic) },
+    { "consumer", 0, OPTIONS_INBOX, TEXT(consumer) },
+    { "limit", 0, OPTIONS_DEAD | OPTIONS_VERIFY | OPTIONS_STATUS | OPTIONS_INBOX_DEAD, NUMBER(limit, MAX_LIMIT) },
+    { "state", 0, OPTIONS_DEAD, TAKEN(set_state) },
+    { "all-states", 0, OPTIONS_DEAD | OPTIONS_INBOX_DEAD, FLAG(all_states) },
+    { "id", 0, ACTS | OPTIONS_TRACE, NUMBER(choice.id, INT64_MAX) },
+    { "key", 0, ACTS | OPTIONS_REPLAY, TEXT(key) },
+    { "key-hex", 0, ACTS | OPTIONS_REPLAY, TEXT(key_hex) },
+    { "all", 0, ACTS | OPTIONS_INBOX_ACTS, FLAG(all) },
+    { "yes", 0, ACTS | OPTIONS_REPLAY | OPTIONS_INBOX_ACTS, FLAG(yes) },
+    { "dry-run", 0, ACTS | OPTIONS_REPLAY | OPTIONS_INBOX_ACTS, FLAG(dry_run) },
+    { "force-order", 0, OPTIONS_RETRY, FLAG(force_order) },
+    { "reason", 0, OPTIONS_DISCARD | OPTIONS_INBOX_DISCARD, TAKEN(set_reason) },
+    { "retrying", 0, OPTIONS_DISCARD, FLAG(with_retrying) },
+    { "from-id", 0, RANGES, NUMBER(from_id, INT64_MAX) },
+    { "to-id", 0, RANGES, NUMBER(to_id, INT64_MAX) },
+    { "since", 0, RANGES, TEXT(since) },
+    { "until", 0, RANGES, TEXT(until) },
+    { "probe-write", 0, OPTIONS_DOCTOR, FLAG(probe_write) },
 };
 #define N_SPECS (sizeof specs / sizeof specs[0])
 
-/* Where an option that is only there or not is kept; NULL: it is another. */
-static bool *flag_of(struct options *o, int opt)
+/* What getopt_long returns for it. */
+static int value_of(const struct spec *spec)
 {
-    switch (opt) {
-    case OPT_JSON: return &o->json;
-    case OPT_ALL_STATES: return &o->all_states;
-    case OPT_ALL: return &o->all;
-    case OPT_YES: return &o->yes;
-    case OPT_DRY_RUN: return &o->dry_run;
-    case OPT_FORCE_ORDER: return &o->force_order;
-    case OPT_RETRYING: return &o->with_retrying;
-    case OPT_PROBE_WRITE: return &o->probe_write;
-    default: return NULL;
-    }
+    return spec->letter != '\0' ? spec->letter : UCHAR_MAX + 1 + (int)(spec - specs);
 }
 
-/* Where a text is kept that is looked at when the line has been read; NULL: it is another. */
-static const char **text_of(struct options *o, int opt)
+static int takes_value(enum kind kind)
 {
-    switch (opt) {
-    case 'c': return &o->config;
-    case OPT_CONSUMER: return &o->consumer;
-    case OPT_KEY: return &o->key;
-    case OPT_KEY_HEX: return &o->key_hex;
-    case OPT_SINCE: return &o->since;
-    case OPT_UNTIL: return &o->until;
-    default: return NULL;
+    return kind == IS_FLAG || kind == IS_HELP ? no_argument : required_argument;
+}
+
+static int take_spec(struct options *o, const struct spec *spec, const char *value)
+{
+    void *member = (char *)o + spec->at;
+
+    switch (spec->kind) {
+    case IS_FLAG:
+        *(bool *)member = true;
+        break;
+    case IS_TEXT:
+        *(const char **)member = value;
+        break;
+    case IS_NUMBER:
+        return set_number(o, "--", spec->name, value, spec->most, member);
+    case IS_TAKEN:
+        return spec->take(o, value);
+    case IS_HELP:
+        fputs(o->help, stdout);
+        return EXIT_OK;
     }
+    return -1;
 }
 
 /* One option: -1 to go on, or the exit code. */
 static int take(struct options *o, int opt, const char *value)
 {
-    bool *flag = flag_of(o, opt);
-    const char **text = text_of(o, opt);
-
-    if (flag != NULL)
-        *flag = true;
-    else if (text != NULL)
-        *text = value;
-    if (flag != NULL || text != NULL)
-        return -1;
-    switch (opt) {
-    case 'X': return add_setting(o, value);
-    case OPT_TOPIC: return set_topic(o, value);
-    case OPT_STATE: return set_state(o, value);
-    case OPT_REASON: return set_reason(o, value);
-    case OPT_LIMIT: return set_number(o, "--limit", value, MAX_LIMIT, &o->limit);
-    case OPT_ID: return set_number(o, "--id", value, INT64_MAX, &o->choice.id);
-    case OPT_FROM_ID: return set_number(o, "--from-id", value, INT64_MAX, &o->from_id);
-    case OPT_TO_ID: return set_number(o, "--to-id", value, INT64_MAX, &o->to_id);
-    case 'h':
-        fputs(o->help, stdout);
-        return EXIT_OK;
-    default: /* getopt has named the mistake */
-        fprintf(stderr, "Try '%s --help'.\n", o->program);
-        return EXIT_USAGE;
-    }
+    if (opt == 'X')
+        return add_setting(o, value);
+    for (size_t i = 0; i < N_SPECS; i++)
+        if (opt == value_of(&specs[i]))
+            return take_spec(o, &specs[i], value);
+    fprintf(stderr, "Try '%s --help'.\n", o->program); /* getopt has named the mistake */
+    return EXIT_USAGE;
 }
 
 static int take_key(struct options *o)
@@ -376,7 +378,8 @@ int options_parse(struct options *o, int argc, char **argv)
     o->program = argv[0];
     for (size_t i = 0; i < N_SPECS; i++)
         if (specs[i].of & o->of)
-            options[n++] = specs[i].option;
+            options[n++] = (struct option){ specs[i].name, takes_value(specs[i].kind), NULL,
+                                            value_of(&specs[i]) };
     for (int opt; code < 0 && (opt = getopt_long(argc, argv, "c:X:h", options, NULL)) != -1;)
         code = take(o, opt, optarg);
     for (; code < 0 && optind < argc; optind++)
