@@ -19,7 +19,7 @@ int core_init(struct core *c, uint64_t now_ms, const struct core_config *cfg)
     *c = (struct core){
         .cfg = *cfg,
         .ready = ROW_LIST_EMPTY,
-        .acked = ROW_LIST_EMPTY,
+        .acked = { ROW_LIST_EMPTY, ROW_LIST_EMPTY },
         .hold = ROW_LIST_EMPTY,
         .done = ROW_LIST_EMPTY,
         .rng = cfg->seed,
@@ -221,14 +221,15 @@ void core_kafka_answered(struct core *c, uint64_t now_ms, bool any)
 
 void core_marked(struct core *c, uint64_t now_ms, bool ok)
 {
-    bool held = false;
+    bool any[N_CORE_MARKS] = { false };
 
     for (uint32_t i = 0; i < c->n_marking; i++) {
         uint32_t slot = c->marking[i];
-        held = held || c->window.row[slot].from != HELD_NOT;
+        enum core_marks of = flow_marks_of(&c->window.row[slot]);
+        any[of] = true;
         if (!ok) {
             window_state(&c->window, slot, ROW_ACKED);
-            row_list_push(&c->window, &c->acked, slot);
+            row_list_push(&c->window, &c->acked[of], slot);
             continue;
         }
         if (c->window.row[slot].from == HELD_KEY)
@@ -236,11 +237,11 @@ void core_marked(struct core *c, uint64_t now_ms, bool ok)
         hold_done(c, slot);
     }
     c->n_marking = 0;
-    c->mark_apart = !ok || (c->mark_apart && !held);
-    if (ok)
-        c->mark_pause = (struct core_pause){ 0 };
-    else
-        pause_after(c, &c->mark_pause, now_ms);
+    for (int of = 0; of < N_CORE_MARKS; of++)
+        if (any[of] && ok)
+            c->mark_pause[of] = (struct core_pause){ 0 };
+        else if (any[of])
+            pause_after(c, &c->mark_pause[of], now_ms);
 }
 
 void core_held(struct core *c, uint64_t now_ms, bool ok)

@@ -94,6 +94,9 @@ struct core_pause {
     uint32_t failures;
 };
 
+/* The mark of a row that came from outbox.held needs that table as well, which may be locked. */
+enum core_marks { MARKS_OF_NEW, MARKS_OF_HELD, N_CORE_MARKS };
+
 enum core_reading { READING_NOTHING, READING_OUTBOX, READING_DUE, READING_TOPIC, N_CORE_READINGS };
 
 struct core {
@@ -105,7 +108,7 @@ struct core {
     struct lead lead;
     struct core_lane lane[N_LANES];
     struct row_list ready;
-    struct row_list acked, hold, done; /* in the order they got there */
+    struct row_list acked[N_CORE_MARKS], hold, done; /* in the order they got there */
     uint32_t *marking, n_marking;      /* slots of the mark under way */
     uint32_t *holding, n_holding;      /* slots of the hold under way */
     enum core_phase phase;
@@ -127,7 +130,8 @@ struct core {
     uint64_t newest_page;
     uint64_t given_up_page;        /* the oldest page of a row given up since the cursor was loaded */
     struct core_pause read_pause[N_CORE_READINGS]; /* each its own: one that fails must not keep the others waiting */
-    struct core_pause mark_pause, hold_pause;
+    struct core_pause mark_pause[N_CORE_MARKS]; /* so here; and while one of them lasts the two go apart */
+    struct core_pause hold_pause;
     uint64_t drain_until_ms;
     uint64_t progress_ms;          /* last confirmation, or when there was nothing to wait for */
     uint64_t follow_ms;            /* when this spell of following began */
@@ -136,7 +140,6 @@ struct core {
     bool link_up, caught_up, resigning, sweeping, asking_kafka;
     bool put_aside;                /* a ready row was found to wait for something */
     bool hold_was_last;            /* marks and holds take turns */
-    bool mark_apart;               /* a mark failed: until one of rows from outbox.held is well, they and others go by themselves */
     bool acquiring;                /* the request for the lease loads the cursor as well */
     bool page_unused;              /* the newest page was begun for a READ that brought no row */
     bool unclean;                  /* DONE with rows unmarked that were to be marked */

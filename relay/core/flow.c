@@ -228,7 +228,7 @@ void flow_acked(struct core *c, uint64_t now_ms, uint32_t slot)
     }
     row_at(c, slot)->since_ms = now_ms;
     window_state(&c->window, slot, ROW_ACKED);
-    row_list_push(&c->window, &c->acked, slot);
+    row_list_push(&c->window, &c->acked[flow_marks_of(row_at(c, slot))], slot);
 }
 
 static void confirmed(struct core *c, uint64_t now_ms, uint32_t slot, bool was_pilot)

@@ -26,6 +26,12 @@ void flow_give_up_page(struct core *c, uint64_t page);
 /* One row is: it will be read again, from the outbox or from outbox.held. */
 void flow_give_up(struct core *c, uint32_t slot);
 
+/* With which marks the row's goes. */
+static inline enum core_marks flow_marks_of(const struct window_row *r)
+{
+    return r->from != HELD_NOT ? MARKS_OF_HELD : MARKS_OF_NEW;
+}
+
 /* The row is in the log: it waits for its mark. */
 void flow_acked(struct core *c, uint64_t now_ms, uint32_t slot);
 

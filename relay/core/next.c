@@ -91,16 +91,31 @@ static bool next_lease(struct core *c, uint64_t now_ms, struct core_action *a)
 /* Each kind of work says from when on it can be done, UINT64_MAX where that does not depend on time;
  * core_next and core_deadline both go by it. */
 
+/* One kind of marks failed and has not been well since: it must not fail the other one with it. */
+static bool marks_go_apart(const struct core *c)
+{
+    return c->mark_pause[MARKS_OF_NEW].failures > 0 || c->mark_pause[MARKS_OF_HELD].failures > 0;
+}
+
 /* Marks go in batches; a lone row waits for company, but not for long. */
+static uint64_t marks_due_ms(const struct core *c, enum core_marks of)
+{
+    uint64_t until_ms = c->mark_pause[of].until_ms;
+    uint32_t n_all = c->acked[MARKS_OF_NEW].n + c->acked[MARKS_OF_HELD].n;
+    uint32_t n = marks_go_apart(c) ? c->acked[of].n : n_all;
+
+    if (c->acked[of].n == 0)
+        return UINT64_MAX;
+    if (n >= c->cfg.batch_rows || c->phase != CORE_LEAD || (c->cfg.once && c->window.n == n_all))
+        return until_ms;
+    return max_u64(c->window.row[c->acked[of].head].since_ms + c->cfg.mark_delay_ms, until_ms);
+}
+
 static uint64_t mark_due_ms(const struct core *c)
 {
-    if (!c->link_up || write_side_busy(c) || c->acked.n == 0)
+    if (!c->link_up || write_side_busy(c))
         return UINT64_MAX;
-    if (c->acked.n >= c->cfg.batch_rows || c->phase != CORE_LEAD ||
-        (c->cfg.once && c->window.n == c->acked.n))
-        return c->mark_pause.until_ms;
-    return max_u64(c->window.row[c->acked.head].since_ms + c->cfg.mark_delay_ms,
-                   c->mark_pause.until_ms);
+    return min_u64(marks_due_ms(c, MARKS_OF_NEW), marks_due_ms(c, MARKS_OF_HELD));
 }
 
 /* Not while outbox.held is read: a row would come back that is still in the window. */
@@ -176,25 +191,36 @@ static uint64_t stall_due_ms(const struct core *c)
     return c->stall_ms;
 }
 
-/* The mark of a row from outbox.held needs that table, which may be locked. Others must not fail with it; and
- * what has failed is behind them in the list. */
-static bool next_mark(struct core *c, uint64_t now_ms, struct core_action *a)
+/* Of those that are due the ones that have waited longest: so neither kind keeps the other from its turn. */
+static enum core_marks marks_first(const struct core *c, uint64_t now_ms)
 {
-    struct row_list rest = ROW_LIST_EMPTY;
+    const struct window_row *row = c->window.row;
+    bool new_due = now_ms >= marks_due_ms(c, MARKS_OF_NEW), held_due = now_ms >= marks_due_ms(c, MARKS_OF_HELD);
+
+    if (new_due && held_due)
+        held_due = row[c->acked[MARKS_OF_HELD].head].since_ms < row[c->acked[MARKS_OF_NEW].head].since_ms;
+    return held_due ? MARKS_OF_HELD : MARKS_OF_NEW;
+}
+
+static void take_marks(struct core *c, enum core_marks of)
+{
     uint32_t slot;
 
-    if (now_ms < mark_due_ms(c))
-        return false;
-    bool held = c->window.row[c->acked.head].from != HELD_NOT;
-    while ((slot = row_list_pop(&c->window, &c->acked)) != NO_SLOT) {
-        if (c->mark_apart && held != (c->window.row[slot].from != HELD_NOT)) {
-            row_list_push(&c->window, &rest, slot);
-            continue;
-        }
+    while ((slot = row_list_pop(&c->window, &c->acked[of])) != NO_SLOT) {
         window_state(&c->window, slot, ROW_MARKING);
         c->marking[c->n_marking++] = slot;
     }
-    c->acked = rest;
+}
+
+static bool next_mark(struct core *c, uint64_t now_ms, struct core_action *a)
+{
+    if (now_ms < mark_due_ms(c))
+        return false;
+    enum core_marks first = marks_first(c, now_ms);
+    bool apart = marks_go_apart(c);
+    take_marks(c, first);
+    if (!apart)
+        take_marks(c, first == MARKS_OF_NEW ? MARKS_OF_HELD : MARKS_OF_NEW);
     c->hold_was_last = false;
     *a = (struct core_action){ .what = CORE_MARK, .slots = c->marking, .n = c->n_marking };
     return true;

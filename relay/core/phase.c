@@ -101,7 +101,8 @@ void core_link(struct core *c, uint64_t now_ms, bool up)
     if (c->n_holding > 0)
         core_held(c, now_ms, false);
     memset(c->read_pause, 0, sizeof c->read_pause);
-    c->mark_pause = c->hold_pause = (struct core_pause){ 0 };
+    memset(c->mark_pause, 0, sizeof c->mark_pause);
+    c->hold_pause = (struct core_pause){ 0 };
     step_down(c, now_ms);
 }
 
@@ -110,8 +111,9 @@ void core_moved(struct core *c)
     uint32_t slot;
 
     c->moved_seq = c->window.next_seq;
-    while ((slot = row_list_pop(&c->window, &c->acked)) != NO_SLOT)
-        flow_give_up(c, slot);
+    for (int of = 0; of < N_CORE_MARKS; of++)
+        while ((slot = row_list_pop(&c->window, &c->acked[of])) != NO_SLOT)
+            flow_give_up(c, slot);
 }
 
 static void expire_lease(struct core *c, uint64_t now_ms)

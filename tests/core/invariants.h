@@ -54,7 +54,8 @@ static inline void walk_lists(struct core_walk *k)
     const struct core *c = k->c;
 
     walk_list(k, &c->ready, ROW_READY, true, "ready list");
-    walk_list(k, &c->acked, ROW_ACKED, false, "acked list");
+    for (int of = 0; of < N_CORE_MARKS; of++)
+        walk_list(k, &c->acked[of], ROW_ACKED, false, "acked list");
     walk_list(k, &c->hold, ROW_HOLD, false, "hold list");
     walk_list(k, &c->done, ROW_DONE, false, "done list");
     for (int l = 0; l < N_LANES; l++)

@@ -149,10 +149,13 @@ START_TEST(topic_that_cannot_be_read_back_leaves_the_others_their_turn)
 }
 END_TEST
 
-/* One of them is in outbox.held, which is locked. */
-START_TEST(marks_that_need_no_held_do_not_fail_with_those_that_do)
+/* A-2 is in outbox.held, which is locked, and waits for its mark; A-1 is new. */
+static void marks_of_both_kinds(void)
 {
-    default_suspect_out();
+    struct core_config cfg = default_config();
+
+    cfg.lease_ttl_ms = 60000;
+    suspect_out(&cfg);
     page("A-1");
     core_swept(&t.core, t.now, true); /* something is due */
     run();
@@ -161,17 +164,59 @@ START_TEST(marks_that_need_no_held_do_not_fail_with_those_that_do)
     persisted("A-2");
     persisted("A-1");
     pass(5);
-    expect_but_reads("produce A-2 solo\nmark A-2 A-1\n");
+    expect_but_reads("produce A-2 solo\nmark A-1 A-2\n");
+}
+
+static bool is_in_hand(const char *name)
+{
+    for (uint32_t s = 0; s < CAP; s++)
+        if (strcmp(t.name[s], name) == 0)
+            return true;
+    return false;
+}
+
+/* A mark of A-2 fails and any other succeeds; new rows come and are confirmed. */
+static void answer_what_is_asked(int *n_failed, int *n_marked)
+{
+    bool held_row = false;
+
+    for (uint32_t i = 0; i < t.core.n_marking; i++)
+        held_row = held_row || strcmp(t.name[t.core.marking[i]], "A-2") == 0;
+    t.trace[0] = '\0';
+    if (t.core.n_marking > 0) {
+        ck_assert(!held_row || t.core.n_marking == 1);
+        *n_failed += held_row;
+        *n_marked += !held_row;
+        marked(!held_row);
+    } else if (t.core.reading == READING_OUTBOX && !is_in_hand("A-3")) {
+        page("A-3");
+        persisted("A-3");
+    } else if (t.core.reading == READING_DUE) {
+        due_end(UINT64_MAX);
+    } else if (t.core.lead.asking) {
+        lease(true);
+    } else {
+        pass(5);
+    }
+}
+
+/* They neither take the others along nor are tried again as often as these go. */
+START_TEST(marks_of_held_rows_that_fail_have_pauses_of_their_own)
+{
+    int n_failed = 0, n_marked = 0;
+    uint64_t start_ms;
+
+    marks_of_both_kinds();
     marked(false);
-    pass(100);
-    nothing_new();
-    expect_but_reads("mark A-2\n");
-    marked(false);
-    pass(200);
-    nothing_new();
-    expect_but_reads("mark A-1\n");
+    for (start_ms = t.now; t.now < start_ms + 4000;)
+        answer_what_is_asked(&n_failed, &n_marked);
+    ck_assert_int_ge(n_failed, 4000 / 400 - 1);
+    ck_assert_int_le(n_failed, 4000 / 200 + 4); /* half of retry_max_ms at least, when it has grown */
+    ck_assert_int_ge(n_marked, 100);
+    while (t.core.n_marking == 0 || strcmp(t.name[t.core.marking[0]], "A-2") != 0)
+        answer_what_is_asked(&n_failed, &n_marked);
     marked(true);
-    expect_but_reads("release A-1\nmark A-2\n");
+    ck_assert(!is_in_hand("A-2"));
 }
 END_TEST
 
@@ -185,7 +230,7 @@ Suite *suite_isolation(void)
     tcase_add_test(tc, topic_that_moves_slowly_is_not_stalled);
     tcase_add_test(tc, topic_is_not_read_again_and_again_behind_a_row_that_is_out);
     tcase_add_test(tc, new_rows_are_read_while_what_is_due_cannot_be);
-    tcase_add_test(tc, marks_that_need_no_held_do_not_fail_with_those_that_do);
+    tcase_add_test(tc, marks_of_held_rows_that_fail_have_pauses_of_their_own);
     tcase_add_test(tc, topic_that_cannot_be_read_back_leaves_the_others_their_turn);
     tcase_add_test(tc, lane_that_was_stopped_by_a_stall_is_replaced_at_once);
     return suite;
