@@ -29,7 +29,7 @@ int core_init(struct core *c, uint64_t now_ms, const struct core_config *cfg)
         .given_up_page = UINT64_MAX,
     };
     for (int l = 0; l < N_LANES; l++)
-        c->lane[l].returned = ROW_LIST_EMPTY;
+        c->lane[l] = (struct core_lane){ .producer = ++c->n_producers, .returned = ROW_LIST_EMPTY };
     topics_init(&c->topics);
     lead_init(&c->lead, cfg->lease_ttl_ms);
     c->marking = calloc(cfg->inflight_rows, sizeof *c->marking);
@@ -199,6 +199,7 @@ void core_lane_ready(struct core *c, uint64_t now_ms, enum lane lane, bool ok)
 
     l->resetting = false;
     l->full = false;
+    l->producer = ++c->n_producers;
     l->want_reset = !ok;
     l->reset_ms = now_ms + retry_delay_ms(c->cfg.retry_base_ms, c->cfg.retry_max_ms, l->n_resets++,
                                           retry_random(&c->rng));

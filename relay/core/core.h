@@ -84,6 +84,7 @@ struct core_lane {
     uint32_t n_sent;    /* rows handed over and not yet reported */
     uint32_t n_resets;  /* since the last confirmed row; sets the backoff */
     uint64_t reset_ms;  /* not before */
+    uint32_t producer;  /* the number of the one that it has, not 0; no two have the same */
     bool full, want_reset, resetting;
     struct row_list returned; /* unordered, until the lane has come back whole */
 };
@@ -123,6 +124,7 @@ struct core {
     uint64_t sweep_ms;
     uint64_t stall_ms;             /* when to look for rows that are out too long */
     uint64_t silent_ms;            /* when no broker answered, last */
+    uint32_t n_producers;          /* the number of the newest one */
     uint32_t n_due;                /* rows in the window that were due in outbox.held */
     uint32_t n_left;               /* rows put there as retrying or dead in this lead, and not back */
     uint32_t n_behind;             /* rows behind keys and topics, and their bytes */

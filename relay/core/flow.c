@@ -6,8 +6,8 @@
 #include "relay/core/hold.h"
 #include "lib/shared/retry.h"
 
-/* So many producers a row may cost before its topic is to blame. */
-#define PRODUCERS_OF_A_ROW 5
+/* So many producers a topic may cost before it is to blame. */
+#define PRODUCERS_OF_A_TOPIC 5
 
 static struct window_row *row_at(struct core *c, uint32_t slot)
 {
@@ -231,6 +231,13 @@ void flow_acked(struct core *c, uint64_t now_ms, uint32_t slot)
     row_list_push(&c->window, &c->acked[flow_marks_of(row_at(c, slot))], slot);
 }
 
+/* A partition that is well says nothing of another one; but no break for longer than any pause does. */
+static void forget_broken(const struct core *c, uint64_t now_ms, struct topic *t)
+{
+    if (t->n_broken > 0 && now_ms - t->broken_ms > 2 * c->cfg.retry_max_ms)
+        t->n_broken = 0;
+}
+
 static void confirmed(struct core *c, uint64_t now_ms, uint32_t slot, bool was_pilot)
 {
     struct window_row *r = row_at(c, slot);
@@ -241,6 +248,7 @@ static void confirmed(struct core *c, uint64_t now_ms, uint32_t slot, bool was_p
     t->moved_ms = now_ms;
     if (r->since_ms > t->moved_to_ms)
         t->moved_to_ms = r->since_ms;
+    forget_broken(c, now_ms, t);
     if (was_pilot) {
         c->topics.n_paused -= t->state == TOPIC_PAUSED; /* another row failed meanwhile */
         c->topics.n_changes += t->failures > 0;
@@ -329,16 +337,23 @@ static bool others_of_its_hash_are_out(const struct core *c, const struct window
     return false;
 }
 
-/* The producer is made anew. Where each new one breaks at the same row, or at the probe of a topic that has
- * failed, the cause is with the topic, and others need not wait for it. */
-static void producer_refused(struct core *c, uint64_t now_ms, struct window_row *r)
+/* The producer is made anew. Where each new one breaks at rows of one topic, or at the probe of one that has
+ * failed, the cause is with the topic, and others need not wait for it. It is counted by producers, for rows
+ * without a key go another way each time; and the pauses grow though the topic may open between two of them. */
+static void producer_refused(struct core *c, uint64_t now_ms, const struct window_row *r)
 {
     struct topic *t = &c->topics.topic[r->topic];
+    uint32_t producer = c->lane[r->lane].producer;
 
-    if (r->n_producers < PRODUCERS_OF_A_ROW)
-        r->n_producers++;
-    if (r->n_producers < PRODUCERS_OF_A_ROW && t->failures == 0)
+    if (t->broken_producer != producer) {
+        t->broken_producer = producer;
+        t->broken_ms = now_ms;
+        t->n_broken++;
+    }
+    if (t->n_broken < PRODUCERS_OF_A_TOPIC && t->failures == 0)
         return;
+    if (t->n_broken > t->failures + PRODUCERS_OF_A_TOPIC)
+        t->failures = t->n_broken - PRODUCERS_OF_A_TOPIC;
     stop_lane_for_a_topic(c, (enum lane)r->lane);
     pause_topic(c, now_ms, t);
 }

@@ -31,6 +31,9 @@ struct topic {
     bool returning; /* those that were asked for back may be sent */
     uint32_t n_holding; /* on the way there */
     uint32_t n_back;    /* back in the window */
+    uint32_t n_broken;        /* producers that were refused for themselves with rows of it on their way, */
+    uint32_t broken_producer; /* the last of them, */
+    uint64_t broken_ms;       /* and when */
     uint64_t moved_ms;  /* the last confirmation, */
     uint64_t moved_to_ms; /* and until when rows were sent that are confirmed */
     struct row_list parked;

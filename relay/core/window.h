@@ -38,7 +38,6 @@ struct window_row {
     uint32_t next; /* in its list */
     uint32_t delay_ms; /* HOLD and HOLDING as retrying: before its next attempt */
     uint16_t attempts; /* that were refused for itself */
-    uint8_t n_producers; /* that were refused for themselves with it on its way */
     uint8_t state;  /* enum row_state */
     uint8_t lane;   /* enum lane, while SENT */
     uint8_t from;   /* enum held_as */

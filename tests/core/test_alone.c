@@ -147,6 +147,39 @@ START_TEST(topic_that_breaks_every_producer_is_paused_and_others_flow)
 }
 END_TEST
 
+/* Rows without a key, of which some come through: each producer breaks at another one. */
+START_TEST(topic_is_paused_whichever_of_its_rows_breaks_the_producers)
+{
+    struct core_config cfg = default_config();
+
+    cfg.lease_ttl_ms = 60000;
+    lead_with(&cfg);
+    open_topic();
+    page("A-1 A-2 A-3 B-1");
+    for (int n = 1; n <= 5; n++) {
+        expect_but_reads(n <= 2 ? "produce A-1 main\nproduce A-2 main\nproduce A-3 main\nproduce B-1 main\n"
+                                : "produce A-1 main\nproduce A-2 main\nproduce B-1 main\n");
+        ck_assert_uint_eq(t.core.topics.topic[topic_of("A")].failures, 0);
+        if (n == 2)
+            persisted("A-3");
+        breaks(n % 2 == 0 ? "A-2" : "A-1");
+        if (n == 3)
+            breaks("A-2"); /* it is still one producer */
+        else
+            purged(n % 2 == 0 ? "A-1" : "A-2");
+        if (n == 1)
+            purged("A-3");
+        purged("B-1");
+        (void)wait_for("reset main\n", 1000);
+        if (t.core.n_marking > 0)
+            marked(true);
+        t.trace[0] = '\0';
+        lane_ready(LANE_MAIN, true);
+    }
+    expect_but_reads("produce B-1 main\nhold A-1 paused, A-2 paused\n");
+}
+END_TEST
+
 Suite *suite_alone(void);
 
 Suite *suite_alone(void)
@@ -158,5 +191,6 @@ Suite *suite_alone(void)
     tcase_add_test(tc, row_that_went_alone_goes_before_what_is_held_of_its_topic);
     tcase_add_test(tc, first_row_that_may_have_been_written_is_remembered_though_its_key_stays);
     tcase_add_test(tc, topic_that_breaks_every_producer_is_paused_and_others_flow);
+    tcase_add_test(tc, topic_is_paused_whichever_of_its_rows_breaks_the_producers);
     return suite;
 }
