@@ -92,6 +92,14 @@ void incidents_failed(struct incidents *i, uint64_t now_ms, const struct row *ro
                  report->text, "attempts", log_i64(attempts));
 }
 
+void incidents_confirmed(struct incidents *i, const struct topics *topics, uint32_t topic)
+{
+    const struct topic *t = &topics->topic[topic];
+
+    if (topic < i->n_topics && i->topic[topic].reason.code != NULL && t->failures == 0 && !t->held)
+        reason_clear(&i->topic[topic].reason);
+}
+
 void incidents_circle(uint64_t hops, uint32_t hops_max, struct reason *ret_reason)
 {
     char text[200];

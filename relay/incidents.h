@@ -36,6 +36,8 @@ void reason_clear(struct reason *r);
 /* A send failed: said, and its reason kept, in *ret_reason for the row, or for its topic. */
 void incidents_failed(struct incidents *i, uint64_t now_ms, const struct row *row, uint32_t topic,
                       uint32_t attempts, const struct sink_report *report, struct reason *ret_reason);
+/* A row of the topic is confirmed: unless the topic is paused, or has rows that are, what was said of it is over. */
+void incidents_confirmed(struct incidents *i, const struct topics *topics, uint32_t topic);
 /* The row has more hops than it may have: the reason for it, in *ret_reason. */
 void incidents_circle(uint64_t hops, uint32_t hops_max, struct reason *ret_reason);
 /* The row is unreadable: so are its reasons. Without its key it counts as its topic's fault. */

@@ -20,6 +20,7 @@ static void on_report(void *arg, const struct sink_report *r)
         d->slot[r->slot].partition = r->partition;
         d->slot[r->slot].offset = r->offset;
         d->n_confirmed++;
+        incidents_confirmed(&d->incidents, &d->core.topics, row->topic);
     } else {
         note_failure(d, r);
     }

@@ -238,6 +238,33 @@ START_TEST(topic_is_told_once_when_paused_and_once_when_it_works_again)
 }
 END_TEST
 
+/* One producer was refused, and the next one is well. Long afterwards the topic stalls. */
+START_TEST(what_was_said_of_a_topic_before_it_was_well_is_not_its_reason)
+{
+    fails(5000, 1, BLAME_PRODUCER, "OUT_OF_ORDER_SEQUENCE_NUMBER");
+    incidents_confirmed(&in, &topics, 0);
+    ck_assert_ptr_nonnull(incidents_of_topic(&in, 1));
+    incidents_confirmed(&in, &topics, 1);
+    ck_assert_ptr_null(incidents_of_topic(&in, 1));
+    topic_is(1, 1, false);
+    ck_assert_uint_eq(said("topic=bills code=\"no progress\"\n"), 1);
+}
+END_TEST
+
+/* Rows that were on their way to another partition, or are back from outbox.held. */
+START_TEST(reason_of_a_paused_topic_stays_whatever_is_confirmed)
+{
+    fails(5000, 1, BLAME_TOPIC, "NOT_ENOUGH_REPLICAS");
+    topics.topic[1].failures = 1; /* the core knows, and it is not told yet */
+    incidents_confirmed(&in, &topics, 1);
+    topic_is(1, 1, true);
+    topic_is(1, 0, true);
+    incidents_confirmed(&in, &topics, 1);
+    ck_assert_str_eq(incidents_of_topic(&in, 1)->code, "NOT_ENOUGH_REPLICAS");
+    incidents_confirmed(&in, &topics, 0); /* of which nothing was ever said */
+}
+END_TEST
+
 START_TEST(topic_without_held_rows_takes_rows_again)
 {
     topic_is(0, 1, false);
@@ -288,6 +315,8 @@ Suite *suite_incidents(void)
     suite_add_tcase(suite, rows);
     tcase_add_checked_fixture(tc, topics_begin, topics_end);
     tcase_add_test(tc, topic_is_told_once_when_paused_and_once_when_it_works_again);
+    tcase_add_test(tc, what_was_said_of_a_topic_before_it_was_well_is_not_its_reason);
+    tcase_add_test(tc, reason_of_a_paused_topic_stays_whatever_is_confirmed);
     tcase_add_test(tc, topic_without_held_rows_takes_rows_again);
     tcase_add_test(tc, topics_are_looked_at_only_after_a_change);
     suite_add_tcase(suite, tc);
