@@ -421,6 +421,7 @@ void core_report(struct core *c, uint64_t now_ms, uint32_t slot, enum outcome ou
     unsend(c, slot);
     c->lane[r->lane].full = false;
     if (out == OUTCOME_MAYBE) {
+        r->maybe_new |= !r->maybe;
         r->maybe = true;
         c->n_maybe++;
     }

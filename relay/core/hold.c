@@ -241,10 +241,10 @@ static void postpone(struct core *c, uint64_t now_ms, uint32_t slot)
     hold_row(c, slot, HOLD_RETRYING, delay);
 }
 
-/* What is in outbox.held as it should be stays there. That it may have been delivered is to be remembered. */
+/* What is in outbox.held as it should be stays there, unless it is news that it may have been delivered. */
 static void leave_there(struct core *c, uint32_t slot, enum hold_state as)
 {
-    if (row_at(c, slot)->maybe) {
+    if (row_at(c, slot)->maybe_new) {
         hold_row(c, slot, as, 0);
         return;
     }

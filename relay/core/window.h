@@ -44,6 +44,7 @@ struct window_row {
     uint8_t hold;   /* enum hold_state, in HOLD and HOLDING */
     bool suspect;   /* was in a refused batch: goes alone from now on */
     bool maybe;     /* an earlier send may have reached the log */
+    bool maybe_new; /* and outbox.held, where it comes from, does not say so */
 };
 
 struct row_list { /* in order of seq, unless said otherwise where it is declared */

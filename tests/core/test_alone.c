@@ -95,6 +95,27 @@ START_TEST(first_row_that_may_have_been_written_is_remembered_though_its_key_sta
 }
 END_TEST
 
+/* M-1 is the probe of its topic again and again, and may have been written by one of them: that is known in
+ * outbox.held, and each further probe would write the same there. */
+START_TEST(probe_that_was_remembered_is_not_written_again)
+{
+    lead();
+    page("M-1");
+    topic_failed("M-1");
+    held(true);
+    pass(1);
+    page("");
+    pass(99);
+    ck_assert_int_eq(t.core.reading, READING_TOPIC);
+    ck_assert(back("M-1", HELD_TOPIC, 0));
+    t.core.window.row[slot_of("M-1")].maybe = true; /* as the database says */
+    topic_end(false);
+    t.trace[0] = '\0';
+    report("M-1", OUTCOME_MAYBE, BLAME_TOPIC);
+    expect_but_reads("release M-1\n");
+}
+END_TEST
+
 static void breaks(const char *name)
 {
     report(name, OUTCOME_MAYBE, BLAME_PRODUCER);
@@ -190,6 +211,7 @@ Suite *suite_alone(void)
     tcase_add_test(tc, row_that_is_out_alone_too_long_is_called_back);
     tcase_add_test(tc, row_that_went_alone_goes_before_what_is_held_of_its_topic);
     tcase_add_test(tc, first_row_that_may_have_been_written_is_remembered_though_its_key_stays);
+    tcase_add_test(tc, probe_that_was_remembered_is_not_written_again);
     tcase_add_test(tc, topic_that_breaks_every_producer_is_paused_and_others_flow);
     tcase_add_test(tc, topic_is_paused_whichever_of_its_rows_breaks_the_producers);
     return suite;
