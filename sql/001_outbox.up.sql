@@ -454,7 +454,8 @@ WITH saved AS MATERIALIZED (
            CASE w.state WHEN 'dead' THEN w.n ELSE 0 END,
            CASE WHEN w.state = 'scheduled' AND w.due_at <= now() THEN w.due_at ELSE o.due_at END
       FROM waiting w
-      LEFT JOIN LATERAL (SELECT greatest(e.created_at, e.available_at) AS due_at
+      -- From infinity nothing can be subtracted before PostgreSQL 17.
+      LEFT JOIN LATERAL (SELECT nullif(greatest(e.created_at, e.available_at), 'infinity') AS due_at
                            FROM outbox.event e WHERE e.id = w.oldest_id LIMIT 1) o ON true
 )
 SELECT p.topic,

@@ -45,8 +45,8 @@
     "count(*) filter (where k.state not in ('dead', 'discarded')) as held, "                       \
     "count(*) filter (where k.state = 'dead') as dead, "                                           \
     "min(k.id) filter (where k.state in ('retrying', 'blocked', 'paused')) as oldest from kept k group by k.topic) g " \
-    "left join lateral (select greatest(e.created_at, e.available_at) as due_at from outbox.event e " \
-    "where e.id = g.oldest limit 1) o on true) t group by t.topic), "                              \
+    "left join lateral (select nullif(greatest(e.created_at, e.available_at), 'infinity') as due_at " \
+    "from outbox.event e where e.id = g.oldest limit 1) o on true) t group by t.topic), "                              \
     "shown as materialized (select * from (select h.* from (select * from outbox.held where state = 'dead' limit 1000) h " \
     "order by h.id limit 10) d union all select * from (select h.* from (select * from outbox.held order by id limit 5000) h " \
     "where h.state not in ('dead', 'discarded') order by h.id limit 10) w), "                      \

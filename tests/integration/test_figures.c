@@ -194,6 +194,20 @@ START_TEST(what_is_held_for_ever_is_shown_like_the_rest)
 }
 END_TEST
 
+/* Whatever put it there as one that goes as soon as it can: the sweep, or a person. */
+START_TEST(oldest_of_a_topic_may_have_no_time)
+{
+    rig_exec(db, "insert into outbox.event (topic, type, available_at) values ('a', 'x', 'infinity'), ('b', 'x', null)");
+    rig_exec(db, "insert into outbox.held (id, bucket, topic, state) select id, bucket, topic, 'paused' from outbox.event");
+    const struct figures *f = figures();
+
+    ck_assert_int_eq(topic(f, "a")->held, 1);
+    ck_assert(topic(f, "a")->oldest_s < 0);
+    ck_assert(topic(f, "b")->oldest_s >= 0);
+    rig_exec(db, "select * from outbox.backlog");
+}
+END_TEST
+
 START_TEST(many_topics_share_the_last_place)
 {
     rig_exec(db, "insert into outbox.event (topic, type) select 't' || n, 'x' from generate_series(1, 150) n; "
@@ -275,6 +289,7 @@ Suite *suite_figures(void)
     tcase_add_test(tc, beyond_ten_thousand_it_is_an_estimate);
     tcase_add_test(tc, what_is_held_comes_with_its_reason_dead_ones_first);
     tcase_add_test(tc, what_is_held_for_ever_is_shown_like_the_rest);
+    tcase_add_test(tc, oldest_of_a_topic_may_have_no_time);
     tcase_add_test(tc, many_topics_share_the_last_place);
     tcase_add_test(tc, an_open_transaction_is_named);
     tcase_add_test(tc, bytes_on_disk_are_of_their_bucket);
