@@ -86,6 +86,7 @@ struct isolate {
     enum isolate_step step;
     uint32_t limit[N_READINGS]; /* rows of a page at most; 0: as many as are asked for */
     uint32_t failures[N_READINGS];
+    char topic[256]; /* those of READING_TOPIC were of this one, last */
     PGresult *first; /* the answer to FIRST */
     PGresult *stub;  /* and to STUB or KEYLESS */
     bool keyless;

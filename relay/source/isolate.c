@@ -34,13 +34,14 @@ uint32_t isolate_limit(const struct source *s)
     return limit > 0 && limit < s->asked.max_rows ? limit : s->asked.max_rows;
 }
 
-/* Step by step back to whole pages: rows like it often come together. */
+/* Step by step back to whole pages: rows like it often come together. Topics are read in turn, and that one can
+ * be read says nothing of the one that failed. */
 void isolate_whole(struct source *s)
 {
     uint32_t *limit = &s->isolate.limit[s->reading];
 
     *limit = *limit <= s->asked.max_rows / 2 ? *limit * 2 : 0;
-    if (*limit == 0)
+    if (*limit == 0 && (s->reading != READING_TOPIC || strcmp(s->asked.topic, s->isolate.topic) == 0))
         s->isolate.failures[s->reading] = 0;
 }
 
@@ -59,6 +60,8 @@ void isolate_failed(struct source *s, uint64_t now_ms)
     struct isolate *i = &s->isolate;
     uint32_t *n = &i->failures[s->reading];
 
+    if (s->reading == READING_TOPIC && s->failure.trouble != TROUBLE_OTHER)
+        memcpy(i->topic, s->asked.topic, sizeof i->topic);
     if (s->failure.trouble == TROUBLE_OTHER || *n + 1 < PAGE_FAILURES) {
         *n += s->failure.trouble != TROUBLE_OTHER;
         tell(s, "reading failed");

@@ -116,6 +116,16 @@ tells retry_takes_both 0 '2' retry --all --yes
 holds and_go_when_mended wait_states ''
 relay_kill held
 
+# Paused topics are read in turn. One that can be read must not keep the other one from being looked into.
+new_case
+bad null "$topic-p"
+sql "insert into outbox.event (topic, type, payload) select '$topic-q', 'x', 'p' from generate_series(1, 100)"
+sql "insert into outbox.held (id, bucket, topic, key, state) select id, bucket, topic, key, 'paused' from outbox.event"
+relay_start turns "${steady[@]}" -X batch.rows=10
+holds beside_another_topic_it_is_dead wait_states '1 dead UNREADABLE 0'
+equal while_rows_of_that_one_come_back t "$(sql "select (select first_error_at from outbox.held) < (select max(sent_at) from outbox.sent)")"
+relay_kill turns
+
 # --- what is stored is damaged -------------------------------------------------------------------------------
 
 # damage ID: the chunks of what the event has out of line are taken away; as long as nobody vacuums, deleted
