@@ -133,6 +133,12 @@ struct source {
     bool read_small;    /* the page under way is one of small rows (sql.h) */
     size_t largest_row; /* of the last page that had rows; SIZE_MAX: it ended in front of a large one */
     enum request request;
+    uint64_t request_ms; /* it was sent */
+    struct said {
+        const char *what; /* failed, of what is tried again at once; NULL: nothing has since the lease was renewed */
+        char state[6];
+        uint64_t at_ms;
+    } said;
     bool mark_again; /* some of the marks were there */
     bool acquired;   /* on this link: what is to be marked was read on it */
 

@@ -12,6 +12,8 @@
 #include "relay/log.h"
 #include "relay/source/inside.h"
 
+#define SAY_AGAIN_MS 10000
+
 struct source *source_new(const struct source_config *cfg)
 {
     struct source *s = calloc(1, sizeof *s);
@@ -149,6 +151,7 @@ void source_request(struct source *s, uint64_t now_ms, enum request what, const 
                     int n_params, const char *const *values, const int *lengths)
 {
     s->request = what;
+    s->request_ms = now_ms;
     if (conn_send_prepared(&s->conn[MARK_SIDE], now_ms, statement, n_params, values, lengths) < 0)
         source_link_lost(s, now_ms, conn_error(&s->conn[MARK_SIDE]));
 }
@@ -157,6 +160,7 @@ void source_request_transaction(struct source *s, uint64_t now_ms, enum request 
                                 const struct conn_statement *statement, int n)
 {
     s->request = what;
+    s->request_ms = now_ms;
     if (conn_send_transaction(&s->conn[MARK_SIDE], now_ms, statement, n) < 0)
         source_link_lost(s, now_ms, conn_error(&s->conn[MARK_SIDE]));
 }
@@ -214,6 +218,30 @@ void source_mark(struct source *s, uint64_t now_ms, const struct source_mark *ma
 
 /* -- answers ----------------------------------------------------------------------------- */
 
+/* The lease is asked for again several times a second. What stays as it was is said now and then. */
+static bool may_say(struct source *s, const char *what, const char *state)
+{
+    struct said *said = &s->said;
+
+    if (said->what != NULL && strcmp(said->what, what) == 0 && strcmp(said->state, state) == 0 &&
+        s->request_ms - said->at_ms < SAY_AGAIN_MS)
+        return false;
+    *said = (struct said){ .what = what, .at_ms = s->request_ms };
+    snprintf(said->state, sizeof said->state, "%s", state);
+    return true;
+}
+
+static void say_failed(struct source *s, const char *what, bool often, const PGresult *res)
+{
+    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+    bool schema = state != NULL && (strncmp(state, "42", 2) == 0 || strcmp(state, "3F000") == 0);
+
+    if (!often || may_say(s, what, state != NULL ? state : ""))
+        log_warn("source", what, "sqlstate", state, "error", PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy",
+                 schema ? "the schema outbox is not there as this relay found it: apply the migrations in sql/ in "
+                          "order, or correct the dsn and restart; outbox-relay doctor says more" : NULL);
+}
+
 void source_request_failed(struct source *s, enum request what, const PGresult *res)
 {
     static const struct {
@@ -235,9 +263,7 @@ void source_request_failed(struct source *s, enum request what, const PGresult *
     if (res != NULL && source_lacks_right(s, res))
         return;
     if (res != NULL)
-        log_warn("source", failed[what].said, "sqlstate",
-                 PQresultErrorField(res, PG_DIAG_SQLSTATE), "error",
-                 PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
+        say_failed(s, failed[what].said, failed[what].event == SOURCE_LEASE_FAILED, res);
     source_push(s, (struct source_event){ .type = failed[what].event });
 }
 
@@ -284,6 +310,7 @@ static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
         held_on_load(s, now_ms, res);
         break;
     case REQUEST_RENEW:
+        s->said.what = NULL;
         CRASH_POINT("source.renewed");
         lease_on_renewed(s, *res);
         break;

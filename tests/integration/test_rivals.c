@@ -5,6 +5,7 @@
 #include <check.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "relay/log.h"
 #include "relay/source/source.h"
@@ -131,6 +132,43 @@ START_TEST(each_lease_has_an_epoch_of_its_own)
 }
 END_TEST
 
+/* How often the log says so: each line that it keeps, as often as it was said. */
+static uint32_t times_said(const char *what)
+{
+    static struct log_line line[LOG_RECENT];
+    uint32_t n = 0;
+
+    for (size_t i = log_recent(line, LOG_RECENT); i-- > 0;)
+        n += strstr(line[i].text, what) != NULL ? line[i].times : 0;
+    return n;
+}
+
+/* It is tried again four times a second, and said again after ten. */
+START_TEST(lease_that_cannot_be_written_is_said_with_a_remedy_and_not_each_time)
+{
+    uint64_t start_ms = now();
+
+    ck_assert(gets_the_lease(one));
+    rig_exec(db, "alter table outbox.relay rename to relay_gone");
+    for (uint64_t ms = 0; ms < 10000; ms += 250) {
+        source_renew(one, start_ms + ms, 0);
+        (void)wait_for(one, SOURCE_LEASE_FAILED);
+    }
+    ck_assert_uint_eq(times_said("the lease cannot be written sqlstate=42P01"), 1);
+    ck_assert_uint_eq(times_said("remedy=\"the schema outbox is not there as this relay found it"), 1);
+    source_acquire(one, start_ms + 10000);
+    (void)wait_for(one, SOURCE_LEASE_FAILED);
+    ck_assert_uint_eq(times_said("the lease cannot be written sqlstate=42P01"), 2);
+    rig_exec(db, "alter table outbox.relay_gone rename to relay");
+    ck_assert(keeps_the_lease(one));
+    rig_exec(db, "alter table outbox.relay rename to relay_gone");
+    source_renew(one, start_ms + 10250, 0);
+    (void)wait_for(one, SOURCE_LEASE_FAILED);
+    rig_exec(db, "alter table outbox.relay_gone rename to relay");
+    ck_assert_uint_eq(times_said("the lease cannot be written sqlstate=42P01"), 3);
+}
+END_TEST
+
 /* Two processes that were given one name. A restarted one takes its own lease back at once; but not what
  * another took from it, and so on for ever. */
 START_TEST(lease_that_a_namesake_took_is_not_taken_back)
@@ -233,6 +271,7 @@ Suite *suite_rivals(void)
     tcase_add_checked_fixture(tc, begin, end);
     tcase_add_test(tc, lease_is_of_one_until_it_ends);
     tcase_add_test(tc, lease_that_is_given_back_is_free_at_once);
+    tcase_add_test(tc, lease_that_cannot_be_written_is_said_with_a_remedy_and_not_each_time);
     tcase_add_test(tc, each_lease_has_an_epoch_of_its_own);
     tcase_add_test(tc, lease_that_a_namesake_took_is_not_taken_back);
     tcase_add_test(tc, lease_does_not_outlast_a_clock_that_is_set_back);
