@@ -1,6 +1,7 @@
 /* operate.h - what a person does with the events that are held: list, retry, discard. Synchronous.
  *
- * One connection, and every operation in transactions of its own whose settings are all SET LOCAL. No
+ * One connection, and every operation in transactions of its own whose settings are all SET LOCAL (but that limits
+ * which the DBA has set for sessions are taken away in ours, where it is not a pooler's). No
  * lease is needed, nor a relay that runs: one that runs looks at outbox.held once a second. Changes
  * are made in batches in order of id, each committed, so that nobody waits long for a lock; after a
  * failure those that were reported are done, and the same command goes on with the rest.

@@ -84,6 +84,8 @@ static const struct {
     { "57014", EXIT_UNAVAILABLE, "raise the setting statement.timeout, or choose fewer events", NULL },
     { "55P03", EXIT_UNAVAILABLE, "another transaction has the rows locked; look for it in "
                                  "pg_stat_activity, then run the same command again", NULL },
+    { "25P04", EXIT_UNAVAILABLE, "the database, the role or the pooler sets transaction_timeout; raise it, or choose "
+                                 "fewer events", NULL },
     { "25006", EXIT_UNAVAILABLE, "let the dsn name the primary server", NULL },
     { "40", EXIT_UNAVAILABLE, "run the same command again", NULL },
     { "53", EXIT_UNAVAILABLE, "the server is out of a resource; run the same command again", NULL },
@@ -319,6 +321,15 @@ static int check_schema(struct operate *o, const struct schema *s)
     return code;
 }
 
+/* A pooler hands out process ids of its own, and its sessions are not ours to change. */
+static int lift_limits(struct operate *o)
+{
+    char sql[sizeof SQL_LIFT_LIMITS + 24];
+
+    snprintf(sql, sizeof sql, SQL_LIFT_LIMITS, PQbackendPID(o->pg));
+    return operate_run_text(o, sql, NULL);
+}
+
 int operate_open(struct operate *o)
 {
     char why[256];
@@ -335,7 +346,7 @@ int operate_open(struct operate *o)
     if (o->pg == NULL || PQstatus(o->pg) != CONNECTION_OK)
         return fail_link(o, "cannot connect to PostgreSQL");
     PQsetNoticeReceiver(o->pg, on_notice, NULL);
-    return EXIT_OK;
+    return lift_limits(o);
 }
 
 static int connect_and_check(struct operate *o, const struct schema *s)

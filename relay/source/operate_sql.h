@@ -23,6 +23,13 @@
     "set local enable_hashjoin = off; set local enable_mergejoin = off; "                          \
     "set local statement_timeout = %llu; set local lock_timeout = %llu"
 
+/* What the DBA has set for others (idle_session_timeout since 14, transaction_timeout since 17) would end a session
+ * that waits for a person or for Kafka, or a long look. They stay as they are in the session of a pooler. */
+#define SQL_LIFT_LIMITS                                                                            \
+    "select count(pg_catalog.set_config(s.name, '0', false)) from pg_catalog.pg_settings s "       \
+    "where s.name in ('idle_session_timeout', 'idle_in_transaction_session_timeout', "             \
+    "'transaction_timeout') and pg_catalog.pg_backend_pid() = %d"
+
 #define SQL_TIMEOUT "set local statement_timeout = %llu"
 
 #define SQL_INSTALLED(schema) "select to_regclass('" schema ".schema_version') is not null"
