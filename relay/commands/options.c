@@ -63,14 +63,19 @@ static int add_setting(struct options *o, const char *value)
     return -1;
 }
 
+static bool is_number(const char *text)
+{
+    return text[0] != '\0' && text[strspn(text, "0123456789")] == '\0';
+}
+
 static int set_event_id(struct options *o, const char *value)
 {
     if (o->choice.event_id != NULL)
         return options_fail(o, EXIT_USAGE, "%s: one event at a time; --topic or --all for many",
                             value);
     if (!is_uuid(value))
-        return options_fail(o, EXIT_USAGE, "%s: is not an event's UUID; --id N takes the number of "
-                            "an event", value);
+        return options_fail(o, EXIT_USAGE, "%s: is not an event's UUID; --id %s takes the number of "
+                            "an event", value, is_number(value) ? value : "N");
     o->choice.event_id = value;
     return -1;
 }

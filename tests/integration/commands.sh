@@ -45,7 +45,7 @@ says limit_zero 64 'limit 0: must be a whole number' dead --limit 0
 says state_must_be_known 64 'state buried: must be one of retrying' dead --state buried
 says retry_needs_to_know_which 64 'which events? Give one of EVENT_ID, --id N, --topic T' retry
 says one_way_of_naming_only 64 'give only one of EVENT_ID' retry --all --id 5
-says event_id_must_be_a_uuid 64 "4711: is not an event's UUID; --id N takes the number" retry 4711
+says event_id_must_be_a_uuid 64 "4711: is not an event's UUID; --id 4711 takes the number" retry 4711
 says id_must_be_positive 64 'id -3: must be a whole number from 1' retry --id=-3
 says id_must_fit 64 'id 9223372036854775808: must be' retry --id 9223372036854775808
 says key_needs_topic 64 'key: needs --topic' retry --key k1
