@@ -34,6 +34,8 @@ void doctor_library(struct findings *f, unsigned version, bool compresses);
 /* One topic and what waits for it. Pure. compresses: the producer does. */
 void doctor_topic(struct findings *f, const struct inspect_topic *t, const struct operate_need *need,
                   bool compresses);
+/* Whether what the producer puts into one batch is more than the topic takes. Pure. */
+void doctor_batch(struct findings *f, const struct inspect_topic *t, int64_t batch_bytes, bool compresses);
 /* The server's clock against ours: server_s in between, in Unix time. Pure. */
 void doctor_clock(struct findings *f, double before_s, double server_s, double after_s);
 /* Will buckets ever be emptied? Pure. period_s: of the ring; not above 0: not known. */

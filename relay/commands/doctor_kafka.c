@@ -149,6 +149,17 @@ void doctor_topic(struct findings *f, const struct inspect_topic *t, const struc
                     t->partitions, t->partitions == 1 ? "" : "s", t->replicas, t->max_message_bytes);
 }
 
+void doctor_batch(struct findings *f, const struct inspect_topic *t, int64_t batch_bytes, bool compresses)
+{
+    if (t->code != NULL || t->max_message_bytes < 0 || batch_bytes <= t->max_message_bytes || compresses ||
+        t->compresses)
+        return;
+    findings_warn(f, "topic", "set kafka.batch.size below it, or raise max.message.bytes of the topic", "\"%s\": it "
+                  "takes batches of %" PRId64 " bytes (max.message.bytes) and kafka.batch.size is %" PRId64 ": a "
+                  "larger batch is refused, and its events go one at a time; nothing is lost", t->name,
+                  t->max_message_bytes, batch_bytes);
+}
+
 /* -- asking ---------------------------------------------------------------------------------- */
 
 static bool producer_compresses(const struct settings *set)
@@ -159,6 +170,16 @@ static bool producer_compresses(const struct settings *set)
             strcmp(set->kafka[i].value, "none") != 0)
             return true;
     return false;
+}
+
+static int64_t batch_bytes(const struct settings *set)
+{
+    int64_t bytes = 1000000; /* librdkafka's own */
+
+    for (size_t i = 0; i < set->n_kafka; i++)
+        if (strcmp(set->kafka[i].name, "batch.size") == 0)
+            bytes = strtoll(set->kafka[i].value, NULL, 10);
+    return bytes;
 }
 
 static void probe_write(struct doctor *d, struct inspect *kafka, const struct inspect_topic *t)
@@ -211,6 +232,7 @@ static void ask_topics(struct doctor *d, struct inspect *kafka)
     }
     for (size_t i = 0; i < d->n_needs; i++) {
         doctor_topic(&d->findings, &topics[i], &d->need[i].need, producer_compresses(&d->o->settings));
+        doctor_batch(&d->findings, &topics[i], batch_bytes(&d->o->settings), producer_compresses(&d->o->settings));
         if (d->o->probe_write)
             probe_write(d, kafka, &topics[i]);
     }

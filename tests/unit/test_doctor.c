@@ -51,6 +51,27 @@ START_TEST(topic_in_order_is_good)
 }
 END_TEST
 
+/* Only where the broker counts what we do. */
+START_TEST(batches_that_the_topic_does_not_take_are_told)
+{
+    struct inspect_topic t = good_topic();
+
+    doctor_batch(&f, &t, 1000000, false);
+    t.max_message_bytes = 999999;
+    doctor_batch(&f, &t, 1000000, true);
+    t.compresses = true;
+    doctor_batch(&f, &t, 1000000, false);
+    t.compresses = false;
+    t.max_message_bytes = -1;
+    doctor_batch(&f, &t, 1000000, false);
+    ck_assert_uint_eq(f.n, 0);
+    t.max_message_bytes = 999999;
+    doctor_batch(&f, &t, 1000000, false);
+    ck_assert(found(FINDING_WARN, "takes batches of 999999 bytes (max.message.bytes) and kafka.batch.size is 1000000"));
+    ck_assert_int_eq(findings_exit_code(&f), EXIT_OK);
+}
+END_TEST
+
 START_TEST(topic_without_leader_fails)
 {
     struct inspect_topic t = good_topic();
@@ -263,6 +284,7 @@ Suite *suite_doctor(void)
 
     tcase_add_checked_fixture(tc, NULL, teardown);
     tcase_add_test(tc, topic_in_order_is_good);
+    tcase_add_test(tc, batches_that_the_topic_does_not_take_are_told);
     tcase_add_test(tc, topic_without_leader_fails);
     tcase_add_test(tc, topic_with_too_few_in_sync_fails);
     tcase_add_test(tc, topic_with_more_in_sync_than_replicas_warns);
