@@ -23,6 +23,7 @@ int core_init(struct core *c, uint64_t now_ms, const struct core_config *cfg)
         .hold = ROW_LIST_EMPTY,
         .done = ROW_LIST_EMPTY,
         .rng = cfg->seed,
+        .secret = { cfg->secret[0], cfg->secret[1] },
         .phase = CORE_FOLLOW,
         .follow_ms = now_ms,
         .ticked_ms = UINT64_MAX,
@@ -66,6 +67,11 @@ void core_configure(struct core *c, const struct core_config *cfg)
 uint32_t core_topic(struct core *c, const char *name)
 {
     return topics_intern(&c->topics, name);
+}
+
+uint64_t core_key(const struct core *c, uint32_t topic, const void *key, size_t key_len)
+{
+    return key_hash(c->secret, c->topics.topic[topic].hash, key, key_len);
 }
 
 /* -- reading -------------------------------------------------------------------------------- */

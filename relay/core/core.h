@@ -38,6 +38,7 @@ struct core_config {
     uint64_t lease_ttl_ms;
     uint64_t drain_timeout_ms;
     uint64_t seed;
+    uint64_t secret[2]; /* of this process alone; what it is at core_init counts */
     bool skip_poison; /* later rows of the key pass a dead one */
     bool once; /* stop when all that is committed is marked */
 };
@@ -114,6 +115,7 @@ struct core {
     uint32_t *holding, n_holding;      /* slots of the hold under way */
     enum core_phase phase;
     uint64_t rng;
+    uint64_t secret[2];            /* of the hash of keys (keys.h) */
     uint64_t ticked_ms;            /* what waits for time was looked at at this time */
     enum core_reading reading;
     uint32_t reading_topic;
@@ -156,6 +158,8 @@ void core_configure(struct core *c, const struct core_config *cfg);
 
 /* The number by which the driver names a topic; UINT32_MAX when out of memory. */
 uint32_t core_topic(struct core *c, const char *name);
+/* The hash by which it names a key of the topic; never 0, which stands for none. */
+uint64_t core_key(const struct core *c, uint32_t topic, const void *key, size_t key_len);
 
 /* -- events --------------------------------------------------------------------------------- */
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/core/siphash.h"
+
 int keys_init(struct keys *k, uint32_t max)
 {
     uint32_t cap = 16;
@@ -80,21 +82,10 @@ void keys_clear(struct keys *k)
     k->n = 0;
 }
 
-static uint64_t fnv1a(uint64_t h, const void *data, size_t len)
+uint64_t key_hash(const uint64_t secret[2], uint64_t topic_hash, const void *key, size_t key_len)
 {
-    const unsigned char *p = data;
+    const uint64_t of_topic[2] = { secret[0] ^ topic_hash, secret[1] };
+    uint64_t h = siphash(of_topic, key, key_len);
 
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ p[i]) * UINT64_C(0x100000001b3);
-    return h;
-}
-
-uint64_t key_hash(const char *topic, const void *key, size_t key_len)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-    while (*topic != '\0')
-        h = fnv1a(h, topic++, 1);
-    h = fnv1a(fnv1a(h, "", 1), key, key_len);
     return h != 0 ? h : 1;
 }

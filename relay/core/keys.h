@@ -2,7 +2,7 @@
  * who waits behind these.
  *
  * A key is here only while something of it went wrong; in good times the table is empty and a row
- * costs one comparison. Keys are 64-bit hashes of topic and key: two keys with one hash wait for each
+ * costs one comparison. Keys are 64-bit hashes of topic and key: keys of two topics with one hash wait for each
  * other, which costs time and never order. Pure.
  */
 #ifndef RELAY_CORE_KEYS_H
@@ -38,7 +38,9 @@ void keys_remove(struct keys *k, struct key_wait *w);
 /* Forgets all keys, whoever is parked: the caller has taken the rows out by other means. */
 void keys_clear(struct keys *k);
 
-/* FNV-1a over topic, a zero byte and key; never 0. */
-uint64_t key_hash(const char *topic, const void *key, size_t key_len);
+/* Never 0. Two keys of one topic with one hash would share what is known of outbox.held (held.h): when one of them
+ * leaves it, new rows of the other might pass those that wait there. Chance does not bring that about among a
+ * million keys, and nobody who does not know the secret, which is of this process alone, can. */
+uint64_t key_hash(const uint64_t secret[2], uint64_t topic_hash, const void *key, size_t key_len);
 
 #endif

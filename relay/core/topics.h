@@ -22,6 +22,7 @@ enum topic_state { TOPIC_NEW, TOPIC_OPEN, TOPIC_PAUSED };
 
 struct topic {
     char *name;
+    uint64_t hash; /* of the name */
     uint64_t due_ms; /* PAUSED: when to probe */
     uint32_t failures; /* in a row; sets the backoff */
     uint32_t pilot;    /* the slot that finds out; NO_SLOT: none is out */

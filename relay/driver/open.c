@@ -53,6 +53,7 @@ struct core_config driver_core_settings(const struct settings *set, bool once)
         .lease_ttl_ms = set->lease_ttl_ms,
         .drain_timeout_ms = set->drain_timeout_ms,
         .seed = random_u64(),
+        .secret = { random_u64(), random_u64() },
         .once = once,
     };
 }

@@ -25,11 +25,12 @@ static uint32_t number_of(struct driver *d, const char *topic)
 static struct facts facts_of(struct driver *d, const struct row *row)
 {
     struct facts f = {
-        .key = row->key != NULL ? key_hash(row->topic, row->key, row->key_len) : 0,
         .topic = number_of(d, row->topic),
         .bytes = row->block_bytes < UINT32_MAX ? (uint32_t)row->block_bytes : UINT32_MAX,
     };
 
+    if (row->key != NULL && f.topic != UINT32_MAX)
+        f.key = core_key(&d->core, f.topic, row->key, row->key_len);
     return f;
 }
 
@@ -99,7 +100,7 @@ void driver_held_keys(struct driver *d, const struct source_event *e)
         if (k->key == NULL)
             core_held_topic(&d->core, d->now_ms, topic);
         else
-            core_held_key(&d->core, topic, key_hash(k->topic, k->key, k->key_len));
+            core_held_key(&d->core, topic, core_key(&d->core, topic, k->key, k->key_len));
     }
     core_held_piece(&d->core, d->now_ms);
 }

@@ -201,9 +201,7 @@ static inline uint32_t topic_of(const char *name)
 
 static inline uint64_t key_of(const char *name)
 {
-    const char topic[] = { name[0], '\0' };
-
-    return name[1] == '-' ? 0 : key_hash(topic, name + 1, 1);
+    return name[1] == '-' ? 0 : core_key(&t.core, topic_of(name), name + 1, 1);
 }
 
 static inline void name_slot(uint32_t slot, const char *name)

@@ -5,6 +5,7 @@
 #include "relay/core/keys.h"
 #include "relay/core/lead.h"
 #include "lib/shared/retry.h"
+#include "relay/core/siphash.h"
 #include "relay/core/topics.h"
 
 /* -- keys ----------------------------------------------------------------------------------- */
@@ -112,23 +113,41 @@ END_TEST
 
 START_TEST(key_hash_tells_topic_from_key)
 {
-    ck_assert_uint_ne(key_hash("ab", "c", 1), key_hash("a", "bc", 2));
-    ck_assert_uint_ne(key_hash("a", "", 0), key_hash("a", "\0", 1));
-    ck_assert_uint_ne(key_hash("a", "x", 1), key_hash("b", "x", 1));
-    ck_assert_uint_eq(key_hash("a", "x", 1), key_hash("a", "x", 1));
-    ck_assert_uint_ne(key_hash("", "", 0), 0);
+    const uint64_t secret[2] = { 1, 2 };
+
+    ck_assert_uint_ne(key_hash(secret, 5, "", 0), key_hash(secret, 5, "\0", 1));
+    ck_assert_uint_ne(key_hash(secret, 5, "x", 1), key_hash(secret, 6, "x", 1));
+    ck_assert_uint_eq(key_hash(secret, 5, "x", 1), key_hash(secret, 5, "x", 1));
+    ck_assert_uint_ne(key_hash(secret, 5, NULL, 0), 0);
 }
 END_TEST
 
-/* Over topic, zero byte, key, whatever the parts. */
-START_TEST(key_hash_is_fnv_1a)
+/* With another secret all hashes are others. */
+START_TEST(key_hash_cannot_be_foreseen)
 {
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-    const char text[] = "topic\0key";
+    const uint64_t secret[2] = { 1, 2 }, other[2] = { 1, 3 }, another[2] = { 2, 2 };
 
-    for (size_t i = 0; i < sizeof text - 1; i++)
-        h = (h ^ (unsigned char)text[i]) * UINT64_C(0x100000001b3);
-    ck_assert_uint_eq(key_hash("topic", "key", 3), h);
+    ck_assert_uint_ne(key_hash(secret, 5, "x", 1), key_hash(other, 5, "x", 1));
+    ck_assert_uint_ne(key_hash(secret, 5, "x", 1), key_hash(another, 5, "x", 1));
+}
+END_TEST
+
+/* The examples that its authors give: the bytes 0, 1, 2 and so on, under the key 0 to 15. */
+START_TEST(siphash_is_as_published)
+{
+    static const struct {
+        size_t len;
+        uint64_t hash;
+    } known[] = { { 0, UINT64_C(0x726fdb47dd0e0e31) }, { 1, UINT64_C(0x74f839c593dc67fd) },
+                  { 7, UINT64_C(0xab0200f58b01d137) }, { 8, UINT64_C(0x93f5f5799a932462) },
+                  { 15, UINT64_C(0xa129ca6149be45e5) }, { 63, UINT64_C(0x958a324ceb064572) } };
+    const uint64_t key[2] = { UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908) };
+    unsigned char bytes[64];
+
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)i;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        ck_assert_uint_eq(siphash(key, bytes, known[i].len), known[i].hash);
 }
 END_TEST
 
@@ -283,7 +302,8 @@ Suite *suite_keys(void)
     tcase_add_test(tc, keys_take_as_many_as_promised);
     tcase_add_test(tc, keys_take_as_many_as_promised);
     tcase_add_test(tc, key_hash_tells_topic_from_key);
-    tcase_add_test(tc, key_hash_is_fnv_1a);
+    tcase_add_test(tc, key_hash_cannot_be_foreseen);
+    tcase_add_test(tc, siphash_is_as_published);
     suite_add_tcase(suite, tc);
     tcase_add_test(rest, topics_get_dense_numbers_and_keep_them);
     tcase_add_test(rest, retry_delay_doubles_up_to_the_cap);
