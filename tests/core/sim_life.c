@@ -325,14 +325,22 @@ static bool held_cannot_be_read(const struct world *w)
            w->reads_fail_until_ms[CORE_READ_TOPIC - CORE_READ] == FOR_EVER;
 }
 
+/* It has paused rows there, or had some: that a person has discarded them only who can read it learns. */
+static bool topic_has_paused(const struct world *w, uint32_t topic)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < w->n_rows; i++)
+        any |= w->row[i].topic == topic && w->row[i].held == DB_PAUSED;
+    for (uint32_t i = 0; i < w->n_relays && w->reads_fail_until_ms[CORE_READ_TOPIC - CORE_READ] == FOR_EVER; i++)
+        any |= w->relay[i].core.phase == CORE_LEAD && w->relay[i].core.topics.topic[topic].held;
+    return any;
+}
+
 /* Then what goes there stays there, and what is of a topic that has paused rows waits for these. All else goes on. */
 static bool stays(const struct world *w, const struct sim_row *r)
 {
-    bool waits = r->held != DB_NOT;
-
-    for (uint32_t i = 0; i < w->n_rows && held_cannot_be_read(w); i++)
-        waits |= w->row[i].topic == r->topic && w->row[i].held == DB_PAUSED;
-    return waits;
+    return r->held != DB_NOT || (held_cannot_be_read(w) && topic_has_paused(w, r->topic));
 }
 
 static bool all_settled(struct world *w)
