@@ -96,19 +96,22 @@ void inbox__stats_publish(struct inbox_consumer *c)
     pthread_mutex_unlock(&c->lock);
 }
 
+/* The size that the struct had first. */
+#define STATS_SIZE_1 (offsetof(inbox_stats, reserved) + sizeof(uint32_t))
+
 void inbox_consumer_stats(inbox_consumer *c, inbox_stats *ret)
 {
     inbox_stats now;
     size_t size;
 
-    if (c == NULL || ret == NULL || ret->struct_size < sizeof(inbox_stats))
+    if (c == NULL || ret == NULL || ret->struct_size < STATS_SIZE_1)
         return;
     size = ret->struct_size;
     pthread_mutex_lock(&c->lock);
     now = c->published;
     pthread_mutex_unlock(&c->lock);
-    memcpy(ret, &now, sizeof now);
-    ret->struct_size = size;
+    now.struct_size = size;
+    memcpy(ret, &now, size < sizeof now ? size : sizeof now);
 }
 
 /* -- Prometheus ------------------------------------------------------------------------------- */

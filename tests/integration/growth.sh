@@ -10,31 +10,35 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
 
 read -ra flags < <(pkg-config --cflags libpq)
-read -ra libs < <(pkg-config --libs libpq)
+read -ra libs < <(pkg-config --libs libpq rdkafka)
 
 # library TREE: its shared library into TREE/out
 library() { make -s -C "$1" O="$1/out" CFLAGS="${2-}" lib; }
-# program TREE NAME EXAMPLE: by TREE's header
+# program TREE NAME SOURCE [LIBRARY]: by TREE's header
 program() {
-    "${CC:-cc}" -I"$1/include" "${flags[@]}" -o "$dir/$2" "$root/lib/examples/$3.c" "$1/out/liboutbox.so" "${libs[@]}"
+    "${CC:-cc}" -I"$1/include" "${flags[@]}" -o "$dir/$2" "$root/$3.c" "$1/out/${4-liboutbox}.so" "${libs[@]}"
 }
 
 for age in today newer; do
     mkdir "$dir/$age"
     cp -R "$root/Makefile" "$root/include" "$root/lib" "$root/pkgconfig" "$dir/$age/"
 done
-structs=$(grep -cE '^} outbox_(event|error|cause);' "$root/include/outbox.h")
-sed -i -E 's/^(\} outbox_(event|error|cause);)/    uint64_t grown[4];\n\1/' "$dir/newer/include/outbox.h"
+may_grow='(outbox_(event|error|cause)|inbox_(message|stats));'
+headers=("$dir"/newer/include/{outbox,inbox}.h)
+structs=$(cat "${headers[@]}" | grep -cE "^} $may_grow")
+sed -i -E "s/^\} $may_grow/    uint64_t grown[4];\n&/" "${headers[@]}"
 # A release that lets the event grow names the size that it had; here in place of the one before.
 sed -i 's/offsetof(outbox_event, max_event_bytes)/offsetof(outbox_event, grown)/' "$dir/newer/lib/outbox/checks.h"
-equal structs_that_may_grow "$structs" "$(grep -c 'uint64_t grown' "$dir/newer/include/outbox.h")"
+equal structs_that_may_grow "5 $structs" "$structs $(cat "${headers[@]}" | grep -c 'uint64_t grown')"
 holds library_of_today_builds library "$dir/today"
 holds library_with_larger_structs_builds library "$dir/newer" -Wno-missing-field-initializers
 # The second has arrays of events, and events with a cause.
-holds program_of_today_builds program "$dir/today" old_program hello
-holds program_with_larger_structs_builds program "$dir/newer" new_program hello
-holds service_of_today_builds program "$dir/today" old_service order_service
-holds service_with_larger_structs_builds program "$dir/newer" new_service order_service
+holds program_of_today_builds program "$dir/today" old_program lib/examples/hello
+holds program_with_larger_structs_builds program "$dir/newer" new_program lib/examples/hello
+holds service_of_today_builds program "$dir/today" old_service lib/examples/order_service
+holds service_with_larger_structs_builds program "$dir/newer" new_service lib/examples/order_service
+holds consumer_of_today_builds program "$dir/today" old_consumer tests/integration/growth_inbox libinbox
+holds consumer_with_larger_structs_builds program "$dir/newer" new_consumer tests/integration/growth_inbox libinbox
 ((bad == 0)) || exit 1
 
 sql 'drop table if exists orders; create table orders (id bigint primary key, item text)'
@@ -58,4 +62,13 @@ run new_service newer 5
 equal new_service_works_with_its_library "0, 4 orders, 10 events" "$status, $(stored)"
 run new_service today 6
 equal new_service_is_refused_by_an_older_library "1, 4 orders, 10 events" "$status, $(stored)"
+
+run old_consumer newer c1
+equal old_consumer_works_with_a_newer_library "0, " "$status, $said"
+run new_consumer newer c2
+equal new_consumer_works_with_its_library "0, " "$status, $said"
+run new_consumer today c3
+equal new_consumer_is_refused_by_an_older_library 1 "$status"
+holds the_refusal_names_the_message grep -q 'msg.struct_size' <<<"$said"
+equal what_was_refused_is_not_stored 2 "$(sql "select count(*) from inbox.seen where consumer = 'growth'")"
 exit $bad
