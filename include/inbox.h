@@ -39,7 +39,8 @@
  *   (inbox.seen) and the position behind it (inbox.position). An id that is there already, for the
  *   same group, is dropped: whether the relay sent it twice, the consumer was killed anywhere,
  *   PostgreSQL or a broker crashed, partitions moved or were added, or somebody replayed it, within
- *   dedupe.keep. What a handler does elsewhere (HTTP, files, another connection) is not part of
+ *   dedupe.keep. Where the database comes back without transactions that it had committed (a standby
+ *   that had not got them was promoted) what they did is done again. What a handler does elsewhere (HTTP, files, another connection) is not part of
  *   the transaction, and may happen more than once.
  *   Order: the events of one key in one partition are applied one after the other as they stand
  *   there, over retries, restarts and rebalances. An event that fails holds back its key only. After
@@ -80,7 +81,7 @@
  *   that an SQL error has aborted counts as INBOX_RETRY. An event is called again as well when its
  *   transaction fails for a reason of the database: a lost link, a deadlock, a serialization failure.
  *   That costs none of its attempts, except when it is the third transaction in a row that failed, and
- *   the link was lost while this event alone was handled: the server ends such links after a time, or
+ *   it did so while this event alone was handled: the server ends such links after a time, or
  *   dies of them, and the other keys must go on. A handler that ends the
  *   transaction gets no second chance to hide it (unless the next one has failed by an SQL error):
  *   consumer_run() rolls back what is left and returns INBOX_EHANDLER, with the type in the message.
@@ -113,7 +114,10 @@
  *   the callback of inbox_consumer_log() and else nowhere; librdkafka's own lines too.
  *
  * ABI
- *   The soname is libinbox.so.0. Structs that begin with their size may grow at the end. Only the
+ *   The soname is libinbox.so.0. Structs that begin with their size may grow at the end: a program
+ *   that was built with an older header works with a newer library. One that was built with a newer
+ *   header is refused by an older library's inbox_accept() (OUTBOX_EINVAL, struct_size), and
+ *   inbox_consumer_stats() leaves what that does not know as it was. Only the
  *   library makes an inbox_message for a handler; a program that makes one for inbox_accept()
  *   starts from INBOX_MESSAGE_INIT.
  */
@@ -268,7 +272,9 @@ OUTBOX_API OUTBOX_MUST_USE int inbox_consumer_on(inbox_consumer *c, const char *
                                                  outbox_error *err);
 
 /** Where log lines go; NULL: nowhere, which is so at first. c is borrowed and not running; arg is
- *  handed on. log is called from several threads. Cannot fail. */
+ *  handed on. log is called from several threads. Each attempt that fails is a line, with the reason
+ *  and when the next one comes, but no more than 100 of them in 10 s; so is each dead letter. Cannot
+ *  fail. */
 OUTBOX_API void inbox_consumer_log(inbox_consumer *c, inbox_log log, void *arg);
 
 /**
@@ -323,8 +329,8 @@ OUTBOX_API void inbox_fail(const inbox_message *msg, const char *text);
  *                  See inbox_message_from_headers() for how to fill one
  * @param err       borrowed; may be NULL
  * @return INBOX_NEW, INBOX_DUPLICATE, or a negative code:
- *   OUTBOX_EINVAL    a NULL that is not allowed, wrong struct_size, a group that is too long, no
- *                    topic or too long a one, pipeline mode or a command in progress. Nothing was
+ *   OUTBOX_EINVAL    a NULL that is not allowed, a struct_size that is larger than this library's or
+ *                    that no header had, a group that is too long, no topic or too long a one, pipeline mode or a command in progress. Nothing was
  *                    sent.
  *   OUTBOX_ENOTXN, OUTBOX_EABORTED, OUTBOX_ELINK, OUTBOX_ESCHEMA, OUTBOX_EDB
  *                    as for outbox_append(), with the same flags
@@ -406,8 +412,9 @@ typedef struct inbox_stats {
     { sizeof(inbox_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 }, \
       0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
-/** Copy the figures. c is borrowed. Untouched when a pointer is NULL or ret->struct_size not known;
- *  fields that the caller's older struct does not have are left out. Any thread. */
+/** Copy the figures. c is borrowed. Untouched when a pointer is NULL or ret->struct_size is smaller
+ *  than any header's; fields that the caller's older struct does not have are left out, those of a
+ *  newer one as they were. Any thread. */
 OUTBOX_API void inbox_consumer_stats(inbox_consumer *c, inbox_stats *ret);
 
 /**

@@ -27,15 +27,52 @@
  */
 #include "batch_inside.h"
 
+#include <stdio.h>
 #include <time.h>
 
 #include "db.h"
 #include "dead.h"
 #include "lib/shared/retry.h"
 
+/* So many failed attempts are logged in so long. */
+#define SAID_MOST 100
+#define SAID_AGAIN_MS 10000
 #define HANDLERS_TARGET_US 200000 /* handlers of one transaction together, about */
 
 /* -- what became of it ------------------------------------------------------------------------ */
+
+/* A service that all handlers need may be away: then the first of these are enough. */
+static bool may_say(struct inbox_consumer *c)
+{
+    struct inbox__restraint *said = &c->said_failed;
+    uint64_t now_ms = inbox__now_ms();
+
+    if (now_ms - said->since_ms >= SAID_AGAIN_MS)
+        *said = (struct inbox__restraint){ .since_ms = now_ms };
+    if (said->n++ == SAID_MOST)
+        inbox__log(c, 4, "many attempts fail: for up to %d s more of them are counted (retries) and not logged",
+                   SAID_AGAIN_MS / 1000);
+    return said->n <= SAID_MOST;
+}
+
+static void say_failed(struct inbox_consumer *c, const struct inbox__record *r)
+{
+    uint64_t now_ms = inbox__now_ms(), wait_ms = r->due_ms > now_ms ? r->due_ms - now_ms : 0;
+    char most[16] = "";
+
+    if (!may_say(c))
+        return;
+    if (c->set.retry_attempts != 0)
+        snprintf(most, sizeof most, " of %u", (unsigned)c->set.retry_attempts);
+    inbox__log(c, 4, "%s/%d@%lld failed: attempt %u%s, next in %.1f s: %s", r->msg.topic,
+               (int)r->msg.partition, (long long)r->msg.offset, (unsigned)r->msg.attempt, most,
+               (double)wait_ms / 1000, r->error != NULL ? r->error : "");
+}
+
+static void keep_last(struct inbox_consumer *c, const struct inbox__record *r)
+{
+    snprintf(c->last_id, sizeof c->last_id, "%s", r->identity);
+}
 
 static void settle_one(struct batch *b, struct inbox__record *r)
 {
@@ -45,17 +82,19 @@ static void settle_one(struct batch *b, struct inbox__record *r)
     case INBOX__AGAIN: return;
     case INBOX__FAILED:
         f->retries++;
-        inbox__log(b->c, 4, "%s/%d@%lld failed, call %u, next in %lld ms: %s", r->msg.topic,
-                   (int)r->msg.partition, (long long)r->msg.offset, (unsigned)r->msg.attempt,
-                   (long long)(r->due_ms - inbox__now_ms()), r->error != NULL ? r->error : "");
+        say_failed(b->c, r);
         inbox__window_failed(&b->c->window, &r->item, inbox__now_ms(), r->due_ms);
         return;
-    case INBOX__APPLIED: f->applied++; break;
+    case INBOX__APPLIED:
+        f->applied++;
+        keep_last(b->c, r);
+        break;
     case INBOX__DUPLICATE: f->duplicates++; break;
     case INBOX__REJECTED: f->rejected++; /* fallthrough */
     case INBOX__ATTEMPTS:
     case INBOX__TIME:
         f->dead++;
+        keep_last(b->c, r);
         inbox__log(b->c, 3, "%s/%d@%lld is a dead letter (%s), the later ones of its key go on: %s",
                    r->msg.topic, (int)r->msg.partition, (long long)r->msg.offset,
                    inbox__dead_reason(r->outcome), r->error != NULL ? r->error : "");
@@ -69,8 +108,10 @@ static void settle_one(struct batch *b, struct inbox__record *r)
 static void give_back(struct batch *b, struct inbox__record *blamed)
 {
     if (blamed != NULL) {
-        inbox__record_fail(blamed, INBOX__LOST_EACH_TIME);
-        blamed->sqlstate[0] = '\0';
+        if (b->lost_in_call) {
+            inbox__record_fail(blamed, INBOX__LOST_EACH_TIME);
+            blamed->sqlstate[0] = '\0';
+        }
         inbox__batch_judge(b, blamed);
         blamed->outcome = INBOX__FAILED; /* should it be dead now: at its next turn */
         settle_one(b, blamed);
@@ -80,13 +121,13 @@ static void give_back(struct batch *b, struct inbox__record *blamed)
             inbox__window_again(&b->c->window, &b->rec[i]->item);
 }
 
-/* A handler that is the reason why its links are lost (the server ends them after a time, or dies of it)
- * must hold back its own key only. */
+/* A handler that is the reason why its links are lost (the server ends them after a time, or dies of it), or that
+ * meets a deadlock each time, must hold back its own key only. */
 static struct inbox__record *who_is_to_blame(const struct batch *b)
 {
     bool alone = b->n_called == 1 && b->c->batch_failures + 1 >= INBOX__LOSSES_ARE_ITS_OWN;
 
-    return b->lost_in_call && alone ? b->last_called : NULL;
+    return (b->lost_in_call || b->undone_in_call) && alone ? b->last_called : NULL;
 }
 
 static void settle(struct batch *b)

@@ -154,6 +154,12 @@ static enum verdict savepoint(struct batch *b, const char *sql)
     return inbox__batch_command(b, sql, "setting a savepoint");
 }
 
+/* The database has undone it for the sake of others: a deadlock, a serialization failure. */
+static bool is_bad_luck(const struct batch *b, const struct inbox__record *r)
+{
+    return PQtransactionStatus(b->c->conn) == PQTRANS_INERROR && strncmp(r->sqlstate, "40", 2) == 0;
+}
+
 static enum verdict call(struct batch *b, struct inbox__record *r)
 {
     enum verdict v = COMMITTED;
@@ -173,6 +179,11 @@ static enum verdict call(struct batch *b, struct inbox__record *r)
     b->lost_in_call = got == INBOX__CALL_LOST;
     if (b->lost_in_call)
         return inbox__batch_failed(b, NULL, "a handler was working");
+    b->undone_in_call = got == INBOX__CALL_RETRY && is_bad_luck(b, r);
+    if (b->undone_in_call) {
+        inbox__batch_say_repeat(b, r->error);
+        return REPEAT;
+    }
     inbox__attempts_returned(r);
     if (got == INBOX__CALL_ENDED)
         return inbox__batch_broken(b, inbox__handler_ended(b->c, r->msg.type, b->err));

@@ -27,6 +27,7 @@ struct batch {
     size_t n, n_called;
     struct inbox__record *last_called; /* NULL: none was */
     bool lost_in_call;  /* the link was, while that one's handler worked */
+    bool undone_in_call; /* the transaction was, by a deadlock or the like */
     bool alone;         /* one only is called: it may be what ends the process */
     bool several;       /* to be called */
     bool savepoints;

@@ -164,6 +164,30 @@ static int announce(struct inbox_consumer *c, outbox_error *err)
     return code;
 }
 
+/* Is the last id there that was stored? Transactions are lost from the end, so the earlier ones are there too. Else
+ * events of which nothing is in memory any more were never applied, as far as anybody will ever see: a standby that
+ * was promoted had not got them, or the server has crashed with synchronous_commit off. */
+static int check_last(struct inbox_consumer *c, outbox_error *err)
+{
+    const char *values[] = { c->set.group, c->last_id };
+    int code = OUTBOX_OK;
+    PGresult *r;
+
+    if (c->last_id[0] == '\0')
+        return OUTBOX_OK;
+    r = query(c, "SELECT pg_catalog.cardinality(inbox.known($1, ARRAY[$2]))", 2, values);
+    if (PQresultStatus(r) != PGRES_TUPLES_OK) {
+        code = inbox__db_failed(c->conn, r, "looking for the last id that was stored", err);
+    } else if (strcmp(PQgetvalue(r, 0, 0), "0") == 0) {
+        inbox__log(c, 3, "the database has lost transactions that it had committed (a failover, or a crash with "
+                         "synchronous_commit off): all partitions begin again where it knows them");
+        c->last_id[0] = '\0';
+        inbox__partitions_begin_again(c);
+    }
+    PQclear(r);
+    return code;
+}
+
 /* A failed look at a new link: does it pass with time? */
 static bool will_pass(struct inbox_consumer *c, const outbox_error *err)
 {
@@ -201,7 +225,8 @@ int inbox__db_tend(struct inbox_consumer *c, uint64_t now_ms, outbox_error *err)
     }
     PQsetNoticeReceiver(c->conn, quiet, c);
     (void)PQsetErrorVerbosity(c->conn, PQERRORS_VERBOSE); /* with the SQLSTATE of a handler's error */
-    if (check_schema(c, &why) != OUTBOX_OK || announce(c, &why) != OUTBOX_OK) {
+    if (check_schema(c, &why) != OUTBOX_OK || announce(c, &why) != OUTBOX_OK ||
+        check_last(c, &why) != OUTBOX_OK) {
         if (!will_pass(c, &why))
             return outbox__error_set_all(err, why.code, why.flags, why.sqlstate, "%s", why.message);
         connect_later(c, now_ms, why.message);

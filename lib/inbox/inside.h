@@ -79,6 +79,12 @@ struct inbox__sent_back {
     uint32_t busy;    /* looks without any to see, one after the other */
 };
 
+/* batch.c's own: failed attempts that were to be logged since then. */
+struct inbox__restraint {
+    uint64_t since_ms;
+    uint32_t n;
+};
+
 struct inbox__kafka; /* kafka.c's own */
 
 struct inbox_consumer {
@@ -101,12 +107,14 @@ struct inbox_consumer {
     PGconn *conn;            /* NULL: no link */
     bool server_is_utf8;
     uint32_t n_connects;
+    char last_id[INBOX__IDENTITY_SIZE]; /* of the last transaction that stored any; "": none */
     uint32_t connect_failures;
     uint64_t connect_due_ms;
     uint32_t batch_failures; /* batches that failed as a whole, one after the other */
     uint64_t batch_due_ms;
     uint32_t careful;        /* so many events still go in savepoints: one failed lately */
     size_t batch_limit;      /* how many events the next batch may have */
+    struct inbox__restraint said_failed;
     bool one_by_one;         /* the last one called its only event with care */
     uint64_t second_due_ms, turn_due_ms, redrive_due_ms, waiting_due_ms;
     struct inbox__sent_back sent_back;
@@ -153,6 +161,8 @@ void inbox__partitions_clear(struct inbox_consumer *c);
 void inbox__partitions_tend(struct inbox_consumer *c, uint64_t now_ms);
 /* The database says that another owns some: forget those. */
 void inbox__partitions_fenced(struct inbox_consumer *c);
+/* The database has lost transactions that it had committed: what is in memory goes from there, and all are claimed again. */
+void inbox__partitions_begin_again(struct inbox_consumer *c);
 /* Pause all when memory is full, one that has too much of it behind a held key by itself; and let them go on. */
 void inbox__partitions_pressure(struct inbox_consumer *c);
 struct inbox__bound inbox__bound(const struct inbox_consumer *c);

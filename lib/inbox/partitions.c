@@ -177,6 +177,16 @@ void inbox__partitions_tend(struct inbox_consumer *c, uint64_t now_ms)
     }
 }
 
+/* Until it is claimed again. */
+static void let_go(struct inbox_consumer *c, struct inbox__partition *p, uint64_t due_ms)
+{
+    p->claimed = false;
+    p->back_to = -1;
+    p->due_ms = due_ms;
+    forget_events(c, p);
+    inbox__kafka_pause(c, p, true);
+}
+
 void inbox__partitions_fenced(struct inbox_consumer *c)
 {
     for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next) {
@@ -184,11 +194,16 @@ void inbox__partitions_fenced(struct inbox_consumer *c)
             continue;
         inbox__log(c, 4, "%s/%d: another process has taken this partition over", p->topic,
                    (int)p->number);
-        p->claimed = p->knows_owner = false;
-        p->due_ms = inbox__now_ms() + FENCED_AGAIN_MS;
-        forget_events(c, p);
-        inbox__kafka_pause(c, p, true);
+        p->knows_owner = false;
+        let_go(c, p, inbox__now_ms() + FENCED_AGAIN_MS);
     }
+}
+
+void inbox__partitions_begin_again(struct inbox_consumer *c)
+{
+    for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
+        if (p->claimed)
+            let_go(c, p, 0);
 }
 
 struct inbox__bound inbox__bound(const struct inbox_consumer *c)

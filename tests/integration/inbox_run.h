@@ -1,16 +1,16 @@
-/* inbox_run.h - what the tests of whole runs of libinbox share: a consumer of the log of inbox_log.h whose handler
- * writes down what it applied, and then behaves as the test wants.
- *
- * Included by test_inbox_run.c only.
+/* inbox_run.h - what the tests of whole runs of libinbox share: a consumer on a real PostgreSQL whose handler inserts
+ * a row and then does as the test says. Kafka and the clock are faked: inbox_log.h, which the test includes too.
  */
 #ifndef TESTS_INTEGRATION_INBOX_RUN_H
 #define TESTS_INTEGRATION_INBOX_RUN_H
 
 #include <check.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <libpq-fe.h>
 
+#include "lib/inbox/db.h"
 #include "tests/integration/inbox_log.h"
 
 enum { DEADLINE_MS = 120000 };
@@ -20,18 +20,19 @@ static outbox_error err;
 static char said[400]; /* the last line of the log */
 static int64_t end_ms;
 static unsigned n_polls;
+static uint64_t n_received; /* by the last run */
 
 /* -- a consumer ------------------------------------------------------------------------------- */
 
 static int (*behaves)(const inbox_message *msg); /* after its INSERT */
 
-static int is_done(const inbox_message *msg)
+static inline int is_done(const inbox_message *msg)
 {
     (void)msg;
     return INBOX_DONE;
 }
 
-static int on_event(PGconn *conn, const inbox_message *msg, void *arg)
+static inline int on_event(PGconn *conn, const inbox_message *msg, void *arg)
 {
     const char *values[] = { msg->event_id };
     PGresult *r = PQexecParams(conn, "insert into applied (event) values ($1)", 1, NULL, values, NULL,
@@ -43,13 +44,13 @@ static int on_event(PGconn *conn, const inbox_message *msg, void *arg)
     return ok ? behaves(msg) : INBOX_RETRY;
 }
 
-static void on_log(int level, const char *line, void *arg)
+static inline void on_log(int level, const char *line, void *arg)
 {
     (void)level, (void)arg;
     snprintf(said, sizeof said, "%s", line);
 }
 
-static bool is_all_finished(void)
+static inline bool is_all_finished(void)
 {
     for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
         if (!p->claimed || (end_of(p->number) > 0 && p->part.stored != end_of(p->number)))
@@ -57,7 +58,7 @@ static bool is_all_finished(void)
     return rig_scalar_i64(control, "select count(*) from inbox.dead where state = 'retry'") == 0;
 }
 
-static void count_polls(void)
+static inline void count_polls(void)
 {
     n_polls++;
     ck_assert_msg(rig_now_ms() - 1000 * skipped_s < end_ms, "the consumer does not end: %s", said);
@@ -81,7 +82,7 @@ FAKE(void, inbox__rollback, (struct inbox_consumer *consumer))
         then();
 }
 
-static void new_consumer(const char *attempts, const char *total)
+static inline void new_consumer(const char *attempts, const char *total)
 {
     settings[1] = rig_dsn();
     settings[13] = attempts;
@@ -91,18 +92,19 @@ static void new_consumer(const char *attempts, const char *total)
     inbox_consumer_log(c, on_log, NULL);
 }
 
-static void run(void)
+static inline void run(void)
 {
     int code;
 
     end_ms = rig_now_ms() - 1000 * skipped_s + DEADLINE_MS;
     code = inbox_consumer_run(c, &err);
     ck_assert_msg(code == OUTBOX_OK, "%d: %s", code, err.message);
+    n_received = c->figures.received;
     inbox_consumer_free(c);
     skipped_s = 0; /* libcheck takes the time, too */
 }
 
-static void setup(void)
+static inline void setup(void)
 {
     control = rig_connect();
     err = (outbox_error)OUTBOX_ERROR_INIT;
@@ -118,19 +120,30 @@ static void setup(void)
     n_polls = 0;
 }
 
-static void teardown(void)
+static inline void teardown(void)
 {
     PQfinish(control);
     control = NULL;
 }
 
-static const char *applied(void)
+static inline const char *applied(void)
 {
     return rig_scalar(control, "select coalesce(string_agg(event, ' ' order by n), '') from applied");
 }
 
-static const struct logged two[N_PARTITIONS][MOST_RECORDS + 1] = {
-    { { "a", "a-1", "event" }, { "b", "b-1", "event" } },
-};
+/* Without a run. */
+static inline void link_consumer(void)
+{
+    new_consumer("3", "15m");
+    snprintf(c->owner, sizeof c->owner, "me");
+    ck_assert_int_eq(inbox__db_tend(c, inbox__now_ms(), &err), OUTBOX_OK);
+    ck_assert(!inbox__db_lost(c));
+}
+
+static inline void unlink_consumer(void)
+{
+    inbox__db_close(c);
+    inbox_consumer_free(c);
+}
 
 #endif

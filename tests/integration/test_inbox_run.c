@@ -1,16 +1,13 @@
 /* test_inbox_run.c - whole runs of libinbox with a log, a clock and tables that the test makes up: what earlier
- * owners left written down, a log that went back, events that nobody handles, dead letters whose caller is away.
- * Its statements about ownership by themselves, too. Kafka and the clock are faked: inbox_log.h. Needs OUTBOX_TEST_DSN.
+ * owners left written down, a log that went back, events that nobody handles. Its statements about ownership by
+ * themselves, too. Needs OUTBOX_TEST_DSN.
  */
-#include <check.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <libpq-fe.h>
-
-#include "lib/inbox/db.h"
-#include "tests/integration/inbox_log.h"
 #include "tests/integration/inbox_run.h"
+#include "tests/integration/inbox_log.h"
+
+static const struct logged two[N_PARTITIONS][MOST_RECORDS + 1] = {
+    { { "a", "a-1", "event" }, { "b", "b-1", "event" } },
+};
 
 /* -- what is written down of calls ------------------------------------------------------------- */
 
@@ -81,6 +78,129 @@ START_TEST(time_and_two_calls_do)
 }
 END_TEST
 
+/* -- what is said of failures ------------------------------------------------------------------- */
+
+static char told[1000]; /* what the log says of failures, a line each */
+static unsigned n_told, n_many, n_failed;
+static uint64_t first_told_ms, last_told_ms;
+
+static void tell(int level, const char *line, void *arg)
+{
+    size_t len = strlen(told);
+
+    on_log(level, line, arg);
+    n_many += strstr(line, "many attempts fail") != NULL;
+    if (level > 4 || strstr(line, "nth/") != line)
+        return;
+    snprintf(told + len, sizeof told - len, "%s\n", line);
+    last_told_ms = inbox__now_ms();
+    first_told_ms = n_told++ == 0 ? last_told_ms : first_told_ms;
+}
+
+static int a_1_fails(const inbox_message *msg)
+{
+    if (strcmp(msg->event_id, "a-1") != 0)
+        return INBOX_DONE;
+    inbox_fail(msg, "no stock");
+    return INBOX_RETRY;
+}
+
+START_TEST(each_attempt_that_fails_is_told_with_what_comes_next)
+{
+    in_log = two;
+    behaves = a_1_fails;
+    told[0] = '\0';
+    new_consumer("3", "15m");
+    inbox_consumer_log(c, tell, NULL);
+    run();
+    ck_assert_str_eq(told, "nth/0@0 failed: attempt 1 of 3, next in 0.0 s: no stock\n"
+                           "nth/0@0 failed: attempt 2 of 3, next in 0.0 s: no stock\n"
+                           "nth/0@0 is a dead letter (attempts), the later ones of its key go on: no stock\n");
+    ck_assert_str_eq(applied(), "b-1");
+}
+END_TEST
+
+static const struct logged many[N_PARTITIONS][MOST_RECORDS + 1] = {
+    { { "a", "a-1", "event" }, { "b", "b-1", "event" }, { "c", "c-1", "event" }, { "d", "d-1", "event" },
+      { "e", "e-1", "event" }, { "f", "f-1", "event" } },
+    { { "g", "g-1", "event" }, { "h", "h-1", "event" }, { "i", "i-1", "event" }, { "j", "j-1", "event" },
+      { "k", "k-1", "event" }, { "l", "l-1", "event" } },
+};
+
+static int fails(const inbox_message *msg)
+{
+    (void)msg;
+    n_failed++;
+    return INBOX_RETRY;
+}
+
+static bool has_failed_often(void)
+{
+    return n_failed >= 600;
+}
+
+START_TEST(many_that_fail_are_not_all_told)
+{
+    uint64_t took_s;
+
+    in_log = many;
+    behaves = fails;
+    is_over = has_failed_often;
+    n_failed = n_told = n_many = 0;
+    new_consumer("0", "365d");
+    inbox_consumer_log(c, tell, NULL);
+    run();
+    took_s = (last_told_ms - first_told_ms) / 1000;
+    ck_assert_uint_ge(took_s, 20);
+    ck_assert_uint_gt(n_told, 100); /* after a while some are told again */
+    ck_assert_uint_le(n_told, 100 * (took_s / 10 + 1));
+    ck_assert_uint_lt(n_told, n_failed);
+    ck_assert_uint_ge(n_many, 2);
+}
+END_TEST
+
+/* -- what the database undoes ------------------------------------------------------------------- */
+
+static unsigned n_unlucky, n_to_be_unlucky;
+
+static int meets_a_deadlock(const inbox_message *msg)
+{
+    if (strcmp(msg->event_id, "a-1") == 0 && n_unlucky < n_to_be_unlucky) {
+        n_unlucky++;
+        PQclear(PQexec(c->conn, "do $$ begin raise exception 'deadlock detected' using errcode = '40P01'; end $$"));
+    }
+    return INBOX_DONE; /* in a transaction that has failed */
+}
+
+static void meet_deadlocks(unsigned n)
+{
+    in_log = two;
+    behaves = meets_a_deadlock;
+    n_unlucky = 0;
+    n_to_be_unlucky = n;
+    new_consumer("1", "15m");
+    run();
+}
+
+START_TEST(a_deadlock_costs_no_attempt)
+{
+    meet_deadlocks(2);
+    ck_assert_uint_eq(n_unlucky, 2);
+    ck_assert_str_eq(applied(), "a-1 b-1");
+    ck_assert_int_eq(rig_scalar_i64(control, "select count(*) from inbox.dead"), 0);
+}
+END_TEST
+
+START_TEST(a_deadlock_each_time_holds_back_its_key_only)
+{
+    meet_deadlocks(UINT32_MAX);
+    ck_assert_uint_eq(n_unlucky, 3);
+    ck_assert_str_eq(applied(), "b-1");
+    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', reason, attempts, error_code, error) from inbox.dead"),
+                     "attempts 1 40P01 deadlock detected");
+}
+END_TEST
+
 /* -- a log that went back ---------------------------------------------------------------------- */
 
 static int64_t position_when_called;
@@ -106,6 +226,57 @@ START_TEST(the_position_goes_back_before_the_first_event_is_called)
     run();
     ck_assert_str_eq(applied(), "a-1 b-1");
     ck_assert_int_eq(position_when_called, 0);
+}
+END_TEST
+
+/* -- a database that forgets ------------------------------------------------------------------- */
+
+static bool has_failed_over;
+
+/* The standby that is promoted has not got the last transaction: that of b-1, while a-1 was held back, so that no
+ * position tells. */
+static void fail_over(void)
+{
+    count_polls();
+    if (has_failed_over || rig_scalar_i64(control, "select count(*) from applied") == 0)
+        return;
+    has_failed_over = a_1_may_succeed = true;
+    rig_exec(control, "truncate applied, inbox.seen; select pg_terminate_backend(pid) from pg_stat_activity "
+                      "where application_name = 'inbox run'");
+}
+
+static void run_over_a_failover(void (*over)(void))
+{
+    in_log = two;
+    has_failed_over = a_1_may_succeed = false;
+    behaves = waits_for_leave;
+    at_poll = over;
+    new_consumer("0", "365d");
+    run();
+    ck_assert(has_failed_over);
+}
+
+START_TEST(what_the_database_has_lost_is_applied_again)
+{
+    run_over_a_failover(fail_over);
+    ck_assert_str_eq(applied(), "a-1 b-1");
+}
+END_TEST
+
+static void lose_the_link(void)
+{
+    count_polls();
+    if (has_failed_over || rig_scalar_i64(control, "select count(*) from applied") == 0)
+        return;
+    has_failed_over = a_1_may_succeed = true;
+    rig_exec(control, "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'inbox run'");
+}
+
+START_TEST(after_a_lost_link_alone_nothing_begins_again)
+{
+    run_over_a_failover(lose_the_link);
+    ck_assert_str_eq(applied(), "b-1 a-1");
+    ck_assert_uint_eq(n_received, 2);
 }
 END_TEST
 
@@ -152,206 +323,9 @@ START_TEST(positions_move_while_events_come_that_nobody_handles)
 }
 END_TEST
 
-/* -- dead letters that were sent back ------------------------------------------------------------ */
-
-static const struct logged nothing[N_PARTITIONS][MOST_RECORDS + 1] = { { { NULL, NULL, NULL } } };
-static uint64_t began_ms, ended_ms;
-
-static void send_back(const char *called_by)
-{
-    rig_execf(control,
-              "insert into inbox.dead (consumer, topic, kafka_partition, kafka_offset, event_id, type, "
-              "key, payload, header_names, header_values, state, reason, attempts, called_by) values "
-              "('run', 'nth', 0, 0, 'nth z-1', 'event', 'z', 'p', '{ce_type,ce_id}', '{event,z-1}', "
-              "'retry', 'attempts', 1, %s)", called_by);
-    in_log = nothing;
-    began_ms = inbox__now_ms();
-    new_consumer("3", "15m");
-}
-
-static bool is_decided(void)
-{
-    return rig_scalar_i64(control, "select count(*) from inbox.dead where state = 'dead' and "
-                                   "called_by is null") == 1;
-}
-
-/* Whoever calls the letter next must not take this process for one that died of it. */
-START_TEST(a_call_that_was_refused_is_not_held_against_the_letter)
-{
-    rig_exec(control,
-             "create function decide() returns trigger language plpgsql as $$ begin "
-             "if new.called_by is not null then new.state := 'dead'; end if; return new; end $$; "
-             "create trigger decide before update on inbox.dead for each row execute function decide()");
-    is_over = is_decided;
-    send_back("null");
-    run();
-    rig_exec(control, "drop function decide cascade");
-    ck_assert_str_eq(applied(), "");
-    ck_assert_int_eq(rig_scalar_i64(control, "select attempts from inbox.dead"), 1);
-}
-END_TEST
-
-static void be_back_after_ten_seconds(void)
-{
-    count_polls();
-    ended_ms = inbox__now_ms();
-    if (ended_ms - began_ms >= 10000)
-        rig_exec(control, "update inbox.dead set called_by = null where called_by = 'away'");
-}
-
-/* It lost its link, and has found it again. */
-START_TEST(a_letter_waits_for_its_caller)
-{
-    at_poll = be_back_after_ten_seconds;
-    send_back("'away'");
-    run();
-    ck_assert_str_eq(applied(), "z-1");
-    ck_assert_uint_ge(ended_ms - began_ms, 10000);
-}
-END_TEST
-
-static bool is_buried(void)
-{
-    ended_ms = inbox__now_ms();
-    return is_decided();
-}
-
-START_TEST(a_letter_whose_caller_stays_away_is_dead_again)
-{
-    is_over = is_buried;
-    send_back("'away'");
-    run();
-    ck_assert_str_eq(applied(), "");
-    ck_assert_str_eq(rig_scalar(control, "select attempts || ' ' || error from inbox.dead"),
-                     "2 its process ended while the handler worked");
-    ck_assert_uint_ge(ended_ms - began_ms, 30000);
-}
-END_TEST
-
-/* From the tenth second to the twentieth, and in every fourth of the time after. */
-static bool is_looked_at(uint64_t s)
-{
-    return s >= 10 && (s < 20 || s % 4 == 0);
-}
-
-static PGconn *other; /* the link of another process */
-
-static void look_too(void)
-{
-    count_polls();
-    rig_exec(other, is_looked_at((inbox__now_ms() - began_ms) / 1000)
-                        ? "select pg_try_advisory_lock(hashtext('inbox.redrive'), hashtext('run'))"
-                        : "select pg_advisory_unlock_all()");
-}
-
-/* Who has the lock for long calls; who has it at times only looks, as this process does. */
-START_TEST(others_that_look_do_not_make_a_letter_wait)
-{
-    other = rig_connect();
-    at_poll = look_too;
-    is_over = is_buried;
-    send_back("'away'");
-    run();
-    PQfinish(other);
-    ck_assert_str_eq(applied(), "");
-    ck_assert_uint_ge(ended_ms - began_ms, 50000);
-}
-END_TEST
-
-static void discard(void)
-{
-    rig_exec(control, "update inbox.dead set state = 'discarded'");
-}
-
-static int fails_and_is_discarded(const inbox_message *msg)
-{
-    (void)msg;
-    after_rollback = discard;
-    return INBOX_RETRY;
-}
-
-START_TEST(who_discards_a_letter_that_fails_is_not_overruled)
-{
-    behaves = fails_and_is_discarded;
-    send_back("null");
-    run();
-    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', state, attempts, coalesce(called_by, '-')) "
-                                         "from inbox.dead"), "discarded 1 -");
-    ck_assert_msg(strstr(said, "failed") == NULL, "%s", said);
-}
-END_TEST
-
-static unsigned n_calls;
-
-static void hold(void)
-{
-    rig_exec(other, "begin; select from inbox.dead for update");
-}
-
-static int fails_and_is_held(const inbox_message *msg)
-{
-    (void)msg;
-    if (n_calls++ == 0)
-        after_rollback = hold;
-    return INBOX_RETRY;
-}
-
-static void let_go(void)
-{
-    count_polls();
-    if (PQtransactionStatus(other) == PQTRANS_INTRANS)
-        rig_exec(other, "rollback");
-}
-
-/* It is called again. Whoever waited would wait until the server ends the other session, and the run fails. */
-START_TEST(a_letter_whose_row_somebody_holds_is_not_waited_for)
-{
-    other = rig_connect();
-    rig_exec(other, "set idle_in_transaction_session_timeout = '60s'");
-    n_calls = 0;
-    behaves = fails_and_is_held;
-    at_poll = let_go;
-    send_back("null");
-    run();
-    PQfinish(other);
-    ck_assert_uint_eq(n_calls, 2);
-    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', state, attempts, coalesce(called_by, '-')) "
-                                         "from inbox.dead"), "dead 2 -");
-}
-END_TEST
-
 /* -- ownership ----------------------------------------------------------------------------------- */
 
 static struct inbox__partition mine = { .topic = "nth" };
-
-static void link_consumer(void)
-{
-    new_consumer("3", "15m");
-    snprintf(c->owner, sizeof c->owner, "me");
-    ck_assert_int_eq(inbox__db_tend(c, inbox__now_ms(), &err), OUTBOX_OK);
-    ck_assert(!inbox__db_lost(c));
-}
-
-static void unlink_consumer(void)
-{
-    inbox__db_close(c);
-    inbox_consumer_free(c);
-}
-
-/* Other processes count the time that it says so, and a batch may come first. */
-START_TEST(a_new_link_takes_a_call_back_at_once)
-{
-    send_back("'me'");
-    inbox_consumer_free(c);
-    link_consumer();
-    c->sent_back.called = rig_scalar_i64(control, "select id from inbox.dead");
-    inbox__db_close(c);
-    ck_assert_int_eq(inbox__db_tend(c, inbox__now_ms(), &err), OUTBOX_OK);
-    ck_assert_int_eq(c->sent_back.called, 0);
-    unlink_consumer();
-    ck_assert_int_eq(rig_scalar_i64(control, "select count(*) from inbox.dead where called_by is null"), 1);
-}
-END_TEST
 
 /* Such as are ours still have returned, and then their transaction was repeated. */
 START_TEST(a_partition_that_is_given_up_has_no_call_of_ours)
@@ -422,16 +396,15 @@ Suite *suite_inbox_run(void)
     tcase_add_test(tc, a_repeat_that_is_finished_leaves_no_call_behind);
     tcase_add_test(tc, time_alone_spends_no_event_after_one_call);
     tcase_add_test(tc, time_and_two_calls_do);
+    tcase_add_test(tc, each_attempt_that_fails_is_told_with_what_comes_next);
+    tcase_add_test(tc, many_that_fail_are_not_all_told);
+    tcase_add_test(tc, a_deadlock_costs_no_attempt);
+    tcase_add_test(tc, a_deadlock_each_time_holds_back_its_key_only);
     tcase_add_test(tc, the_position_goes_back_before_the_first_event_is_called);
+    tcase_add_test(tc, what_the_database_has_lost_is_applied_again);
+    tcase_add_test(tc, after_a_lost_link_alone_nothing_begins_again);
     tcase_add_test(tc, a_stop_is_seen_while_events_come_that_nobody_handles);
     tcase_add_test(tc, positions_move_while_events_come_that_nobody_handles);
-    tcase_add_test(tc, a_call_that_was_refused_is_not_held_against_the_letter);
-    tcase_add_test(tc, a_letter_waits_for_its_caller);
-    tcase_add_test(tc, a_letter_whose_caller_stays_away_is_dead_again);
-    tcase_add_test(tc, others_that_look_do_not_make_a_letter_wait);
-    tcase_add_test(tc, who_discards_a_letter_that_fails_is_not_overruled);
-    tcase_add_test(tc, a_letter_whose_row_somebody_holds_is_not_waited_for);
-    tcase_add_test(tc, a_new_link_takes_a_call_back_at_once);
     tcase_add_test(tc, a_partition_that_is_given_up_has_no_call_of_ours);
     tcase_add_test(tc, a_claim_does_not_wait_for_an_owner_that_stands_still);
     tcase_add_test(tc, a_claim_says_whether_anybody_was_the_owner);

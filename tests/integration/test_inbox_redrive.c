@@ -1,0 +1,205 @@
+/* test_inbox_redrive.c - dead letters that were sent back: to whom a call belongs, whose caller is away, and who
+ * decides meanwhile. Needs OUTBOX_TEST_DSN.
+ */
+#include "tests/integration/inbox_run.h"
+#include "tests/integration/inbox_log.h"
+
+static const struct logged nothing[N_PARTITIONS][MOST_RECORDS + 1] = { { { NULL, NULL, NULL } } };
+static uint64_t began_ms, ended_ms;
+
+static void send_back(const char *called_by)
+{
+    rig_execf(control,
+              "insert into inbox.dead (consumer, topic, kafka_partition, kafka_offset, event_id, type, "
+              "key, payload, header_names, header_values, state, reason, attempts, called_by) values "
+              "('run', 'nth', 0, 0, 'nth z-1', 'event', 'z', 'p', '{ce_type,ce_id}', '{event,z-1}', "
+              "'retry', 'attempts', 1, %s)", called_by);
+    in_log = nothing;
+    began_ms = inbox__now_ms();
+    new_consumer("3", "15m");
+}
+
+static bool is_decided(void)
+{
+    return rig_scalar_i64(control, "select count(*) from inbox.dead where state = 'dead' and "
+                                   "called_by is null") == 1;
+}
+
+/* Whoever calls the letter next must not take this process for one that died of it. */
+START_TEST(a_call_that_was_refused_is_not_held_against_the_letter)
+{
+    rig_exec(control,
+             "create function decide() returns trigger language plpgsql as $$ begin "
+             "if new.called_by is not null then new.state := 'dead'; end if; return new; end $$; "
+             "create trigger decide before update on inbox.dead for each row execute function decide()");
+    is_over = is_decided;
+    send_back("null");
+    run();
+    rig_exec(control, "drop function decide cascade");
+    ck_assert_str_eq(applied(), "");
+    ck_assert_int_eq(rig_scalar_i64(control, "select attempts from inbox.dead"), 1);
+}
+END_TEST
+
+static void be_back_after_ten_seconds(void)
+{
+    count_polls();
+    ended_ms = inbox__now_ms();
+    if (ended_ms - began_ms >= 10000)
+        rig_exec(control, "update inbox.dead set called_by = null where called_by = 'away'");
+}
+
+/* It lost its link, and has found it again. */
+START_TEST(a_letter_waits_for_its_caller)
+{
+    at_poll = be_back_after_ten_seconds;
+    send_back("'away'");
+    run();
+    ck_assert_str_eq(applied(), "z-1");
+    ck_assert_uint_ge(ended_ms - began_ms, 10000);
+}
+END_TEST
+
+static bool is_buried(void)
+{
+    ended_ms = inbox__now_ms();
+    return is_decided();
+}
+
+START_TEST(a_letter_whose_caller_stays_away_is_dead_again)
+{
+    is_over = is_buried;
+    send_back("'away'");
+    run();
+    ck_assert_str_eq(applied(), "");
+    ck_assert_str_eq(rig_scalar(control, "select attempts || ' ' || error from inbox.dead"),
+                     "2 its process ended while the handler worked");
+    ck_assert_uint_ge(ended_ms - began_ms, 30000);
+}
+END_TEST
+
+/* From the tenth second to the twentieth, and in every fourth of the time after. */
+static bool is_looked_at(uint64_t s)
+{
+    return s >= 10 && (s < 20 || s % 4 == 0);
+}
+
+static PGconn *other; /* the link of another process */
+
+static void look_too(void)
+{
+    count_polls();
+    rig_exec(other, is_looked_at((inbox__now_ms() - began_ms) / 1000)
+                        ? "select pg_try_advisory_lock(hashtext('inbox.redrive'), hashtext('run'))"
+                        : "select pg_advisory_unlock_all()");
+}
+
+/* Who has the lock for long calls; who has it at times only looks, as this process does. */
+START_TEST(others_that_look_do_not_make_a_letter_wait)
+{
+    other = rig_connect();
+    at_poll = look_too;
+    is_over = is_buried;
+    send_back("'away'");
+    run();
+    PQfinish(other);
+    ck_assert_str_eq(applied(), "");
+    ck_assert_uint_ge(ended_ms - began_ms, 50000);
+}
+END_TEST
+
+static void discard(void)
+{
+    rig_exec(control, "update inbox.dead set state = 'discarded'");
+}
+
+static int fails_and_is_discarded(const inbox_message *msg)
+{
+    (void)msg;
+    after_rollback = discard;
+    return INBOX_RETRY;
+}
+
+START_TEST(who_discards_a_letter_that_fails_is_not_overruled)
+{
+    behaves = fails_and_is_discarded;
+    send_back("null");
+    run();
+    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', state, attempts, coalesce(called_by, '-')) "
+                                         "from inbox.dead"), "discarded 1 -");
+    ck_assert_msg(strstr(said, "failed") == NULL, "%s", said);
+}
+END_TEST
+
+static unsigned n_calls;
+
+static void hold(void)
+{
+    rig_exec(other, "begin; select from inbox.dead for update");
+}
+
+static int fails_and_is_held(const inbox_message *msg)
+{
+    (void)msg;
+    if (n_calls++ == 0)
+        after_rollback = hold;
+    return INBOX_RETRY;
+}
+
+static void let_go(void)
+{
+    count_polls();
+    if (PQtransactionStatus(other) == PQTRANS_INTRANS)
+        rig_exec(other, "rollback");
+}
+
+/* It is called again. Whoever waited would wait until the server ends the other session, and the run fails. */
+START_TEST(a_letter_whose_row_somebody_holds_is_not_waited_for)
+{
+    other = rig_connect();
+    rig_exec(other, "set idle_in_transaction_session_timeout = '60s'");
+    n_calls = 0;
+    behaves = fails_and_is_held;
+    at_poll = let_go;
+    send_back("null");
+    run();
+    PQfinish(other);
+    ck_assert_uint_eq(n_calls, 2);
+    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', state, attempts, coalesce(called_by, '-')) "
+                                         "from inbox.dead"), "dead 2 -");
+}
+END_TEST
+
+/* Other processes count the time that it says so, and a batch may come first. */
+START_TEST(a_new_link_takes_a_call_back_at_once)
+{
+    send_back("'me'");
+    inbox_consumer_free(c);
+    link_consumer();
+    c->sent_back.called = rig_scalar_i64(control, "select id from inbox.dead");
+    inbox__db_close(c);
+    ck_assert_int_eq(inbox__db_tend(c, inbox__now_ms(), &err), OUTBOX_OK);
+    ck_assert_int_eq(c->sent_back.called, 0);
+    unlink_consumer();
+    ck_assert_int_eq(rig_scalar_i64(control, "select count(*) from inbox.dead where called_by is null"), 1);
+}
+END_TEST
+
+Suite *suite_inbox_redrive(void);
+
+Suite *suite_inbox_redrive(void)
+{
+    Suite *suite = suite_create("inbox_redrive");
+    TCase *tc = tcase_create("runs");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, a_call_that_was_refused_is_not_held_against_the_letter);
+    tcase_add_test(tc, a_letter_waits_for_its_caller);
+    tcase_add_test(tc, a_letter_whose_caller_stays_away_is_dead_again);
+    tcase_add_test(tc, others_that_look_do_not_make_a_letter_wait);
+    tcase_add_test(tc, who_discards_a_letter_that_fails_is_not_overruled);
+    tcase_add_test(tc, a_letter_whose_row_somebody_holds_is_not_waited_for);
+    tcase_add_test(tc, a_new_link_takes_a_call_back_at_once);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
