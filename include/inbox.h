@@ -243,6 +243,9 @@ typedef void (*inbox_log)(int level, const char *line, void *arg);
  *                           position of: earliest, or latest, which then is its position. Where a
  *                           position is no longer in the log (retention, a topic made anew) it goes
  *                           on at the earliest record, and ids drop what was applied
+ *   sequence.header  ce_sequence  a header in which the producer numbers the events of each key itself,
+ *                           by one each (the version of an aggregate): then sequence_gaps counts
+ *                           what is missing, see inbox_stats
  *
  * @param settings      borrowed, copied
  * @param ret_consumer  the consumer; untouched on failure
@@ -386,9 +389,9 @@ typedef struct inbox_stats {
     uint64_t db_reconnects;
     uint64_t kafka_errors;         /* errors that librdkafka reported, and goes on after */
     uint64_t sequence_repeats;     /* ce_sequence was that of the key's last event: sent twice */
-    uint64_t sequence_backwards;   /* it was lower: a replay, or writers that nothing ordered. That
-                                      numbers are missing says nothing: they count all events of
-                                      a producer's outbox, not those of a key */
+    uint64_t sequence_backwards;   /* it was lower: a replay, or writers that nothing ordered. Both
+                                      within a key, partition and ce_source, as they came, dropped or not,
+                                      of some 16,384 keys, since the partition came here */
     uint64_t handler_us;           /* time spent in handlers, microseconds */
     uint64_t handler_calls;
     uint64_t handler_bucket[INBOX_LATENCY_BUCKETS]; /* calls by duration, see the metrics' text;
@@ -406,11 +409,14 @@ typedef struct inbox_stats {
                                       are not claimed yet */
     uint32_t db_up;                /* 1: there is a link to the database */
     uint32_t reserved;
+    uint64_t sequence_gaps;        /* numbers of the key were missing before it. Only with sequence.header:
+                                      ce_sequence counts all events of a producer's outbox, not those of
+                                      a key, so that what is missing there says nothing */
 } inbox_stats;
 
 #define INBOX_STATS_INIT \
     { sizeof(inbox_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 }, \
-      0, 0, 0, 0, 0, 0, 0, 0, 0 }
+      0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /** Copy the figures. c is borrowed. Untouched when a pointer is NULL or ret->struct_size is smaller
  *  than any header's; fields that the caller's older struct does not have are left out, those of a

@@ -129,6 +129,7 @@ static bool claim_again(struct inbox_consumer *c, struct inbox__partition *p)
     if (!claim(c, p, &place, &start) || !inbox__kafka_begin(c, p, &start))
         return false;
     p->claimed = true;
+    p->part.id = ++c->n_part_ids; /* what comes once more was not sent twice: stats.c */
     begin_at(p, &place, place.next >= 0 ? place.next : start);
     return true;
 }

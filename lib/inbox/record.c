@@ -32,8 +32,7 @@ static const struct {
     { { "ce_sequence", NULL }, offsetof(inbox_message, sequence) },
 };
 
-/* The first header of the name whose value is text; NULL: there is none. */
-static const char *find(const inbox_message *msg, const char *name)
+const char *inbox__record_header(const inbox_message *msg, const char *name)
 {
     for (size_t i = 0; name != NULL && i < msg->n_headers; i++) {
         const outbox_header *h = &msg->headers[i];
@@ -47,12 +46,12 @@ static const char *find(const inbox_message *msg, const char *name)
 static uint32_t find_number(const inbox_message *msg, const char *name, const char *other,
                             uint32_t otherwise)
 {
-    const char *text = find(msg, name);
+    const char *text = inbox__record_header(msg, name);
     char *end;
     unsigned long n;
 
     if (text == NULL)
-        text = find(msg, other);
+        text = inbox__record_header(msg, other);
     if (text == NULL || *text < '0' || *text > '9')
         return otherwise;
     n = strtoul(text, &end, 10);
@@ -75,7 +74,8 @@ static bool is_usable_id(const char *id)
  * one customer there the second must not be dropped. */
 static bool has_id(const inbox_message *msg)
 {
-    bool any_programs = find(msg, "ce_id") == NULL && find(msg, "id") != NULL;
+    bool any_programs = inbox__record_header(msg, "ce_id") == NULL &&
+                        inbox__record_header(msg, "id") != NULL;
     uint8_t uuid[16];
 
     return is_usable_id(msg->event_id) &&
@@ -85,9 +85,9 @@ static bool has_id(const inbox_message *msg)
 void inbox_message_from_headers(inbox_message *msg)
 {
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        const char *value = find(msg, texts[i].name[0]);
+        const char *value = inbox__record_header(msg, texts[i].name[0]);
         if (value == NULL)
-            value = find(msg, texts[i].name[1]);
+            value = inbox__record_header(msg, texts[i].name[1]);
         if (value != NULL)
             memcpy((char *)msg + texts[i].field, &value, sizeof value);
     }

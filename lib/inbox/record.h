@@ -47,6 +47,9 @@ void inbox__record_free(struct inbox__record *r);
 /* Keep text as the error: one line, cut after 500 bytes. Without memory it is lost. */
 void inbox__record_fail(struct inbox__record *r, const char *text);
 
+/* The value of the first header of the name that is text; NULL: there is none. */
+const char *inbox__record_header(const inbox_message *msg, const char *name);
+
 /* What the event is called in inbox.seen, as long as size allows; returns its length (see snprintf). */
 #define INBOX__IDENTITY_SIZE 1101
 int inbox__identity(const inbox_message *msg, char ret[INBOX__IDENTITY_SIZE]);

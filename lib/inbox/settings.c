@@ -189,6 +189,13 @@ static int set_start(struct inbox__settings *s, const char *value, outbox_error 
     return set_text(&s->start, value, err);
 }
 
+static int set_sequence(struct inbox__settings *s, const char *value, outbox_error *err)
+{
+    if (value[0] == '\0')
+        return outbox__error_set(err, OUTBOX_EINVAL, "sequence.header is empty: it is the name of a header");
+    return set_text(&s->sequence_header, value, err);
+}
+
 static void nearer(const char *name, const char *known, unsigned *limit, const char **nearest)
 {
     unsigned distance = nearest_distance(name, known);
@@ -201,9 +208,9 @@ static void nearer(const char *name, const char *known, unsigned *limit, const c
 
 static int unknown(const char *name, outbox_error *err)
 {
-    static const char *const others[] = { "dsn", "group", "topics", "inbox.start",
-                                          "kafka.bootstrap.servers" };
-    const char *nearest = strcmp(name, "bootstrap.servers") == 0 ? others[4] : NULL;
+    static const char *const others[] = { "kafka.bootstrap.servers", "dsn", "group", "topics",
+                                          "inbox.start", "sequence.header" };
+    const char *nearest = strcmp(name, "bootstrap.servers") == 0 ? others[0] : NULL;
     unsigned limit = nearest_limit(name);
     char quoted[OUTBOX__QUOTE_SIZE];
 
@@ -218,7 +225,8 @@ static int unknown(const char *name, outbox_error *err)
     return outbox__error_set(err, OUTBOX_EINVAL,
                              "setting %s is unknown; there are dsn, group, topics, kafka.*, "
                              "batch.rows, retry.base, retry.max, retry.attempts, retry.total, "
-                             "inflight.rows, inflight.bytes, dedupe.keep, inbox.start", quoted);
+                             "inflight.rows, inflight.bytes, dedupe.keep, inbox.start, sequence.header",
+                             quoted);
 }
 
 static int set_one(struct inbox__settings *s, const char *name, const char *value,
@@ -237,6 +245,8 @@ static int set_one(struct inbox__settings *s, const char *name, const char *valu
         return set_topics(s, value, err);
     if (strcmp(name, "inbox.start") == 0)
         return set_start(s, value, err);
+    if (strcmp(name, "sequence.header") == 0)
+        return set_sequence(s, value, err);
     if (strncmp(name, "kafka.", 6) == 0 && name[6] != '\0')
         return set_kafka(s, name + 6, value, err);
     for (size_t i = 0; i < N_NUMBERS; i++)
@@ -318,5 +328,6 @@ void inbox__settings_deinit(struct inbox__settings *s)
     free(s->dsn);
     free(s->group);
     free(s->start);
+    free(s->sequence_header);
     *s = (struct inbox__settings){ 0 };
 }

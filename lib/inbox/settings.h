@@ -15,6 +15,7 @@ struct inbox__pair {
 
 struct inbox__settings {
     char *dsn, *group, *start;
+    char *sequence_header; /* NULL: ce_sequence */
     char **topics;
     size_t n_topics;
     struct inbox__pair *kafka; /* without the prefix */

@@ -12,8 +12,8 @@
 
 /* -- sequences -------------------------------------------------------------------------------- */
 
-/* The last ce_sequence of so many keys; another key with the same place takes it over, and then one
- * repeat may go uncounted. */
+/* The last sequence of so many keys; another key with the same place takes it over, and then one
+ * repeat or gap may go uncounted. */
 #define N_SEQUENCES 16384
 
 struct inbox__sequences {
@@ -22,24 +22,39 @@ struct inbox__sequences {
     } place[N_SEQUENCES];
 };
 
+/* False: it has none. */
+static bool read_sequence(const struct inbox_consumer *c, const struct inbox__record *r, uint64_t *ret)
+{
+    const char *name = c->set.sequence_header;
+    const char *text = name == NULL ? r->msg.sequence : inbox__record_header(&r->msg, name);
+    char *end;
+
+    if (text == NULL || *text < '0' || *text > '9')
+        return false;
+    *ret = strtoull(text, &end, 10);
+    return *end == '\0';
+}
+
+/* ce_sequence counts all events of an outbox, so that what is missing there says nothing of the key. */
+static void compare(struct inbox_consumer *c, uint64_t last, uint64_t sequence)
+{
+    c->figures.sequence_repeats += sequence == last;
+    c->figures.sequence_backwards += sequence < last;
+    c->figures.sequence_gaps += c->set.sequence_header != NULL && sequence > last && sequence - last > 1;
+}
+
 void inbox__stats_sequence(struct inbox_consumer *c, const struct inbox__record *r)
 {
     uint64_t key, sequence;
-    char *end;
 
-    if (r->item.key == 0 || r->msg.sequence == NULL)
-        return;
-    sequence = strtoull(r->msg.sequence, &end, 10);
-    if (*end != '\0' || end == r->msg.sequence)
+    if (r->item.key == 0 || !read_sequence(c, r, &sequence))
         return;
     /* A sequence is the source's own. */
     key = inbox__hash(r->item.key, &r->item.part->id, sizeof r->item.part->id);
     if (r->msg.source != NULL)
         key = inbox__hash(key, r->msg.source, strlen(r->msg.source));
-    if (c->sequences->place[key % N_SEQUENCES].key == key) {
-        c->figures.sequence_repeats += sequence == c->sequences->place[key % N_SEQUENCES].last;
-        c->figures.sequence_backwards += sequence < c->sequences->place[key % N_SEQUENCES].last;
-    }
+    if (c->sequences->place[key % N_SEQUENCES].key == key)
+        compare(c, c->sequences->place[key % N_SEQUENCES].last, sequence);
     c->sequences->place[key % N_SEQUENCES].key = key;
     c->sequences->place[key % N_SEQUENCES].last = sequence;
 }
@@ -141,6 +156,8 @@ static const struct {
         "Events with the sequence of the last one of their key."),
     U64(sequence_backwards, "inbox_sequence_backwards_total", "counter",
         "Events with a lower sequence than the last one of their key."),
+    U64(sequence_gaps, "inbox_sequence_gaps_total", "counter",
+        "Events before which numbers of their key are missing; only with sequence.header."),
     U64(lag, "inbox_lag_events", "gauge", "Events behind the ends of the partitions assigned."),
     U32(in_flight_rows, "inbox_in_flight_events", "Events in memory, not finished."),
     U64(in_flight_bytes, "inbox_in_flight_bytes", "gauge", "Their size."),

@@ -181,6 +181,32 @@ START_TEST(claiming_twice_makes_nothing_suspect)
 }
 END_TEST
 
+/* What is not in the database any more is not in memory either, and comes again, though it was not sent again. */
+START_TEST(where_the_database_has_lost_commits_it_is_begun_again)
+{
+    uint32_t id;
+
+    stored.next = 0;
+    assign();
+    id = p->part.id;
+    for (int64_t offset = 0; offset < 4; offset++)
+        ck_assert(comes(offset, "x"));
+    finish_one();
+    finish_one();
+    stored.next = 1;
+    inbox__partitions_begin_again(c);
+    ck_assert(!p->claimed && p->paused);
+    ck_assert_uint_eq(c->window.n_rows, 0);
+    ck_assert(!comes(4, "x")); /* was on its way */
+    inbox__partitions_tend(c, now_ms);
+    ck_assert(p->claimed && !p->paused);
+    ck_assert_int_eq(begun_at, 1);
+    ck_assert_uint_eq(p->suspects, 0);
+    ck_assert_uint_ne(p->part.id, id);
+    ck_assert(comes(1, "x"));
+}
+END_TEST
+
 /* -- many partitions -------------------------------------------------------------------------- */
 
 START_TEST(claiming_many_lets_others_have_their_turn)
@@ -244,6 +270,7 @@ Suite *suite_inbox_partitions(void)
     tcase_add_test(tc, events_are_suspect_where_an_owner_did_not_give_up);
     tcase_add_test(tc, who_was_the_owner_is_not_known_when_the_answer_is_lost);
     tcase_add_test(tc, claiming_twice_makes_nothing_suspect);
+    tcase_add_test(tc, where_the_database_has_lost_commits_it_is_begun_again);
     tcase_add_test(tc, claiming_many_lets_others_have_their_turn);
     tcase_add_test(tc, an_assignment_of_many_does_not_wait_for_all_claims);
     suite_add_tcase(s, tc);

@@ -42,6 +42,7 @@ START_TEST(defaults_are_those_of_the_header)
     ck_assert_str_eq(set.dsn, "dbname=x");
     ck_assert_str_eq(set.group, "g");
     ck_assert_str_eq(set.start, "earliest");
+    ck_assert_ptr_null(set.sequence_header);
     ck_assert_uint_eq(set.n_topics, 1);
     ck_assert_uint_eq(set.n_kafka, 1);
     ck_assert_str_eq(set.kafka[0].name, "bootstrap.servers");
@@ -61,11 +62,13 @@ END_TEST
 START_TEST(a_later_pair_wins)
 {
     ck_assert_msg(SETTLE(NEEDED, "topics", "a, b", "topics", "c,d,e", "group", "h", "retry.base", "1s",
-                         "retry.base", "3s", "inbox.start", "latest") == OUTBOX_OK, "%s", err.message);
+                         "retry.base", "3s", "inbox.start", "latest", "sequence.header", "v",
+                         "sequence.header", "version") == OUTBOX_OK, "%s", err.message);
     ck_assert_uint_eq(set.n_topics, 3);
     ck_assert_str_eq(set.topics[2], "e");
     ck_assert_str_eq(set.group, "h");
     ck_assert_str_eq(set.start, "latest");
+    ck_assert_str_eq(set.sequence_header, "version");
     ck_assert_uint_eq(set.retry_base_ms, 3000);
     forget();
 }
@@ -147,6 +150,7 @@ START_TEST(texts_are_looked_at)
     REFUSE("topics: \"a b\" is not the name of a topic", NEEDED, "topics", "ok,a b");
     REFUSE("topics: \"\" is not the name of a topic", NEEDED, "topics", "a,,b");
     REFUSE("topics: \"\" is not the name of a topic", NEEDED, "topics", "");
+    REFUSE("sequence.header is empty", NEEDED, "sequence.header", "");
     REFUSE("inbox.start: \"newest\" is not allowed; it may be earliest or latest", NEEDED, "inbox.start", "newest");
 }
 END_TEST

@@ -66,6 +66,7 @@ START_TEST(every_figure_is_in_the_text)
     f->kafka_errors = 14;
     f->sequence_repeats = 15;
     f->sequence_backwards = 16;
+    f->sequence_gaps = 22;
     f->lag = 17;
     f->last_commit_unix_ms = 1700000000018;
     f->db_up = 1;
@@ -90,6 +91,7 @@ START_TEST(every_figure_is_in_the_text)
     expect_line("inbox_kafka_errors_total" LABEL "} 14");
     expect_line("inbox_sequence_repeats_total" LABEL "} 15");
     expect_line("inbox_sequence_backwards_total" LABEL "} 16");
+    expect_line("inbox_sequence_gaps_total" LABEL "} 22");
     expect_line("inbox_lag_events" LABEL "} 17");
     expect_line("inbox_last_commit_timestamp_seconds" LABEL "} 1700000000.018");
     expect_line("inbox_in_flight_events" LABEL "} 4000000000");
@@ -196,6 +198,12 @@ START_TEST(the_figures_are_copied_for_those_who_know_them)
     inbox_consumer_stats(c, &s);
     ck_assert_uint_eq(s.applied, 5);
     ck_assert_uint_eq(s.struct_size, sizeof s);
+    s = (inbox_stats){ .struct_size = offsetof(inbox_stats, sequence_gaps), .received = 77, .sequence_gaps = 78 };
+    c->figures.sequence_gaps = 3;
+    inbox__stats_publish(c);
+    inbox_consumer_stats(c, &s); /* as with the first header, which did not have it */
+    ck_assert_uint_eq(s.received, 0);
+    ck_assert_uint_eq(s.sequence_gaps, 78);
     s = (inbox_stats){ .struct_size = 8, .received = 77 };
     inbox_consumer_stats(c, &s);
     ck_assert_uint_eq(s.received, 77);
@@ -228,6 +236,47 @@ START_TEST(sequences_are_compared_within_a_key_of_a_source)
 }
 END_TEST
 
+START_TEST(numbers_of_an_outbox_have_no_gaps)
+{
+    came("/a", "00000000000000000005", 1);
+    came("/a", "00000000000000000009", 1);
+    ck_assert_uint_eq(c->figures.sequence_gaps, 0);
+}
+END_TEST
+
+/* An event of a producer that numbers those of each key. */
+static void version_came(const char *version, uint64_t key)
+{
+    struct inbox__part part = { .id = 1 };
+    const outbox_header headers[] = { { "other", "77", 2 }, { "version", version, strlen(version) } };
+    struct inbox__record r = { .item = { .key = key, .part = &part },
+                               .msg = { .sequence = "00000000000000000001", .headers = headers, .n_headers = 2 } };
+
+    inbox__stats_sequence(c, &r);
+}
+
+START_TEST(numbers_of_a_key_have)
+{
+    static char header[] = "version";
+
+    c->set.sequence_header = header;
+    version_came("1", 1);
+    version_came("1", 2);
+    version_came("2", 1);
+    version_came("4", 1); /* 3 is missing */
+    version_came("5", 1);
+    version_came("9", 1); /* so are 6 to 8 */
+    version_came("9", 1);
+    version_came("6", 1);
+    version_came("x", 1);
+    version_came("18446744073709551615", 2);
+    version_came("0", 2);
+    ck_assert_uint_eq(c->figures.sequence_gaps, 3);
+    ck_assert_uint_eq(c->figures.sequence_repeats, 1);
+    ck_assert_uint_eq(c->figures.sequence_backwards, 2);
+}
+END_TEST
+
 Suite *suite_inbox_stats(void);
 Suite *suite_inbox_stats(void)
 {
@@ -243,6 +292,8 @@ Suite *suite_inbox_stats(void)
     tcase_add_test(tc, a_page_is_large_enough_for_the_longest_name);
     tcase_add_test(tc, the_figures_are_copied_for_those_who_know_them);
     tcase_add_test(tc, sequences_are_compared_within_a_key_of_a_source);
+    tcase_add_test(tc, numbers_of_an_outbox_have_no_gaps);
+    tcase_add_test(tc, numbers_of_a_key_have);
     suite_add_tcase(s, tc);
     return s;
 }
