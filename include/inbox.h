@@ -47,7 +47,8 @@
  *   an event has become a dead letter the later ones of its key go on without it. Events without a
  *   key have no order.
  *   Nothing is passed over: the position moves past an event when it was applied, dropped as a
- *   repeat, put into inbox.dead, or has no handler. The position in the database is the truth; the
+ *   repeat, put into inbox.dead, or has no handler. What Kafka itself has deleted before it came (its
+ *   retention) is told as an error and counted (expired). The position in the database is the truth; the
  *   offset that Kafka has of the group follows it, as a hint for tools and for a database without
  *   a row.
  *   A consumer that lost a partition and does not know it yet cannot commit for it: each assignment
@@ -243,6 +244,8 @@ typedef void (*inbox_log)(int level, const char *line, void *arg);
  *                           position of: earliest, or latest, which then is its position. Where a
  *                           position is no longer in the log (retention, a topic made anew) it goes
  *                           on at the earliest record, and ids drop what was applied
+ *                           With latest, what is written to a partition that is added later, before a
+ *                           process sees it (topic.metadata.refresh.interval.ms), is passed over
  *   sequence.header  ce_sequence  a header in which the producer numbers the events of each key itself,
  *                           by one each (the version of an aggregate): then sequence_gaps counts
  *                           what is missing, see inbox_stats
@@ -321,9 +324,11 @@ OUTBOX_API void inbox_fail(const inbox_message *msg, const char *text);
  *
  * Call it before the handler's work, in the transaction that does it, and do the work when it says
  * INBOX_NEW; then commit, and only then tell Kafka. It stores nothing but the id; positions are
- * yours. When another transaction has taken the same id and not ended it waits for that one. Ids
- * are remembered as long as the longest dedupe_keep in inbox.consumer, 7 days where there is none,
- * and leave only when somebody calls inbox.turn(): consumers do, and so may a cron job.
+ * yours. Not in a handler under the name of its own group: the consumer stores that id itself, and
+ * would repeat the transaction for ever. When another transaction has taken the same id and not ended
+ * it waits for that one. Ids are remembered as long as the longest dedupe_keep in inbox.consumer, 7
+ * days where there is none, and leave only when somebody calls inbox.turn(): consumers do, and so may
+ * a cron job.
  *
  * @param conn      borrowed; in a transaction block, isolation READ COMMITTED, idle, not in pipeline
  *                  mode
@@ -412,11 +417,12 @@ typedef struct inbox_stats {
     uint64_t sequence_gaps;        /* numbers of the key were missing before it. Only with sequence.header:
                                       ce_sequence counts all events of a producer's outbox, not those of
                                       a key, so that what is missing there says nothing */
+    uint64_t expired;              /* offsets that Kafka had deleted (retention) before they came here */
 } inbox_stats;
 
 #define INBOX_STATS_INIT \
     { sizeof(inbox_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 }, \
-      0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+      0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /** Copy the figures. c is borrowed. Untouched when a pointer is NULL or ret->struct_size is smaller
  *  than any header's; fields that the caller's older struct does not have are left out, those of a

@@ -218,6 +218,8 @@ bool inbox__kafka_begin(struct inbox_consumer *c, struct inbox__partition *p, in
 void inbox__kafka_pause(struct inbox_consumer *c, struct inbox__partition *p, bool pause);
 /* Tell Kafka the positions that it does not know yet, without waiting. */
 void inbox__kafka_hint(struct inbox_consumer *c);
+/* Where the log of p begins, as far as known; -1: it is not. */
+int64_t inbox__kafka_low(const struct inbox_consumer *c, const struct inbox__partition *p);
 /* Events from the positions to the ends of the partitions, as far as known. */
 int64_t inbox__kafka_lag(struct inbox_consumer *c);
 

@@ -443,6 +443,16 @@ void inbox__kafka_hint(struct inbox_consumer *c)
     rd_kafka_topic_partition_list_destroy(list);
 }
 
+int64_t inbox__kafka_low(const struct inbox_consumer *c, const struct inbox__partition *p)
+{
+    int64_t low = -1, high;
+
+    if (rd_kafka_get_watermark_offsets(c->kafka->rk, p->topic, p->number, &low, &high) !=
+        RD_KAFKA_RESP_ERR_NO_ERROR)
+        return -1;
+    return low >= 0 ? low : -1;
+}
+
 int64_t inbox__kafka_lag(struct inbox_consumer *c)
 {
     int64_t lag = 0;

@@ -262,6 +262,20 @@ static bool is_another_log(const struct inbox__partition *p, const struct inbox_
     return p->looks_back && r->item.offset == p->witness.offset && r->mark != p->witness.mark;
 }
 
+/* Offsets may be left out: markers of transactions, compaction. Those below the beginning of the log were deleted. */
+static void look_for_lost(struct inbox_consumer *c, const struct inbox__partition *p, int64_t offset)
+{
+    int64_t low = p->part.next >= 0 && offset > p->part.next ? inbox__kafka_low(c, p) : -1;
+
+    low = low < offset ? low : offset;
+    if (low <= p->part.next)
+        return;
+    c->figures.expired += (uint64_t)(low - p->part.next);
+    inbox__log(c, 3, "%s/%d: offsets %lld to %lld are no longer in the log: Kafka has deleted them before they were "
+                     "applied; its retention is too short for how far this consumer was behind",
+               p->topic, (int)p->number, (long long)p->part.next, (long long)low - 1);
+}
+
 bool inbox__partition_admits(struct inbox_consumer *c, struct inbox__partition *p,
                              const struct inbox__record *r)
 {
@@ -280,6 +294,7 @@ bool inbox__partition_admits(struct inbox_consumer *c, struct inbox__partition *
         go_back(c, p, r->item.offset, "the topic was made anew, or lost its end");
         return false;
     }
+    look_for_lost(c, p, r->item.offset);
     p->witness = (struct inbox__witness){ .offset = r->item.offset, .mark = r->mark };
     return true;
 }

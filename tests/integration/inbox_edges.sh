@@ -131,6 +131,24 @@ stop w
 holds and_it_is_said grep -q "^<4> $topic/0: the log goes back from offset 5 to 0: .*made anew" "$dir/w.log"
 equal the_same_log_is_not_read_again 0 "$(grep -c "$old/0: the log goes back" "$dir/w.log")"
 
+# --- a log that has lost its beginning ------------------------------------------------------------------------
+
+# The broker keeps 5 MiB of a partition, as others keep a week.
+inbox_reset
+make_topic 1
+awk -v p="$(printf '%50000s' p)" 'BEGIN { for (n = 1; n <= 200; n++) print "k" n % 5 "\tid-" n "\t" p }' >"$dir/in"
+send "$dir/in"
+sql "insert into inbox.position (consumer, topic, kafka_partition, next_offset) values ('$topic', '$topic', 0, 3)"
+rm -f "$dir/metrics"
+: >"$dir/w.log"
+worker_start w worker.metrics "$dir/metrics"
+wait_sql 60 200 "$finished" || not_ok what_is_there_is_applied "$(tail -n 3 "$dir/w.log")"
+n_there=$(sql 'select count(*) from public.effect')
+holds the_broker_has_deleted_some test "$n_there" -lt 197
+wait_until 30 metric_is expired_total $((197 - n_there)) || not_ok what_was_deleted_is_counted "$(metric expired_total)"
+holds and_told_as_an_error grep -q "^<3> $topic/0: offsets 3 to $((199 - n_there)) are no longer in the log" "$dir/w.log"
+stop w
+
 # --- a partition that is lost while it is paused, and comes back ---------------------------------------------
 
 # What waits for the database is paused. Two processes share the partitions while nothing can be claimed; then

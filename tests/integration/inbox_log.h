@@ -135,6 +135,13 @@ FAKE(int64_t, inbox__kafka_lag, (struct inbox_consumer *consumer))
     return 0;
 }
 
+FAKE(int64_t, inbox__kafka_low,
+     (const struct inbox_consumer *consumer, const struct inbox__partition *p))
+{
+    (void)consumer, (void)p;
+    return 0;
+}
+
 FAKE(const char *, inbox__kafka_waits_for, (const struct inbox_consumer *consumer))
 {
     (void)consumer;

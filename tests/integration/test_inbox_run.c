@@ -366,6 +366,25 @@ START_TEST(a_claim_does_not_wait_for_an_owner_that_stands_still)
 }
 END_TEST
 
+/* The same, of who has changed dedupe_keep by hand and not committed. */
+START_TEST(a_new_link_does_not_wait_for_who_holds_its_row)
+{
+    PGconn *somebody = rig_connect();
+
+    rig_exec(control, "insert into inbox.consumer (name) values ('run')");
+    rig_exec(somebody, "begin; update inbox.consumer set dedupe_keep = '1 day'");
+    new_consumer("3", "15m");
+    ck_assert_int_eq(inbox__db_tend(c, inbox__now_ms(), &err), OUTBOX_OK);
+    ck_assert(inbox__db_lost(c));
+    rig_exec(somebody, "rollback");
+    PQfinish(somebody);
+    c->connect_due_ms = 0;
+    ck_assert_int_eq(inbox__db_tend(c, inbox__now_ms(), &err), OUTBOX_OK);
+    ck_assert(!inbox__db_lost(c));
+    unlink_consumer();
+}
+END_TEST
+
 START_TEST(a_claim_says_whether_anybody_was_the_owner)
 {
     struct inbox__place place;
@@ -407,6 +426,7 @@ Suite *suite_inbox_run(void)
     tcase_add_test(tc, positions_move_while_events_come_that_nobody_handles);
     tcase_add_test(tc, a_partition_that_is_given_up_has_no_call_of_ours);
     tcase_add_test(tc, a_claim_does_not_wait_for_an_owner_that_stands_still);
+    tcase_add_test(tc, a_new_link_does_not_wait_for_who_holds_its_row);
     tcase_add_test(tc, a_claim_says_whether_anybody_was_the_owner);
     suite_add_tcase(suite, tc);
     return suite;

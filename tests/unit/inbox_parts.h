@@ -22,6 +22,7 @@ static struct inbox__place stored;
 static unsigned n_begun;
 static int64_t begun_at;
 static bool was_begun[N_MANY];
+static int64_t log_begins_at;
 
 /* The type and the function stand first: the Makefile reads them, in this file too. */
 #define FAKE(type, function, parameters)                                                           \
@@ -64,6 +65,13 @@ FAKE(bool, inbox__kafka_begin, (struct inbox_consumer *c, struct inbox__partitio
     return kafka_answers;
 }
 
+FAKE(int64_t, inbox__kafka_low, (const struct inbox_consumer *c, const struct inbox__partition *p))
+{
+    (void)c;
+    (void)p;
+    return log_begins_at;
+}
+
 FAKE(void, inbox__kafka_pause, (struct inbox_consumer *c, struct inbox__partition *p, bool pause))
 {
     (void)c;
@@ -84,6 +92,7 @@ static void begin(void)
     stored = (struct inbox__place){ .next = -1, .witness = { .offset = -1 } };
     n_begun = 0;
     begun_at = -2;
+    log_begins_at = -1;
     memset(was_begun, 0, sizeof was_begun);
     c = calloc(1, sizeof *c);
     ck_assert_ptr_nonnull(c);

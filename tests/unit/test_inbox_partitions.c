@@ -207,6 +207,38 @@ START_TEST(where_the_database_has_lost_commits_it_is_begun_again)
 }
 END_TEST
 
+/* -- what Kafka has deleted ---------------------------------------------------------------------- */
+
+START_TEST(offsets_that_the_log_has_no_longer_are_counted)
+{
+    stored.next = 3;
+    log_begins_at = 0;
+    assign();
+    ck_assert(comes(3, "x"));
+    ck_assert(comes(6, "x")); /* 4 and 5 were markers */
+    ck_assert_uint_eq(c->figures.expired, 0);
+    log_begins_at = 10;
+    ck_assert(comes(12, "x")); /* 7 to 9 are gone, 10 and 11 markers */
+    ck_assert_uint_eq(c->figures.expired, 3);
+    log_begins_at = 100; /* since then */
+    ck_assert(comes(20, "x"));
+    ck_assert_uint_eq(c->figures.expired, 3 + 7);
+    log_begins_at = -1;
+    ck_assert(comes(30, "x"));
+    ck_assert_uint_eq(c->figures.expired, 3 + 7);
+}
+END_TEST
+
+/* Where nothing is known of a partition nothing is missed. */
+START_TEST(a_first_position_misses_nothing)
+{
+    log_begins_at = 10;
+    assign();
+    ck_assert(comes(10, "x"));
+    ck_assert_uint_eq(c->figures.expired, 0);
+}
+END_TEST
+
 /* -- many partitions -------------------------------------------------------------------------- */
 
 START_TEST(claiming_many_lets_others_have_their_turn)
@@ -271,6 +303,8 @@ Suite *suite_inbox_partitions(void)
     tcase_add_test(tc, who_was_the_owner_is_not_known_when_the_answer_is_lost);
     tcase_add_test(tc, claiming_twice_makes_nothing_suspect);
     tcase_add_test(tc, where_the_database_has_lost_commits_it_is_begun_again);
+    tcase_add_test(tc, offsets_that_the_log_has_no_longer_are_counted);
+    tcase_add_test(tc, a_first_position_misses_nothing);
     tcase_add_test(tc, claiming_many_lets_others_have_their_turn);
     tcase_add_test(tc, an_assignment_of_many_does_not_wait_for_all_claims);
     suite_add_tcase(s, tc);
