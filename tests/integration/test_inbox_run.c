@@ -149,13 +149,13 @@ START_TEST(many_that_fail_are_not_all_told)
     n_failed = n_told = n_many = 0;
     new_consumer("0", "365d");
     inbox_consumer_log(c, tell, NULL);
+    clock_gettime(CLOCK_MONOTONIC, &stands_at); /* twelve in a second */
     run();
     took_s = (last_told_ms - first_told_ms) / 1000;
-    ck_assert_uint_ge(took_s, 20);
-    ck_assert_uint_gt(n_told, 100); /* after a while some are told again */
+    ck_assert_uint_ge(took_s, 40);
+    ck_assert_uint_ge(n_told, 400); /* after a while some are told again */
     ck_assert_uint_le(n_told, 100 * (took_s / 10 + 1));
-    ck_assert_uint_lt(n_told, n_failed);
-    ck_assert_uint_ge(n_many, 2);
+    ck_assert_uint_ge(n_many, 4);
 }
 END_TEST
 
