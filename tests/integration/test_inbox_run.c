@@ -233,6 +233,12 @@ END_TEST
 
 static bool has_failed_over;
 
+static void cut_the_link(void)
+{
+    rig_exec(control, "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
+                      "and application_name = 'inbox run'");
+}
+
 /* The standby that is promoted has not got the last transaction: that of b-1, while a-1 was held back, so that no
  * position tells. */
 static void fail_over(void)
@@ -241,8 +247,8 @@ static void fail_over(void)
     if (has_failed_over || rig_scalar_i64(control, "select count(*) from applied") == 0)
         return;
     has_failed_over = a_1_may_succeed = true;
-    rig_exec(control, "truncate applied, inbox.seen; select pg_terminate_backend(pid) from pg_stat_activity "
-                      "where application_name = 'inbox run'");
+    rig_exec(control, "truncate applied, inbox.seen");
+    cut_the_link();
 }
 
 static void run_over_a_failover(void (*over)(void))
@@ -269,7 +275,7 @@ static void lose_the_link(void)
     if (has_failed_over || rig_scalar_i64(control, "select count(*) from applied") == 0)
         return;
     has_failed_over = a_1_may_succeed = true;
-    rig_exec(control, "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'inbox run'");
+    cut_the_link();
 }
 
 START_TEST(after_a_lost_link_alone_nothing_begins_again)
