@@ -143,9 +143,9 @@ void incidents_topics(struct incidents *i, const struct topics *topics)
         if (note == NULL)
             return;
         if (t->failures > 0 && !note->paused)
-            log_warn("relay", "a topic is paused: its rows wait in outbox.held", "topic", t->name,
-                     "code", note->reason.code != NULL ? note->reason.code : "no progress", "error",
-                     note->reason.text);
+            log_warn("relay", "a topic is paused: its rows wait in outbox.held", "topic", t->name, "code",
+                     note->reason.code != NULL ? note->reason.code : t->found_paused ? "found so" : "no progress",
+                     "error", note->reason.text);
         if (t->failures == 0 && note->paused)
             log_info("relay", "a topic takes rows again", "topic", t->name, "held",
                      t->held ? "its held rows come first" : NULL);

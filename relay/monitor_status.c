@@ -112,7 +112,8 @@ static void add_core_topics(struct monitor *m, const struct core *core, const st
         if (why != NULL)
             snprintf(t->why, sizeof t->why, "%s: %s", why->code, why->text != NULL ? why->text : "");
         else if (paused)
-            snprintf(t->why, sizeof t->why, "no progress while some broker answers");
+            snprintf(t->why, sizeof t->why, "%s", from->found_paused ? "it was paused when this lead began"
+                                                                     : "no progress while some broker answers");
     }
 }
 

@@ -253,6 +253,7 @@ static void confirmed(struct core *c, uint64_t now_ms, uint32_t slot, bool was_p
         c->topics.n_paused -= t->state == TOPIC_PAUSED; /* another row failed meanwhile */
         c->topics.n_changes += t->failures > 0;
         t->failures = 0;
+        t->found_paused = false;
         t->state = TOPIC_OPEN;
     }
     flow_key_resolved(c, slot);
@@ -282,6 +283,7 @@ static void pause_topic(struct core *c, uint64_t now_ms, struct topic *t)
     if (t->state == TOPIC_OPEN && c->lane[LANE_MAIN].n_sent > 0)
         stop_lane(c, LANE_MAIN);
     t->state = TOPIC_PAUSED;
+    t->found_paused = false;
     t->due_ms = now_ms + retry_delay_ms(c->cfg.retry_base_ms, c->cfg.retry_max_ms, t->failures++,
                                         retry_random(&c->rng));
     c->topics.n_paused++;

@@ -186,8 +186,10 @@ void core_held_topic(struct core *c, uint64_t now_ms, uint32_t topic)
     struct topic *t = &c->topics.topic[topic];
 
     topic_is_held(c, t);
-    if (t->failures == 0)
+    if (t->failures == 0) {
         t->failures = 1;
+        t->found_paused = true;
+    }
     if (t->state == TOPIC_PAUSED)
         return;
     t->state = TOPIC_PAUSED;

@@ -95,6 +95,27 @@ START_TEST(first_row_that_may_have_been_written_is_remembered_though_its_key_sta
 }
 END_TEST
 
+START_TEST(topic_is_found_paused_until_something_is_heard_of_it)
+{
+    link_is(true);
+    core_held_topic(&t.core, t.now, topic_of("M"));
+    core_held_topic(&t.core, t.now, topic_of("N"));
+    lease(true);
+    ck_assert(t.core.topics.topic[topic_of("M")].found_paused && t.core.topics.topic[topic_of("N")].found_paused);
+    page("");
+    ck_assert_int_eq(t.core.reading, READING_TOPIC);
+    ck_assert(back(t.core.reading_topic == topic_of("M") ? "M-1" : "N-1", HELD_TOPIC, 0));
+    topic_end(false);
+    ck_assert_int_eq(t.core.reading, READING_TOPIC);
+    ck_assert(back(t.core.reading_topic == topic_of("M") ? "M-1" : "N-1", HELD_TOPIC, 0));
+    topic_end(false);
+    topic_failed("M-1");
+    persisted("N-1");
+    ck_assert(!t.core.topics.topic[topic_of("M")].found_paused && !t.core.topics.topic[topic_of("N")].found_paused);
+    ck_assert_uint_gt(t.core.topics.topic[topic_of("M")].failures, 0);
+}
+END_TEST
+
 /* M-1 is the probe of its topic again and again, and may have been written by one of them: that is known in
  * outbox.held, and each further probe would write the same there. */
 START_TEST(probe_that_was_remembered_is_not_written_again)
@@ -211,6 +232,7 @@ Suite *suite_alone(void)
     tcase_add_test(tc, row_that_is_out_alone_too_long_is_called_back);
     tcase_add_test(tc, row_that_went_alone_goes_before_what_is_held_of_its_topic);
     tcase_add_test(tc, first_row_that_may_have_been_written_is_remembered_though_its_key_stays);
+    tcase_add_test(tc, topic_is_found_paused_until_something_is_heard_of_it);
     tcase_add_test(tc, probe_that_was_remembered_is_not_written_again);
     tcase_add_test(tc, topic_that_breaks_every_producer_is_paused_and_others_flow);
     tcase_add_test(tc, topic_is_paused_whichever_of_its_rows_breaks_the_producers);

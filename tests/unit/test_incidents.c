@@ -238,6 +238,17 @@ START_TEST(topic_is_told_once_when_paused_and_once_when_it_works_again)
 }
 END_TEST
 
+/* By an earlier lead, which knew why. */
+START_TEST(topic_that_was_found_paused_is_not_said_to_stall)
+{
+    topics.topic[0].found_paused = true;
+    topic_is(0, 1, true);
+    ck_assert_uint_eq(said("a topic is paused: its rows wait in outbox.held\" component=relay topic=orders "
+                           "code=\"found so\"\n"),
+                      1);
+}
+END_TEST
+
 /* One producer was refused, and the next one is well. Long afterwards the topic stalls. */
 START_TEST(what_was_said_of_a_topic_before_it_was_well_is_not_its_reason)
 {
@@ -317,6 +328,7 @@ Suite *suite_incidents(void)
     tcase_add_test(tc, topic_is_told_once_when_paused_and_once_when_it_works_again);
     tcase_add_test(tc, what_was_said_of_a_topic_before_it_was_well_is_not_its_reason);
     tcase_add_test(tc, reason_of_a_paused_topic_stays_whatever_is_confirmed);
+    tcase_add_test(tc, topic_that_was_found_paused_is_not_said_to_stall);
     tcase_add_test(tc, topic_without_held_rows_takes_rows_again);
     tcase_add_test(tc, topics_are_looked_at_only_after_a_change);
     suite_add_tcase(suite, tc);
