@@ -2,7 +2,8 @@
  * outbox.h - store events in the database transaction that changes the data.
  *
  * This header is the description of the library; what is not in it is not part of the interface.
- * Link with `pkg-config --cflags --libs outbox`. Needs libpq and nothing else. C11 and C++11.
+ * Link with `pkg-config --cflags --libs outbox`. Needs libpq (14 or later; servers from 13 on) and
+ * nothing else. C11 and C++11. Linux.
  *
  *     PGresult *r = PQexec(conn, "BEGIN");                     ... business statements ...
  *     outbox_event event = OUTBOX_EVENT_INIT;
@@ -34,7 +35,8 @@
  *   After a refusal by the library (OUTBOX_EINVAL, OUTBOX_ENOTXN, OUTBOX_ENOMEM) nothing was sent
  *   and the transaction is as usable as before. After an error of the server it is not: roll back.
  *   After a lost link the transaction is gone and the event is not committed: open a new
- *   connection and run the whole transaction again.
+ *   connection and run the whole transaction again. Only where COMMIT was sent already, as in a
+ *   pipeline, may it have committed: ask first (lib/examples/retry.c).
  *
  * Ownership
  *   Everything passed in is borrowed for the time of the call and never changed; nothing is kept
@@ -154,7 +156,8 @@ enum outbox_code {
 #define OUTBOX_ERRF_RETRY_TXN 0x1u
 /** The transaction cannot commit any more; the server takes nothing but ROLLBACK. */
 #define OUTBOX_ERRF_TXN_ABORTED 0x2u
-/** The connection is gone and its transaction with it. Run it again on a new connection. */
+/** The connection is gone and its transaction with it. Run it again on a new connection. If its COMMIT
+ *  was sent and had no answer, ask there first whether it committed, as lib/examples/retry.c does. */
 #define OUTBOX_ERRF_LINK_LOST 0x4u
 
 #define OUTBOX_ERROR_MESSAGE_SIZE 512
@@ -170,7 +173,7 @@ typedef struct outbox_error {
     int64_t event_index; /* outbox_append_many(): the event it is about; -1: none in particular */
 } outbox_error;
 
-#define OUTBOX_ERROR_INIT { (uint32_t)sizeof(outbox_error), 0, 0, "", "", -1 }
+#define OUTBOX_ERROR_INIT { sizeof(outbox_error), 0, 0, "", "", -1 }
 
 /** Text for a code, without a full stop. Static; for an unknown code too. Cannot fail. */
 OUTBOX_API const char *outbox_strerror(int code);
@@ -197,7 +200,9 @@ typedef struct outbox_header {
  *  has committed or rolled back. Needs a key. It is the advisory transaction lock
  *  hashtextextended(topic || '/' || encode(key, 'hex'), 0): keys that share the hash only wait for
  *  each other, and whoever writes with SQL takes the same. Transactions that append to several keys
- *  in different orders can deadlock, which the server resolves (OUTBOX_ERRF_RETRY_TXN). */
+ *  in different orders can deadlock, which the server resolves (OUTBOX_ERRF_RETRY_TXN). Each key takes
+ *  a place in the server's table of locks (max_locks_per_transaction): thousands of them in one
+ *  transaction may be too many (OUTBOX_EDB, SQLSTATE 53200). */
 #define OUTBOX_APPEND_ORDERED 0x1u
 /** event.flags: use the statements that outbox_prepare() left on this connection. */
 #define OUTBOX_APPEND_PREPARED 0x2u
@@ -305,10 +310,11 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_append_many(PGconn *conn, const outbox_eve
  * Send what outbox_append() sends and return without waiting for the answer: for connections in
  * pipeline mode, and for event loops.
  *
- * Neither enters nor leaves pipeline mode, sends no Sync and does not wait for anything. In pipeline
- * mode the event is queued behind what was sent before; outside of it the connection must be idle.
- * What libpq could not hand to the system yet stays in its buffer: on a non-blocking connection the
- * caller calls PQflush() until it is 0, as after any PQsend function. Then PQgetResult() gives one
+ * Neither enters nor leaves pipeline mode, and sends no Sync there. In pipeline mode the event is
+ * queued behind what was sent before; outside of it the connection must be idle. On a non-blocking
+ * connection it waits for nothing: what libpq could not hand to the system yet stays in its buffer,
+ * and the caller calls PQflush() until it is 0, as after any PQsend function. On a blocking one libpq
+ * waits until the system has taken the bytes that it sends. Then PQgetResult() gives one
  * result for it and NULL after that, and outbox_append_result() says what the result means. Success
  * here means nothing about the event.
  *
@@ -345,7 +351,9 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_append_send(PGconn *conn, const outbox_eve
  *                    failed before. flags: TXN_ABORTED
  *   OUTBOX_ELINK     the server ended the connection, or the result is libpq's own: the connection
  *                    broke, or libpq had no memory for the answer. Close the connection and run the
- *                    transaction again on a new one. flags: LINK_LOST
+ *                    transaction again on a new one. If COMMIT was sent behind the append (without
+ *                    BEGIN: a Sync), it may have committed: ask on the new one first.
+ *                    flags: LINK_LOST
  *   OUTBOX_ESCHEMA, OUTBOX_EDB
  *                    as for outbox_append(). flags: TXN_ABORTED, and RETRY_TXN when running the
  *                    transaction again is the cure

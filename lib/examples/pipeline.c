@@ -1,7 +1,8 @@
 /* pipeline.c - a business row, its event and COMMIT in one round trip, in libpq's pipeline mode.
  *
  * All is sent before any answer is read. If something fails, what follows it is not run, COMMIT
- * included, and ROLLBACK ends the transaction.
+ * included, and ROLLBACK ends the transaction. If the connection is lost before the answers are there,
+ * it may have committed: ask before trying again, as retry.c does.
  *
  * Needs: CREATE TABLE orders (id bigint PRIMARY KEY, item text), and sql/001_outbox.up.sql.
  * Build: cc pipeline.c $(pkg-config --cflags --libs outbox)   Run: ./a.out 'dbname=shop' 4711
@@ -74,13 +75,15 @@ static int place_order(PGconn *conn, const char *id)
         !queue(conn, "INSERT INTO orders (id, item) VALUES ($1, 'book')", id) ||
         !queue_event(conn, id) || !queue(conn, "COMMIT", NULL) || !PQpipelineSync(conn)) {
         fprintf(stderr, "not sent: %s\n", PQerrorMessage(conn));
-        return 0; /* nothing commits without the COMMIT that was not sent: close the connection */
+        return 0; /* without COMMIT in the queue nothing commits: close the connection */
     }
     ok = expect(conn, "BEGIN");
     ok = expect(conn, "INSERT 0 1") && ok; /* every result is read, whatever the one before was */
     ok = expect_event(conn) && ok;
     ok = expect(conn, "COMMIT") && ok;
     PQclear(PQgetResult(conn)); /* the Sync */
+    if (!ok && PQstatus(conn) != CONNECTION_OK)
+        fprintf(stderr, "order %s may have been placed: COMMIT has no answer\n", id);
     return ok;
 }
 

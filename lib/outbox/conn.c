@@ -81,12 +81,18 @@ static const char *field(const PGresult *result, int code)
     return result != NULL ? PQresultErrorField(result, code) : NULL;
 }
 
-static int say_lost(const char *sqlstate, const char *doing, const char *text, outbox_error *err)
+/* Who waits for the answer has not sent COMMIT. Who looks at a result later may have sent it behind the
+ * append, and then nothing here can tell what became of it. */
+#define NOT_COMMITTED "the transaction did not commit, run it again on a new connection"
+#define MAYBE_COMMITTED \
+    "run the transaction again on a new connection, but if its COMMIT was sent as well, ask first " \
+    "whether it committed"
+
+static int say_lost(const char *sqlstate, const char *doing, const char *text, const char *outcome,
+                    outbox_error *err)
 {
     return outbox__error_set_all(err, OUTBOX_ELINK, OUTBOX_ERRF_LINK_LOST, sqlstate,
-                                 "the connection was lost while %s: %s; the transaction did "
-                                 "not commit, run it again on a new connection",
-                                 doing, text);
+                                 "the connection was lost while %s: %s; %s", doing, text, outcome);
 }
 
 static int say_refused(const struct outbox__verdict *verdict, const char *sqlstate,
@@ -109,7 +115,7 @@ int outbox__conn_failed(PGconn *conn, const PGresult *result, const char *doing,
 
     outbox__one_line(primary != NULL ? primary : PQerrorMessage(conn), text, sizeof(text));
     if (PQstatus(conn) != CONNECTION_OK || verdict.code == OUTBOX_ELINK)
-        return say_lost(sqlstate, doing, text, err);
+        return say_lost(sqlstate, doing, text, NOT_COMMITTED, err);
     if (sqlstate == NULL && PQresultStatus(result) == PGRES_FATAL_ERROR) { /* also of NULL */
         verdict.flags = OUTBOX_ERRF_RETRY_TXN;
         verdict.remedy = "libpq could not take the answer, so whether the statement ran is not "
@@ -131,7 +137,7 @@ int outbox__result_failed(const PGresult *result, const char *doing, outbox_erro
 
     outbox__one_line(primary != NULL ? primary : PQresultErrorMessage(result), text, sizeof(text));
     if (sqlstate == NULL || verdict.code == OUTBOX_ELINK) /* without one it is libpq that speaks */
-        return say_lost(sqlstate, doing, text, err);
+        return say_lost(sqlstate, doing, text, MAYBE_COMMITTED, err);
     verdict.flags |= OUTBOX_ERRF_TXN_ABORTED;
     return say_refused(&verdict, sqlstate, doing, text, err);
 }

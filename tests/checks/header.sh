@@ -68,7 +68,9 @@ int consume(const char *const *settings)
     inbox_consumer_stop(c);
     inbox_consumer_stats(c, &stats);
     inbox_consumer_free(c);
-    return inbox_consumer_metrics(c, text, sizeof text) > sizeof text ? (int)INBOX_EHANDLER : (int)INBOX_RETRY;
+    if (inbox_consumer_metrics(c, text, sizeof text) > sizeof text)
+        return INBOX_EHANDLER;
+    return INBOX_RETRY;
 }'
 ours='#include "outbox.h"'
 theirs='#include <libpq-fe.h>'
@@ -77,6 +79,8 @@ for cc in gcc clang-14; do
     command -v "$cc" >/dev/null || { printf 'ok - %s # skip not installed\n' "$cc"; continue; }
     for language in c:c11 c:c17 c++:c++11 c++:c++17; do
         compiler=("$cc" -x "${language%%:*}" "-std=${language##*:}" "${warn[@]}" -Iinclude)
+        # What the header's macros become in a program is that program's to be warned of.
+        [[ $language != c++:* ]] || compiler+=(-Wold-style-cast)
         name="$cc ${language##*:}"
         compiles "$name: alone, without libpq-fe.h" "${compiler[@]}" <<<"$ours$use"
         compiles "$name: twice" "${compiler[@]}" <<<"$ours"$'\n'"$ours$use"

@@ -5,6 +5,7 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static int send_event(void)
 {
@@ -339,6 +340,42 @@ START_TEST(result_of_a_broken_socket_is_a_lost_link)
 }
 END_TEST
 
+/* From here on the connection reads what a dead peer has sent: nothing. */
+static void cut_off(void)
+{
+    int pair[2];
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    ck_assert_int_eq(close(pair[1]), 0);
+    ck_assert_int_ge(dup2(pair[0], PQsocket(conn)), 0);
+    ck_assert_int_eq(close(pair[0]), 0);
+}
+
+/* BEGIN has its answer, the append and the COMMIT behind it have none, and yet it was done. */
+START_TEST(result_of_a_link_that_was_lost_behind_commit_does_not_deny_the_commit)
+{
+    struct pollfd fd = { PQsocket(conn), POLLIN, 0 };
+
+    event.topic = "commit.sent";
+    enter();
+    queue("BEGIN");
+    ck_assert_int_eq(PQsendFlushRequest(conn), 1);
+    ck_assert_int_eq(PQflush(conn), 0);
+    ck_assert_int_eq(poll(&fd, 1, RIG_DEADLINE_MS), 1);
+    ck_assert_int_eq(PQconsumeInput(conn), 1);
+    expect_ok(send_event());
+    queue("COMMIT");
+    ck_assert_int_eq(PQpipelineSync(conn), 1);
+    rig_wait_scalar(control, "select count(*) from outbox.event where topic = 'commit.sent'", "1",
+                    RIG_DEADLINE_MS);
+    cut_off();
+    expect_result(PGRES_COMMAND_OK);
+    expect_code(append_result(), OUTBOX_ELINK, LOST);
+    ck_assert_ptr_null(strstr(err.message, "did not commit"));
+    expect_words("if its COMMIT was sent as well, ask first whether it committed");
+}
+END_TEST
+
 START_TEST(result_of_something_else_says_nothing_about_the_event)
 {
     static const struct {
@@ -486,6 +523,7 @@ Suite *suite_send(void)
     tcase_add_test(tcase, send_refuses_what_append_refuses);
     tcase_add_loop_test(tcase, result_tells_each_failure, 0, N(failures));
     tcase_add_test(tcase, result_of_a_broken_socket_is_a_lost_link);
+    tcase_add_test(tcase, result_of_a_link_that_was_lost_behind_commit_does_not_deny_the_commit);
     tcase_add_test(tcase, result_of_something_else_says_nothing_about_the_event);
     tcase_add_test(tcase, prepare_saves_the_parsing_of_every_append);
     tcase_add_test(tcase, prepare_is_harmless_when_repeated_and_outlives_transactions);
