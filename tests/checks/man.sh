@@ -51,6 +51,14 @@ while read -r name prototype; do
 done <"$work/declared"
 [[ $(codes outbox_append | wc -l) == 7 ]] || not_ok 'the codes are found in the header' "$(codes outbox_append)"
 
+# The list of all functions is that of the header, in its order.
+listed=$(section lib/man/liboutbox.3.scd DESCRIPTION | sed -nE 's/^\|[[ ] +\*(outbox_[a-z_]+)\*\(3\)$/\1/p')
+if [[ $listed == "$(sed -n 's/^\(outbox_[a-z_]*\) .*/\1/p' "$work/declared")" ]]; then
+    ok 'liboutbox(3) lists the functions in the order of the header'
+else
+    not_ok 'liboutbox(3) lists the functions in the order of the header' "$(tr '\n' ' ' <<<"$listed")"
+fi
+
 # finds PAGE: the page itself, or a line that refers to one that is there
 finds() {
     local target
@@ -85,7 +93,8 @@ for page in lib/man/*.3.scd; do
         [[ -n $(section "$page" "$title") ]] || not_ok "$name has all sections" "$title is missing"
     done
     for other in $(grep -oE '\*(out|in)box_[a-z_]+\*\(3\)' "$page" | grep -oE '(out|in)box_[a-z_]+' | sort -u); do
-        [[ -e lib/man/$other.3.scd ]] || not_ok "$name refers to pages that are there" "$other(3)"
+        [[ -e lib/man/$other.3.scd ]] || grep -qE "^([a-z_]+, )+$other(, [a-z_]+)* - " lib/man/*.3.scd ||
+            not_ok "$name refers to pages that are there" "$other(3)"
     done
     {
         printf '#include <libpq-fe.h>\n#include <inbox.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n'
