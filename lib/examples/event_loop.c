@@ -86,20 +86,22 @@ static int is_good(const struct order *o, PGresult *result)
     if (strcmp(PQcmdStatus(result), tags[o->step]) == 0)
         return 1;
     fprintf(stderr, "%s", PQresultErrorMessage(result));
+    if (o->step == COMMIT && PQstatus(o->conn) != CONNECTION_OK) /* retry.c asks what became of it */
+        fprintf(stderr, "order %s may have been placed: COMMIT has no answer\n", o->id);
     return 0;
 }
 
 /* All results of the step are read: what is next? */
 static void go_on(struct order *o)
 {
-    if (PQstatus(o->conn) != CONNECTION_OK)
+    int lost = PQstatus(o->conn) != CONNECTION_OK;
+
+    if (o->step == COMMIT && o->ok) /* whatever became of the connection then */
+        start(o, DONE);
+    else if (o->step == COMMIT || o->step == ROLLBACK || lost)
         start(o, FAILED);
-    else if (o->step == ROLLBACK)
-        start(o, FAILED);
-    else if (!o->ok)
-        start(o, o->step == COMMIT ? FAILED : ROLLBACK);
     else
-        start(o, o->step == COMMIT ? DONE : (enum step)(o->step + 1));
+        start(o, o->ok ? (enum step)(o->step + 1) : ROLLBACK);
 }
 
 /* The socket is ready for something. */
@@ -107,8 +109,7 @@ static void on_socket(struct order *o)
 {
     PGresult *result;
 
-    if (!PQconsumeInput(o->conn))
-        o->ok = 0; /* the result below, or the connection's state, says why */
+    (void)PQconsumeInput(o->conn); /* what came before a failure counts; the failure is a result too */
     if (o->wants_write)
         o->wants_write = PQflush(o->conn) == 1;
     while (o->step != DONE && o->step != FAILED && !PQisBusy(o->conn)) {

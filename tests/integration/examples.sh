@@ -141,11 +141,13 @@ example retry 9 "$proxied"
 does what_a_failover_has_lost_is_done_again 0 'no answer' '1 orders, 1 events'
 equal the_answer_was_lost_again 2 "$(grep -c '^lost' "$dir/link.log")"
 sql 'drop function forget() cascade' 2>/dev/null
-# Where COMMIT went with the rest nobody knows, and the program says so.
-works
-empty
-proxy link 'lose COMMIT'
-example pipeline 10 "$proxied"
-does pipeline_does_not_deny_a_commit_without_answer 1 'order 10 may have been placed' '1 orders, 1 events'
+# Those that do not ask say that they do not know.
+for name in pipeline event_loop; do
+    works
+    empty
+    proxy link 'lose COMMIT'
+    example $name 10 "$proxied"
+    does "${name}_does_not_deny_a_commit_without_answer" 1 'order 10 may have been placed' '1 orders, 1 events'
+done
 
 exit "$bad"
