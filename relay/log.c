@@ -200,8 +200,8 @@ static void keep(enum log_level level, const char *component, const char *msg, v
     fputs(msg, out);
     for (const char *key; (key = va_arg(ap, const char *)) != NULL;) {
         const char *value = va_arg(ap, const char *);
-        if (value != NULL)
-            put_pair(out, LOG_FORMAT_LOGFMT, key, value);
+        if (value != NULL) /* escaped by whoever shows it, and once is enough */
+            fprintf(out, is_plain(value) ? " %s=%s" : " %s=\"%s\"", key, value);
     }
     fclose(out);
     line.text[sizeof line.text - 1] = '\0';

@@ -36,7 +36,7 @@ struct log_line {
     uint32_t times;  /* in a row */
     enum log_level level;
     char component[16];
-    char text[360]; /* the message, then its pairs as logfmt; may be cut */
+    char text[360]; /* the message, then its pairs, key=value or key="value", nothing escaped; may be cut */
 };
 
 size_t log_recent(struct log_line *to, size_t n);

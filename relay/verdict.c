@@ -204,7 +204,8 @@ static void judge_progress(const struct verdict_input *in, struct verdict *v)
     if (in->stuck_s <= 0 || in->db_up == FACT_NO || in->kafka_up == FACT_NO)
         return;
     struct verdict_finding *f =
-        find(v, VERDICT_BAD, "The log says what fails; `outbox-relay doctor` looks at database and brokers.");
+        find(v, VERDICT_BAD, "The relay's log says what fails: `marking failed`, for example, and then PostgreSQL's "
+                             "words (a full disk). `outbox-relay doctor` looks at database and brokers.");
     append(f->text, sizeof f->text, "nothing has moved for %s",
            verdict_age(in->stuck_s, age, sizeof age));
 }
@@ -233,8 +234,8 @@ static void judge_refused(const struct verdict_input *in, struct verdict *v)
     if (in->refused <= 0)
         return;
     struct verdict_finding *f = find(v, VERDICT_WARN, "`outbox-relay dead --all-states` says which and why. Mend the cause "
-                                                      "(MSG_SIZE_TOO_LARGE: the topic's max.message.bytes), or wait until it "
-                                                      "is dead and `outbox-relay discard` it; later events of its key wait.");
+                                                      "(MSG_SIZE_TOO_LARGE: the topic's max.message.bytes), or give it up: "
+                                                      "`outbox-relay discard --retrying`. Later events of its key wait.");
     append(f->text, sizeof f->text, "Kafka refuses %s event%s", verdict_count(in->refused, count, sizeof count),
            plural(in->refused));
     if (in->refused_code != NULL)

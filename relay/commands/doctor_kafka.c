@@ -16,13 +16,12 @@ void doctor_library(struct findings *f, unsigned version, bool compresses)
 {
     static const struct {
         unsigned fixed_in;
-        const char *text;
+        const char *name, *text;
     } traps[] = {
-        { 0x02030000, "now and then a false fatal error after an unclear one; the relay replaces the producer "
-                      "(2.3.0)" },
-        { 0x02040000, "a busy thread while brokers do not answer (2.4.0)" },
-        { 0x020a0000, "metadata may hang on a broker that died (2.10.0)" },
-        { 0x020a0100, "the first record to a topic may take a second (2.10.1)" },
+        { 0x02030000, "2.3.0", "now and then a false fatal error after an unclear one; the relay replaces the producer" },
+        { 0x02040000, "2.4.0", "a busy thread while brokers do not answer" },
+        { 0x020a0000, "2.10.0", "metadata may hang on a broker that died" },
+        { 0x020a0100, "2.10.1", "the first record to a topic may take a second" },
     };
     unsigned number = version & ~0xffu;
 
@@ -34,7 +33,7 @@ void doctor_library(struct findings *f, unsigned version, bool compresses)
     findings_ok(f, "librdkafka", "version %u.%u.%u", version >> 24, version >> 16 & 0xff, version >> 8 & 0xff);
     for (size_t i = 0; i < sizeof traps / sizeof traps[0]; i++)
         if (number < traps[i].fixed_in)
-            findings_ok(f, "librdkafka", "known of this version, mended in that in brackets: %s", traps[i].text);
+            findings_ok(f, "librdkafka", "known of this version, mended in %s: %s", traps[i].name, traps[i].text);
     if (compresses && number < 0x020b0100)
         findings_warn(f, "librdkafka", "upgrade it to 2.11.1, or see that the brokers still offer Produce "
                       "version 0", "with brokers that offer new versions of Produce only, this version sends "
@@ -95,7 +94,7 @@ static void judge_size(struct findings *f, const struct inspect_topic *t, const 
         return;
     if (need->largest_bytes > t->max_message_bytes && !compresses)
         findings_fail(f, EXIT_UNAVAILABLE, "topic", "raise max.message.bytes of the topic, or discard the event "
-                      "when it is dead", "\"%s\": event %" PRId64 " has %" PRId64 " bytes and the topic takes "
+                      "(--retrying while it is not dead)", "\"%s\": event %" PRId64 " has %" PRId64 " bytes and the topic takes "
                       "%" PRId64 " (max.message.bytes): it will be refused", t->name, need->largest_id,
                       need->largest_bytes, t->max_message_bytes);
     else

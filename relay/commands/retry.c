@@ -42,7 +42,7 @@ static const char *why_not(const char *state)
     if (strcmp(state, "sent") == 0)
         return "Kafka has confirmed it";
     if (strcmp(state, "pending") == 0)
-        return "no relay has taken it up yet; it goes by itself when one runs";
+        return "nothing has held it up; it goes by itself (outbox-relay status says what it waits for)";
     if (strcmp(state, "blocked") == 0)
         return "it waits for an earlier event of its key, which is the one to retry or discard";
     if (strcmp(state, "paused") == 0)

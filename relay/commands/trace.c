@@ -197,7 +197,7 @@ static const char *meaning_of(const char *state)
     static const struct {
         const char *state, *meaning;
     } meanings[] = {
-        { "pending", "no relay has taken it up yet; it goes by itself when one leads (outbox-relay status)" },
+        { "pending", "it is neither marked sent nor held; it goes by itself (outbox-relay status says what it waits for)" },
         { "retrying", "it is tried again by itself" },
         { "blocked", "it waits for an earlier event of its key" },
         { "paused", "its topic takes nothing; it goes by itself when the topic works again" },
@@ -281,8 +281,11 @@ static void say_later(const struct operate_story *s)
 {
     if (s->event.key == NULL)
         return;
-    printf("%-24s  later events of its key among the next %" PRId64 ": %" PRId64 ", of which %" PRId64
-           " sent\n", "", s->n_looked, s->n_later, s->n_later_sent);
+    if (s->n_later == 0)
+        printf("%-24s  no later event of its key%s\n", "", s->n_looked > 0 ? " among those looked at" : "");
+    else
+        printf("%-24s  later events of its key among the next %" PRId64 ": %" PRId64 ", of which %" PRId64 " sent\n",
+               "", s->n_looked, s->n_later, s->n_later_sent);
 }
 
 /* -- as JSON --------------------------------------------------------------------------------- */

@@ -255,6 +255,16 @@ static bool is_good(const struct verify *v)
     return v->n[VERIFY_CHANGED] + v->n[VERIFY_MISSING] + v->n[VERIFY_UNREAD] + v->n[VERIFY_UNREADABLE] == 0;
 }
 
+static const char *finding(const struct verify *v)
+{
+    if (v->n[VERIFY_CHANGED] + v->n[VERIFY_MISSING] > 0)
+        return "NOT all are there as they were sent";
+    if (!is_good(v))
+        return "NOT all could be compared; of those that were, none is missing or changed";
+    return v->n[VERIFY_AS_SENT] == v->n_checked ? "All are there as they were sent"
+                                                : "None is missing or changed";
+}
+
 static void print_words(struct verify *v)
 {
     static const enum verify_outcome order[] = { VERIFY_AS_SENT, VERIFY_MISSING, VERIFY_CHANGED,
@@ -269,11 +279,8 @@ static void print_words(struct verify *v)
     if (v->n_checked == 0)
         puts("no event in this range is marked sent");
     else
-        printf("%s: %" PRId64 " event%s compared\n",
-               is_good(v) ? v->n[VERIFY_AS_SENT] == v->n_checked ? "All are there as they were sent"
-                                                                 : "None is missing or changed"
-                          : "NOT all are there as they were sent",
-               v->n_checked, v->n_checked == 1 ? "" : "s");
+        printf("%s: %" PRId64 " event%s%s\n", finding(v), v->n_checked, v->n_checked == 1 ? "" : "s",
+               v->n[VERIFY_UNREAD] + v->n[VERIFY_UNREADABLE] > 0 ? "" : " compared");
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++)
         if (v->n[order[i]] > 0)
             printf("%-10s %" PRId64 "%s\n", outcome_names[order[i]], v->n[order[i]],

@@ -182,7 +182,7 @@ says retry_of_nothing 1 'there is no event with the number 99' retry --id 99
 says retry_of_an_unknown_event_id 1 'event 00000000-0000-0000-0000-000000000000 is not held' retry 00000000-0000-0000-0000-000000000000
 says retry_of_an_empty_topic 1 'no such event is held in topic nowhere' retry --topic nowhere --yes
 append 2
-says retry_of_a_pending_one 1 'the event is pending; no relay has taken it up yet' retry --id 5
+says retry_of_a_pending_one 1 'the event is pending; nothing has held it up; it goes by itself' retry --id 5
 mark 6
 says retry_of_a_sent_one 1 'the event is sent; Kafka has confirmed it' retry --id 6
 hold dead 6

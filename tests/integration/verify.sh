@@ -89,6 +89,7 @@ cmd verify "${kafka[@]}" --from-id 130 --to-id 131
 said_so twice_is_no_fault 0 '^None is missing or changed: 2 events\|^All are there as they were sent: 2 events'
 says topic_is_gone 69 '^missing  *1$' verify "${kafka[@]}" --from-id 121 --to-id 121
 says no_broker_answers 69 'could not be looked for' verify --from-id 1 --to-id 5 -X kafka.bootstrap.servers=127.0.0.1:1
+said_so and_nothing_is_said_of_the_records 69 '^NOT all could be compared; of those that were, none is missing or changed: 5 events$'
 
 # More than one chunk, and repeats across the border between two.
 reset
@@ -130,6 +131,7 @@ said_so trace_tells_the_append 0 "Z  the transaction began that appended it: $(s
 said_so trace_tells_the_mark 0 'Z  it was marked sent: partition [0-9], offset 0; it had waited for [0-9.]* s$'
 said_so trace_finds_the_record 0 'Z  its record is there$'
 said_so trace_tells_later_ones 0 'later events of its key among the next 3: 3, of which 3 sent$'
+says trace_tells_of_no_later_one 0 'no later event of its key$' trace --id 4 "${kafka[@]}"
 says trace_without_kafka 0 'the topic was not looked at: kafka.bootstrap.servers is not set' trace --id 1
 says trace_without_a_broker 0 'the topic could not be looked at' trace --id 1 -X kafka.bootstrap.servers=127.0.0.1:1
 cmd trace 01890a5d-ac96-774b-bcce-b302099a8057 "${kafka[@]}" --json
@@ -141,7 +143,7 @@ says trace_finds_another_record 0 'the record there is not as it was sent; diffe
 says trace_finds_no_record 0 'its record is not there (the topic holds offsets 0 to 3)' trace --id 3 "${kafka[@]}"
 says trace_without_a_place 0 'where its record is, is not known' trace --id 4 "${kafka[@]}"
 append 4 "$topic" "'\\x6b31'" # 5 to 8
-says trace_of_a_pending_one 0 'now it is pending: no relay has taken it up yet' trace --id 5
+says trace_of_a_pending_one 0 'now it is pending: it is neither marked sent nor held; it goes by itself' trace --id 5
 hold dead 5
 hold blocked 6 0
 hold retrying 7

@@ -13,6 +13,15 @@ die() {
     exit "$code"
 }
 
+# usage [WORD...]: where the command line is not enough for the script, the head of the script, which explains it;
+# and the script ends, well only if that was asked for.
+usage() {
+    local asked=0
+    case ${1-} in -h | --help) asked=1 ;; esac
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&$((2 - asked))
+    exit $((asked ? 0 : 64))
+}
+
 # Debian's psql is a wrapper in Perl that costs five times what most statements here do, and conditions are
 # asked often: the program behind it goes first.
 use_real_psql() {
