@@ -556,6 +556,15 @@ COMMENT ON COLUMN outbox.backlog.topic IS 'Kafka topic';
 
 -- Functions ---------------------------------------------------------------------------------------
 
+-- What each touches, and which role of roles.sql may call it. All run with the rights of the caller:
+--   event_is_sound     nothing; the check of event                                                everybody
+--   append             inserts into event                                                         outbox_writer
+--   append_json        calls append                                                               outbox_writer
+--   set_bucket_period  the default of event.bucket: ACCESS EXCLUSIVE of event, for a moment       outbox_owner
+--   empty_bucket       truncates event_N and sent_N, moves rows to event_kept and sent_kept,
+--                      updates and deletes in held, locks the row of relay FOR SHARE              outbox_relay
+--   backlog_now        reads relay, event, sent, held                             outbox_relay, outbox_monitor
+
 -- No RETURNING: that would ask for SELECT, which writers do not have. Names are qualified, because the body runs
 -- with the caller's search_path.
 CREATE FUNCTION outbox.append(

@@ -347,6 +347,14 @@ $columns$;
 
 -- Functions ---------------------------------------------------------------------------------------
 
+-- What each touches; inbox_consumer of inbox_roles.sql may call them all. They run with the rights of the caller:
+--   known        reads seen, dead
+--   accept_many  reads ring (ACCESS SHARE to the end of the transaction), seen, dead; inserts into seen
+--   accept       calls accept_many
+--   claim        inserts into position, or updates it
+--   finish       updates position; calls accept_many
+--   turn         reads consumer; truncates seen_N, updates ring (ACCESS EXCLUSIVE), deletes what was discarded from dead
+
 -- They run with the caller's rights, in a session that may have any search_path: what they call by a
 -- name alone must be PostgreSQL's, or somebody's function of a better fitting type would be called.
 

@@ -150,6 +150,17 @@ own=$(tr '\n' ' ' <sql/001_outbox.up.sql | sed -nE "s/.*our own are ([^()]*) \(P
 is_given() { grep -rqF "\"$1\"" --include='*.c' relay || grep -rqF "'$1'" --include='*.h' relay/source; }
 each own_codes_are_given is_given <<<"$own"
 
+# Each function has a line on what it touches.
+for file in sql/001_outbox.up.sql sql/002_inbox.up.sql; do
+    equal "what_functions_touch_is_told: $file" \
+        "$(sed -nE 's/^CREATE FUNCTION [a-z]+\.([a-z_]+)\(.*/\1/p' "$file" | sort | xargs)" \
+        "$(sed -n '/^-- What each touches/,/^$/p' "$file" | sed -nE 's/^--   ([a-z_]+) .*/\1/p' | sort | xargs)"
+done
+# What make wants elsewhere is what the Debian packages are built with.
+wanted() { grep -qiE "\blib${1#lib}-dev\b|^ +$1,?$" relay/contrib/debian/control; }
+each libraries_are_those_of_the_packages wanted < <(tr '\n' ' ' <"$work/readme" | sed -nE 's/.*GNU make, (.*) and, for the *manual pages, ([a-z]*);.*/\1, \2/p' |
+    sed 's/([^)]*)//g; s/, */\n/g' | tr -d ' ')
+
 # --- commands, options, exit codes ----------------------------------------------------------------------
 
 commands=$("$relay" --help | sed -n '/^Commands/,/^Examples/s/^  \([a-z][a-z]*\)  .*/\1/p')
