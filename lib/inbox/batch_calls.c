@@ -181,7 +181,7 @@ static enum verdict call(struct batch *b, struct inbox__record *r)
         return inbox__batch_failed(b, NULL, "a handler was working");
     b->undone_in_call = got == INBOX__CALL_RETRY && is_bad_luck(b, r);
     if (b->undone_in_call) {
-        inbox__batch_say_repeat(b, r->error);
+        inbox__batch_say_repeat(b, r->error != NULL ? r->error : "");
         return REPEAT;
     }
     inbox__attempts_returned(r);
