@@ -154,9 +154,10 @@ static int announce(struct inbox_consumer *c, outbox_error *err)
     PGresult *r;
     int code = OUTBOX_OK;
 
-    snprintf(keep, sizeof keep, "%llu ms", (unsigned long long)c->set.dedupe_keep_ms);
+    /* A number, for before PostgreSQL 15 the text of an interval ends at 2^31 ms. */
+    snprintf(keep, sizeof keep, "%llu", (unsigned long long)c->set.dedupe_keep_ms);
     /* Somebody may have changed the row, and not committed: who waited for that would not poll. */
-    r = query(c, "INSERT INTO inbox.consumer AS c (name, dedupe_keep) SELECT $1::text, $2::interval"
+    r = query(c, "INSERT INTO inbox.consumer AS c (name, dedupe_keep) SELECT $1::text, $2::bigint * interval '1 ms'"
                  " FROM pg_catalog.set_config('lock_timeout', '1s', true) AS s (t) WHERE s.t IS NOT NULL"
                  " ON CONFLICT (name) DO UPDATE SET dedupe_keep = excluded.dedupe_keep,"
                  " started_at = excluded.started_at", 2, values);
