@@ -154,6 +154,19 @@ START_TEST(many_messages_have_their_places)
 }
 END_TEST
 
+START_TEST(what_is_kept_to_be_shown_is_not_escaped)
+{
+    struct log_line line[2];
+
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
+    log_warn("a", "failed", "sqlstate", "53100", "error", "file \"base/1\": no space", "hint", NULL);
+    log_warn("a", "failed", "sqlstate", "53100", "error", "file \"base/1\": no space", "hint", NULL);
+    ck_assert_uint_eq(log_recent(line, 2), 1);
+    ck_assert_str_eq(line[0].text, "failed sqlstate=53100 error=\"file \"base/1\": no space\"");
+    ck_assert_uint_eq(line[0].times, 2);
+}
+END_TEST
+
 Suite *suite_log(void)
 {
     Suite *s = suite_create("log");
@@ -167,5 +180,6 @@ Suite *suite_log(void)
     tcase_add_test(tc, another_standard_error_gets_none);
     tcase_add_test(tc, repeats_are_cut_off_and_counted);
     tcase_add_test(tc, many_messages_have_their_places);
+    tcase_add_test(tc, what_is_kept_to_be_shown_is_not_escaped);
     return s;
 }
