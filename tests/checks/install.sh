@@ -71,7 +71,7 @@ calls() { nm -D --undefined-only "$1" | grep -E " $2(@|\$)"; }
 stack_is_data() { readelf -lW "$1" | grep -qE 'GNU_STACK.* RW '; }
 
 check 'the relay is position independent' header "$O/outbox-relay" 'DYN'
-for file in outbox-relay liboutbox.so.0; do
+for file in outbox-relay liboutbox.so.0 libinbox.so.0; do
     check "$file: addresses are resolved at start and then read-only" bound_at_once "$O/$file"
     check "$file: the stack is not executable" stack_is_data "$O/$file"
 done
