@@ -265,7 +265,13 @@ static const char *finding(const struct verify *v)
                                                 : "None is missing or changed";
 }
 
-static void print_words(struct verify *v)
+static void print_count(const char *what, int64_t n, const char *note)
+{
+    if (n > 0)
+        printf("%-10s %" PRId64 "%s\n", what, n, note != NULL ? note : "");
+}
+
+static void print_counts(const struct verify *v)
 {
     static const enum verify_outcome order[] = { VERIFY_AS_SENT, VERIFY_MISSING, VERIFY_CHANGED,
                                                  VERIFY_EXPIRED, VERIFY_UNPLACED, VERIFY_UNREAD,
@@ -276,21 +282,21 @@ static void print_words(struct verify *v)
         [VERIFY_UNREADABLE] = "  (the database cannot send them; restore them, from a backup or from their records)",
     };
 
+    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++)
+        print_count(outcome_names[order[i]], v->n[order[i]], notes[order[i]]);
+    print_count("twice", v->n_twice, NULL);
+    print_count("replayed", v->n_replayed, NULL);
+    print_count("not sent", v->n_unsent, "  (in the range and not sent: not looked for)");
+}
+
+static void print_words(struct verify *v)
+{
     if (v->n_checked == 0)
         puts("no event in this range is marked sent");
     else
         printf("%s: %" PRId64 " event%s%s\n", finding(v), v->n_checked, v->n_checked == 1 ? "" : "s",
                v->n[VERIFY_UNREAD] + v->n[VERIFY_UNREADABLE] > 0 ? "" : " compared");
-    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++)
-        if (v->n[order[i]] > 0)
-            printf("%-10s %" PRId64 "%s\n", outcome_names[order[i]], v->n[order[i]],
-                   notes[order[i]] != NULL ? notes[order[i]] : "");
-    if (v->n_twice > 0)
-        printf("%-10s %" PRId64 "\n", "twice", v->n_twice);
-    if (v->n_replayed > 0)
-        printf("%-10s %" PRId64 "\n", "replayed", v->n_replayed);
-    if (v->n_unsent > 0)
-        printf("%-10s %" PRId64 "  (in the range and not sent: not looked for)\n", "not sent", v->n_unsent);
+    print_counts(v);
     if (v->n_source > 0) {
         printf("of %" PRId64 " changed ones ", v->n_source);
         compare_print_source_hint(v->o->settings.source, stdout);
@@ -350,29 +356,35 @@ static int verify(struct verify *v)
     return code == EXIT_OK && !is_good(v) ? EXIT_UNAVAILABLE : code;
 }
 
-static int open_and_verify(struct verify *v)
+/* What goes through the range chunk by chunk. EXIT_OK, or it was said what is wrong. */
+static int open_chunk(struct verify *v)
 {
     struct options *o = v->o;
-    size_t n = 0;
     char err[512];
-    int code = EXIT_OK;
-    struct sink_property *p = options_kafka(o, &n);
+    size_t n = 0;
+    struct sink_property *properties = options_kafka(o, &n);
 
     v->chunk = calloc(1, sizeof *v->chunk);
     v->examples = o->json ? json_array() : NULL;
-    if (p == NULL || v->chunk == NULL || (o->json && v->examples == NULL))
-        code = options_fail(o, EXIT_INTERNAL, "out of memory");
-    if (code == EXIT_OK) {
-        v->envelope = (struct envelope){ o->settings.envelope, o->settings.source };
-        v->chunk->envelope = &v->envelope;
-        v->chunk->timeout_ms = READ_MS;
-        v->chunk->on_late_repeat = on_late_repeat;
-        v->chunk->arg = v;
-        v->chunk->reader = reader_new(p, n, err, sizeof err);
-        if (v->chunk->reader == NULL)
-            code = options_fail(o, EXIT_CONFIGURATION, "%s", err);
+    if (properties == NULL || v->chunk == NULL || (o->json && v->examples == NULL)) {
+        free(properties);
+        return options_fail(o, EXIT_INTERNAL, "out of memory");
     }
-    progress_begin(&v->progress, o->program, "compared", loop_now_ms());
+    v->envelope = (struct envelope){ o->settings.envelope, o->settings.source };
+    v->chunk->envelope = &v->envelope;
+    v->chunk->timeout_ms = READ_MS;
+    v->chunk->on_late_repeat = on_late_repeat;
+    v->chunk->arg = v;
+    v->chunk->reader = reader_new(properties, n, err, sizeof err);
+    free(properties);
+    return v->chunk->reader != NULL ? EXIT_OK : options_fail(o, EXIT_CONFIGURATION, "%s", err);
+}
+
+static int open_and_verify(struct verify *v)
+{
+    int code = open_chunk(v);
+
+    progress_begin(&v->progress, v->o->program, "compared", loop_now_ms());
     if (code == EXIT_OK)
         code = verify(v);
     if (v->chunk != NULL) {
@@ -380,7 +392,6 @@ static int open_and_verify(struct verify *v)
         reader_free(v->chunk->reader);
     }
     free(v->chunk);
-    free(p);
     json_decref(v->examples);
     table_deinit(&v->table);
     return code;
