@@ -35,7 +35,6 @@ run() {
 q() { run -c "$1"; }
 apply() { run -1 -f "$1"; }
 
-
 # gives NAME EXPECTED SQL
 gives() {
     local got
@@ -64,6 +63,40 @@ refuses() {
     else
         not_ok "$name" "said: $got"
     fi
+}
+
+# The catalogue rows of the schema with their versions: equal means that nothing was touched.
+fingerprint() {
+    q "select md5(string_agg(t, ',' order by t)) from (
+         select format('%s %s %s', oid, xmin, relacl) t from pg_class where relnamespace = 'outbox'::regnamespace
+         union all select format('%s %s', oid, xmin) from pg_proc where pronamespace = 'outbox'::regnamespace
+         union all select format('%s %s %s', objoid, objsubid, xmin) from pg_description
+         union all select format('%s %s', name, xmin) from outbox.relay
+         union all select format('%s %s', version, xmin) from outbox.schema_version) x"
+}
+
+# refused_alone NAME FILE: outside of a transaction, also where what the file sets first is what the role has anyway.
+refused_alone() {
+    q "alter role current_user set lock_timeout = '2s'"
+    refuses "$1_outside_a_transaction_is_refused" "must run in one transaction" run -f "$2"
+    q "alter role current_user reset lock_timeout"
+}
+
+# The stored default, with now() replaced, against plain arithmetic.
+buckets_agree() {
+    q "do \$\$
+       declare e text := (select pg_get_expr(adbin, adrelid) from pg_attrdef where adrelid = 'outbox.event'::regclass
+                           and adnum = (select attnum from pg_attribute where attrelid = adrelid and attname = 'bucket'));
+               t text; got int; want int;
+       begin
+         if e !~ 'now\(\)' then raise exception 'not of now(): %', e; end if;
+         foreach t in array array['1970-01-01 00:00:00+00', '2024-02-29 23:59:59.5+00', '2026-01-01 23:59:59.999999+00',
+                                  '2026-01-02 00:00:00+00', '2026-01-02 00:00:00.000001+00', '2037-12-31 12:00:00.5+00'] loop
+           execute 'select ' || replace(e, 'now()', quote_literal(t) || '::timestamptz') into got;
+           want := (extract(epoch from date_trunc('second', t::timestamptz))::bigint / $1) % 8;
+           if got <> want then raise exception '% gives %, not %', t, got, want; end if;
+         end loop;
+       end \$\$"
 }
 
 fresh() {
