@@ -136,4 +136,29 @@ static inline void trace_end(PGconn *traced_conn)
     fflush(trace_file);
 }
 
+/* An event of another type than "test" fails with the SQLSTATE that is its type; "terminate" ends the server process
+ * within the statement, "swallow" stores nothing, what is longer passes. */
+static inline void install_trigger(void)
+{
+    rig_exec(control,
+             "create or replace function public.fail() returns trigger language plpgsql as $$ begin"
+             " if new.type = 'terminate' then perform pg_terminate_backend(pg_backend_pid());"
+             "   perform pg_sleep(60);"
+             " elsif new.type = 'swallow' then return null;"
+             " elsif length(new.type) = 5 then"
+             "   raise exception E'two\\nlines' using errcode = new.type,"
+             "     detail = 'SECRET', hint = 'SECRET'; end if; return new; end $$;"
+             "create trigger fail before insert on outbox.event for each row"
+             " when (new.type <> 'test') execute function public.fail()");
+    event.topic = "trigger";
+    event.payload = "SECRET";
+    event.payload_len = 6;
+}
+
+static inline void remove_trigger(void)
+{
+    rig_exec(control, "drop trigger fail on outbox.event; drop function public.fail()");
+    expect_rows("trigger", 0);
+}
+
 #endif

@@ -18,14 +18,6 @@ end_all() {
 trap end_all EXIT
 
 level() { j "(select string_agg(f->>'level', ',') from jsonb_array_elements(j->'findings') f where f->>'subject' = '$1')"; }
-# finds NAME STATUS PATTERN ARGUMENT...: and with what to do
-finds() {
-    local name=$1 want=$2 pattern=$3
-    shift 3
-    cmd doctor "${kafka[@]}" "$@"
-    said_so "$name" "$want" "$pattern"
-    holds "${name}_has_a_remedy" grep -q -e '^  *do: ' <(grep -A1 -e "$pattern" "$dir/out")
-}
 
 # --- words ------------------------------------------------------------------------------------------
 

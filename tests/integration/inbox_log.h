@@ -13,13 +13,8 @@
 
 #include "lib/inbox/inside.h"
 #include "lib/outbox/error.h"
+#include "tests/rig/fake.h"
 #include "tests/rig/rig.h"
-
-/* The type and the function stand first: the Makefile reads them, in this file too. */
-#define FAKE(type, function, parameters)                                                           \
-    type __real_##function parameters;                                                             \
-    type __wrap_##function parameters;                                                             \
-    type __wrap_##function parameters
 
 static inbox_consumer *c;
 

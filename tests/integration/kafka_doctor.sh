@@ -9,14 +9,6 @@ brokers=$("$broker" start "$dir/own" kafka "authorizer.class.name=org.apache.kaf
     allow.everyone.if.no.acl.found=true)
 kafka=(-X "kafka.bootstrap.servers=$brokers")
 make_topic() { "$broker" topic "$dir/own" "$@"; }
-# finds NAME STATUS PATTERN ARGUMENT...: and with what to do
-finds() {
-    local name=$1 want=$2 pattern=$3
-    shift 3
-    cmd doctor "${kafka[@]}" "$@"
-    said_so "$name" "$want" "$pattern"
-    holds "${name}_has_a_remedy" grep -q -e '^  *do: ' <(grep -A1 -e "$pattern" "$dir/out")
-}
 
 reset
 make_topic "$topic-a" 2

@@ -12,7 +12,7 @@
 
 #include <libpq-fe.h>
 
-#include "tests/integration/inbox_log.h"
+#include "tests/rig/fake.h"
 
 /* NOTHING: libpq refuses and the link is as before, as without memory. ANSWER_LOST: the same, but it was done. */
 enum way { NOTHING, ANSWER_LOST, LINK_LOST_BEFORE, LINK_LOST_AFTER, N_WAYS };
@@ -81,11 +81,8 @@ static PGconn *without_link(PGconn *conn)
     return conn;
 }
 
-/* The type and the function stand first: the Makefile reads them. */
 #define FAKE_PQ(type, function, parameters, arguments, statement, dropped, lost)                   \
-    type __real_##function parameters;                                                             \
-    type __wrap_##function parameters;                                                             \
-    type __wrap_##function parameters                                                              \
+    FAKE(type, function, parameters)                                                               \
     {                                                                                              \
         if (!is_the_nth(#function, statement))                                                     \
             return __real_##function arguments;                                                    \

@@ -66,30 +66,6 @@ START_TEST(append_reports_a_serialization_failure_as_retry)
 }
 END_TEST
 
-/* A trigger that fails with the SQLSTATE given as the event's type. */
-static void install_trigger(void)
-{
-    rig_exec(control,
-             "create or replace function public.fail() returns trigger language plpgsql as $$ begin"
-             " if new.type = 'terminate' then perform pg_terminate_backend(pg_backend_pid());"
-             "   perform pg_sleep(60);"
-             " elsif new.type = 'swallow' then return null;"
-             " elsif length(new.type) = 5 then"
-             "   raise exception E'two\\nlines' using errcode = new.type,"
-             "     detail = 'SECRET', hint = 'SECRET'; end if; return new; end $$;"
-             "create trigger fail before insert on outbox.event for each row"
-             " when (new.topic = 'trigger') execute function public.fail()");
-    event.topic = "trigger";
-    event.payload = "SECRET";
-    event.payload_len = 6;
-}
-
-static void remove_trigger(void)
-{
-    rig_exec(control, "drop trigger fail on outbox.event; drop function public.fail()");
-    expect_rows("trigger", 0);
-}
-
 static const struct {
     const char *sqlstate;
     int code;

@@ -13,6 +13,7 @@
 
 #include "relay/log.h"
 #include "relay/source/source.h"
+#include "tests/rig/fake.h"
 #include "tests/rig/rig.h"
 
 enum { SILENCE_MS = 10000, TTL_MS = 600000 };
@@ -27,16 +28,8 @@ static struct source_event last;
 static uint64_t statement_timeout_ms;
 static int muted_pid; /* of the server process of which nothing is heard; 0: none */
 
-/* The type and the function stand first: the Makefile reads them. */
-#define FAKE(type, function, parameters, arguments, failure, when)                                 \
-    type __real_##function parameters;                                                             \
-    type __wrap_##function parameters;                                                             \
-    type __wrap_##function parameters                                                              \
-    {                                                                                              \
-        return (when) ? failure : __real_##function arguments;                                     \
-    }
 
-FAKE(int, PQisBusy, (PGconn *c), (c), 1, muted_pid != 0 && PQbackendPID(c) == muted_pid)
+FAKE_WHEN(int, PQisBusy, (PGconn *c), (c), muted_pid != 0 && PQbackendPID(c) == muted_pid, 1)
 
 static uint64_t now(void)
 {
@@ -240,22 +233,14 @@ START_TEST(waits_for_no_lock)
 END_TEST
 
 /* Counts the lines that are logged meanwhile. */
-static int log_lines(void (*during)(void), const char *needle)
+static unsigned log_lines(void (*during)(void), const char *needle)
 {
-    char path[200], line[2000];
-    int saved = dup(STDERR_FILENO), n = 0;
+    unsigned n;
 
-    snprintf(path, sizeof path, "%s/log", rig_tmpdir());
-    ck_assert_ptr_nonnull(freopen(path, "w", stderr));
+    rig_stderr_keep();
     during();
-    fflush(stderr);
-    ck_assert_int_ge(dup2(saved, STDERR_FILENO), 0);
-    close(saved);
-    FILE *f = fopen(path, "r");
-    ck_assert_ptr_nonnull(f);
-    while (fgets(line, sizeof line, f) != NULL)
-        n += strstr(line, needle) != NULL;
-    fclose(f);
+    n = rig_stderr_lines(needle);
+    rig_stderr_release();
     return n;
 }
 

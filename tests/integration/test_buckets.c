@@ -150,32 +150,58 @@ END_TEST
 
 /* -- what comes between the walk and the lock ------------------------------------------------- */
 
+static const struct {
+    const char *before, *between;
+    enum source_emptying says;
+    const char *left;
+} since_the_walk[] = {
+    /* a low id that is committed late, by a transaction older than the walk */
+    { "commit late", "", EMPTYING_CHANGED, "3:12" },
+    { "commit late", "mark", EMPTYING_DONE, "" },
+    { "commit late", "hold", EMPTYING_DONE, "-1:1" },
+    { "commit late", "discard", EMPTYING_DONE, "" },
+    { "commit late", "mark; make young", EMPTYING_CHANGED, "3:12" },
+    /* one of a transaction that began later */
+    { "", "append", EMPTYING_CHANGED, "3:12" },
+    { "", "append; mark", EMPTYING_DONE, "" },
+    { "", "append; hold", EMPTYING_DONE, "-1:1" },
+    { "", "append; mark; make young", EMPTYING_CHANGED, "3:12" },
+    /* and what became of those that were held */
+    { "hold one", "", EMPTYING_DONE, "-1:1" },
+    { "hold one", "let go", EMPTYING_CHANGED, "3:11" },
+    { "hold one", "let go; mark", EMPTYING_DONE, "" },
+    { "hold one", "wrong bucket", EMPTYING_DONE, "-1:1" },
+    { "hold one", "discard", EMPTYING_DONE, "" },
+};
+
+/* What each word of `what` stands for; `late`: the low id came from a transaction older than the walk. */
+static void happens(const char *what, bool late)
+{
+    if (strstr(what, "append") != NULL)
+        append(db, 1);
+    if (strstr(what, "let go") != NULL)
+        rig_exec(db, "delete from outbox.held");
+    if (strstr(what, "mark") != NULL)
+        mark("true");
+    if (strstr(what, "hold") != NULL)
+        hold("id not in (select id from outbox.sent)", "paused");
+    if (strstr(what, "discard") != NULL && late)
+        hold("id not in (select id from outbox.sent)", "discarded");
+    else if (strstr(what, "discard") != NULL)
+        rig_exec(db, "update outbox.held set state = 'discarded'");
+    if (strstr(what, "wrong bucket") != NULL)
+        rig_exec(db, "update outbox.held set bucket = 5");
+    if (strstr(what, "make young") != NULL)
+        rig_exec(db, "update outbox.event set created_at = now() where id in (1, 12) and xid = "
+                     "(select max(xid::text::bigint)::text::xid8 from outbox.event)");
+    if (strstr(what, "make young") != NULL && late) /* its xid is the lower one */
+        rig_exec(db, "update outbox.event set created_at = now() where id = 1");
+}
+
 START_TEST(what_came_since_the_walk_is_looked_at_under_the_lock)
 {
-    static const struct {
-        const char *before, *between;
-        enum source_emptying says;
-        const char *left;
-    } cases[] = {
-        /* a low id that is committed late, by a transaction older than the walk */
-        { "commit late", "", EMPTYING_CHANGED, "3:12" },
-        { "commit late", "mark", EMPTYING_DONE, "" },
-        { "commit late", "hold", EMPTYING_DONE, "-1:1" },
-        { "commit late", "discard", EMPTYING_DONE, "" },
-        { "commit late", "mark; make young", EMPTYING_CHANGED, "3:12" },
-        /* one of a transaction that began later */
-        { "", "append", EMPTYING_CHANGED, "3:12" },
-        { "", "append; mark", EMPTYING_DONE, "" },
-        { "", "append; hold", EMPTYING_DONE, "-1:1" },
-        { "", "append; mark; make young", EMPTYING_CHANGED, "3:12" },
-        /* and what became of those that were held */
-        { "hold one", "", EMPTYING_DONE, "-1:1" },
-        { "hold one", "let go", EMPTYING_CHANGED, "3:11" },
-        { "hold one", "let go; mark", EMPTYING_DONE, "" },
-        { "hold one", "wrong bucket", EMPTYING_DONE, "-1:1" },
-        { "hold one", "discard", EMPTYING_DONE, "" },
-    };
-    const char *before = cases[_i].before, *between = cases[_i].between;
+    const char *before = since_the_walk[_i].before, *between = since_the_walk[_i].between;
+    enum source_emptying says = since_the_walk[_i].says;
     bool late = strcmp(before, "commit late") == 0;
 
     if (late) {
@@ -189,30 +215,12 @@ START_TEST(what_came_since_the_walk_is_looked_at_under_the_lock)
     walk_says(WALK_DONE);
     if (late)
         rig_exec(a, "commit");
-    if (strstr(between, "append") != NULL)
-        append(db, 1);
-    if (strstr(between, "let go") != NULL)
-        rig_exec(db, "delete from outbox.held");
-    if (strstr(between, "mark") != NULL)
-        mark("true");
-    if (strstr(between, "hold") != NULL)
-        hold("id not in (select id from outbox.sent)", "paused");
-    if (strstr(between, "discard") != NULL && late)
-        hold("id not in (select id from outbox.sent)", "discarded");
-    else if (strstr(between, "discard") != NULL)
-        rig_exec(db, "update outbox.held set state = 'discarded'");
-    if (strstr(between, "wrong bucket") != NULL)
-        rig_exec(db, "update outbox.held set bucket = 5");
-    if (strstr(between, "make young") != NULL)
-        rig_exec(db, "update outbox.event set created_at = now() where id in (1, 12) and xid = "
-                     "(select max(xid::text::bigint)::text::xid8 from outbox.event)");
-    if (strstr(between, "make young") != NULL && late) /* its xid is the lower one */
-        rig_exec(db, "update outbox.event set created_at = now() where id = 1");
-    empty_says(cases[_i].says);
-    ck_assert_str_eq(buckets(), cases[_i].left);
+    happens(between, late);
+    empty_says(says);
+    ck_assert_str_eq(buckets(), since_the_walk[_i].left);
     ck_assert_str_eq(count("outbox.event e where not exists (select from outbox.sent s where s.id = e.id and "
                            "s.bucket = e.bucket) and not exists (select from outbox.held h where h.id = e.id)"),
-                     cases[_i].says == EMPTYING_CHANGED && strstr(between, "mark") == NULL ? "1" : "0");
+                     says == EMPTYING_CHANGED && strstr(between, "mark") == NULL ? "1" : "0");
     ck_assert_str_eq(count("outbox.held h where not exists (select from outbox.event e where e.id = h.id)"), "0");
 }
 END_TEST

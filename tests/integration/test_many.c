@@ -3,17 +3,12 @@
 
 #include <sys/random.h>
 
-/* The build puts it before the library's. */
-#define FAKE(type, function, parameters) \
-    type __real_##function parameters;   \
-    type __wrap_##function parameters;
-
-FAKE(ssize_t, getrandom, (void *to, size_t len, unsigned flags))
+#include "tests/rig/fake.h"
 
 /* So many calls succeed; -1: all. */
 static int random_left = -1;
 
-ssize_t __wrap_getrandom(void *to, size_t len, unsigned flags)
+FAKE(ssize_t, getrandom, (void *to, size_t len, unsigned flags))
 {
     if (random_left == 0)
         return -1;
@@ -272,21 +267,6 @@ START_TEST(many_refuse_what_single_ones_refuse)
     expect_rows("refused", 0);
 }
 END_TEST
-
-static void install_trigger(void)
-{
-    rig_exec(control,
-             "create or replace function public.fail() returns trigger language plpgsql as $$ begin"
-             " if new.type = 'swallow' then return null; end if;"
-             " raise exception 'no' using errcode = new.type; end $$;"
-             "create trigger fail before insert on outbox.event for each row"
-             " when (new.type <> 'test') execute function public.fail()");
-}
-
-static void remove_trigger(void)
-{
-    rig_exec(control, "drop trigger fail on outbox.event; drop function public.fail()");
-}
 
 /* The server refuses one in the second statement: nothing of the first is left either. */
 START_TEST(many_are_all_or_nothing_over_several_statements)

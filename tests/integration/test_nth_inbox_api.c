@@ -15,16 +15,11 @@
 #include "lib/inbox/inside.h"
 #include "lib/inbox/steps.h"
 #include "tests/integration/nth_malloc.h"
+#include "tests/rig/fake.h"
 #include "tests/rig/rig.h"
 
 static inbox_consumer *c;
 static outbox_error err;
-
-/* The type and the function stand first: the Makefile reads them. */
-#define FAKE(type, function, parameters)                                                           \
-    type __real_##function parameters;                                                             \
-    type __wrap_##function parameters;                                                             \
-    type __wrap_##function parameters
 
 enum way { WORKS, NO_RESULT, LINK_LOST, N_WAYS };
 static enum way way; /* of the next call */

@@ -100,34 +100,6 @@ END_TEST
 
 /* -- the relay's set-up and its run ------------------------------------------------------------ */
 
-/* What goes to stderr meanwhile. */
-static FILE *log_file;
-static int saved_stderr;
-
-static void log_begin(void)
-{
-    fflush(stderr);
-    log_file = tmpfile();
-    ck_assert_ptr_nonnull(log_file);
-    saved_stderr = dup(STDERR_FILENO);
-    ck_assert_int_ge(dup2(fileno(log_file), STDERR_FILENO), 0);
-}
-
-/* Cut to what fits. */
-static const char *log_end(void)
-{
-    static char text[100000];
-    ssize_t len;
-
-    fflush(stderr);
-    ck_assert_int_ge(dup2(saved_stderr, STDERR_FILENO), 0);
-    close(saved_stderr);
-    len = pread(fileno(log_file), text, sizeof text - 1, 0);
-    text[len > 0 ? len : 0] = '\0';
-    fclose(log_file);
-    return text;
-}
-
 static void load_relay(struct settings *s, const char *dsn, const char *brokers)
 {
     char text[500], dsn_x[600], brokers_x[200];
@@ -148,11 +120,12 @@ START_TEST(set_up_ends_with_an_error_that_says_memory)
 
     load_relay(&s, "host=/nowhere", "127.0.0.1:1");
     for (unsigned n = 1; failed; n++) {
-        log_begin();
+        rig_stderr_keep();
         arm((enum mode)_i, n);
         int code = driver_run(&s, NULL, true);
         failed = disarm();
-        const char *text = log_end();
+        const char *text = rig_stderr();
+        rig_stderr_release();
         ck_assert_msg(code == EXIT_INTERNAL || code == EXIT_CONFIGURATION ||
                           code == EXIT_UNAVAILABLE,
                       "allocation %u: exit code %d: %s", n, code, text);
@@ -175,11 +148,12 @@ START_TEST(check_config_ends_with_an_error_that_says_memory)
 
     load_relay(&s, "host=/nowhere", "127.0.0.1:1");
     for (unsigned n = 1; failed; n++) {
-        log_begin();
+        rig_stderr_keep();
         arm((enum mode)_i, n);
         int code = driver_check(&s);
         failed = disarm();
-        const char *text = log_end();
+        const char *text = rig_stderr();
+        rig_stderr_release();
         ck_assert_msg(code == EXIT_OK || (failed && code == EXIT_INTERNAL) ||
                           (failed && code == EXIT_CONFIGURATION),
                       "allocation %u: exit code %d: %s", n, code, text);
@@ -206,12 +180,13 @@ static void append_rows(void)
 static bool run_twice(struct settings *s, unsigned n)
 {
     append_rows();
-    log_begin();
+    rig_stderr_keep();
     arm(ONE_FAILS, n);
     int code = driver_run(s, NULL, true);
     bool failed = disarm();
     int again = code == EXIT_OK ? EXIT_OK : driver_run(s, NULL, true);
-    const char *text = log_end();
+    const char *text = rig_stderr();
+    rig_stderr_release();
     ck_assert_msg(code == EXIT_OK || (failed && (code == EXIT_INTERNAL ||
                                                  code == EXIT_CONFIGURATION ||
                                                  code == EXIT_UNAVAILABLE)),

@@ -20,6 +20,7 @@
 
 #include "relay/log.h"
 #include "relay/sink/sink.h"
+#include "tests/rig/fake.h"
 #include "tests/rig/rig.h"
 
 enum { MAX_SLOTS = 64, N_HEADERS = 2 };
@@ -48,14 +49,8 @@ static bool fails(const char *function)
     return true;
 }
 
-/* The type and the function stand first: the Makefile reads them. */
-#define FAKE(type, function, parameters, arguments, failure)                                       \
-    type __real_##function parameters;                                                             \
-    type __wrap_##function parameters;                                                             \
-    type __wrap_##function parameters                                                              \
-    {                                                                                              \
-        return fails(#function) ? failure : __real_##function arguments;                           \
-    }
+#define FAKE_NTH(type, function, parameters, arguments, failure)                                   \
+    FAKE_WHEN(type, function, parameters, arguments, fails(#function), failure)
 
 static rd_kafka_conf_res_t say(char *err, size_t size)
 {
@@ -70,32 +65,32 @@ static rd_kafka_topic_t *take_conf(rd_kafka_topic_conf_t *conf)
     return NULL;
 }
 
-FAKE(rd_kafka_conf_res_t, rd_kafka_conf_set,
-     (rd_kafka_conf_t * conf, const char *name, const char *value, char *err, size_t size),
-     (conf, name, value, err, size), say(err, size))
-FAKE(rd_kafka_conf_res_t, rd_kafka_conf_get,
-     (const rd_kafka_conf_t *conf, const char *name, char *to, size_t *size),
-     (conf, name, to, size), RD_KAFKA_CONF_UNKNOWN)
-FAKE(rd_kafka_t *, rd_kafka_new,
-     (rd_kafka_type_t type, rd_kafka_conf_t *conf, char *err, size_t size), (type, conf, err, size),
-     (say(err, size), NULL))
-FAKE(rd_kafka_topic_t *, rd_kafka_topic_new,
-     (rd_kafka_t * rk, const char *name, rd_kafka_topic_conf_t *conf), (rk, name, conf),
-     take_conf(conf))
-FAKE(rd_kafka_headers_t *, rd_kafka_headers_new, (size_t n), (n), NULL)
-FAKE(rd_kafka_resp_err_t, rd_kafka_header_add,
-     (rd_kafka_headers_t * h, const char *name, ssize_t name_len, const void *value, ssize_t len),
-     (h, name, name_len, value, len), RD_KAFKA_RESP_ERR__READ_ONLY)
-FAKE(rd_kafka_resp_err_t, rd_kafka_purge, (rd_kafka_t * rk, int flags), (rk, flags),
-     RD_KAFKA_RESP_ERR__INVALID_ARG)
-FAKE(rd_kafka_resp_err_t, rd_kafka_set_log_queue, (rd_kafka_t * rk, rd_kafka_queue_t *queue),
-     (rk, queue), RD_KAFKA_RESP_ERR__NOT_CONFIGURED)
-FAKE(rd_kafka_event_t *, rd_kafka_queue_poll, (rd_kafka_queue_t * queue, int timeout_ms),
-     (queue, timeout_ms), NULL)
-FAKE(int, rd_kafka_event_log,
-     (rd_kafka_event_t * event, const char **fac, const char **text, int *level),
-     (event, fac, text, level), -1)
-FAKE(int, pipe2, (int fds[2], int flags), (fds, flags), (errno = EMFILE, -1))
+FAKE_NTH(rd_kafka_conf_res_t, rd_kafka_conf_set,
+         (rd_kafka_conf_t * conf, const char *name, const char *value, char *err, size_t size),
+         (conf, name, value, err, size), say(err, size))
+FAKE_NTH(rd_kafka_conf_res_t, rd_kafka_conf_get,
+         (const rd_kafka_conf_t *conf, const char *name, char *to, size_t *size),
+         (conf, name, to, size), RD_KAFKA_CONF_UNKNOWN)
+FAKE_NTH(rd_kafka_t *, rd_kafka_new,
+         (rd_kafka_type_t type, rd_kafka_conf_t *conf, char *err, size_t size), (type, conf, err, size),
+         (say(err, size), NULL))
+FAKE_NTH(rd_kafka_topic_t *, rd_kafka_topic_new,
+         (rd_kafka_t * rk, const char *name, rd_kafka_topic_conf_t *conf), (rk, name, conf),
+         take_conf(conf))
+FAKE_NTH(rd_kafka_headers_t *, rd_kafka_headers_new, (size_t n), (n), NULL)
+FAKE_NTH(rd_kafka_resp_err_t, rd_kafka_header_add,
+         (rd_kafka_headers_t * h, const char *name, ssize_t name_len, const void *value, ssize_t len),
+         (h, name, name_len, value, len), RD_KAFKA_RESP_ERR__READ_ONLY)
+FAKE_NTH(rd_kafka_resp_err_t, rd_kafka_purge, (rd_kafka_t * rk, int flags), (rk, flags),
+         RD_KAFKA_RESP_ERR__INVALID_ARG)
+FAKE_NTH(rd_kafka_resp_err_t, rd_kafka_set_log_queue, (rd_kafka_t * rk, rd_kafka_queue_t *queue),
+         (rk, queue), RD_KAFKA_RESP_ERR__NOT_CONFIGURED)
+FAKE_NTH(rd_kafka_event_t *, rd_kafka_queue_poll, (rd_kafka_queue_t * queue, int timeout_ms),
+         (queue, timeout_ms), NULL)
+FAKE_NTH(int, rd_kafka_event_log,
+         (rd_kafka_event_t * event, const char **fac, const char **text, int *level),
+         (event, fac, text, level), -1)
+FAKE_NTH(int, pipe2, (int fds[2], int flags), (fds, flags), (errno = EMFILE, -1))
 
 /* The arguments of rd_kafka_producev cannot be passed on, but say the same as an array. */
 static size_t collect(rd_kafka_vu_t *to, va_list args)
@@ -148,10 +143,6 @@ static rd_kafka_resp_err_t producev(rd_kafka_t *rk, va_list args)
     return code;
 }
 
-#undef FAKE
-#define FAKE(type, function, ...) /* with arguments like these it is written out */                \
-    type __wrap_##function __VA_ARGS__;                                                            \
-    type __wrap_##function __VA_ARGS__
 FAKE(rd_kafka_resp_err_t, rd_kafka_producev, (rd_kafka_t * rk, ...))
 {
     va_list args;

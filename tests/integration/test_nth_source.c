@@ -16,6 +16,7 @@
 
 #include "relay/log.h"
 #include "relay/source/source.h"
+#include "tests/rig/fake.h"
 #include "tests/rig/rig.h"
 
 enum { N_ROWS = 7, MAX_ROWS = 3, N_VARIANTS = 3, NONE = 0 };
@@ -42,36 +43,30 @@ static bool fails(const char *function)
     return true;
 }
 
-/* The type and the function stand first: the Makefile reads them. */
-#define FAKE(type, function, parameters, arguments, failure)                                       \
-    type __real_##function parameters;                                                             \
-    type __wrap_##function parameters;                                                             \
-    type __wrap_##function parameters                                                              \
-    {                                                                                              \
-        return fails(#function) ? failure : __real_##function arguments;                           \
-    }
+#define FAKE_NTH(type, function, parameters, arguments, failure)                                   \
+    FAKE_WHEN(type, function, parameters, arguments, fails(#function), failure)
 
 static PGconn *bad_connection(void);
 static PGresult *bad_result(PGconn *conn);
 
-FAKE(PGconn *, PQconnectStartParams,
-     (const char *const *names, const char *const *values, int expand),
-     (names, values, expand), variant == 0 ? NULL : bad_connection())
-FAKE(PostgresPollingStatusType, PQconnectPoll, (PGconn *c), (c), PGRES_POLLING_FAILED)
-FAKE(ConnStatusType, PQstatus, (const PGconn *c), (c), CONNECTION_BAD)
-FAKE(int, PQsocket, (const PGconn *c), (c), -1)
-FAKE(int, PQsetnonblocking, (PGconn *c, int on), (c, on), -1)
-FAKE(int, PQflush, (PGconn *c), (c), variant == 0 ? 1 : -1)
-FAKE(int, PQconsumeInput, (PGconn *c), (c), 0)
-FAKE(PGresult *, PQgetResult, (PGconn *c), (c), variant == 0 ? NULL : bad_result(c))
-FAKE(int, PQsendQuery, (PGconn *c, const char *sql), (c, sql), 0)
-FAKE(int, PQsendQueryPrepared,
-     (PGconn *c, const char *name, int n, const char *const *values, const int *lengths,
-      const int *formats, int format),
-     (c, name, n, values, lengths, formats, format), 0)
-FAKE(PQconninfoOption *, PQconninfoParse, (const char *dsn, char **why), (dsn, why), NULL)
-FAKE(char *, PQresultErrorField, (const PGresult *res, int field), (res, field), NULL)
-FAKE(const char *, PQparameterStatus, (const PGconn *c, const char *name), (c, name), NULL)
+FAKE_NTH(PGconn *, PQconnectStartParams,
+         (const char *const *names, const char *const *values, int expand),
+         (names, values, expand), variant == 0 ? NULL : bad_connection())
+FAKE_NTH(PostgresPollingStatusType, PQconnectPoll, (PGconn *c), (c), PGRES_POLLING_FAILED)
+FAKE_NTH(ConnStatusType, PQstatus, (const PGconn *c), (c), CONNECTION_BAD)
+FAKE_NTH(int, PQsocket, (const PGconn *c), (c), -1)
+FAKE_NTH(int, PQsetnonblocking, (PGconn *c, int on), (c, on), -1)
+FAKE_NTH(int, PQflush, (PGconn *c), (c), variant == 0 ? 1 : -1)
+FAKE_NTH(int, PQconsumeInput, (PGconn *c), (c), 0)
+FAKE_NTH(PGresult *, PQgetResult, (PGconn *c), (c), variant == 0 ? NULL : bad_result(c))
+FAKE_NTH(int, PQsendQuery, (PGconn *c, const char *sql), (c, sql), 0)
+FAKE_NTH(int, PQsendQueryPrepared,
+         (PGconn *c, const char *name, int n, const char *const *values, const int *lengths,
+          const int *formats, int format),
+         (c, name, n, values, lengths, formats, format), 0)
+FAKE_NTH(PQconninfoOption *, PQconninfoParse, (const char *dsn, char **why), (dsn, why), NULL)
+FAKE_NTH(char *, PQresultErrorField, (const PGresult *res, int field), (res, field), NULL)
+FAKE_NTH(const char *, PQparameterStatus, (const PGconn *c, const char *name), (c, name), NULL)
 
 static PGconn *bad_connection(void)
 {
@@ -262,6 +257,7 @@ static void on_down(void)
     flow.held = NULL;
 }
 
+/* A flat switch over all that a source says. */
 static void on_event(const struct source_event *e)
 {
     switch (e->type) {

@@ -280,20 +280,6 @@ END_TEST
 
 /* ---- Results --------------------------------------------------------------------------------- */
 
-static void install_trigger(void)
-{
-    rig_exec(control,
-             "create or replace function public.fail() returns trigger language plpgsql as $$ begin"
-             " if new.type = 'terminate' then perform pg_terminate_backend(pg_backend_pid());"
-             "   perform pg_sleep(60);"
-             " elsif new.type = 'swallow' then return null;"
-             " else raise exception E'two\\nlines' using errcode = new.type, detail = 'SECRET';"
-             " end if; end $$;"
-             "create trigger fail before insert on outbox.event for each row"
-             " when (new.topic = 'trigger') execute function public.fail()");
-    event.topic = "trigger";
-}
-
 static const struct {
     const char *type; /* of the event: an SQLSTATE, or what the trigger does */
     int code;
@@ -321,8 +307,7 @@ START_TEST(result_tells_each_failure)
     expect_words(failures[_i].words);
     ck_assert_ptr_null(strstr(err.message, "SECRET"));
     PQclear(PQexec(conn, "rollback"));
-    rig_exec(control, "drop trigger fail on outbox.event; drop function public.fail()");
-    expect_rows("trigger", 0);
+    remove_trigger();
 }
 END_TEST
 

@@ -45,6 +45,15 @@ says() {
     said_so "$name" "$want" "$pattern"
 }
 
+# finds NAME STATUS PATTERN ARGUMENT...: doctor, with the brokers of `kafka`, finds it and says what to do
+finds() {
+    local name=$1 want=$2 pattern=$3
+    shift 3
+    cmd doctor "${kafka[@]}" "$@"
+    said_so "$name" "$want" "$pattern"
+    holds "${name}_has_a_remedy" grep -q -e '^  *do: ' <(grep -A1 -e "$pattern" "$dir/out")
+}
+
 # j EXPRESSION: of j, the last command's stdout as jsonb
 j() {
     psql -XqAt -v ON_ERROR_STOP=1 -d "$dsn" <<END

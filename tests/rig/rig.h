@@ -64,6 +64,15 @@ bool rig_ended(const struct rig_child *child);
  *  (static buffer; good until the next call). */
 const char *rig_tmpdir(void);
 
+/** From here to rig_stderr_release(), what the process writes to stderr goes to a file of its own. */
+void rig_stderr_keep(void);
+/** All of it so far, cut to 1 MiB (static buffer; good until the next call). */
+const char *rig_stderr(void);
+/** How many of its lines have this text. */
+unsigned rig_stderr_lines(const char *what);
+/** stderr is what it was, and what was kept is gone. Does nothing when nothing is kept. */
+void rig_stderr_release(void);
+
 /** A case of the suite whose tests each begin with setup and end with teardown. */
 TCase *rig_case(Suite *s, const char *name, void (*setup)(void), void (*teardown)(void));
 

@@ -10,6 +10,7 @@
 
 #include "lib/inbox/attempts.h"
 #include "lib/inbox/inside.h"
+#include "tests/rig/fake.h"
 
 enum { BEGIN_MS = 5000, N_MANY = 300 };
 
@@ -23,11 +24,6 @@ static unsigned n_begun;
 static int64_t begun_at;
 static bool was_begun[N_MANY];
 static int64_t log_begins_at;
-
-/* The type and the function stand first: the Makefile reads them, in this file too. */
-#define FAKE(type, function, parameters)                                                           \
-    type __wrap_##function parameters;                                                             \
-    type __wrap_##function parameters
 
 FAKE(uint64_t, inbox__now_ms, (void))
 {

@@ -7,14 +7,10 @@
 #include <string.h>
 
 #include "lib/inbox/inside.h"
+#include "tests/rig/fake.h"
 #include "tests/rig/rig.h"
 
 static unsigned n_assigned;
-
-/* The type and the function stand first: the Makefile reads them. */
-#define FAKE(type, function, parameters)                                                           \
-    type __wrap_##function parameters;                                                             \
-    type __wrap_##function parameters
 
 FAKE(struct inbox__partition *, inbox__partition_add, (struct inbox_consumer *c, const char *topic,
                                                        int32_t number, uint64_t until_ms,

@@ -1,21 +1,18 @@
 /* test_incidents.c - what is said of rows and topics that fail, how often, and the reasons kept.
  *
- * Standard error goes to a file while a test runs; said() counts its lines with a text.
+ * Standard error is kept while a test runs; said() counts its lines with a text.
  */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "relay/incidents.h"
 #include "relay/log.h"
+#include "tests/rig/rig.h"
 
 static struct incidents in;
 static struct reason reason;
-static FILE *lines;
-static int stderr_fd;
-static char text[65536];
 
 static void begin(void)
 {
@@ -23,33 +20,19 @@ static void begin(void)
     reason = (struct reason){ NULL, NULL };
     (void)unsetenv("JOURNAL_STREAM");
     log_setup(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
-    lines = tmpfile();
-    ck_assert_ptr_nonnull(lines);
-    stderr_fd = dup(STDERR_FILENO);
-    ck_assert_int_ge(stderr_fd, 0);
-    ck_assert_int_ge(dup2(fileno(lines), STDERR_FILENO), 0);
+    rig_stderr_keep();
 }
 
 static void end(void)
 {
-    (void)dup2(stderr_fd, STDERR_FILENO);
-    (void)close(stderr_fd);
-    (void)fclose(lines);
+    rig_stderr_release();
     reason_clear(&reason);
     incidents_deinit(&in);
 }
 
 static unsigned said(const char *what)
 {
-    unsigned n = 0;
-    ssize_t len = pread(fileno(lines), text, sizeof text - 1, 0);
-
-    ck_assert_int_ge(len, 0);
-    ck_assert_int_lt(len, (ssize_t)sizeof text - 1);
-    text[len] = '\0';
-    for (const char *at = text; (at = strstr(at, what)) != NULL; at += strcspn(at, "\n"))
-        n++;
-    return n;
+    return rig_stderr_lines(what);
 }
 
 static const struct row a_row = {

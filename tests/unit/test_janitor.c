@@ -1,15 +1,15 @@
 /* test_janitor.c - when the janitor asks what, how long it leaves a bucket alone, and what it says.
  *
- * Standard error goes to a file while a test runs; said() counts its lines with a text.
+ * Standard error is kept while a test runs; said() counts its lines with a text.
  */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "relay/janitor.h"
 #include "relay/log.h"
+#include "tests/rig/rig.h"
 
 #define HOUR_MS ((uint64_t)3600 * 1000)
 #define MINUTE_MS ((uint64_t)60 * 1000)
@@ -17,9 +17,6 @@
 
 static struct janitor j;
 static uint64_t t; /* now */
-static FILE *lines;
-static int stderr_fd;
-static char text[65536];
 
 static void begin(void)
 {
@@ -27,31 +24,17 @@ static void begin(void)
     janitor_init(&j, t, RETENTION_MS);
     (void)unsetenv("JOURNAL_STREAM");
     log_setup(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
-    lines = tmpfile();
-    ck_assert_ptr_nonnull(lines);
-    stderr_fd = dup(STDERR_FILENO);
-    ck_assert_int_ge(stderr_fd, 0);
-    ck_assert_int_ge(dup2(fileno(lines), STDERR_FILENO), 0);
+    rig_stderr_keep();
 }
 
 static void end(void)
 {
-    (void)dup2(stderr_fd, STDERR_FILENO);
-    (void)close(stderr_fd);
-    (void)fclose(lines);
+    rig_stderr_release();
 }
 
 static unsigned said(const char *what)
 {
-    unsigned n = 0;
-    ssize_t len = pread(fileno(lines), text, sizeof text - 1, 0);
-
-    ck_assert_int_ge(len, 0);
-    ck_assert_int_lt(len, (ssize_t)sizeof text - 1);
-    text[len] = '\0';
-    for (const char *at = text; (at = strstr(at, what)) != NULL; at += strcspn(at, "\n"))
-        n++;
-    return n;
+    return rig_stderr_lines(what);
 }
 
 /* At the time that it has named it asks this, and not before; then nothing until the answer. */

@@ -9,18 +9,14 @@
 #include <unistd.h>
 
 #include "relay/log.h"
+#include "tests/rig/fake.h"
+#include "tests/rig/rig.h"
 
 Suite *suite_log(void);
 
 static time_t fake_s;
-static FILE *lines;
-static int stderr_fd;
-static char text[65536];
 
 /* The wall clock stands still, the monotonic one goes as the test says. */
-#define FAKE(type, function, parameters)                                                           \
-    type __wrap_##function parameters;                                                             \
-    type __wrap_##function parameters
 FAKE(int, clock_gettime, (clockid_t clock, struct timespec *ret_time))
 {
     *ret_time = (struct timespec){ .tv_sec = clock == CLOCK_MONOTONIC ? fake_s : 0, .tv_nsec = 7000000 };
@@ -31,33 +27,19 @@ static void begin(void)
 {
     fake_s = 1000;
     (void)unsetenv("JOURNAL_STREAM");
-    lines = tmpfile();
-    ck_assert_ptr_nonnull(lines);
-    stderr_fd = dup(STDERR_FILENO);
-    ck_assert_int_ge(dup2(fileno(lines), STDERR_FILENO), 0);
+    rig_stderr_keep();
 }
 
 static void end(void)
 {
-    (void)dup2(stderr_fd, STDERR_FILENO);
-    (void)close(stderr_fd);
-    (void)fclose(lines);
-}
-
-static const char *written(void)
-{
-    ssize_t len = pread(fileno(lines), text, sizeof text - 1, 0);
-
-    ck_assert_int_ge(len, 0);
-    text[len] = '\0';
-    return text;
+    rig_stderr_release();
 }
 
 static unsigned n_lines(void)
 {
     unsigned n = 0;
 
-    for (const char *p = written(); *p != '\0'; p++)
+    for (const char *p = rig_stderr(); *p != '\0'; p++)
         n += *p == '\n';
     return n;
 }
@@ -67,7 +49,7 @@ START_TEST(a_line_is_logfmt)
     log_setup(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
     log_warn("source", "lost it", "error", "a \"b\"\nc=d", "code", "X", "absent", NULL);
     log_debug("source", "not this one");
-    ck_assert_str_eq(written(), "ts=1970-01-01T00:00:00.007Z level=warn msg=\"lost it\" component=source "
+    ck_assert_str_eq(rig_stderr(), "ts=1970-01-01T00:00:00.007Z level=warn msg=\"lost it\" component=source "
                                 "error=\"a \\\"b\\\"\\nc=d\" code=X\n");
 }
 END_TEST
@@ -76,8 +58,8 @@ START_TEST(a_line_is_json_whatever_is_in_it)
 {
     log_setup(LOG_LEVEL_INFO, LOG_FORMAT_JSON);
     log_error("sink", "tab\t, bell\a and \"quotes\"", "topic", "\x1b[31m\\");
-    json_t *line = json_loads(written(), 0, NULL);
-    ck_assert_msg(line != NULL, "%s", text);
+    json_t *line = json_loads(rig_stderr(), 0, NULL);
+    ck_assert_msg(line != NULL, "%s", rig_stderr());
     ck_assert_str_eq(json_string_value(json_object_get(line, "msg")), "tab\t, bell\a and \"quotes\"");
     ck_assert_str_eq(json_string_value(json_object_get(line, "topic")), "\x1b[31m\\");
     ck_assert_str_eq(json_string_value(json_object_get(line, "level")), "error");
@@ -90,7 +72,7 @@ static void announce_journal(dev_t device)
     struct stat st;
     char stream[64];
 
-    ck_assert_int_eq(fstat(fileno(lines), &st), 0);
+    ck_assert_int_eq(fstat(STDERR_FILENO, &st), 0);
     snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)(st.st_dev + device), (uintmax_t)st.st_ino);
     ck_assert_int_eq(setenv("JOURNAL_STREAM", stream, 1), 0);
     log_setup(LOG_LEVEL_DEBUG, LOG_FORMAT_LOGFMT);
@@ -103,7 +85,7 @@ START_TEST(the_journal_gets_priorities)
     log_warn("a", "b");
     log_info("a", "b");
     log_debug("a", "b");
-    (void)written();
+    const char *text = rig_stderr();
     ck_assert_int_eq(strncmp(text, "<3>ts=", 6), 0);
     ck_assert_ptr_nonnull(strstr(text, "\n<4>ts="));
     ck_assert_ptr_nonnull(strstr(text, "\n<6>ts="));
@@ -115,7 +97,7 @@ START_TEST(another_standard_error_gets_none)
 {
     announce_journal(1);
     log_error("a", "b");
-    ck_assert_int_eq(strncmp(written(), "ts=", 3), 0);
+    ck_assert_int_eq(strncmp(rig_stderr(), "ts=", 3), 0);
 }
 END_TEST
 
@@ -134,10 +116,10 @@ START_TEST(repeats_are_cut_off_and_counted)
     fake_s += 1;
     log_warn("kafka", "the same");
     ck_assert_uint_eq(n_lines(), 103);
-    ck_assert_ptr_nonnull(strstr(written(), "component=kafka suppressed=151\n"));
+    ck_assert_ptr_nonnull(strstr(rig_stderr(), "component=kafka suppressed=151\n"));
     log_warn("kafka", "the same");
     ck_assert_uint_eq(n_lines(), 104);
-    ck_assert_str_eq(strrchr(written(), '='), "=kafka\n");
+    ck_assert_str_eq(strrchr(rig_stderr(), '='), "=kafka\n");
 }
 END_TEST
 

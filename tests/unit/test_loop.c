@@ -4,14 +4,12 @@
 
 #include "relay/core/lead.h"
 #include "relay/loop.h"
+#include "tests/rig/fake.h"
 
 Suite *suite_loop(void);
 
 static time_t awake_s, suspended_s;
 
-#define FAKE(type, function, parameters)                                                           \
-    type __wrap_##function parameters;                                                             \
-    type __wrap_##function parameters
 FAKE(int, clock_gettime, (clockid_t clock, struct timespec *ret_time))
 {
     *ret_time = (struct timespec){ .tv_sec = awake_s + (clock == CLOCK_BOOTTIME ? suspended_s : 0) };

@@ -1,41 +1,23 @@
-/* test_progress.c - how far a command has come, where stderr is no terminal: standard error goes to a file while
- * a test runs. (replay.sh sees the bar of a terminal.)
+/* test_progress.c - how far a command has come, where stderr is no terminal: standard error is kept
+ * while a test runs. (replay.sh sees the bar of a terminal.)
  */
 #include <check.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "relay/commands/progress.h"
+#include "tests/rig/rig.h"
 
 static struct progress p;
-static FILE *lines;
-static int stderr_fd;
-static char text[4096];
 
 static void begin(void)
 {
-    lines = tmpfile();
-    ck_assert_ptr_nonnull(lines);
-    stderr_fd = dup(STDERR_FILENO);
-    ck_assert_int_ge(stderr_fd, 0);
-    ck_assert_int_ge(dup2(fileno(lines), STDERR_FILENO), 0);
+    rig_stderr_keep();
     progress_begin(&p, "outbox-relay replay", "replayed", 1000);
 }
 
 static void end(void)
 {
-    (void)dup2(stderr_fd, STDERR_FILENO);
-    (void)close(stderr_fd);
-    (void)fclose(lines);
-}
-
-static const char *said(void)
-{
-    ssize_t len = pread(fileno(lines), text, sizeof text - 1, 0);
-
-    ck_assert_int_ge(len, 0);
-    text[len] = '\0';
-    return text;
+    rig_stderr_release();
 }
 
 START_TEST(quick_work_says_nothing)
@@ -43,7 +25,7 @@ START_TEST(quick_work_says_nothing)
     progress_show(&p, 1000, 1, 10, 5);
     progress_show(&p, 10999, 9, 10, 50);
     progress_end(&p);
-    ck_assert_str_eq(said(), "");
+    ck_assert_str_eq(rig_stderr(), "");
 }
 END_TEST
 
@@ -53,7 +35,7 @@ START_TEST(a_line_every_ten_seconds)
     progress_show(&p, 20999, 300, 1000, 240);
     progress_show(&p, 21000, 1000, 1000, 800);
     progress_end(&p);
-    ck_assert_str_eq(said(), "outbox-relay replay: 25%, replayed 200, 20 a second\n"
+    ck_assert_str_eq(rig_stderr(), "outbox-relay replay: 25%, replayed 200, 20 a second\n"
                              "outbox-relay replay: 100%, replayed 800, 40 a second\n");
 }
 END_TEST
@@ -63,7 +45,7 @@ START_TEST(shares_of_huge_and_of_no_ranges)
 {
     progress_show(&p, 11000, INT64_MAX / 2, INT64_MAX, 0);
     progress_show(&p, 31000, 0, 0, 0);
-    ck_assert_str_eq(said(), "outbox-relay replay: 50%, replayed 0, 0 a second\n"
+    ck_assert_str_eq(rig_stderr(), "outbox-relay replay: 50%, replayed 0, 0 a second\n"
                              "outbox-relay replay: 100%, replayed 0, 0 a second\n");
 }
 END_TEST

@@ -5,16 +5,13 @@
 #include <check.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "relay/log.h"
 #include "relay/sink/sink.h"
 #include "tests/rig/rig.h"
 
 static struct sink *sink;
-static FILE *log_file;
-static int own_stderr;
-static char said[1 << 20];
+static const char *said; /* so far */
 
 static void on_report(void *arg, const struct sink_report *r)
 {
@@ -28,11 +25,7 @@ static void on_fatal(void *arg, enum lane lane)
 
 static void begin(void)
 {
-    log_file = tmpfile();
-    ck_assert_ptr_nonnull(log_file);
-    own_stderr = dup(STDERR_FILENO);
-    ck_assert_int_ge(own_stderr, 0);
-    ck_assert_int_ge(dup2(fileno(log_file), STDERR_FILENO), 0);
+    rig_stderr_keep();
     log_setup(LOG_LEVEL_DEBUG, LOG_FORMAT_LOGFMT);
 }
 
@@ -40,17 +33,7 @@ static void end(void)
 {
     sink_free(sink);
     sink = NULL;
-    ck_assert_int_ge(dup2(own_stderr, STDERR_FILENO), 0);
-    (void)close(own_stderr);
-    (void)fclose(log_file);
-}
-
-static void read_log(void)
-{
-    ssize_t n = pread(fileno(log_file), said, sizeof said - 1, 0);
-
-    ck_assert_int_ge(n, 0);
-    said[n] = '\0';
+    rig_stderr_release();
 }
 
 /* What the producer says of itself once it has been made with these properties beside our own. */
@@ -70,7 +53,7 @@ static void open_with(const struct sink_property *property, size_t n)
     ck_assert_msg(sink_new(&cfg, &sink, err, sizeof err) == 0, "%s", err);
     do {
         sink_poll(sink);
-        read_log();
+        said = rig_stderr();
         ck_assert_msg(rig_now_ms() < end_ms, "timed out: it does not say what it was made with");
     } while (strstr(said, "message.timeout.ms = ") == NULL);
 }
