@@ -145,8 +145,7 @@ $(O)/outbox-relay: $(RELAY_OBJ)
 
 # A test file defines `Suite *suite_X(void)`; tests/rig/check_main.c runs it. It is linked with the
 # library and with every part of the relay except main. A line FAKE(type, function, ...) in it, or in a header
-# of tests/ that it includes, puts that function of a library out of the way of all callers: the test
-# defines __wrap_function.
+# of tests/ that it includes, puts that function out of the way of all callers (tests/rig/fake.h).
 $(O)/tests/%: $(O)/tests/%.o $(RIG_OBJ) $(RELAY_PARTS) $(LIBS)
 	$(COMPILE) -MF $@.main.d -DSUITE=suite_$(patsubst test_%,%,$(notdir $*)) \
 	    $(shell sed -n 's/^FAKE.[^,]*, *\([a-zA-Z0-9_]*\).*/-Wl,--wrap=\1/p' tests/$*.c \

@@ -37,10 +37,7 @@ static void list_remove(struct inbox__list *l, struct inbox__item *item)
 
 uint64_t inbox__hash(uint64_t hash, const void *data, size_t len)
 {
-    const unsigned char *p = data;
-
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ p[i]) * UINT64_C(0x100000001b3);
+    hash = hash_fnv1a(hash, data, len);
     return hash != 0 ? hash : 1;
 }
 

@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/shared/hash.h"
+
 struct inbox__part;
 
 enum inbox__state {
@@ -76,7 +78,7 @@ int inbox__window_init(struct inbox__window *w, uint32_t rows);
 void inbox__window_deinit(struct inbox__window *w);
 
 /* FNV-1a, never 0, from an earlier hash or INBOX__HASH. */
-#define INBOX__HASH UINT64_C(0xcbf29ce484222325)
+#define INBOX__HASH HASH_FNV1A
 uint64_t inbox__hash(uint64_t hash, const void *data, size_t len);
 
 /* An event has come. key, identity, offset, bytes and part are set; the rest is the window's. Its

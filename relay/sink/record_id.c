@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/shared/hash.h"
 #include "relay/sink/id_table.h"
 
 /* By envelope; the plain one has neither. */
@@ -17,14 +18,12 @@ static const struct {
     [ENVELOPE_PLAIN] = { "", "", false },
 };
 
-/* FNV-1a; where a field ends counts as well, and whether it is there at all. */
+/* Where a field ends counts as well, and whether it is there at all. */
 static uint64_t mix(uint64_t h, const void *data, size_t len)
 {
-    const unsigned char *p = data;
+    uint64_t end = data != NULL ? (uint64_t)len + 1 : 0;
 
-    for (size_t i = 0; p != NULL && i < len; i++)
-        h = (h ^ p[i]) * UINT64_C(0x100000001b3);
-    return (h ^ (p != NULL ? len + 1 : 0)) * UINT64_C(0x100000001b3);
+    return hash_fnv1a(hash_fnv1a(h, data, data != NULL ? len : 0), &end, sizeof end);
 }
 
 struct content {
@@ -34,7 +33,7 @@ struct content {
 
 static void mix_in(enum envelope_kind envelope, const struct content *c, uint8_t id[16])
 {
-    uint64_t low, h = mix(UINT64_C(0xcbf29ce484222325), c->also, c->also_len);
+    uint64_t low, h = mix(HASH_FNV1A, c->also, c->also_len);
 
     if (of[envelope].content)
         h = mix(mix(h, c->key, c->key_len), c->payload, c->payload_len);

@@ -26,7 +26,7 @@ nothing "metrics and verdict know nobody but affix.h" "$(none '#include "relay/'
 nothing "the libraries include nothing of the relay" "$(none '#include.*relay/' lib include)"
 nothing "liboutbox includes nothing of libinbox" "$(none '#include.*inbox' lib/outbox include/outbox.h)"
 nothing "what is shared is header only and pure" \
-    "$(ls lib/shared | grep -v '\.h$' || true; none '^#include' lib/shared | grep -vE '<(stdbool|stdint|string)\.h>' || true)"
+    "$(ls lib/shared | grep -v '\.h$' || true; none '^#include' lib/shared | grep -vE '<(stdbool|stddef|stdint|string)\.h>' || true)"
 nothing "of libinbox only kafka.c includes librdkafka" "$(none '#include.*rdkafka' lib/inbox | grep -v '^lib/inbox/kafka\.c:' || true)"
 nothing "of libinbox the window, records and settings know neither database nor broker" \
     "$(grep -nE '#include.*(libpq|rdkafka|inside\.h|db\.h)' lib/inbox/{window,record,settings,array}.[ch] || true)"

@@ -24,6 +24,7 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "lib/shared/hash.h"
 #include "lib/shared/retry.h"
 #include "tests/tools/kafka_client.h"
 
@@ -118,16 +119,6 @@ static struct load pop(struct chaos *c)
 
 /* -- the schedule --------------------------------------------------------------------------- */
 
-static uint64_t key_hash(const rd_kafka_message_t *record)
-{
-    const uint8_t *bytes = record->key;
-    uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
-
-    for (size_t i = 0; i < record->key_len; i++)
-        hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
 static bool one_in(uint32_t n, uint64_t *chance)
 {
     return retry_random(chance) % n == 0;
@@ -138,7 +129,7 @@ static void take(struct chaos *c, rd_kafka_message_t *record, int64_t now)
 {
     struct load load = { .due_ms = now, .record = record };
     struct partition *p = &c->partitions[record->partition];
-    uint64_t hash = key_hash(record);
+    uint64_t hash = hash_fnv1a(HASH_FNV1A, record->key, record->key_len);
     struct lane *lane = &c->lanes[hash % N_LANES];
 
     if (record->offset != p->next)

@@ -9,6 +9,7 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "lib/shared/hash.h"
 #include "tests/tools/oracle/oracle.h"
 
 #include "tests/tools/kafka_client.h"
@@ -127,27 +128,18 @@ static bool discover(struct watch *watch)
     return true;
 }
 
-static uint64_t fnv1a(uint64_t hash, const void *data, size_t len)
-{
-    const uint8_t *bytes = data;
-
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
 /* Names and values with their lengths, so that no two lists of headers give the same bytes. */
 static uint64_t headers_hash(const rd_kafka_headers_t *headers)
 {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    uint64_t hash = HASH_FNV1A;
     const char *name;
     const void *value;
     size_t len;
 
     for (size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &len) == 0; i++) {
-        hash = fnv1a(hash, name, strlen(name) + 1);
-        hash = fnv1a(hash, &len, sizeof len);
-        hash = fnv1a(hash, value, value == NULL ? 0 : len);
+        hash = hash_fnv1a(hash, name, strlen(name) + 1);
+        hash = hash_fnv1a(hash, &len, sizeof len);
+        hash = hash_fnv1a(hash, value, value == NULL ? 0 : len);
     }
     return hash;
 }
