@@ -206,6 +206,7 @@ void core_lane_ready(struct core *c, uint64_t now_ms, enum lane lane, bool ok)
     l->resetting = false;
     l->full = false;
     l->producer = ++c->n_producers;
+    l->refused_row = false;
     l->want_reset = !ok;
     l->reset_ms = now_ms + retry_delay_ms(c->cfg.retry_base_ms, c->cfg.retry_max_ms, l->n_resets++,
                                           retry_random(&c->rng));

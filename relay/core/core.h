@@ -87,6 +87,7 @@ struct core_lane {
     uint64_t reset_ms;  /* not before */
     uint32_t producer;  /* the number of the one that it has, not 0; no two have the same */
     bool full, want_reset, resetting;
+    bool refused_row;   /* that producer had a row refused for itself */
     struct row_list returned; /* unordered, until the lane has come back whole */
 };
 

@@ -341,12 +341,15 @@ static bool others_of_its_hash_are_out(const struct core *c, const struct window
 
 /* The producer is made anew. Where each new one breaks at rows of one topic, or at the probe of one that has
  * failed, the cause is with the topic, and others need not wait for it. It is counted by producers, for rows
- * without a key go another way each time; and the pauses grow though the topic may open between two of them. */
+ * without a key go another way each time; and the pauses grow though the topic may open between two of them. What
+ * is on its way behind a refused row is out of sequence for the broker: that says nothing of the topic. */
 static void producer_refused(struct core *c, uint64_t now_ms, const struct window_row *r)
 {
     struct topic *t = &c->topics.topic[r->topic];
     uint32_t producer = c->lane[r->lane].producer;
 
+    if (r->lane == LANE_MAIN && c->lane[LANE_MAIN].refused_row)
+        return;
     if (t->broken_producer != producer) {
         t->broken_producer = producer;
         t->broken_ms = now_ms;
@@ -375,6 +378,7 @@ static void failed(struct core *c, uint64_t now_ms, uint32_t slot, enum blame bl
     switch (blame) {
     case BLAME_ROW:
         c->lane[r->lane].n_resets = 0; /* an answer about a row: the lane itself is well */
+        c->lane[r->lane].refused_row = true;
         flow_suspect(c, slot);
         break;
     case BLAME_TOPIC:

@@ -189,6 +189,32 @@ START_TEST(topic_that_breaks_every_producer_is_paused_and_others_flow)
 }
 END_TEST
 
+/* One refused row after the other, each with one behind it, which the broker takes for out of sequence. */
+START_TEST(topic_is_not_paused_for_what_was_behind_refused_rows)
+{
+    struct core_config cfg = default_config();
+
+    cfg.lease_ttl_ms = 60000;
+    lead_with(&cfg);
+    open_topic();
+    for (int n = 1; n <= 7; n++) {
+        while (t.core.reading != READING_OUTBOX)
+            pass(1);
+        page("A-1 A-2");
+        refused("A-1");
+        breaks("A-2");
+        (void)wait_for("reset main\n", 1000);
+        lane_ready(LANE_MAIN, true);
+        ck_assert_uint_eq(t.core.topics.topic[topic_of("A")].failures, 0);
+        persisted("A-1");
+        persisted("A-2");
+        pass(5);
+        marked(true);
+        t.trace[0] = '\0';
+    }
+}
+END_TEST
+
 /* Rows without a key, of which some come through: each producer breaks at another one. */
 START_TEST(topic_is_paused_whichever_of_its_rows_breaks_the_producers)
 {
@@ -236,5 +262,6 @@ Suite *suite_alone(void)
     tcase_add_test(tc, probe_that_was_remembered_is_not_written_again);
     tcase_add_test(tc, topic_that_breaks_every_producer_is_paused_and_others_flow);
     tcase_add_test(tc, topic_is_paused_whichever_of_its_rows_breaks_the_producers);
+    tcase_add_test(tc, topic_is_not_paused_for_what_was_behind_refused_rows);
     return suite;
 }
