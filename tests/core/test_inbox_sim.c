@@ -402,6 +402,7 @@ START_TEST(inbox_histories_end_well)
     }
     for (uint64_t seed = first; seed < first + runs; seed++)
         history(seed);
+    printf("# counts histories=%" PRIu64 "\n", runs);
 }
 END_TEST
 

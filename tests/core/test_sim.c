@@ -118,6 +118,7 @@ START_TEST(histories_keep_every_guarantee)
         ck_assert_msg(run_history(seed, false, count), "history %" PRIu64 " failed", seed);
     for (int i = 0; i < N_COUNTS; i++)
         printf("%s %" PRIu64 "%s", count_names[i], count[i], i + 1 < N_COUNTS ? ", " : "\n");
+    printf("# counts histories=%" PRIu64 "\n", count[N_HISTORIES]);
     for (int i = 0; i < N_COUNTS && runs >= 1000; i++)
         ck_assert_msg(count[i] > 0, "no history had any: %s", count_names[i]);
 }

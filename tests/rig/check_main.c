@@ -1,7 +1,7 @@
 /* check_main.c - main() of every libcheck binary.
  *
- * The build defines SUITE as the suite's function, at the link of each test. Forks per test unless
- * CK_FORK=no. Exits 0 only when at least one check ran and none failed: libcheck itself calls a run
+ * At the link of each test `test_suite` becomes another name of the suite's function. Forks per test
+ * unless CK_FORK=no. Exits 0 only when at least one check ran and none failed: libcheck itself calls a run
  * of 0 checks a success. No test sets a time limit of its own: CASE_SECONDS is for each, and long
  * enough for several waits of a slow machine (RIG_DEADLINE_MS); CK_DEFAULT_TIMEOUT wins.
  */
@@ -11,7 +11,7 @@
 
 #define CASE_SECONDS "900"
 
-extern Suite *SUITE(void);
+extern Suite *test_suite(void);
 
 int main(void)
 {
@@ -21,7 +21,7 @@ int main(void)
 
     if (setenv("CK_DEFAULT_TIMEOUT", CASE_SECONDS, 0) != 0)
         return EXIT_FAILURE;
-    runner = srunner_create(SUITE());
+    runner = srunner_create(test_suite());
     setvbuf(stdout, NULL, _IOLBF, 0);
     srunner_run_all(runner, CK_NORMAL);
     n_run = srunner_ntests_run(runner);
