@@ -186,7 +186,7 @@ $(O)/fuzzers/%: tests/fuzz/%.c $(FUZZED) $(O)/liboutbox.a
 # Does every source compile without a word? `make syntax CC=clang-14`, `make syntax STD=c11`: with -Werror, and
 # nothing is made. What a compiler sees only when it optimizes it says when it builds.
 SYNTAX = $(addprefix syntax/,$(LIB_SRC) $(INBOX_SRC) $(RELAY_SRC) $(wildcard lib/examples/saga/*.c \
-    $(patsubst %,tests/%/*.c,rig unit core integration faults tools demo bench)))
+    $(patsubst %,tests/%/*.c,rig unit core integration faults tools tools/oracle demo bench)))
 syntax: $(SYNTAX)
 $(SYNTAX): DEPENDS =
 $(SYNTAX): syntax/%: %
