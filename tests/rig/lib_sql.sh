@@ -107,8 +107,9 @@ fresh() {
 # talk NAME: a psql in the background that takes SQL through tell, with NAME as application_name.
 talk() {
     mkfifo "$work/$1.in"
+    : >"$work/$1.out" # here, or what an earlier session of this name said might still be read
     PGOPTIONS=$(options) PGAPPNAME=$1 psql -XqAt -d "$base dbname=$db" \
-        <"$work/$1.in" >"$work/$1.out" 2>&1 &
+        <"$work/$1.in" >>"$work/$1.out" 2>&1 &
     sessions+=("$!")
     printf -v "pid_$1" '%s' "$!"
     exec {fd}>"$work/$1.in"
