@@ -10,6 +10,7 @@
 #include "lib/shared/retry.h"
 #include "relay/core/flow.h"
 #include "relay/core/hold.h"
+#include "relay/core/report.h"
 
 /* What is due in outbox.held is looked for at least so often: people change rows there too. */
 #define DUE_MS 1000
@@ -222,7 +223,7 @@ void core_kafka_answered(struct core *c, uint64_t now_ms, bool any)
         c->silent_ms = now_ms;
     /* When the brokers come back, what was out all the while gets its time to move. */
     if (any && c->phase == CORE_LEAD && now_ms >= wait && now_ms - wait >= c->silent_ms)
-        (void)flow_stalled(c, now_ms, now_ms - wait, false);
+        (void)report_stalled(c, now_ms, now_ms - wait, false);
 }
 
 /* -- marking and holding -------------------------------------------------------------------- */

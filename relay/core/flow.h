@@ -1,4 +1,4 @@
-/* flow.h - the way of one row through the core: where it goes next, and what a report makes of it.
+/* flow.h - the way of one row through the core: which lane it takes next, and for what it waits.
  *
  * Used inside core/ only. Pure.
  */
@@ -16,9 +16,6 @@ void flow_wake(struct core *c, uint64_t now_ms);
 uint64_t flow_deadline(const struct core *c);
 /* The lane is whole again: what came back from it is ready. */
 void flow_lane_whole(struct core *c, enum lane lane);
-/* Rows that are out since before then have their topics paused, and their lanes stopped. False: there
- * are none, and nothing was done. `only_look`: nothing is done in any case. */
-bool flow_stalled(struct core *c, uint64_t now_ms, uint64_t sent_before_ms, bool only_look);
 /* Every row that is not out with the sink and not confirmed is given up: it will be read again. */
 void flow_give_up_unsent(struct core *c);
 /* The saved cursor does not pass this page; NO_PAGE is behind all. */
@@ -34,6 +31,12 @@ static inline enum core_marks flow_marks_of(const struct window_row *r)
 
 /* The row is in the log: it waits for its mark. */
 void flow_acked(struct core *c, uint64_t now_ms, uint32_t slot);
+
+/* The row is no longer out, and its topic does not wait for it as such. Its key does, until the row is
+ * confirmed. */
+void flow_unsend(struct core *c, uint32_t slot);
+/* To be sent, in its place. */
+void flow_ready(struct core *c, uint32_t slot);
 
 /* For hold.c. */
 struct key_wait *flow_wait_of(struct core *c, const struct window_row *r);

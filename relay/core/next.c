@@ -3,6 +3,7 @@
 #include "relay/core/flow.h"
 #include "relay/core/hold.h"
 #include "relay/core/phase.h"
+#include "relay/core/report.h"
 
 /* So many rows are put into outbox.held at once. */
 #define HOLD_ROWS 10000
@@ -320,7 +321,7 @@ static bool next_ask(struct core *c, uint64_t now_ms, struct core_action *a)
     if (now_ms < stall_due_ms(c))
         return false;
     c->stall_ms = now_ms + wait / 4 + 1;
-    if (now_ms < wait || !flow_stalled(c, now_ms, now_ms - wait, true))
+    if (now_ms < wait || !report_stalled(c, now_ms, now_ms - wait, true))
         return false;
     c->asking_kafka = true;
     *a = (struct core_action){ .what = CORE_ASK_KAFKA };
