@@ -1,6 +1,6 @@
 # soak.awk - soak.tsv as a picture: what must stay beside what went through, over time, with the kills below.
 # Each scale begins at zero. Readable on light and on dark ground.
-BEGIN { FS = "\t"; LEFT = 170; PLOT = 560; TEXT = 250; PANEL = 84; GAP = 22; TOP = 12; TICKS = 20; n = 0 }
+BEGIN { FS = "\t"; LEFT = 170; PLOT = 560; TEXT = 290; PANEL = 84; GAP = 22; TOP = 12; TICKS = 20; n = 0 }
 
 function number(x) { return x >= 100 ? sprintf("%d", x + 0.5) : sprintf("%.3g", x) }
 # The next of 1, 2, 5, 10, 20 ... : where the scale ends
@@ -84,11 +84,11 @@ END {
     panel("outbox on disk", "MiB", ring, 1)
     panel("database on disk", "MiB", database, 1)
     ticks("relay killed", relay)
-    ticks("PostgreSQL killed", postgresql)
-    ticks("broker killed", broker)
+    ticks("PostgreSQL down", postgresql)
+    ticks("broker down", broker)
     unit = end >= 600 ? 60 : 1
     step = round_up(end / unit / 8)
     for (t = 0; t * unit <= end; t += step)
         printf "<text x=\"%.1f\" y=\"%d\" class=\"faint\" text-anchor=\"middle\">%d</text>\n", x_of(t * unit), y + 16, t
-    printf "<text x=\"%d\" y=\"%d\" class=\"faint\">%s; %s</text>\n</svg>\n", LEFT + PLOT + 14, y + 16, unit == 60 ? "minutes" : "seconds", head
+    printf "<text x=\"%d\" y=\"%d\" class=\"faint\">%s; %s</text>\n</svg>\n", LEFT + PLOT + 30, y + 16, unit == 60 ? "minutes" : "seconds", head
 }
