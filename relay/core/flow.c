@@ -5,11 +5,6 @@
 
 #include "relay/core/hold.h"
 
-static struct window_row *row_at(struct core *c, uint32_t slot)
-{
-    return &c->window.row[slot];
-}
-
 void flow_give_up_page(struct core *c, uint64_t page)
 {
     if (page < c->given_up_page)
@@ -18,7 +13,7 @@ void flow_give_up_page(struct core *c, uint64_t page)
 
 void flow_give_up(struct core *c, uint32_t slot)
 {
-    flow_give_up_page(c, row_at(c, slot)->page);
+    flow_give_up_page(c, flow_row(c, slot)->page);
     hold_done(c, slot);
 }
 
@@ -36,7 +31,7 @@ static void park(struct core *c, struct row_list *behind, uint32_t slot)
 
 void flow_unpark(struct core *c, struct row_list *parked)
 {
-    for (uint32_t s = parked->head; s != NO_SLOT; s = row_at(c, s)->next)
+    for (uint32_t s = parked->head; s != NO_SLOT; s = flow_row(c, s)->next)
         window_state(&c->window, s, ROW_READY);
     row_list_merge(&c->window, &c->ready, parked);
 }
@@ -84,13 +79,13 @@ static bool must_queue(struct core *c, const struct key_wait *wait, uint32_t slo
 {
     if (wait->busy != NO_SLOT)
         return wait->busy != slot;
-    return wait->parked.n > 0 && row_at(c, wait->parked.head)->seq < row_at(c, slot)->seq;
+    return wait->parked.n > 0 && flow_row(c, wait->parked.head)->seq < flow_row(c, slot)->seq;
 }
 
 /* Decides for the first ready row. False: it waits elsewhere, ask again with the next one. */
 static bool route(struct core *c, uint64_t now_ms, uint32_t slot, enum lane *ret_lane)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
     struct topic *t = &c->topics.topic[r->topic];
 
     if (hold_put_aside(c, now_ms, slot))
@@ -118,7 +113,7 @@ static bool route(struct core *c, uint64_t now_ms, uint32_t slot, enum lane *ret
 
 static void send(struct core *c, uint64_t now_ms, uint32_t slot, enum lane lane)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
     struct topic *t = &c->topics.topic[r->topic];
     struct key_wait *wait = flow_wait_of(c, r);
 
@@ -134,7 +129,7 @@ static void send(struct core *c, uint64_t now_ms, uint32_t slot, enum lane lane)
 
 void flow_unsend(struct core *c, uint32_t slot)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
     struct topic *t = &c->topics.topic[r->topic];
 
     if (t->pilot == slot)
@@ -169,7 +164,7 @@ bool flow_next(struct core *c, uint64_t now_ms, uint32_t *ret_slot, enum lane *r
 
 void core_full(struct core *c, uint32_t slot)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
 
     assert(r->state == ROW_SENT);
     flow_unsend(c, slot);
@@ -184,7 +179,7 @@ void core_full(struct core *c, uint32_t slot)
 
 void core_cold(struct core *c, uint32_t slot)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
 
     assert(r->state == ROW_SENT);
     flow_unsend(c, slot);
@@ -195,7 +190,7 @@ void core_cold(struct core *c, uint32_t slot)
 
 void flow_key_resolved(struct core *c, uint32_t slot)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
     struct key_wait *wait = flow_wait_of(c, r);
 
     if (wait == NULL)
@@ -216,18 +211,18 @@ void flow_key_resolved(struct core *c, uint32_t slot)
 
 void flow_acked(struct core *c, uint64_t now_ms, uint32_t slot)
 {
-    if (row_at(c, slot)->seq < c->moved_seq) {
+    if (flow_row(c, slot)->seq < c->moved_seq) {
         flow_give_up(c, slot);
         return;
     }
-    row_at(c, slot)->since_ms = now_ms;
+    flow_row(c, slot)->since_ms = now_ms;
     window_state(&c->window, slot, ROW_ACKED);
-    row_list_push(&c->window, &c->acked[flow_marks_of(row_at(c, slot))], slot);
+    row_list_push(&c->window, &c->acked[flow_marks_of(flow_row(c, slot))], slot);
 }
 
 void flow_suspect(struct core *c, uint32_t slot)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
 
     if (r->suspect)
         return;
@@ -287,6 +282,6 @@ void flow_give_up_unsent(struct core *c)
     for (int l = 0; l < N_LANES; l++)
         c->lane[l].returned = ROW_LIST_EMPTY;
     for (uint32_t slot = 0; slot < c->window.cap; slot++)
-        if (is_unsent((enum row_state)row_at(c, slot)->state))
+        if (is_unsent((enum row_state)flow_row(c, slot)->state))
             flow_give_up(c, slot);
 }

@@ -23,6 +23,11 @@ void flow_give_up_page(struct core *c, uint64_t page);
 /* One row is: it will be read again, from the outbox or from outbox.held. */
 void flow_give_up(struct core *c, uint32_t slot);
 
+static inline struct window_row *flow_row(struct core *c, uint32_t slot)
+{
+    return &c->window.row[slot];
+}
+
 /* With which marks the row's goes. */
 static inline enum core_marks flow_marks_of(const struct window_row *r)
 {

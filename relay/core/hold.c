@@ -5,11 +5,6 @@
 
 #include "relay/core/flow.h"
 
-static struct window_row *row_at(struct core *c, uint32_t slot)
-{
-    return &c->window.row[slot];
-}
-
 static struct topic *topic_of(struct core *c, const struct window_row *r)
 {
     return &c->topics.topic[r->topic];
@@ -34,7 +29,7 @@ void core_held_key(struct core *c, uint32_t topic, uint64_t key)
 /* The row does not stand before the others of its key any more: these find their places anew. */
 static void leave_key(struct core *c, uint32_t slot)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
     struct key_wait *wait = flow_wait_of(c, r);
 
     if (wait == NULL || (!r->suspect && wait->busy != slot))
@@ -53,14 +48,14 @@ static void wait_behind(struct core *c, struct row_list *behind, uint32_t slot)
     window_state(&c->window, slot, ROW_PARKED);
     row_list_insert(&c->window, behind, slot);
     c->n_behind++;
-    c->behind_bytes += row_at(c, slot)->bytes;
+    c->behind_bytes += flow_row(c, slot)->bytes;
 }
 
 static void unpark_behind(struct core *c, struct row_list *behind)
 {
-    for (uint32_t s = behind->head; s != NO_SLOT; s = row_at(c, s)->next) {
+    for (uint32_t s = behind->head; s != NO_SLOT; s = flow_row(c, s)->next) {
         c->n_behind--;
-        c->behind_bytes -= row_at(c, s)->bytes;
+        c->behind_bytes -= flow_row(c, s)->bytes;
     }
     flow_unpark(c, behind);
 }
@@ -84,12 +79,12 @@ void hold_unpark_topic(struct core *c, uint32_t topic)
  * of its own may be out that the database does not know of: put there it would be the first of its key. */
 static bool must_stay(struct core *c, uint32_t slot)
 {
-    const struct window_row *r = row_at(c, slot);
+    const struct window_row *r = flow_row(c, slot);
 
     if (held_keys_has(&c->held, group_key(r->topic, r->key)))
         return false;
     for (uint32_t s = 0; s < c->window.cap; s++) {
-        const struct window_row *o = row_at(c, s);
+        const struct window_row *o = flow_row(c, s);
         if (o->key == r->key && o->topic == r->topic && o->seq < r->seq && o->state != ROW_FREE &&
             o->state < ROW_HOLD)
             return true;
@@ -109,7 +104,7 @@ static void spill(struct core *c, struct row_list *behind, enum hold_state as)
             continue;
         }
         c->n_behind--;
-        c->behind_bytes -= row_at(c, slot)->bytes;
+        c->behind_bytes -= flow_row(c, slot)->bytes;
         hold_row(c, slot, as, 0);
     }
 }
@@ -154,8 +149,8 @@ static void back_row_done(struct core *c, const struct window_row *r)
 /* Rows of the same group that the database does not know of yet. */
 static bool group_is_on_its_way(struct core *c, uint64_t group)
 {
-    for (uint32_t s = c->hold.head; s != NO_SLOT; s = row_at(c, s)->next) {
-        const struct window_row *r = row_at(c, s);
+    for (uint32_t s = c->hold.head; s != NO_SLOT; s = flow_row(c, s)->next) {
+        const struct window_row *r = flow_row(c, s);
         if (r->key != 0 && r->hold != HOLD_PAUSED && r->hold != HOLD_SCHEDULED &&
             group_key(r->topic, r->key) == group)
             return true;
@@ -165,7 +160,7 @@ static bool group_is_on_its_way(struct core *c, uint64_t group)
 
 void core_freed(struct core *c, uint32_t slot)
 {
-    const struct window_row *r = row_at(c, slot);
+    const struct window_row *r = flow_row(c, slot);
 
     if (r->key != 0 && !group_is_on_its_way(c, group_key(r->topic, r->key)))
         held_keys_remove(&c->held, group_key(r->topic, r->key));
@@ -235,7 +230,7 @@ static bool is_shut(const struct topic *t, uint32_t slot)
 /* A row that was due while its topic takes nothing: it is due again when that may have changed. */
 static void postpone(struct core *c, uint64_t now_ms, uint32_t slot)
 {
-    const struct topic *t = topic_of(c, row_at(c, slot));
+    const struct topic *t = topic_of(c, flow_row(c, slot));
     uint64_t delay = c->cfg.retry_base_ms;
 
     if (t->state == TOPIC_PAUSED && t->due_ms > now_ms + delay)
@@ -246,7 +241,7 @@ static void postpone(struct core *c, uint64_t now_ms, uint32_t slot)
 /* What is in outbox.held as it should be stays there, unless it is news that it may have been delivered. */
 static void leave_there(struct core *c, uint32_t slot, enum hold_state as)
 {
-    if (row_at(c, slot)->maybe_new) {
+    if (flow_row(c, slot)->maybe_new) {
         hold_row(c, slot, as, 0);
         return;
     }
@@ -257,7 +252,7 @@ static void leave_there(struct core *c, uint32_t slot, enum hold_state as)
 /* So do all rows of the topic that were read with it: one of them must not pass it. */
 static void leave_paused(struct core *c, uint32_t slot)
 {
-    struct topic *t = topic_of(c, row_at(c, slot));
+    struct topic *t = topic_of(c, flow_row(c, slot));
 
     t->more = true;
     t->returning = false;
@@ -267,7 +262,7 @@ static void leave_paused(struct core *c, uint32_t slot)
 /* A new row may be one that goes before those that are back, or on their way. */
 static void pause_new(struct core *c, uint32_t slot)
 {
-    topic_of(c, row_at(c, slot))->returning = false;
+    topic_of(c, flow_row(c, slot))->returning = false;
     hold_row(c, slot, HOLD_PAUSED, 0);
 }
 
@@ -287,7 +282,7 @@ static bool follows_another(const struct core *c, const struct window_row *r)
  * one is dead. */
 static void shut_out_of_key(struct core *c, uint64_t now_ms, uint32_t slot)
 {
-    const struct window_row *r = row_at(c, slot);
+    const struct window_row *r = flow_row(c, slot);
 
     if (!follows_another(c, r)) {
         postpone(c, now_ms, slot);
@@ -299,7 +294,7 @@ static void shut_out_of_key(struct core *c, uint64_t now_ms, uint32_t slot)
 
 void hold_shut_out(struct core *c, uint64_t now_ms, uint32_t slot)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
     const struct key_wait *wait = flow_wait_of(c, r);
 
     switch ((enum held_as)r->from) {
@@ -328,14 +323,14 @@ void hold_shut_out(struct core *c, uint64_t now_ms, uint32_t slot)
 /* A row that went alone when its topic was paused is the first of its key. */
 static bool goes_before_held(struct core *c, uint32_t slot)
 {
-    const struct key_wait *wait = flow_wait_of(c, row_at(c, slot));
+    const struct key_wait *wait = flow_wait_of(c, flow_row(c, slot));
 
     return wait != NULL && wait->busy == slot;
 }
 
 bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
     struct topic *t = topic_of(c, r);
 
     if (is_shut(t, slot)) {
@@ -359,7 +354,7 @@ bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot)
     }
     struct key_wait *wait = flow_wait_of(c, r);
     bool behind = r->from == HELD_NOT && wait != NULL && wait->behind.n > 0 &&
-                  row_at(c, wait->behind.head)->seq < r->seq;
+                  flow_row(c, wait->behind.head)->seq < r->seq;
     if (r->key == 0 || (!behind && !held_keys_has(&c->held, group_key(r->topic, r->key))))
         return false;
     bool resuming = wait != NULL && wait->resuming;
@@ -379,7 +374,7 @@ bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot)
 
 void hold_row(struct core *c, uint32_t slot, enum hold_state as, uint64_t delay_ms)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
     struct topic *t = topic_of(c, r);
 
     r->hold = (uint8_t)as;
@@ -413,7 +408,7 @@ void hold_row(struct core *c, uint32_t slot, enum hold_state as, uint64_t delay_
 
 void hold_came_back(struct core *c, uint32_t slot)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
 
     if (r->from == HELD_TOPIC)
         topic_of(c, r)->n_back++;
@@ -433,7 +428,7 @@ void hold_came_back(struct core *c, uint32_t slot)
 
 void hold_done(struct core *c, uint32_t slot)
 {
-    const struct window_row *r = row_at(c, slot);
+    const struct window_row *r = flow_row(c, slot);
 
     if ((r->state == ROW_HOLD || r->state == ROW_HOLDING) && r->hold == HOLD_PAUSED)
         topic_of(c, r)->n_holding--;
@@ -458,7 +453,7 @@ void hold_done(struct core *c, uint32_t slot)
 
 void hold_written(struct core *c, uint64_t now_ms, uint32_t slot)
 {
-    const struct window_row *r = row_at(c, slot);
+    const struct window_row *r = flow_row(c, slot);
     uint64_t due = now_ms; /* blocked with nothing before it, or scheduled: we are told when */
 
     switch ((enum hold_state)r->hold) {

@@ -10,11 +10,6 @@
 /* So many producers a topic may cost before it is to blame. */
 #define PRODUCERS_OF_A_TOPIC 5
 
-static struct window_row *row_at(struct core *c, uint32_t slot)
-{
-    return &c->window.row[slot];
-}
-
 /* A partition that is well says nothing of another one; but no break for longer than any pause does. */
 static void forget_broken(const struct core *c, uint64_t now_ms, struct topic *t)
 {
@@ -24,7 +19,7 @@ static void forget_broken(const struct core *c, uint64_t now_ms, struct topic *t
 
 static void confirmed(struct core *c, uint64_t now_ms, uint32_t slot, bool was_pilot)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
     struct topic *t = &c->topics.topic[r->topic];
 
     c->lane[r->lane].n_resets = 0;
@@ -78,7 +73,7 @@ static void pause_topic(struct core *c, uint64_t now_ms, struct topic *t)
 /* Refused for itself. */
 static void refused_alone(struct core *c, uint32_t slot, bool for_good)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
     uint64_t delay = retry_delay_ms(c->cfg.retry_base_ms, c->cfg.retry_max_ms, r->attempts,
                                     retry_random(&c->rng));
 
@@ -91,7 +86,7 @@ static void refused_alone(struct core *c, uint32_t slot, bool for_good)
 /* To be sent again, in its place; after the others of its lane have come home if that one stops. */
 static void come_back(struct core *c, uint32_t slot)
 {
-    struct core_lane *l = &c->lane[row_at(c, slot)->lane];
+    struct core_lane *l = &c->lane[flow_row(c, slot)->lane];
 
     if (l->want_reset || l->resetting) {
         window_state(&c->window, slot, ROW_RETURNED);
@@ -138,7 +133,7 @@ static void producer_refused(struct core *c, uint64_t now_ms, const struct windo
 
 static void failed(struct core *c, uint64_t now_ms, uint32_t slot, enum blame blame, bool was_pilot)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
     struct topic *t = &c->topics.topic[r->topic];
 
     /* Behind a row that failed in the main lane others of its key may be on their way: stop the
@@ -178,7 +173,7 @@ static void unpark_topic(struct core *c, struct topic *t)
 
 void core_refused(struct core *c, uint64_t now_ms, uint32_t slot, bool for_good)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
 
     if (c->phase != CORE_LEAD || flow_is_behind_its_key(c, r)) { /* those before it come home first */
         core_report(c, now_ms, slot, OUTCOME_NOT_PERSISTED, BLAME_ROW);
@@ -193,7 +188,7 @@ void core_refused(struct core *c, uint64_t now_ms, uint32_t slot, bool for_good)
 
 void core_report(struct core *c, uint64_t now_ms, uint32_t slot, enum outcome out, enum blame blame)
 {
-    struct window_row *r = row_at(c, slot);
+    struct window_row *r = flow_row(c, slot);
     bool was_pilot = c->topics.topic[r->topic].pilot == slot;
 
     assert(r->state == ROW_SENT);
@@ -226,7 +221,7 @@ bool report_stalled(struct core *c, uint64_t now_ms, uint64_t sent_before_ms, bo
     bool any = false;
 
     for (uint32_t slot = 0; slot < c->window.cap; slot++) {
-        const struct window_row *r = row_at(c, slot);
+        const struct window_row *r = flow_row(c, slot);
         if (r->state != ROW_SENT || r->since_ms > sent_before_ms ||
             is_in_a_queue(c, r, sent_before_ms))
             continue;
