@@ -131,7 +131,7 @@ disk_full() {
     stream_judge disk_was_full
     stop_clean full
     "$pg" stop "$small" immediate
-    umount "$small"
+    wait_until 60 umount "$small" 2>/dev/null # a process that has just ended may hold it for a moment
     mounts=()
     dsn=$direct_dsn relay_dsn=$direct_dsn
 }

@@ -51,7 +51,7 @@ cleanup() {
         [[ ! -e $home/kind ]] || "$broker" remove "$home" || true
         [[ ! -e $home/home ]] || "$pg" remove "$home" || true
     done
-    for home in "${mounts[@]}"; do umount "$home" || true; done
+    for home in "${mounts[@]}"; do wait_until 60 umount "$home" || true; done
     rm -rf "$dir"
 }
 trap cleanup EXIT
