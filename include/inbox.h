@@ -248,7 +248,8 @@ typedef void (*inbox_log)(int level, const char *line, void *arg);
  *                           process sees it (topic.metadata.refresh.interval.ms), is passed over
  *   sequence.header  ce_sequence  a header in which the producer numbers the events of each key itself,
  *                           by one each (the version of an aggregate): then sequence_gaps counts
- *                           what is missing, see inbox_stats
+ *                           what is missing, see inbox_stats. It may be ce_sequence itself, where a
+ *                           producer's counts by the key; outbox-relay's does not
  *
  * @param settings      borrowed, copied
  * @param ret_consumer  the consumer; untouched on failure

@@ -279,6 +279,23 @@ START_TEST(numbers_of_a_key_have)
 }
 END_TEST
 
+/* Of a producer whose CloudEvents count by the key; ours do not. */
+START_TEST(ce_sequence_of_a_key_has_them_where_the_setting_says_so)
+{
+    static char header[] = "ce_sequence";
+    struct inbox__part part = { .id = 1 };
+    outbox_header sequence = { header, "1", 1 };
+    struct inbox__record r = { .item = { .key = 1, .part = &part },
+                               .msg = { .sequence = "1", .headers = &sequence, .n_headers = 1 } };
+
+    c->set.sequence_header = header;
+    inbox__stats_sequence(c, &r);
+    sequence.value = r.msg.sequence = "3";
+    inbox__stats_sequence(c, &r);
+    ck_assert_uint_eq(c->figures.sequence_gaps, 1);
+}
+END_TEST
+
 Suite *suite_inbox_stats(void);
 Suite *suite_inbox_stats(void)
 {
@@ -296,6 +313,7 @@ Suite *suite_inbox_stats(void)
     tcase_add_test(tc, sequences_are_compared_within_a_key_of_a_source);
     tcase_add_test(tc, numbers_of_an_outbox_have_no_gaps);
     tcase_add_test(tc, numbers_of_a_key_have);
+    tcase_add_test(tc, ce_sequence_of_a_key_has_them_where_the_setting_says_so);
     suite_add_tcase(s, tc);
     return s;
 }
