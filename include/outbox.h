@@ -3,7 +3,7 @@
  *
  * This header is the description of the library; what is not in it is not part of the interface.
  * Link with `pkg-config --cflags --libs outbox`. Needs libpq (14 or later; servers from 13 on) and
- * nothing else. C11 and C++11. Linux.
+ * nothing else. C11 and C++11. Linux. lib/examples/hello.c is a whole program; what matters in it:
  *
  *     PGresult *r = PQexec(conn, "BEGIN");                     ... business statements ...
  *     outbox_event event = OUTBOX_EVENT_INIT;
@@ -12,8 +12,6 @@
  *     event.type = "com.example.order";   event.payload = text;   event.payload_len = strlen(text);
  *     if (outbox_append(conn, &event, &err) != OUTBOX_OK)
  *         fprintf(stderr, "%s\n", err.message);                ... and PQexec(conn, "ROLLBACK") ...
- *
- * lib/examples/hello.c is the whole program.
  *
  * Guarantees
  *   An event that was appended reaches Kafka if and only if the transaction commits. It may arrive
