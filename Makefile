@@ -3,7 +3,7 @@
 #   make            library and relay            make demo     the whole story on one machine
 #   make check      every test                   PG=all: integration on PostgreSQL 13 to 18
 #                                                RDKAFKA=newest: with the newest librdkafka
-#   make install    DESTDIR= prefix= (or PREFIX=)   install-strip, uninstall
+#   make install    DESTDIR= prefix= (or PREFIX=)   install-strip, uninstall; V=1 shows each command
 #   make installcheck   what is installed there serves programs in C and C++, by pkg-config and CMake
 #   make dist       the source as $(O)/outbox-VERSION.tar.gz       make deb   Debian packages in $(O)/deb
 #   make sql-variants   the migrations for Flyway, golang-migrate, dbmate and sqitch, in $(O)/sql
@@ -241,26 +241,33 @@ $(O)/man/$(call link_name,$(1)):
 endef
 $(foreach link,$(MAN_LINKS),$(eval $(call link_rule,$(link))))
 
+# Here the commands are many and long: a line says what goes where, and V=1 shows them instead.
+Q = $(if $(V),,@)
+SAY = @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,echo)
 # Header, archive, shared library with its links, and what pkg-config reads.
 define install_library
-$(INSTALL_DATA) include/$(1).h $(DESTDIR)$(includedir)/$(1).h
-	$(INSTALL_DATA) $(O)/lib$(1).a $(DESTDIR)$(libdir)/lib$(1).a
-	$(INSTALL) -m 644 $(O)/lib$(1).so.0 $(DESTDIR)$(libdir)/lib$(1).so.$(VERSION)
-	ln -sf lib$(1).so.$(VERSION) $(DESTDIR)$(libdir)/lib$(1).so.0
-	ln -sf lib$(1).so.0 $(DESTDIR)$(libdir)/lib$(1).so
-	$(INSTALL_DATA) $(O)/$(1).pc $(DESTDIR)$(pkgconfigdir)/$(1).pc
+$(SAY) 'lib$(1): $(DESTDIR)$(libdir)/lib$(1).so.$(VERSION) and .a, $(DESTDIR)$(includedir)/$(1).h, $(DESTDIR)$(pkgconfigdir)/$(1).pc'
+	$(Q)$(INSTALL_DATA) include/$(1).h $(DESTDIR)$(includedir)/$(1).h
+	$(Q)$(INSTALL_DATA) $(O)/lib$(1).a $(DESTDIR)$(libdir)/lib$(1).a
+	$(Q)$(INSTALL) -m 644 $(O)/lib$(1).so.0 $(DESTDIR)$(libdir)/lib$(1).so.$(VERSION)
+	$(Q)ln -sf lib$(1).so.$(VERSION) $(DESTDIR)$(libdir)/lib$(1).so.0
+	$(Q)ln -sf lib$(1).so.0 $(DESTDIR)$(libdir)/lib$(1).so
+	$(Q)$(INSTALL_DATA) $(O)/$(1).pc $(DESTDIR)$(pkgconfigdir)/$(1).pc
 	
 endef
 
 install: all man
-	rm -f $(O)/outbox.pc $(O)/inbox.pc
-	$(MAKE) $(O)/outbox.pc $(O)/inbox.pc
-	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) $(DESTDIR)$(includedir) \
+	$(Q)rm -f $(O)/outbox.pc $(O)/inbox.pc
+	$(Q)$(MAKE) $(if $(V),,-s) $(O)/outbox.pc $(O)/inbox.pc
+	$(Q)$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) $(DESTDIR)$(includedir) \
 	    $(DESTDIR)$(pkgconfigdir) $(DESTDIR)$(datadir)/outbox/sql
-	$(INSTALL_PROGRAM) $(O)/outbox-relay $(DESTDIR)$(bindir)/outbox-relay
+	$(SAY) 'outbox-relay: $(DESTDIR)$(bindir)/outbox-relay'
+	$(Q)$(INSTALL_PROGRAM) $(O)/outbox-relay $(DESTDIR)$(bindir)/outbox-relay
 	$(foreach lib,outbox inbox,$(call install_library,$(lib)))
-	$(INSTALL_DATA) $(wildcard sql/*.sql) $(DESTDIR)$(datadir)/outbox/sql
-	$(foreach page,$(MAN),$(INSTALL_DATA) -D $(page) $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) true
+	$(SAY) 'migrations: $(DESTDIR)$(datadir)/outbox/sql'
+	$(Q)$(INSTALL_DATA) $(wildcard sql/*.sql) $(DESTDIR)$(datadir)/outbox/sql
+	$(if $(MAN),$(SAY) 'manual pages: $(DESTDIR)$(mandir)')
+	$(Q)$(foreach page,$(MAN),$(INSTALL_DATA) -D $(page) $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) true
 ifneq ($(MAN_SRC),)
 ifeq ($(MAN),)
 	@echo 'no manual pages installed: $(SCDOC) is missing'
@@ -269,9 +276,10 @@ endif
 
 # The archive keeps the names that the linker needs.
 install-strip: install
-	$(STRIP) $(DESTDIR)$(bindir)/outbox-relay
-	$(foreach lib,outbox inbox,$(STRIP) --strip-unneeded $(DESTDIR)$(libdir)/lib$(lib).so.$(VERSION) &&) true
-	$(foreach lib,outbox inbox,$(STRIP) --strip-debug --enable-deterministic-archives $(DESTDIR)$(libdir)/lib$(lib).a &&) true
+	$(SAY) 'debug information: stripped'
+	$(Q)$(STRIP) $(DESTDIR)$(bindir)/outbox-relay
+	$(Q)$(foreach lib,outbox inbox,$(STRIP) --strip-unneeded $(DESTDIR)$(libdir)/lib$(lib).so.$(VERSION) &&) true
+	$(Q)$(foreach lib,outbox inbox,$(STRIP) --strip-debug --enable-deterministic-archives $(DESTDIR)$(libdir)/lib$(lib).a &&) true
 
 installcheck:
 	@DESTDIR='$(DESTDIR)' pkgconfigdir='$(pkgconfigdir)' libdir='$(libdir)' CC='$(CC)' CXX='$(CXX)' \
@@ -279,11 +287,12 @@ installcheck:
 
 # With the directories and DESTDIR of the installation.
 uninstall:
-	rm -f $(DESTDIR)$(bindir)/outbox-relay $(foreach lib,outbox inbox,$(DESTDIR)$(includedir)/$(lib).h \
+	$(Q)rm -f $(DESTDIR)$(bindir)/outbox-relay $(foreach lib,outbox inbox,$(DESTDIR)$(includedir)/$(lib).h \
 	    $(addprefix $(DESTDIR)$(libdir)/lib$(lib).,a so so.0 so.$(VERSION)) $(DESTDIR)$(pkgconfigdir)/$(lib).pc) \
 	    $(foreach page,$(MAN_NAMES), \
 	    $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(page)))/$(page))
-	rm -rf $(DESTDIR)$(datadir)/outbox
+	$(Q)rm -rf $(DESTDIR)$(datadir)/outbox
+	$(SAY) 'removed: outbox-relay, liboutbox, libinbox, their headers, manual pages and migrations, from $(DESTDIR)$(prefix)'
 
 # The last commit, without what is not committed; the same bytes each time.
 DIST = outbox-$(VERSION)
