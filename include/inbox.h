@@ -228,7 +228,9 @@ typedef void (*inbox_log)(int level, const char *line, void *arg);
  *   retry.base       200ms  the first backoff of an event that failed; doubles from one to the next,
  *                           of which half is chance
  *   retry.max        1m     the longest backoff
- *   retry.attempts   10     calls of the handler after which an event is dead; 0: any number
+ *   retry.attempts   10     calls of the handler, the first one counted too, after which an event is
+ *                           dead; 0: any number. (The relay's setting of this name counts what comes
+ *                           after the first, so that 0 is none)
  *   retry.total      15m    time since the first failure after which it is dead; 0s: any time. Not
  *                           both 0: the longest wait must stay below half of dedupe.keep. Calls are
  *                           counted over restarts, those that ended their process too (see
