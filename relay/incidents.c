@@ -9,8 +9,9 @@
 #include "relay/log.h"
 #include "relay/text.h"
 
-/* Lines about rows, per second. */
+/* Lines about rows, in so long. */
 #define ROW_LINES 10
+#define ROW_LINES_MS 1000
 
 void reason_clear(struct reason *r)
 {
@@ -54,16 +55,12 @@ const struct reason *incidents_of_topic(const struct incidents *i, uint32_t topi
 
 static bool may_say(struct incidents *i, uint64_t now_ms)
 {
-    if (now_ms - i->lines_since_ms >= 1000) {
-        if (i->n_suppressed > 0)
-            log_warn("relay", "more lines of the same kind", "suppressed", log_i64(i->n_suppressed));
-        i->lines_since_ms = now_ms;
-        i->n_lines = i->n_suppressed = 0;
-    }
-    if (i->n_lines++ < ROW_LINES)
-        return true;
-    i->n_suppressed++;
-    return false;
+    uint32_t suppressed;
+    bool may = restraint_admits(&i->lines, now_ms, ROW_LINES, ROW_LINES_MS, &suppressed);
+
+    if (suppressed > 0)
+        log_warn("relay", "more lines of the same kind", "suppressed", log_i64(suppressed));
+    return may;
 }
 
 void incidents_failed(struct incidents *i, uint64_t now_ms, const struct row *row, uint32_t topic,

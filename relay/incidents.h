@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/shared/restraint.h"
 #include "relay/core/core.h"
 #include "relay/row.h"
 #include "relay/sink/sink.h"
@@ -26,8 +27,7 @@ struct incidents {
     struct topic_note *topic; /* by the core's number */
     uint32_t n_topics;
     uint32_t n_changes; /* of the core's topics, when they were last looked at */
-    uint64_t lines_since_ms;
-    uint32_t n_lines, n_suppressed;
+    struct restraint lines; /* about rows */
 };
 
 void incidents_deinit(struct incidents *i);

@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/shared/restraint.h"
+
 static enum log_level threshold = LOG_LEVEL_INFO;
 static enum log_format format = LOG_FORMAT_LOGFMT;
 static bool journal; /* stderr is the journal: prefix the priority */
@@ -29,13 +31,12 @@ static const struct {
 
 /* A message that is said again and again is cut off here: a broken peer must not fill the disk. */
 #define REPEATS_MAX 100
-#define REPEATS_WINDOW_S 10
+#define REPEATS_WINDOW_MS 10000
 #define N_REPEATS 32
 
 static struct repeats {
     char key[80]; /* component and message */
-    time_t since_s;
-    unsigned n, suppressed;
+    struct restraint restraint;
 } repeats[N_REPEATS];
 
 /* Is stderr the journal that JOURNAL_STREAM (DEVICE:INODE) speaks of? The variable is inherited by
@@ -67,33 +68,23 @@ static struct repeats *repeats_of(const char *component, const char *msg)
     for (int i = 0; i < N_REPEATS; i++) {
         if (strcmp(repeats[i].key, key) == 0)
             return &repeats[i];
-        if (repeats[i].since_s < oldest->since_s)
+        if (repeats[i].restraint.since_ms < oldest->restraint.since_ms)
             oldest = &repeats[i];
     }
-    *oldest = (struct repeats){ .n = 0 };
+    *oldest = (struct repeats){ .key = "" };
     memcpy(oldest->key, key, sizeof key);
     return oldest;
 }
 
 /* May the line be written? *ret_suppressed: so many like it were not, before. */
-static bool admit(const char *component, const char *msg, unsigned *ret_suppressed)
+static bool admit(const char *component, const char *msg, uint32_t *ret_suppressed)
 {
-    struct repeats *r = repeats_of(component, msg);
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    *ret_suppressed = 0;
-    if (r->n == 0 || ts.tv_sec - r->since_s >= REPEATS_WINDOW_S) {
-        *ret_suppressed = r->suppressed;
-        r->since_s = ts.tv_sec;
-        r->n = r->suppressed = 0;
-    }
-    if (r->n < REPEATS_MAX) {
-        r->n++;
-        return true;
-    }
-    r->suppressed++;
-    return false;
+    return restraint_admits(&repeats_of(component, msg)->restraint,
+                            (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000, REPEATS_MAX,
+                            REPEATS_WINDOW_MS, ret_suppressed);
 }
 
 const char *log_i64(int64_t n)
@@ -215,7 +206,7 @@ static void keep(enum log_level level, const char *component, const char *msg, v
     }
 }
 
-static void put_line(FILE *out, enum log_level level, const char *component, const char *msg, unsigned suppressed,
+static void put_line(FILE *out, enum log_level level, const char *component, const char *msg, uint32_t suppressed,
                      va_list ap)
 {
     if (journal)
@@ -238,7 +229,7 @@ void log_write(enum log_level level, const char *component, const char *msg, ...
 {
     char *line = NULL;
     size_t len = 0;
-    unsigned suppressed = 0;
+    uint32_t suppressed = 0;
     va_list ap;
 
     if (level > threshold && level > LOG_LEVEL_WARN)

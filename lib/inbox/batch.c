@@ -44,15 +44,14 @@
 /* A service that all handlers need may be away: then the first of these are enough. */
 static bool may_say(struct inbox_consumer *c)
 {
-    struct inbox__restraint *said = &c->said_failed;
-    uint64_t now_ms = inbox__now_ms();
+    struct restraint *said = &c->said_failed;
 
-    if (now_ms - said->since_ms >= SAID_AGAIN_MS)
-        *said = (struct inbox__restraint){ .since_ms = now_ms };
-    if (said->n++ == SAID_MOST)
+    if (restraint_admits(said, inbox__now_ms(), SAID_MOST, SAID_AGAIN_MS, NULL))
+        return true;
+    if (said->suppressed == 1)
         inbox__log(c, 4, "many attempts fail: for up to %d s more of them are counted (retries) and not logged",
                    SAID_AGAIN_MS / 1000);
-    return said->n <= SAID_MOST;
+    return false;
 }
 
 static void say_failed(struct inbox_consumer *c, const struct inbox__record *r)

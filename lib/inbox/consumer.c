@@ -289,7 +289,7 @@ static int open_all(inbox_consumer *c, outbox_error *err)
     c->batch_failures = c->careful = 0;
     c->one_by_one = false;
     c->last_id[0] = '\0';
-    c->said_failed = (struct inbox__restraint){ 0 };
+    c->said_failed = (struct restraint){ 0 };
     c->sent_back = (struct inbox__sent_back){ 0 };
     c->connect_due_ms = c->batch_due_ms = c->second_due_ms = c->turn_due_ms = c->redrive_due_ms = 0;
     c->waiting_due_ms = inbox__now_ms() + WAITS_LONG_MS;

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "inbox.h"
+#include "lib/shared/restraint.h"
 #include "record.h"
 #include "settings.h"
 #include "window.h"
@@ -79,12 +80,6 @@ struct inbox__sent_back {
     uint32_t busy;    /* looks without any to see, one after the other */
 };
 
-/* batch.c's own: failed attempts that were to be logged since then. */
-struct inbox__restraint {
-    uint64_t since_ms;
-    uint32_t n;
-};
-
 struct inbox__kafka; /* kafka.c's own */
 
 struct inbox_consumer {
@@ -114,7 +109,7 @@ struct inbox_consumer {
     uint64_t batch_due_ms;
     uint32_t careful;        /* so many events still go in savepoints: one failed lately */
     size_t batch_limit;      /* how many events the next batch may have */
-    struct inbox__restraint said_failed;
+    struct restraint said_failed; /* batch.c's own: attempts that failed, in the log */
     bool one_by_one;         /* the last one called its only event with care */
     uint64_t second_due_ms, turn_due_ms, redrive_due_ms, waiting_due_ms;
     struct inbox__sent_back sent_back;

@@ -4,6 +4,7 @@
 
 #include <libpq-fe.h>
 
+#include "lib/shared/restraint.h"
 #include "relay/source/aside.h"
 #include "relay/source/buckets.h"
 #include "relay/source/conn.h"
@@ -137,7 +138,7 @@ struct source {
     struct said {
         const char *what; /* failed, of what is tried again at once; NULL: nothing has since the lease was renewed */
         char state[6];
-        uint64_t at_ms;
+        struct restraint restraint;
     } said;
     bool mark_again; /* some of the marks were there */
     bool acquired;   /* on this link: what is to be marked was read on it */

@@ -223,12 +223,11 @@ static bool may_say(struct source *s, const char *what, const char *state)
 {
     struct said *said = &s->said;
 
-    if (said->what != NULL && strcmp(said->what, what) == 0 && strcmp(said->state, state) == 0 &&
-        s->request_ms - said->at_ms < SAY_AGAIN_MS)
-        return false;
-    *said = (struct said){ .what = what, .at_ms = s->request_ms };
-    snprintf(said->state, sizeof said->state, "%s", state);
-    return true;
+    if (said->what == NULL || strcmp(said->what, what) != 0 || strcmp(said->state, state) != 0) {
+        *said = (struct said){ .what = what };
+        snprintf(said->state, sizeof said->state, "%s", state);
+    }
+    return restraint_admits(&said->restraint, s->request_ms, 1, SAY_AGAIN_MS, NULL);
 }
 
 static void say_failed(struct source *s, const char *what, bool often, const PGresult *res)
