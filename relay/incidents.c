@@ -86,7 +86,7 @@ void incidents_failed(struct incidents *i, uint64_t now_ms, const struct row *ro
     if (may_say(i, now_ms))
         log_warn("relay", "kafka did not accept a row; it stays unsent and goes again", "id",
                  log_i64(row->id), "topic", row->topic, "code", report->code, "error",
-                 report->text, "attempts", log_i64(attempts));
+                 report->text, "refused_before", log_i64(attempts));
 }
 
 void incidents_confirmed(struct incidents *i, const struct topics *topics, uint32_t topic)

@@ -33,7 +33,8 @@ struct incidents {
 void incidents_deinit(struct incidents *i);
 void reason_clear(struct reason *r);
 
-/* A send failed: said, and its reason kept, in *ret_reason for the row, or for its topic. */
+/* A send failed: said, and its reason kept, in *ret_reason for the row, or for its topic. attempts: the row was
+ * refused for itself so often before. */
 void incidents_failed(struct incidents *i, uint64_t now_ms, const struct row *row, uint32_t topic,
                       uint32_t attempts, const struct sink_report *report, struct reason *ret_reason);
 /* A row of the topic is confirmed: unless the topic is paused, or has rows that are, what was said of it is over. */
