@@ -19,6 +19,28 @@
 #define RETRY OUTBOX_ERRF_RETRY_TXN
 #define LOST OUTBOX_ERRF_LINK_LOST
 
+/* What becomes of an SQLSTATE, with a part of the message. */
+static const struct server_failure {
+    const char *sqlstate; /* also the type of the event at which the trigger raises it */
+    int code;
+    uint32_t flags;
+    const char *words;
+} server_failures[] = {
+    { "40001", OUTBOX_EDB, RETRY | ABORTED, "two lines (SQLSTATE 40001)" },
+    { "40P01", OUTBOX_EDB, RETRY | ABORTED, "SQLSTATE 40P01" },
+    { "55P03", OUTBOX_EDB, RETRY | ABORTED, "SQLSTATE 55P03" },
+    { "57014", OUTBOX_EDB, ABORTED, "SQLSTATE 57014" },
+    { "23505", OUTBOX_EDB, ABORTED, "SQLSTATE 23505" },
+    { "53100", OUTBOX_EDB, ABORTED, "SQLSTATE 53100" },
+    { "25006", OUTBOX_EDB, ABORTED, "connect to the primary" },
+    { "25P02", OUTBOX_EABORTED, ABORTED, "SQLSTATE 25P02" },
+    { "42883", OUTBOX_ESCHEMA, ABORTED, "apply sql/001_outbox.up.sql" },
+    { "42703", OUTBOX_ESCHEMA, ABORTED, "apply sql/001_outbox.up.sql" },
+    { "42P01", OUTBOX_ESCHEMA, ABORTED, "apply sql/001_outbox.up.sql" },
+    { "3F000", OUTBOX_ESCHEMA, ABORTED, "apply sql/001_outbox.up.sql" },
+    { "08006", OUTBOX_ELINK, LOST, "new connection" },
+};
+
 static PGconn *conn, *control;
 static outbox_event event;
 static outbox_error err;

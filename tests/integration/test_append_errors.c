@@ -66,32 +66,15 @@ START_TEST(append_reports_a_serialization_failure_as_retry)
 }
 END_TEST
 
-static const struct {
-    const char *sqlstate;
-    int code;
-    uint32_t flags;
-    const char *words;
-} failures[] = {
-    { "40001", OUTBOX_EDB, RETRY | ABORTED, "two lines (SQLSTATE 40001)" },
-    { "40P01", OUTBOX_EDB, RETRY | ABORTED, "SQLSTATE 40P01" },
-    { "55P03", OUTBOX_EDB, RETRY | ABORTED, "SQLSTATE 55P03" },
-    { "57014", OUTBOX_EDB, ABORTED, "SQLSTATE 57014" },
-    { "23505", OUTBOX_EDB, ABORTED, "SQLSTATE 23505" },
-    { "53100", OUTBOX_EDB, ABORTED, "SQLSTATE 53100" },
-    { "25006", OUTBOX_EDB, ABORTED, "connect to the primary" },
-    { "42883", OUTBOX_ESCHEMA, ABORTED, "apply sql/001_outbox.up.sql" },
-    { "42703", OUTBOX_ESCHEMA, ABORTED, "apply sql/001_outbox.up.sql" },
-    { "3F000", OUTBOX_ESCHEMA, ABORTED, "apply sql/001_outbox.up.sql" },
-    { "08006", OUTBOX_ELINK, LOST, "new connection" },
-};
-
 START_TEST(append_turns_each_sqlstate_into_code_and_flags)
 {
+    const struct server_failure *f = &server_failures[_i];
+
     install_trigger();
-    event.type = failures[_i].sqlstate;
+    event.type = f->sqlstate;
     rig_exec(conn, "begin; savepoint s");
-    refuse(failures[_i].code, failures[_i].flags, failures[_i].words);
-    ck_assert_str_eq(err.sqlstate, failures[_i].sqlstate);
+    refuse(f->code, f->flags, f->words);
+    ck_assert_str_eq(err.sqlstate, f->sqlstate);
     ck_assert_ptr_null(strstr(err.message, "SECRET"));
     rig_exec(conn, "rollback to s");
     event.type = "passes";
@@ -290,7 +273,8 @@ Suite *suite_append_errors(void)
     tcase_add_test(tcase, append_reports_a_killed_backend_as_link_lost);
     tcase_add_test(tcase, append_reports_an_idle_transaction_timeout_as_link_lost);
     tcase_add_test(tcase, append_reports_a_serialization_failure_as_retry);
-    tcase_add_loop_test(tcase, append_turns_each_sqlstate_into_code_and_flags, 0, N(failures));
+    tcase_add_loop_test(tcase, append_turns_each_sqlstate_into_code_and_flags, 0,
+                        N(server_failures));
     tcase_add_test(tcase, append_reports_a_backend_that_dies_within_the_statement);
     tcase_add_test(tcase, append_notices_an_insert_that_stored_nothing);
     tcase_add_test(tcase, append_names_the_remedy_when_the_schema_is_missing);
