@@ -9,16 +9,13 @@
 #define TESTS_INTEGRATION_BUCKETS_H
 
 #include <check.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/log.h"
-#include "relay/source/source.h"
-#include "tests/rig/rig.h"
+#include "tests/integration/sources.h"
 
-enum { TTL_MS = 60000, BUCKET = 3 };
+enum { BUCKET = 3 };
 
 #define RETENTION_MS (30 * 60 * 1000)
 #define OLD "now() - interval '1 hour'"
@@ -29,11 +26,6 @@ static struct source_event last;
 static struct row *rows[100]; /* of the last page, by id */
 
 /* -- the source ----------------------------------------------------------------------------- */
-
-static inline uint64_t now(void)
-{
-    return (uint64_t)rig_now_ms();
-}
 
 static inline void keep_rows(void)
 {
@@ -46,50 +38,27 @@ static inline void keep_rows(void)
 
 static inline void wait_for(enum source_event_type type)
 {
-    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
-    struct pollfd fds[SOURCE_MAX_FDS];
-
-    for (;;) {
-        while (source_next(src, now(), &last)) {
-            if (last.type == SOURCE_PAGE || last.type == SOURCE_DUE_PAGE)
-                keep_rows();
-            if (last.type == type)
-                return;
-            ck_assert_msg(last.type == SOURCE_UP || last.type == SOURCE_HELD_KEYS,
-                          "event %d instead of %d", (int)last.type, (int)type);
-        }
-        ck_assert_msg(rig_now_ms() < end_ms, "timed out: no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
-        (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
-    }
+    do {
+        sources_next(src, &last, type);
+        if (last.type == SOURCE_PAGE || last.type == SOURCE_DUE_PAGE)
+            keep_rows();
+        ck_assert_msg(last.type == type || last.type == SOURCE_UP || last.type == SOURCE_HELD_KEYS,
+                      "event %d instead of %d", (int)last.type, (int)type);
+    } while (last.type != type);
 }
 
 static inline void open_source(void)
 {
-    static char dsn[1000];
-    const struct source_config cfg = {
-        .dsn = dsn,
-        .owner = "test",
-        .lease_ttl_ms = TTL_MS,
-        .statement_timeout_ms = RIG_DEADLINE_MS,
-        .retry_base_ms = 10,
-        .retry_max_ms = 100,
-        .aside = true,
-    };
-    struct pollfd fds[SOURCE_MAX_FDS];
+    struct source_config cfg = sources_config();
 
+    cfg.aside = true;
     source_free(src);
-    snprintf(dsn, sizeof dsn, "%s options='-c role=outbox_relay'", rig_dsn());
-    src = source_new(&cfg);
-    ck_assert_ptr_nonnull(src);
+    src = sources_new(&cfg);
     wait_for(SOURCE_UP);
     source_acquire(src, now());
     wait_for(SOURCE_LEASE);
     ck_assert(last.ours);
-    for (int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS; !source_aside_ready(src);) {
-        ck_assert(!source_next(src, now(), &last));
-        ck_assert_int_lt(rig_now_ms(), end_ms);
-        (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
-    }
+    sources_wait_aside(src, true);
 }
 
 static inline void read_all(void)
@@ -173,14 +142,12 @@ static inline const char *status(void)
 
 static inline void setup(void)
 {
-    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
+    rig_quiet();
     db = rig_connect();
     a = rig_connect();
     rig_exec(a, "set application_name = 'shop'");
-    rig_exec(db, "set client_min_messages = warning; set lock_timeout = '20s';"
-                 "truncate outbox.event, outbox.sent, outbox.held restart identity;"
-                 "update outbox.relay set epoch = 0, owner = null, lease_expires_at = null,"
-                 " cursor_id = 0, cursor_snapshot = pg_current_snapshot(), floor_id = 0");
+    rig_exec(db, "set client_min_messages = warning; set lock_timeout = '20s'");
+    sources_anew(db);
     open_source();
 }
 

@@ -14,9 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/log.h"
-#include "relay/source/source.h"
-#include "tests/rig/rig.h"
+#include "tests/integration/sources.h"
 
 enum {
     MANY_BYTES = 1 << 30,
@@ -37,11 +35,6 @@ static uint64_t next_page;
 static bool hold_waits; /* for a lock of ours: a second is all it has */
 
 /* -- the source ----------------------------------------------------------------------------- */
-
-static inline uint64_t now(void)
-{
-    return (uint64_t)rig_now_ms();
-}
 
 static inline void note_keys(const struct source_event *e)
 {
@@ -93,9 +86,7 @@ static inline void note(const struct source_event *e)
 /* One turn; true when the event came. */
 static inline bool turn(struct source *s, enum source_event_type type, int wait_ms)
 {
-    struct pollfd fds[SOURCE_MAX_FDS];
-
-    while (source_next(s, now(), &last)) {
+    while (sources_turn(s, &last, wait_ms)) {
         note(&last);
         if (last.type == type)
             return true;
@@ -104,7 +95,6 @@ static inline bool turn(struct source *s, enum source_event_type type, int wait_
         ck_assert_msg(last.type == SOURCE_UP || last.type == SOURCE_HELD_KEYS,
                       "event %d instead of %d", (int)last.type, (int)type);
     }
-    (void)poll(fds, (nfds_t)source_pollfds(s, fds), wait_ms);
     return false;
 }
 
@@ -119,23 +109,10 @@ static inline void wait_for(enum source_event_type type)
 
 static inline struct source *new_source(bool skip)
 {
-    static struct source_config cfg = {
-        .owner = "test",
-        .lease_ttl_ms = 60000,
-        .statement_timeout_ms = RIG_DEADLINE_MS,
-        .retry_base_ms = 10,
-        .retry_max_ms = 100,
-    };
+    struct source_config cfg = sources_config();
 
-    static char dsn[1000];
-
-    /* with the rights of a relay */
-    snprintf(dsn, sizeof dsn, "%s options='-c role=outbox_relay'", rig_dsn());
-    cfg.dsn = dsn;
     cfg.skip_poison = skip;
-    struct source *s = source_new(&cfg);
-    ck_assert_ptr_nonnull(s);
-    return s;
+    return sources_new(&cfg);
 }
 
 static inline void acquire(void)
@@ -321,15 +298,13 @@ static inline void forget_rows(void)
 
 static inline void setup(void)
 {
-    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
+    rig_quiet();
     db = rig_connect();
     a = rig_connect();
     b = rig_connect();
     rig_exec(db, "set client_min_messages = warning; set lock_timeout = '20s';"
-                 "alter table outbox.held drop constraint if exists no;"
-                 "truncate outbox.event, outbox.sent, outbox.held restart identity;"
-                 "update outbox.relay set epoch = 0, owner = null, lease_expires_at = null,"
-                 " cursor_id = 0, cursor_snapshot = pg_current_snapshot(), floor_id = 0");
+                 "alter table outbox.held drop constraint if exists no");
+    sources_anew(db);
     n_page = 0;
 }
 

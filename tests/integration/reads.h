@@ -12,9 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/log.h"
-#include "relay/source/source.h"
-#include "tests/rig/rig.h"
+#include "tests/integration/sources.h"
 
 enum {
     MANY_BYTES = 1 << 30,
@@ -41,20 +39,11 @@ static unsigned n_reads;
 
 static inline void wait_for(enum source_event_type type)
 {
-    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
-    struct pollfd fds[SOURCE_MAX_FDS];
-
-    for (;;) {
-        while (source_next(reader, (uint64_t)rig_now_ms(), &last)) {
-            if (last.type == type)
-                return;
-            ck_assert_msg(last.type == SOURCE_UP, "event %d instead of %d", (int)last.type,
-                          (int)type);
-        }
-        if (rig_now_ms() >= end_ms)
-            ck_abort_msg("timed out: no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
-        (void)poll(fds, (nfds_t)source_pollfds(reader, fds), 50);
-    }
+    do {
+        sources_next(reader, &last, type);
+        ck_assert_msg(last.type == type || last.type == SOURCE_UP, "event %d instead of %d", (int)last.type,
+                      (int)type);
+    } while (last.type != type);
 }
 
 static inline void reader_close(void)
@@ -68,21 +57,14 @@ static bool mark_async;
 
 static inline void reader_open(void)
 {
-    static struct source_config cfg = {
-        .owner = "test",
-        .lease_ttl_ms = 60000,
-        .statement_timeout_ms = RIG_DEADLINE_MS,
-        .retry_base_ms = 10,
-        .retry_max_ms = 100,
-    };
+    struct source_config cfg = sources_config();
 
     reader_close();
-    cfg.dsn = rig_dsn();
+    cfg.dsn = rig_dsn(); /* a superuser's */
     cfg.mark_async = mark_async;
-    reader = source_new(&cfg);
-    ck_assert_ptr_nonnull(reader);
+    reader = sources_new(&cfg);
     wait_for(SOURCE_UP);
-    source_acquire(reader, (uint64_t)rig_now_ms());
+    source_acquire(reader, now());
     wait_for(SOURCE_LEASE);
     ck_assert(last.ours);
     next_page = 0;
@@ -105,7 +87,7 @@ static inline void remember(const struct row *row, uint64_t page)
 
 static inline uint32_t read_page(uint32_t max_rows, uint64_t max_bytes)
 {
-    source_read(reader, (uint64_t)rig_now_ms(), max_rows, max_bytes, next_page);
+    source_read(reader, now(), max_rows, max_bytes, next_page);
     wait_for(SOURCE_PAGE);
     ck_assert_uint_le(last.n_rows, max_rows);
     last_bytes = last_row_bytes = last_large = 0;
@@ -172,7 +154,7 @@ static inline void mark_rows(const char *ids, bool held)
                                            .partition = 3, .bucket = row->bucket, .held = held };
     }
     free(copy);
-    source_mark(reader, (uint64_t)rig_now_ms(), marks, n);
+    source_mark(reader, now(), marks, n);
     wait_for(SOURCE_MARKED);
 }
 
@@ -190,7 +172,7 @@ static inline void mark(const char *ids)
 
 static inline void renew(uint64_t page)
 {
-    source_renew(reader, (uint64_t)rig_now_ms(), page);
+    source_renew(reader, now(), page);
     wait_for(SOURCE_LEASE);
     ck_assert(last.ours);
     ck_assert_int_eq(rig_scalar_i64(db, SQL_PASSED), 0);
@@ -215,11 +197,8 @@ static inline int64_t own_xid(PGconn *conn)
 
 static inline void reset_tables(void)
 {
-    rig_exec(db, "drop trigger if exists stall on outbox.event;"
-                 "truncate outbox.event, outbox.sent, outbox.held restart identity;"
-                 "update outbox.relay set epoch = 0, owner = null, lease_expires_at = null,"
-                 " cursor_id = 0, cursor_snapshot = pg_current_snapshot(), floor_id = 0,"
-                 " system_identifier = null, timeline = null");
+    rig_exec(db, "drop trigger if exists stall on outbox.event");
+    sources_anew(db);
     n_seen = 0;
     (void)new_ids();
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "relay/sink/tail.h"
+#include "tests/rig/quiet.h"
 #include "tests/rig/records.h"
 #include "tests/rig/rig.h"
 

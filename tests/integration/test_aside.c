@@ -5,16 +5,14 @@
  * fails it, above all SOURCE_DOWN and SOURCE_REFUSED.
  */
 #include <check.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "relay/log.h"
-#include "relay/source/source.h"
+#include "tests/integration/sources.h"
 #include "tests/rig/fake.h"
-#include "tests/rig/rig.h"
 
 enum { SILENCE_MS = 10000, TTL_MS = 600000 };
 
@@ -31,67 +29,28 @@ static int muted_pid; /* of the server process of which nothing is heard; 0: non
 
 FAKE_WHEN(int, PQisBusy, (PGconn *c), (c), muted_pid != 0 && PQbackendPID(c) == muted_pid, 1)
 
-static uint64_t now(void)
-{
-    return (uint64_t)rig_now_ms();
-}
-
 static void open_source(bool aside)
 {
-    static char dsn[1000];
-    struct source_config cfg = {
-        .dsn = dsn,
-        .owner = "test",
-        .lease_ttl_ms = TTL_MS,
-        .statement_timeout_ms = statement_timeout_ms,
-        .retry_base_ms = 10,
-        .retry_max_ms = 100,
-        .aside = aside,
-    };
+    struct source_config cfg = sources_config();
 
-    snprintf(dsn, sizeof dsn, "%s options='-c role=outbox_relay'", rig_dsn());
-    src = source_new(&cfg);
-    ck_assert_ptr_nonnull(src);
+    cfg.lease_ttl_ms = TTL_MS;
+    cfg.statement_timeout_ms = statement_timeout_ms;
+    cfg.aside = aside;
+    src = sources_new(&cfg);
 }
 
 /* The event of this type; `also` (or the type again) may come before it. */
 static void wait_for_either(enum source_event_type type, enum source_event_type also)
 {
-    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
-    struct pollfd fds[SOURCE_MAX_FDS];
-
-    for (;;) {
-        while (source_next(src, now(), &last)) {
-            if (last.type == type)
-                return;
-            ck_assert_msg(last.type == also, "event %d instead of %d", (int)last.type, (int)type);
-        }
-        ck_assert_msg(rig_now_ms() < end_ms, "timed out: no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
-        (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
-    }
+    do {
+        sources_next(src, &last, type);
+        ck_assert_msg(last.type == type || last.type == also, "event %d instead of %d", (int)last.type, (int)type);
+    } while (last.type != type);
 }
 
 static void wait_for(enum source_event_type type)
 {
     wait_for_either(type, type);
-}
-
-static void wait_readiness(bool ready)
-{
-    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
-    struct pollfd fds[SOURCE_MAX_FDS];
-
-    while (source_aside_ready(src) != ready) {
-        while (source_next(src, now(), &last))
-            ck_abort_msg("event %d while the aside opens or is lost", (int)last.type);
-        ck_assert_msg(rig_now_ms() < end_ms, "timed out: the aside is not as expected in %d ms", RIG_DEADLINE_MS);
-        (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
-    }
-}
-
-static void wait_ready(void)
-{
-    wait_readiness(true);
 }
 
 static void lead(void)
@@ -100,7 +59,7 @@ static void lead(void)
     source_acquire(src, now());
     wait_for(SOURCE_LEASE);
     ck_assert(last.ours);
-    wait_ready();
+    sources_wait_aside(src, true);
 }
 
 /* Reading and the lease work. */
@@ -187,9 +146,9 @@ START_TEST(its_loss_is_not_the_loss_of_the_link)
         if (_i == 1)
             wait_for_look(false);
         else
-            wait_readiness(false);
+            sources_wait_aside(src, false);
         the_link_works();
-        wait_ready();
+        sources_wait_aside(src, true);
         look(true);
     }
 }
@@ -208,7 +167,7 @@ START_TEST(its_silence_delays_nobody)
     wait_for_look(false);                /* its deadline passed */
     the_link_works();
     muted_pid = 0;
-    wait_ready();
+    sources_wait_aside(src, true);
     look(true);
 }
 END_TEST
@@ -285,9 +244,7 @@ static void setup(void)
     db = rig_connect();
     muted_pid = 0;
     statement_timeout_ms = RIG_DEADLINE_MS;
-    rig_exec(db, "truncate outbox.event, outbox.sent, outbox.held; "
-                 "update outbox.relay set owner = null, lease_expires_at = null, cursor_id = 0, "
-                 "cursor_snapshot = pg_current_snapshot()");
+    sources_anew(db);
 }
 
 static void teardown(void)

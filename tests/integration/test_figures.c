@@ -4,48 +4,23 @@
  * has the rights of a relay.
  */
 #include <check.h>
-#include <poll.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "relay/source/source.h"
-#include "tests/rig/rig.h"
+#include "tests/integration/sources.h"
 
 static PGconn *db;
 static struct source *src;
 static struct source_event last;
 
-static uint64_t now(void)
-{
-    return (uint64_t)rig_now_ms();
-}
-
 static void wait_for(enum source_event_type type)
 {
-    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
-    struct pollfd fds[SOURCE_MAX_FDS];
-
-    for (;;) {
-        while (source_next(src, now(), &last)) {
-            if (last.type == type)
-                return;
-            ck_abort_msg("event %d instead of %d", (int)last.type, (int)type);
-        }
-        ck_assert_msg(rig_now_ms() < end_ms, "timed out: no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
-        (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
-    }
+    sources_next(src, &last, type);
+    ck_assert_msg(last.type == type, "event %d instead of %d", (int)last.type, (int)type);
 }
 
 static const struct figures *figures(void)
 {
-    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
-    struct pollfd fds[SOURCE_MAX_FDS];
-
-    while (!source_aside_ready(src)) {
-        ck_assert_msg(rig_now_ms() < end_ms, "timed out: the aside is not ready in %d ms", RIG_DEADLINE_MS);
-        (void)source_next(src, now(), &last);
-        (void)poll(fds, (nfds_t)source_pollfds(src, fds), 10);
-    }
+    sources_wait_aside(src, true);
     source_figures(src, now());
     wait_for(SOURCE_FIGURES);
     ck_assert_ptr_nonnull(last.figures);
@@ -62,20 +37,13 @@ static const struct figures_topic *topic(const struct figures *f, const char *na
 
 static void setup(void)
 {
-    static char dsn[1000];
-    struct source_config cfg = {
-        .dsn = dsn, .owner = "me", .lease_ttl_ms = 60000, .statement_timeout_ms = RIG_DEADLINE_MS,
-        .retry_base_ms = 10, .retry_max_ms = 100, .aside = true,
-    };
+    struct source_config cfg = sources_config();
 
+    cfg.owner = "me";
+    cfg.aside = true;
     db = rig_connect();
-    rig_exec(db, "truncate outbox.event, outbox.sent, outbox.held restart identity; "
-                 "insert into outbox.relay (name) values ('default') on conflict do nothing; "
-                 "update outbox.relay set owner = null, lease_expires_at = null, cursor_id = 0, "
-                 "cursor_snapshot = pg_current_snapshot(), floor_id = 0");
-    snprintf(dsn, sizeof dsn, "%s options='-c role=outbox_relay'", rig_dsn());
-    src = source_new(&cfg);
-    ck_assert_ptr_nonnull(src);
+    sources_anew(db);
+    src = sources_new(&cfg);
     wait_for(SOURCE_UP);
 }
 

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "relay/log.h"
 #include "relay/loop.h"
 #include "relay/sink/limits.h"
 #include "relay/sink/sink.h"
+#include "tests/rig/quiet.h"
 #include "tests/rig/records.h"
 #include "tests/rig/rig.h"
 
@@ -301,18 +301,13 @@ START_TEST(compressed_rows_are_left_to_the_broker)
 }
 END_TEST
 
-static void quiet(void)
-{
-    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
-}
-
 Suite *suite_kafka_limits(void);
 Suite *suite_kafka_limits(void)
 {
     Suite *s = suite_create("kafka_limits");
     TCase *tc = tcase_create("kafka_limits");
 
-    tcase_add_checked_fixture(tc, quiet, NULL);
+    tcase_add_checked_fixture(tc, rig_quiet, NULL);
     tcase_add_loop_test(tc, size_is_what_the_broker_counts, 0,
                         (int)(sizeof shapes / sizeof shapes[0]));
     tcase_add_test(tc, large_row_costs_the_main_lane_nothing);

@@ -5,7 +5,6 @@
 #include <librdkafka/rdkafka.h>
 #include <stdlib.h>
 
-#include "relay/log.h"
 #include "tests/integration/tails.h"
 
 static void put_many(const char *topic, int partitions, uint64_t n, size_t bytes)
@@ -221,18 +220,13 @@ START_TEST(tail_makes_no_topic_and_no_group)
 }
 END_TEST
 
-static void quiet(void)
-{
-    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
-}
-
 Suite *suite_kafka_tail(void);
 Suite *suite_kafka_tail(void)
 {
     Suite *s = suite_create("kafka_tail");
     TCase *tc = tcase_create("kafka_tail");
 
-    tcase_add_checked_fixture(tc, quiet, NULL);
+    tcase_add_checked_fixture(tc, rig_quiet, NULL);
     tcase_add_test(tc, tail_is_the_end_of_a_long_topic);
     tcase_add_test(tc, tail_reads_200_topics_together);
     tcase_add_test(tc, tail_notices_an_invalid_topic);
@@ -241,7 +235,7 @@ Suite *suite_kafka_tail(void)
     suite_add_tcase(s, tc);
     tc = tcase_create("own_broker"); /* last: it changes the environment */
     tcase_add_unchecked_fixture(tc, broker_start, broker_end);
-    tcase_add_checked_fixture(tc, quiet, NULL);
+    tcase_add_checked_fixture(tc, rig_quiet, NULL);
     tcase_add_test(tc, tail_makes_no_topic_and_no_group);
     suite_add_tcase(s, tc);
     return s;

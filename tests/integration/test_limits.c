@@ -5,8 +5,8 @@
 #include <poll.h>
 #include <stdio.h>
 
-#include "relay/log.h"
 #include "relay/sink/sink.h"
+#include "tests/rig/quiet.h"
 #include "tests/rig/records.h"
 #include "tests/rig/rig.h"
 
@@ -112,18 +112,13 @@ START_TEST(a_question_that_is_out_holds_nothing_up)
 }
 END_TEST
 
-static void quiet(void)
-{
-    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
-}
-
 Suite *suite_limits(void);
 Suite *suite_limits(void)
 {
     Suite *s = suite_create("limits");
     TCase *tc = tcase_create("limits");
 
-    tcase_add_checked_fixture(tc, quiet, NULL);
+    tcase_add_checked_fixture(tc, rig_quiet, NULL);
     tcase_add_test(tc, without_an_answer_nothing_is_too_large);
     tcase_add_test(tc, a_question_that_is_out_holds_nothing_up);
     suite_add_tcase(s, tc);

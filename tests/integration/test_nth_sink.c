@@ -18,9 +18,9 @@
 
 #include <librdkafka/rdkafka.h>
 
-#include "relay/log.h"
 #include "relay/sink/sink.h"
 #include "tests/rig/fake.h"
+#include "tests/rig/quiet.h"
 #include "tests/rig/rig.h"
 
 enum { MAX_SLOTS = 64, N_HEADERS = 2 };
@@ -314,7 +314,7 @@ START_TEST(every_row_comes_back_once_whatever_fails)
 {
     unsigned n;
 
-    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
+    rig_quiet();
     variant = _i;
     failed = "";
     for (n = 1; failed != NULL; n++) {

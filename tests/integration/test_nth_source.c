@@ -14,9 +14,9 @@
 
 #include <libpq-fe.h>
 
-#include "relay/log.h"
 #include "relay/source/source.h"
 #include "tests/rig/fake.h"
+#include "tests/rig/quiet.h"
 #include "tests/rig/rig.h"
 
 enum { N_ROWS = 7, MAX_ROWS = 3, N_VARIANTS = 3, NONE = 0 };
@@ -392,7 +392,7 @@ START_TEST(every_row_is_marked_whatever_fails)
     /* hundreds of flows, and no crash of the server in any */
     rig_exec(db, "do $$ begin execute format('alter database %I set synchronous_commit = off', "
                  "current_database()); end $$; set synchronous_commit = off");
-    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
+    rig_quiet();
     variant = _i;
     failed = "";
     /* The variants share the calls among them; NTH_STEP=1: each of them fails every one. */

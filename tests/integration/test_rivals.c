@@ -3,54 +3,31 @@
  * Needs OUTBOX_TEST_DSN: a superuser's conninfo of a database of its own with the schema applied.
  */
 #include <check.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/log.h"
-#include "relay/source/source.h"
-#include "tests/rig/rig.h"
-
-enum { TTL_MS = 60000 };
+#include "tests/integration/sources.h"
 
 static PGconn *db, *person;
 static struct source *one, *two;
 
 static struct source *open_source(const char *owner)
 {
-    const struct source_config cfg = {
-        .dsn = rig_dsn(),
-        .owner = owner,
-        .lease_ttl_ms = TTL_MS,
-        .statement_timeout_ms = RIG_DEADLINE_MS,
-        .retry_base_ms = 10,
-        .retry_max_ms = 100,
-    };
-    struct source *s = source_new(&cfg);
+    struct source_config cfg = sources_config();
 
-    ck_assert_ptr_nonnull(s);
-    return s;
-}
-
-static uint64_t now(void)
-{
-    return (uint64_t)rig_now_ms();
+    cfg.owner = owner;
+    return sources_new(&cfg);
 }
 
 /* The next event of this type; what else is told on the way is of no interest here. */
 static struct source_event wait_for(struct source *s, enum source_event_type type)
 {
-    int64_t end_ms = rig_now_ms() + RIG_DEADLINE_MS;
     struct source_event e;
 
-    for (;;) {
-        struct pollfd fds[SOURCE_MAX_FDS];
-        while (source_next(s, now(), &e))
-            if (e.type == type)
-                return e;
-        ck_assert_msg(rig_now_ms() < end_ms, "timed out: no event %d in %d ms", (int)type, RIG_DEADLINE_MS);
-        (void)poll(fds, (nfds_t)source_pollfds(s, fds), 20);
-    }
+    do
+        sources_next(s, &e, type);
+    while (e.type != type);
+    return e;
 }
 
 static bool gets_the_lease(struct source *s)
@@ -72,12 +49,10 @@ static const char *owner(void)
 
 static void begin(void)
 {
-    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
+    rig_quiet();
     db = rig_connect();
     person = rig_connect();
-    rig_exec(db, "truncate outbox.event, outbox.sent, outbox.held restart identity;"
-                 "update outbox.relay set epoch = 0, owner = null, lease_expires_at = null,"
-                 " cursor_id = 0, cursor_snapshot = pg_current_snapshot(), floor_id = 0");
+    sources_anew(db);
     one = open_source("one");
     two = open_source("two");
     (void)wait_for(one, SOURCE_UP);
@@ -229,7 +204,7 @@ END_TEST
 
 static void hold(const struct row *row, enum hold_state state)
 {
-    const struct source_hold h = { .row = row, .state = state, .attempts = 1, .delay_ms = TTL_MS };
+    const struct source_hold h = { .row = row, .state = state, .attempts = 1, .delay_ms = SOURCES_TTL_MS };
 
     source_hold(one, now(), &h, 1);
     (void)wait_for(one, SOURCE_HELD);

@@ -314,18 +314,13 @@ START_TEST(tail_writes_nothing_to_stderr)
 }
 END_TEST
 
-static void quiet(void)
-{
-    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
-}
-
 Suite *suite_tail(void);
 Suite *suite_tail(void)
 {
     Suite *s = suite_create("tail");
     TCase *tc = tcase_create("tail");
 
-    tcase_add_checked_fixture(tc, quiet, NULL);
+    tcase_add_checked_fixture(tc, rig_quiet, NULL);
     tcase_add_test(tc, tail_finds_the_events_of_all_partitions);
     tcase_add_test(tc, tail_looks_at_the_last_rows_only);
     tcase_add_test(tc, tail_looks_at_about_max_bytes_only);
