@@ -1,6 +1,8 @@
 /* reload.c - see reload.h. */
 #include "relay/reload.h"
 
+#include <stdio.h>
+
 #include "relay/log.h"
 
 static void kept(const char *err)
@@ -8,15 +10,18 @@ static void kept(const char *err)
     log_error("relay", "the settings were not reloaded; those in force stay", "error", err);
 }
 
-static void on_difference(void *arg, const char *key, bool in_force)
+static void on_difference(void *arg, const struct settings_change *c)
 {
     bool *changed = arg;
+    char name[128];
 
-    if (in_force)
-        log_info("relay", "a setting has changed", "setting", key);
+    snprintf(name, sizeof name, "%s%s", c->prefix, c->key);
+    if (c->in_force)
+        log_info("relay", "a setting has changed", "setting", name, "was", c->was, "value", c->value);
     else
-        log_warn("relay", "a setting differs from the one in force; it needs a restart", "setting", key);
-    *changed = *changed || in_force;
+        log_warn("relay", "a setting differs from the one in force; it needs a restart", "setting", name,
+                 "in_force", c->was, "value", c->value);
+    *changed = *changed || c->in_force;
 }
 
 bool reload_settings(struct settings *s, const struct settings_from *from)

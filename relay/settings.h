@@ -97,10 +97,17 @@ struct settings_from {
     size_t n_x;
 };
 
+/* A setting that is another one in what was loaded; good during the call of the note. */
+struct settings_change {
+    const char *prefix, *key; /* prefix: SETTING_KAFKA or "" */
+    const char *was, *value;  /* in one line, secrets masked; NULL: not set, or no memory to say it */
+    bool in_force;            /* it was taken over, else it needs a restart */
+};
+
 /* Take over from fresh what may change while the relay runs (SETTING_RELOAD). note is called for each
- * setting that differs; in_force: it was taken over, else it needs a restart. 0; or -1 with err, nothing
- * taken over and note not called, when the values would not go together. */
-typedef void settings_note(void *arg, const char *key, bool in_force);
+ * setting that differs. 0; or -1 with err, nothing taken over and note not called, when the values would
+ * not go together. */
+typedef void settings_note(void *arg, const struct settings_change *change);
 int settings_reload(struct settings *s, const struct settings *fresh, settings_note *note, void *arg,
                     char *err, size_t err_size);
 

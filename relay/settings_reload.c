@@ -1,6 +1,9 @@
 /* settings_reload.c - see settings.h: what changes while the relay runs, and what waits for a restart. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "relay/mask.h"
 #include "relay/settings_value.h"
 
 static size_t size_of(const struct setting_spec *spec)
@@ -46,14 +49,59 @@ static void take_over(struct settings *s, const struct settings *fresh)
     }
 }
 
-static bool kafka_differs(const struct settings *a, const struct settings *b)
+/* From malloc; NULL: out of memory. */
+static char *text_of(const struct settings *s, const struct setting_spec *spec)
 {
-    if (a->n_kafka != b->n_kafka)
-        return true;
-    for (size_t i = 0; i < a->n_kafka; i++)
-        if (strcmp(a->kafka[i].name, b->kafka[i].name) != 0 || strcmp(a->kafka[i].value, b->kafka[i].value) != 0)
-            return true;
-    return false;
+    char *text = NULL;
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+
+    if (out == NULL)
+        return NULL;
+    setting_print_value(s, spec, out);
+    if (fclose(out) == 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
+static void note_setting(const struct settings *was, const struct settings *fresh, const struct setting_spec *spec,
+                         settings_note *note, void *arg)
+{
+    char *before = text_of(was, spec), *after = text_of(fresh, spec);
+
+    note(arg, &(struct settings_change){ "", spec->key, before, after, reloads(spec) });
+    free(before);
+    free(after);
+}
+
+/* NULL: it is not set. */
+static const char *kafka_value(const struct settings *s, const char *name)
+{
+    for (size_t i = 0; i < s->n_kafka; i++)
+        if (strcmp(s->kafka[i].name, name) == 0)
+            return s->kafka[i].value;
+    return NULL;
+}
+
+static const char *shown(const char *name, const char *value)
+{
+    return value != NULL && mask_is_secret(name) ? MASK : value;
+}
+
+static void note_property(const char *name, const char *was, const char *value, settings_note *note, void *arg)
+{
+    if (was == NULL || value == NULL || strcmp(was, value) != 0)
+        note(arg, &(struct settings_change){ SETTING_KAFKA, name, shown(name, was), shown(name, value), false });
+}
+
+static void note_kafka(const struct settings *was, const struct settings *fresh, settings_note *note, void *arg)
+{
+    for (size_t i = 0; i < was->n_kafka; i++)
+        note_property(was->kafka[i].name, was->kafka[i].value, kafka_value(fresh, was->kafka[i].name), note, arg);
+    for (size_t i = 0; i < fresh->n_kafka; i++)
+        if (kafka_value(was, fresh->kafka[i].name) == NULL)
+            note_property(fresh->kafka[i].name, NULL, fresh->kafka[i].value, note, arg);
 }
 
 int settings_reload(struct settings *s, const struct settings *fresh, settings_note *note, void *arg,
@@ -73,8 +121,7 @@ int settings_reload(struct settings *s, const struct settings *fresh, settings_n
     }
     for (size_t i = 0; i < N_SETTINGS; i++)
         if (!same(&before, fresh, &setting_specs[i]))
-            note(arg, setting_specs[i].key, reloads(&setting_specs[i]));
-    if (kafka_differs(s, fresh))
-        note(arg, SETTING_KAFKA "*", false);
+            note_setting(&before, fresh, &setting_specs[i], note, arg);
+    note_kafka(&before, fresh, note, arg);
     return 0;
 }

@@ -19,7 +19,7 @@ reloaded() { (($(times_said reload 'the settings were loaded again') >= $1)); }
 printf 'log.level = debug\npoll.max = 30ms\nbatch.rows = 50\n' >"$conf"
 relay_signal reload HUP
 holds reload_is_said wait_until 20 reloaded 1
-equal what_changed_is_said 'batch.rows log.level poll.max' \
+equal what_changed_is_said 'batch.rows was=1000 value=50 log.level was=info value=debug poll.max was=20ms value=30ms' \
     "$(sed -n 's/.*msg="a setting has changed".* setting=//p' "$dir/reload.log" | sort | xargs)"
 append 200
 holds new_level_is_in_force wait_said reload 'level=debug'
@@ -36,7 +36,7 @@ holds rows_flow_after_bad_files wait_sent
 
 printf 'log.level = debug\npoll.max = 30ms\nbatch.rows = 50\nenvelope = plain\nlease.ttl = 7s\n' >"$conf"
 relay_signal reload HUP
-holds restart_is_asked_for wait_said reload 'needs a restart.* setting=envelope'
+holds restart_is_asked_for wait_said reload 'needs a restart.* setting=envelope in_force=cloudevents value=plain'
 rm "$conf"
 relay_signal reload HUP
 holds missing_file_is_refused wait_said reload 'not reloaded.*relay.conf: cannot be opened'
