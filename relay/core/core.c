@@ -10,6 +10,7 @@
 #include "lib/shared/retry.h"
 #include "relay/core/flow.h"
 #include "relay/core/hold.h"
+#include "relay/core/phase.h"
 #include "relay/core/report.h"
 
 /* What is due in outbox.held is looked for at least so often: people change rows there too. */
@@ -267,10 +268,12 @@ void core_held(struct core *c, uint64_t now_ms, bool ok)
         }
     }
     c->n_holding = 0;
-    if (ok)
-        c->hold_pause = (struct core_pause){ 0 };
-    else
+    if (!ok)
         pause_after(c, &c->hold_pause, now_ms);
+    else
+        c->hold_pause = (struct core_pause){ 0 };
+    if (ok && core_gave_up(c))
+        phase_begin_anew(c, now_ms);
 }
 
 void core_swept(struct core *c, uint64_t now_ms, bool found)

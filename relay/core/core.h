@@ -9,8 +9,8 @@
  *   - a mark is asked for only for a row that was confirmed;
  *   - of one key at most one run of rows is unresolved after a failure: while a row of a key waits,
  *     here or in outbox.held, no later row of that key is produced;
- *   - a row that was read is in the window until it is marked or in outbox.held, or given back unsent
- *     to be read again;
+ *   - a row that was read is in the window until it is marked or in outbox.held, or given up unsent, with
+ *     the saved cursor before it, to be read again;
  *   - the window never holds more rows or bytes than configured (one row may exceed the bytes).
  */
 #ifndef RELAY_CORE_CORE_H
@@ -233,5 +233,12 @@ void core_stop(struct core *c, uint64_t now_ms);
 bool core_next(struct core *c, uint64_t now_ms, struct core_action *ret_action);
 /* When core_next should be asked again although nothing happened; UINT64_MAX: never. */
 uint64_t core_deadline(const struct core *c, uint64_t now_ms);
+
+/* Does it lead, with rows given up that should have gone to outbox.held, which cannot be written (hold_shed)? Until
+ * they are read again none of their topics and keys may pass, and what is in outbox.held may be later than they are. */
+static inline bool core_gave_up(const struct core *c)
+{
+    return c->phase == CORE_LEAD && c->given_up_page != UINT64_MAX;
+}
 
 #endif

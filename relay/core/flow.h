@@ -34,6 +34,15 @@ static inline enum core_marks flow_marks_of(const struct window_row *r)
     return r->from != HELD_NOT ? MARKS_OF_HELD : MARKS_OF_NEW;
 }
 
+/* A page is worth a round trip when there is room for a whole batch, or when nothing else can make room. */
+static inline bool flow_has_room(const struct core *c)
+{
+    const struct window *w = &c->window;
+
+    return w->n == 0 || (w->cap - w->n >= c->cfg.batch_rows &&
+                         w->bytes + c->cfg.inflight_bytes / 4 <= c->cfg.inflight_bytes);
+}
+
 /* The row is in the log: it waits for its mark. */
 void flow_acked(struct core *c, uint64_t now_ms, uint32_t slot);
 

@@ -29,6 +29,8 @@ void hold_topic_settled(struct core *c, uint32_t topic);
 void hold_unpark_topic(struct core *c, uint32_t topic);
 /* Rows behind keys and topics that take too much of the window go to outbox.held as well. */
 void hold_relieve(struct core *c);
+/* While nothing can be written to outbox.held: what should go there must not fill the window. */
+void hold_shed(struct core *c);
 /* A topic whose paused rows can be read back; false: none. */
 bool hold_next_topic(const struct core *c, uint32_t *ret_topic);
 /* What is known of outbox.held is forgotten. The window is empty. */

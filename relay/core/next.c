@@ -141,16 +141,9 @@ static bool may_read(const struct core *c)
     return c->phase == CORE_LEAD && c->link_up && c->reading == READING_NOTHING;
 }
 
-/* A page is worth a round trip when there is room for a whole batch, or when nothing else can make
- * room. */
 static uint64_t outbox_due_ms(const struct core *c)
 {
-    const struct window *w = &c->window;
-
-    if (!may_read(c) || (c->cfg.once && c->caught_up))
-        return UINT64_MAX;
-    if (w->n > 0 && (w->cap - w->n < c->cfg.batch_rows ||
-                     w->bytes + c->cfg.inflight_bytes / 4 > c->cfg.inflight_bytes))
+    if (!may_read(c) || (c->cfg.once && c->caught_up) || !flow_has_room(c))
         return UINT64_MAX;
     return max_u64(c->next_poll_ms, c->read_pause[READING_OUTBOX].until_ms);
 }
@@ -162,10 +155,10 @@ static bool is_before_new_ground(const struct core *c, const struct row_list *l)
 
 /* What comes back from outbox.held needs less room: rows may wait behind it. But an earlier reader may
  * have left rows that go before those that it has put there; they come with the pages up to where it
- * stood, and have to find their places first. */
+ * stood, and have to find their places first. So have those that we gave up ourselves. */
 static bool may_read_back(const struct core *c)
 {
-    if (c->new_ground_seq == 0 || is_before_new_ground(c, &c->ready) ||
+    if (c->new_ground_seq == 0 || core_gave_up(c) || is_before_new_ground(c, &c->ready) ||
         is_before_new_ground(c, &c->hold))
         return false;
     return may_read(c) && c->n_holding == 0 && c->window.n < c->window.cap &&
@@ -307,7 +300,7 @@ static bool next_read(struct core *c, uint64_t now_ms, struct core_action *a)
     if (now_ms < outbox_due_ms(c))
         return false;
     ask_for_page(c, CORE_READ, READING_OUTBOX, a);
-    if (!c->page_unused)
+    if (!c->page_unused && !core_gave_up(c)) /* no place behind those is saved, and they may be many */
         c->newest_page = window_page_begin(&c->window);
     c->page_unused = true;
     a->page = c->newest_page;
@@ -345,8 +338,10 @@ bool core_next(struct core *c, uint64_t now_ms, struct core_action *ret_action)
         c->put_aside = false;
         if (c->phase == CORE_DONE)
             return false;
-        if (c->phase == CORE_LEAD)
+        if (c->phase == CORE_LEAD) {
             hold_relieve(c);
+            hold_shed(c);
+        }
         if (next_action(c, now_ms, ret_action))
             return true;
     } while (c->put_aside); /* there is something to write now, or to let go */

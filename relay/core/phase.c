@@ -48,6 +48,12 @@ static void step_up(struct core *c, uint64_t now_ms)
     c->asking_kafka = false;
 }
 
+void phase_begin_anew(struct core *c, uint64_t now_ms)
+{
+    step_down(c, now_ms);
+    c->lead.next_ms = now_ms;
+}
+
 void core_lease(struct core *c, uint64_t now_ms, bool ours)
 {
     bool loaded = c->acquiring && ours;

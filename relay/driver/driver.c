@@ -45,12 +45,18 @@ static bool turn(struct driver *d)
  * example, when no statement has said so. */
 static void log_role(struct driver *d)
 {
-    bool leads = d->core.phase == CORE_LEAD;
+    bool leads = d->core.phase == CORE_LEAD, gave_up = core_gave_up(&d->core);
 
-    if (d->led && d->core.phase == CORE_FOLLOW)
+    if (gave_up && !d->gave_up)
+        log_warn("relay", "rows that cannot be held are given up; they are read again when outbox.held can be written",
+                 "remedy", "end what locks outbox.held; other topics go on meanwhile");
+    if (d->gave_up && d->core.phase == CORE_FOLLOW && d->core.link_up && d->core.lead.leading)
+        log_info("relay", "outbox.held can be written again; what was given up is read again");
+    else if (d->led && d->core.phase == CORE_FOLLOW)
         log_warn("relay", "no longer leading", "rows_out",
                  log_i64(d->core.window.n_state[ROW_SENT]));
     d->led = leads;
+    d->gave_up = gave_up;
 }
 
 static void wait(struct driver *d, bool idle)

@@ -44,6 +44,7 @@ struct driver {
     uint64_t now_ms;
     bool once;
     bool led; /* the role that was last logged */
+    bool gave_up; /* rows that could not be held: logged */
     int exit_code;
     uint64_t n_read, n_confirmed, n_marked, n_failed, n_held, n_swept;
     char owner[160];

@@ -195,9 +195,14 @@ static void check_done(struct world *w, const struct relay *r)
 static void check_release(struct world *w, const struct relay *r, uint32_t slot)
 {
     const struct sim_row *row = &w->row[r->slot_row[slot]];
+    const struct core *c = &r->core;
 
-    if (r->core.phase != CORE_LEAD || row->marked || row->held == DB_DISCARDED)
+    if (c->phase != CORE_LEAD || row->marked || row->held == DB_DISCARDED)
         return;
+    if (row->held == DB_NOT && c->given_up_page <= c->window.row[slot].page) { /* it will be read again */
+        w->count[N_GIVEN_UP]++;
+        return;
+    }
     if (row->held == DB_NOT)
         oops(w, "row %u is let go and is nowhere", r->slot_row[slot]);
     w->count[N_MAYBE_HELD] += r->slot_maybe[slot];

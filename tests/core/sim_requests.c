@@ -227,11 +227,21 @@ static void fail_request(struct world *w, struct relay *r, const struct request 
     }
 }
 
+static bool needs_held(const struct world *w, const struct request *q)
+{
+    bool any = q->what == CORE_HOLD;
+
+    for (uint32_t i = 0; i < q->n && q->what == CORE_MARK && !w->held_lets_go; i++)
+        any |= q->as[i].from != HELD_NOT;
+    return any;
+}
+
 bool database_moves(struct world *w, struct relay *r, struct request *q)
 {
     if (!q->open)
         return false;
-    bool in_vain = q == &r->read && w->now < w->reads_fail_until_ms[q->what - CORE_READ];
+    bool in_vain = q == &r->read ? w->now < w->reads_fail_until_ms[q->what - CORE_READ]
+                                 : q == &r->mark && w->now < w->held_fails_until_ms && needs_held(w, q);
     if (!q->effected && (in_vain || goes_wrong(w))) {
         q->open = false;
         touch(r);

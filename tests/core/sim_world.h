@@ -3,7 +3,8 @@
  *
  * The model is as hostile as the real parts are documented to be, and no more; each part says how hostile it
  * is: sim_kafka.c the broker, sim_database.c the tables, sim_requests.c the way to these, sim_relay.c the hands
- * of a relay, sim_life.c what happens when. `oops` ends the history with a text; the seed brings it back.
+ * of a relay, sim_life.c what happens when, sim_calm.c what must be so in the end. `oops` ends the history with a
+ * text; the seed brings it back.
  */
 #ifndef TESTS_CORE_SIM_WORLD_H
 #define TESTS_CORE_SIM_WORLD_H
@@ -32,6 +33,7 @@ enum {
 enum db_held { DB_NOT, DB_RETRYING, DB_BLOCKED, DB_PAUSED, DB_SCHEDULED, DB_DEAD, DB_DISCARDED };
 
 #define FOR_EVER UINT64_MAX
+#define LAST_DUE_MS UINT32_C(1500) /* how much later than now a row may be scheduled */
 
 struct sim_row {
     uint64_t hash;
@@ -124,6 +126,7 @@ enum fault {
     N_USUAL_FAULTS,
     FAULT_PRODUCER = N_USUAL_FAULTS, /* these in one history of eight, so that the others stay what they were */
     FAULT_READ,
+    FAULT_HELD,
     N_FAULTS
 };
 
@@ -133,7 +136,7 @@ enum count {
     N_LEASES_LOST, N_MARKS_FAILED, N_KILLED, N_FROZEN, N_GHOSTS, N_STOPPED, N_UNCLEAN,
     N_ONCE_CLEAN, N_HELD_RETRYING, N_HELD_BLOCKED, N_HELD_PAUSED, N_HELD_SCHEDULED, N_HELD_DEAD,
     N_FREED, N_CAME_BACK, N_STALLED, N_FENCED, N_PERSON, N_BROKEN, N_MAYBE_HELD,
-    N_READS_FAILED, N_COUNTS
+    N_READS_FAILED, N_GIVEN_UP, N_COUNTS
 };
 
 struct world {
@@ -144,6 +147,8 @@ struct world {
     uint32_t n_rows, n_visible, n_topics, n_keys, n_relays;
     uint64_t missing_until_ms[MAX_TOPICS], silent_until_ms;
     uint64_t reads_fail_until_ms[3]; /* CORE_READ, CORE_READ_DUE, CORE_READ_TOPIC */
+    uint64_t held_fails_until_ms; /* nothing can be put into outbox.held, as while somebody has locked it */
+    bool held_lets_go; /* but what is there can leave it */
     uint64_t breaking_until_ms[MAX_TOPICS]; /* its batches break the producer that sends them */
     uint64_t stalled_until_ms[N_QUEUES];
     struct {
@@ -158,6 +163,7 @@ struct world {
     bool may_happen[N_FAULTS];
     bool collide; /* keys of two topics have one hash */
     bool unusual; /* all faults, not only the usual ones */
+    bool crowded; /* one topic takes nothing in the end, held neither, and the window is small */
     bool narrow; /* one topic that comes and goes, many rows refused for a time, nothing else */
     bool calm, trace;
     uint64_t *count;
@@ -257,8 +263,15 @@ bool report_one(struct world *w, struct relay *r, enum lane lane);
 bool tell_fatal(struct world *w, struct relay *r, enum lane lane);
 bool finish_reset(struct world *w, struct relay *r, enum lane lane);
 
+/* -- its end (sim_calm.c) ------------------------------------------------------------------- */
+
+void calm_down(struct world *w);
+void stop_all(struct world *w);
+
 /* -- a history (sim_life.c) ----------------------------------------------------------------- */
 
+/* The next deadline that a core gave. */
+uint64_t next_deadline(const struct world *w);
 void live(struct world *w);
 
 #endif

@@ -220,6 +220,124 @@ START_TEST(marks_of_held_rows_that_fail_have_pauses_of_their_own)
 }
 END_TEST
 
+/* Answers the READ under way, and what is asked about outbox.held: it cannot be written. */
+static void page_while_held_is_locked(const char *names)
+{
+    for (int i = 0; t.core.reading != READING_OUTBOX || t.core.n_holding > 0; i++) {
+        ck_assert_int_lt(i, 1000);
+        if (t.core.n_holding > 0)
+            held(false);
+        else if (t.core.lead.asking)
+            lease(true);
+        else if (t.core.reading == READING_DUE)
+            due_end(UINT64_MAX);
+        else
+            pass(1);
+    }
+    page(names);
+}
+
+static void wait_until_under_way(const uint32_t *n)
+{
+    for (int i = 0; *n == 0; i++) {
+        ck_assert_msg(i < 1000, "%s", t.trace);
+        if (n != &t.core.n_holding && t.core.n_holding > 0)
+            held(false);
+        pass(1);
+    }
+}
+
+/* With it holding is tried again, while larger ones are given up. */
+static void small_row_for_later(const char *name)
+{
+    for (int i = 0; i < 100 && t.core.reading != READING_OUTBOX; i++)
+        pass(1);
+    t.bytes = 1;
+    ck_assert_int_eq(rows_of_kind(name, ROW_LATER), 1);
+    page_end(1, false, false);
+    t.bytes = ROW_BYTES;
+}
+
+static void lead_with_topic_m_shut(void)
+{
+    lead_patiently(0);
+    page("Mx1 Mx2 Mx3 Mx4");
+    topic_failed("Mx1");
+}
+
+START_TEST(rows_that_cannot_be_held_leave_room_for_others)
+{
+    char names[64];
+    uint64_t newest_page = 0;
+
+    lead_with_topic_m_shut();
+    for (int i = 0; i < 30; i++) {
+        snprintf(names, sizeof names, "Mx%d My%d A-%d", 10 + i, i, 10 + i);
+        page_while_held_is_locked(names);
+        snprintf(names, sizeof names, "A-%d", 10 + i);
+        persisted(names);
+        wait_until_under_way(&t.core.n_marking);
+        marked(true);
+        t.trace[0] = '\0';
+        if (i == 10)
+            newest_page = t.core.newest_page;
+    }
+    ck_assert_uint_eq(t.core.newest_page, newest_page); /* of what is read meanwhile no place is remembered */
+    wait_until_under_way(&t.core.n_holding);
+    t.trace[0] = '\0';
+    held(true);
+    ck_assert(!answer_read("A-1", false, false)); /* the one under way comes too late */
+    ck_assert_ptr_nonnull(strstr(t.trace, "acquire\n")); /* what was given up is read again */
+    ck_assert_ptr_null(strstr(t.trace, "fetch"));
+}
+END_TEST
+
+/* Mx1 is there already, and would go in front of those that were given up. */
+START_TEST(nothing_is_read_back_in_front_of_what_was_given_up)
+{
+    lead_with_topic_m_shut();
+    held(true);
+    small_row_for_later("B-1");
+    for (int i = 0; i < 3; i++)
+        page_while_held_is_locked((const char *[]){ "My1 My2 My3 My4", "My5 My6 My7 My8", "A-1 A-2 A-3 A-4" }[i]);
+    ck_assert_uint_ne(t.core.given_up_page, UINT64_MAX);
+    t.trace[0] = '\0';
+    for (int i = 0; i < 100; i++) {
+        pass(10);
+        nothing_new();
+        if (t.core.n_holding > 0)
+            held(false);
+    }
+    ck_assert_msg(strstr(t.trace, "fetch") == NULL && strstr(t.trace, "produce") == NULL, "%s", t.trace);
+}
+END_TEST
+
+/* Ax1 is the last one there, but later ones of its key were on their way and have been given up. */
+START_TEST(key_is_not_free_while_rows_of_it_are_given_up)
+{
+    lead_patiently(0);
+    due_by_hand();
+    page("");
+    core_swept(&t.core, t.now, true);
+    run();
+    due("Ax1", HELD_KEY, 1);
+    page_while_held_is_locked("Ax2 Ax3 Ax4");
+    page_while_held_is_locked("Ax5 Ax6"); /* so many are not kept behind it */
+    small_row_for_later("B-1");
+    page_while_held_is_locked("Ax7 Ax8");
+    page_while_held_is_locked("Ax9 Ay1 Ay2 Ay3");
+    page_while_held_is_locked("");
+    ck_assert_uint_ne(t.core.given_up_page, UINT64_MAX);
+    persisted("Ax1");
+    wait_until_under_way(&t.core.n_marking);
+    freed("Ax1");
+    marked(true);
+    t.trace[0] = '\0';
+    page_while_held_is_locked("Ax0");
+    ck_assert_msg(strstr(t.trace, "produce Ax0") == NULL, "%s", t.trace);
+}
+END_TEST
+
 Suite *suite_isolation(void);
 
 Suite *suite_isolation(void)
@@ -232,6 +350,9 @@ Suite *suite_isolation(void)
     tcase_add_test(tc, new_rows_are_read_while_what_is_due_cannot_be);
     tcase_add_test(tc, marks_of_held_rows_that_fail_have_pauses_of_their_own);
     tcase_add_test(tc, topic_that_cannot_be_read_back_leaves_the_others_their_turn);
+    tcase_add_test(tc, rows_that_cannot_be_held_leave_room_for_others);
+    tcase_add_test(tc, nothing_is_read_back_in_front_of_what_was_given_up);
+    tcase_add_test(tc, key_is_not_free_while_rows_of_it_are_given_up);
     tcase_add_test(tc, lane_that_was_stopped_by_a_stall_is_replaced_at_once);
     return suite;
 }
