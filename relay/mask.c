@@ -71,14 +71,29 @@ static size_t percent_decode(const char *from, const char *until, char *to, size
     return n;
 }
 
+/* The equals sign behind the name of a secret. The name may stand behind another question mark: the query begins
+ * there if the first one is part of a host in brackets. */
+static const char *find_secret(const char *from, const char *until)
+{
+    for (;;) {
+        char name[64];
+        const char *equals = memchr(from, '=', (size_t)(until - from));
+        if (equals == NULL ||
+            is_secret_parameter(name, percent_decode(from, equals, name, sizeof name - 1)))
+            return equals;
+        const char *mark = memchr(from, '?', (size_t)(until - from));
+        if (mark == NULL)
+            return NULL;
+        from = mark + 1;
+    }
+}
+
 static void mask_query(struct copy *to, const char *s)
 {
     while (*s != '\0') {
-        char name[64];
         const char *end = s + strcspn(s, "&");
-        const char *equals = memchr(s, '=', (size_t)(end - s));
-        if (equals != NULL &&
-            is_secret_parameter(name, percent_decode(s, equals, name, sizeof name - 1))) {
+        const char *equals = find_secret(s, end);
+        if (equals != NULL) {
             keep(to, s, equals + 1);
             hide_password(to);
         } else {
