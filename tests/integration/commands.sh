@@ -12,7 +12,7 @@ roles='commands_poor, commands_relay, commands_monitor'
 end_all() {
     local pid
     for pid in ${background[@]+"${background[@]}"}; do
-        ! alive "$pid" || kill -KILL "$pid" || true
+        ! is_child "$pid" || kill -KILL "$pid" || true
     done
     sql "drop owned by $roles; drop role $roles" 2>/dev/null || true
     cleanup

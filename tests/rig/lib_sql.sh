@@ -16,7 +16,7 @@ as=
 finish() {
     local pid
     for pid in ${sessions[@]+"${sessions[@]}"}; do
-        end_process "$pid"
+        ! is_child "$pid" || end_process "$pid"
     done
     "$pg" remove "$work/pg" >/dev/null || true
     rm -rf "$work"

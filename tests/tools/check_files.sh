@@ -164,7 +164,7 @@ run_file() {
 judge_ended() {
     local pid
     for pid in "${!beside[@]}"; do
-        ! alive "$pid" || continue
+        ! is_child "$pid" || continue
         # shellcheck disable=SC2086 # words; judge looks at two
         judge ${beside[$pid]} || true
         unset "beside[$pid]"

@@ -40,6 +40,15 @@ alive() {
     [[ ${stat##*) } != [ZX]* ]]
 }
 
+# is_child PID: does it run, and is it this shell's own? What is remembered of one that has ended may by now name
+# somebody else's: where ids are 32768, the tests go through all of them in a minute or two.
+is_child() {
+    local stat
+    [[ -n ${1-} ]] || return 1
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+    [[ ${stat##*) } == [!ZX]" $$ "* ]]
+}
+
 # now_ms: milliseconds of a clock that only goes forward; look_at_clock leaves them in $clock_ms.
 look_at_clock() {
     local up
