@@ -117,8 +117,12 @@ at_rest="select count(*) = 1 from pg_stat_activity where application_name = 'out
          and query like '%outbox_read%' and state = 'idle' and now() - state_change > interval '500 ms'"
 
 grows() { (($(sql "$sent") > $1)); }
-# moving [SECONDS]
-moving() { wait_until "${1:-20}" grows "$(sql "$sent")"; }
+# moving [SECONDS]. A database that is only just there again may not answer the first question.
+moving() {
+    local before=
+    wait_until "${1:-20}" counts_sent && wait_until "${1:-20}" grows "$before"
+}
+counts_sent() { before=$(sql "$sent"); }
 # must_move NAME RELAY [SECONDS]
 must_move() { moving "${3:-20}" || not_ok "$1" "nothing is marked any more: $(tail -n 3 "$dir/$2.log")"; }
 

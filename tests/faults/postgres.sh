@@ -104,6 +104,8 @@ stop_clean readonly
 
 # --- its disk ------------------------------------------------------------------------------------------
 
+# serves: the server answers, started where it could not go on; it may just be about to end.
+serves() { sql 'select' >/dev/null 2>&1 || { "$pg" start "$small" && sql 'select'; } >/dev/null 2>&1; }
 # The whole cluster on a small file system, which then has no room.
 disk_full() {
     local small=$dir/small
@@ -126,7 +128,7 @@ disk_full() {
         not_ok full_disk_is_logged "$(tail -n 3 "$dir/full.log")"
     holds relay_outlives_a_full_disk alive "${relay_pid[full]}"
     rm "$small/ballast"
-    "$pg" start "$small" >/dev/null 2>&1 || true # when the server could not go on
+    wait_until 60 serves || not_ok server_goes_on_with_room "$(tail -n 3 "$small/log")"
     must_move moves_after_room_was_made full 60
     stream_judge disk_was_full
     stop_clean full
