@@ -286,7 +286,7 @@ case_scheduled() {
 # Nothing answers: that is no topic's fault, and nothing is put aside.
 case_no_broker_at_all() {
     local before
-    stream_start alone -X stall.timeout=1s "${steady[@]}"
+    stream_start alone -X stall.timeout=4s "${steady[@]}" # longer than a slow machine takes for a row that moves
     fault mock down
     append 12000 "$topic-c"
     wait_sql 20 t "$at_rest" || not_ok it_comes_to_rest

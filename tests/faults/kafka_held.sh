@@ -121,7 +121,7 @@ case_frozen_broker() {
     for name in "$topic" "$topic-b"; do make_topic "$name" 4; done
     watch_start
     writer_start
-    relay_start frozen -X stall.timeout=2s "${steady[@]}"
+    relay_start frozen -X stall.timeout=4s "${steady[@]}" # longer than a slow machine takes for a row that moves
     wait_until 20 grows 100 || not_ok frozen_starts
     fault "$broker" pause "$dir/broker"
     wait_until 20 said_often frozen 'no broker answers' 1 || not_ok frozen_broker_is_noticed "$(tail -n 3 "$dir/frozen.log")"

@@ -86,7 +86,7 @@ relay_signal timed TERM
 relay_end timed 20
 holds drain_ends_at_its_timeout test "$status" != still_running
 mock up
-relay_start timed -X lease.owner=drainer
+relay_start timed "${steady[@]}" -X lease.owner=drainer
 holds what_was_left_goes_out wait_sent
 watch_all
 judge what_was_left_arrived_once committed=100 duplicates=0

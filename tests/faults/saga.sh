@@ -134,7 +134,7 @@ round_begin() {
         not_ok saga_begins "$(tail -n 3 "$dir/${services[0]}.log" "$dir"/{payments,inventory,receipts}.log)"
 }
 shop_closes() {
-    ! alive "${relay_pid[place]}" || relay_signal place TERM
+    ! alive "${relay_pid[place]}" || relay_signal place TERM 2>/dev/null || true # it may end just then
     wait "${relay_pid[place]}" || true
     unset 'relay_pid[place]'
 }

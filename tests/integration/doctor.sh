@@ -124,6 +124,7 @@ reset
 finds no_relay_ever 0 '^warn  lead  *nobody leads: no relay has ever worked here'
 relay_start leader "${steady[@]}" -X lease.owner=relay-a
 wait_said leader msg=leading || not_ok leader_leads
+wait_sql 20 t "select count(*) > 1 from pg_stat_activity where application_name = 'outbox-relay' and datname = current_database()"
 holds first_lead_is_said said leader 'msg=leading .*because="no relay has led before"$'
 cmd doctor "${kafka[@]}"
 said_so relays_are_counted 0 '^ok    relays  *[23] connections of relays to this database'

@@ -125,7 +125,7 @@ if (($(sql 'show server_version_num') >= 140000)); then
     reset
     relay_start leads "${steady[@]}"
     wait_said leads 'msg=leading' || true
-    relay_dsn="$dsn application_name=stands_by options='-c idle_session_timeout=500'" relay_start stands_by "${steady[@]}"
+    relay_dsn="$dsn application_name=stands_by options='-c idle_session_timeout=2000'" relay_start stands_by "${steady[@]}"
     wait_said stands_by 'another relay leads' || true
     holds a_session_that_rests_is_not_ended wait_sql 20 t \
         "select count(*) > 0 from pg_stat_activity where application_name = 'stands_by' and now() - state_change > interval '3 s'"

@@ -59,7 +59,7 @@ holds what_the_user_chose_goes_over_them grep -q 'narenas: 3\|narenas:3' "$dir/t
 
 # --- the service manager -----------------------------------------------------------------------------
 
-"$OUTBOX_TOOLS/datagrams" "$dir/notify" >"$dir/told" &
+"$OUTBOX_TOOLS/datagrams" "$dir/notify" >>"$dir/told" & # appends, for the file is emptied in between
 proxy_pids+=("$!") # ended with the others
 wait_until 20 test -S "$dir/notify" || not_ok listener_is_there
 told() { grep -q -e "$1" "$dir/told"; }
