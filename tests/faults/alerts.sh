@@ -111,13 +111,14 @@ calm OutboxOldTransaction
 
 # An event that is older than the retention, in a bucket that a transaction holds by having read it. The reader
 # comes first: a bucket whose only event is out may be emptied at once.
+bucket=$(sql "select $old_bucket")
 session_start reader
-session reader "begin; select count(*) from outbox.event_5"
+session reader "begin; select count(*) from outbox.event_$bucket"
 n_faults=$((n_faults + 1))
-sql "insert into outbox.event (topic, type, bucket, created_at) values ('$topic', 'x', 5, now() - interval '4 days')"
+sql "insert into outbox.event (topic, type, bucket, created_at) values ('$topic', 'x', $bucket, now() - interval '4 days')"
 all_out
 alert OutboxBucketOverdue
-holds the_reader_is_named wait_shows one '/readyz?verbose' "bucket 5 should have been emptied .* ago: it is locked by pid [0-9]*, psql"
+holds the_reader_is_named wait_shows one '/readyz?verbose' "bucket $bucket should have been emptied .* ago: it is locked by pid [0-9]*, psql"
 session reader rollback
 calm OutboxBucketOverdue
 

@@ -110,7 +110,6 @@ case_rotations() {
 # --- who is in the way -------------------------------------------------------------------------------
 
 # old_events N [TOPIC]: in another bucket than today's
-old_bucket="((select (floor(date_part('epoch', now()))::bigint / 86400) & 7) + 3) % 8"
 old_events() {
     sql "insert into outbox.event (bucket, created_at, topic, type, key, payload)
          select $old_bucket, now() - interval '1 hour', '${2:-$topic}', 'test', convert_to('k' || n % 3, 'UTF8'), convert_to(n::text, 'UTF8')

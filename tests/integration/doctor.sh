@@ -149,8 +149,9 @@ relay_end leader 20
 append 3
 hold dead '1, 2'
 finds dead_rows 69 '^warn  dead  *dead rows: 2, the oldest since 2026-01-02 03:04:05 UTC;'
-sql "insert into outbox.event (topic, type, bucket, created_at) values ('t', 'x', 5, now() - interval '5 days')"
-finds bucket_is_overdue 69 '^warn  size  *bucket 5 should have been emptied 2 d ago: its event 4 is not sent'
+bucket=$(sql "select $old_bucket")
+sql "insert into outbox.event (topic, type, bucket, created_at) values ('t', 'x', $bucket, now() - interval '5 days')"
+finds bucket_is_overdue 69 "^warn  size  *bucket $bucket should have been emptied 2 d ago: its event 4 is not sent"
 reset
 sql "update outbox.relay set renewed_at = null"
 

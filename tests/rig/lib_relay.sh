@@ -103,6 +103,10 @@ append() {
          from generate_series(1, $1) n"
 }
 
+# Of a bucket that is neither today's nor the next one: an expression, for SQL.
+# shellcheck disable=SC2034 # for the tests
+old_bucket="(((floor(date_part('epoch', now()))::bigint / 86400) & 7) + 3) % 8"
+
 is() { [[ $(sql "$1") == "$2" ]]; }
 # wait_sql SECONDS VALUE QUERY
 wait_sql() {

@@ -121,6 +121,8 @@ tell() {
     printf '%s\n' "$2" >&"${!fd}"
 }
 
+# away NAME: its process in the server has ended, with its transaction and its locks, which is a moment after psql has
+away() { [[ $(q "select count(*) from pg_stat_activity where application_name = '$1'") == 0 ]]; }
 # hush NAME: ends the session. Later sessions inherited the pipe, so closing it alone would not do.
 hush() {
     local fd=fd_$1 pid=pid_$1
@@ -129,6 +131,7 @@ hush() {
     exec {fd}>&-
     wait "${!pid}" || true
     rm -f "$work/$1.in"
+    wait_until 10 away "$1" || true
 }
 
 # said NAME WORD: the session has printed WORD on a line of its own.
