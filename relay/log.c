@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/shared/restraint.h"
+#include "relay/text.h"
 
 static enum log_level threshold = LOG_LEVEL_INFO;
 static enum log_format format = LOG_FORMAT_LOGFMT;
@@ -97,8 +98,12 @@ const char *log_i64(int64_t n)
     return t;
 }
 
+/* What is no UTF-8, such as the first words of a server with another locale, is taken for Latin-1: as it stands it
+ * would not be JSON. */
 static void put_quoted(FILE *out, const char *s)
 {
+    bool utf8 = text_is_utf8(s, strlen(s));
+
     putc('"', out);
     for (; *s != '\0'; s++) {
         unsigned char ch = (unsigned char)*s;
@@ -106,7 +111,7 @@ static void put_quoted(FILE *out, const char *s)
             fprintf(out, "\\%c", ch);
         else if (ch == '\n')
             fputs("\\n", out);
-        else if (ch < 0x20 || ch == 0x7f)
+        else if (ch < 0x20 || ch == 0x7f || (ch >= 0x80 && !utf8))
             fprintf(out, "\\u%04x", ch);
         else
             putc(ch, out);
@@ -116,12 +121,14 @@ static void put_quoted(FILE *out, const char *s)
 
 static bool is_plain(const char *s)
 {
+    const char *start = s;
+
     if (*s == '\0')
         return false;
     for (; *s != '\0'; s++)
         if ((unsigned char)*s <= ' ' || *s == '"' || *s == '=' || *s == '\\' || *s == 0x7f)
             return false;
-    return true;
+    return text_is_utf8(start, (size_t)(s - start));
 }
 
 static void put_pair(FILE *out, enum log_format fmt, const char *key, const char *value)

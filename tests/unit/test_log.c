@@ -47,22 +47,26 @@ static unsigned n_lines(void)
 START_TEST(a_line_is_logfmt)
 {
     log_setup(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
-    log_warn("source", "lost it", "error", "a \"b\"\nc=d", "code", "X", "absent", NULL);
+    log_warn("source", "lost it", "error", "a \"b\"\nc=d", "code", "X", "absent", NULL, "utf8", "\xc3\xa9",
+             "latin1", "\xe9");
     log_debug("source", "not this one");
     ck_assert_str_eq(rig_stderr(), "ts=1970-01-01T00:00:00.007Z level=warn msg=\"lost it\" component=source "
-                                "error=\"a \\\"b\\\"\\nc=d\" code=X\n");
+                                "error=\"a \\\"b\\\"\\nc=d\" code=X utf8=\xc3\xa9 latin1=\"\\u00e9\"\n");
 }
 END_TEST
 
 START_TEST(a_line_is_json_whatever_is_in_it)
 {
     log_setup(LOG_LEVEL_INFO, LOG_FORMAT_JSON);
-    log_error("sink", "tab\t, bell\a and \"quotes\"", "topic", "\x1b[31m\\");
+    log_error("sink", "tab\t, bell\a and \"quotes\"", "topic", "\x1b[31m\\", "utf8", "\xc3\xa9",
+              "latin1", "\xe9");
     json_t *line = json_loads(rig_stderr(), 0, NULL);
     ck_assert_msg(line != NULL, "%s", rig_stderr());
     ck_assert_str_eq(json_string_value(json_object_get(line, "msg")), "tab\t, bell\a and \"quotes\"");
     ck_assert_str_eq(json_string_value(json_object_get(line, "topic")), "\x1b[31m\\");
     ck_assert_str_eq(json_string_value(json_object_get(line, "level")), "error");
+    ck_assert_str_eq(json_string_value(json_object_get(line, "utf8")), "\xc3\xa9");
+    ck_assert_str_eq(json_string_value(json_object_get(line, "latin1")), "\xc3\xa9");
     json_decref(line);
 }
 END_TEST
