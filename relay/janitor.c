@@ -104,12 +104,10 @@ static enum log_level level_of(struct janitor *j, uint64_t now_ms, int64_t pid)
 {
     struct janitor_wait *w = &j->wait[j->bucket];
 
-    if (w->told && w->told_pid == pid && now_ms < w->told_ms + TELL_MS)
-        return LOG_LEVEL_DEBUG;
-    w->told = true;
+    if (w->told_pid != pid)
+        w->told = (struct restraint){ 0 };
     w->told_pid = pid;
-    w->told_ms = now_ms;
-    return LOG_LEVEL_WARN;
+    return restraint_admits(&w->told, now_ms, 1, TELL_MS, NULL) ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG;
 }
 
 static void tell_locked(struct janitor *j, uint64_t now_ms, const struct source_holder *h)

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/shared/restraint.h"
 #include "relay/source/source.h"
 #include "relay/verdict.h"
 
@@ -27,8 +28,7 @@ struct janitor {
     struct janitor_wait {
         uint64_t until_ms;
         uint32_t failures;
-        bool told;         /* why it cannot be emptied: when, and of which process */
-        uint64_t told_ms;
+        struct restraint told; /* why it cannot be emptied, and of which process */
         int64_t told_pid;
         bool old;          /* it was old enough when it was last looked at: */
         int64_t due_ms;    /* since then; may lie before the beginning of the clock */
