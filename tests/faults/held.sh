@@ -415,9 +415,7 @@ chaos() {
         [[ -z $id ]] || command_of discard --id "$id" --retrying --reason 'by chance'
         ((code < 2)) || not_ok "discard_by_chance" "exit status $code: $said"
     else
-        relay_signal "$name" STOP
-        pause_of $((900 + n % 400)) # about as long as the lease
-        relay_signal "$name" CONT
+        freeze "$name" $((900 + n % 400)) # about as long as the lease
     fi
 }
 # Behind a poison row that is given up the next one may come.
@@ -426,9 +424,8 @@ all_given_up() {
     is "$(n_held "state <> 'discarded'")" 0
 }
 case_seeded() {
-    local seed=${SEED:-$((RANDOM * 32768 + RANDOM))} kills=${HELD_KILLS:-60} n=0 kind number was=$n_kills name
-    printf '# seed %s\n' "$seed"
-    RANDOM=$seed # from here on nothing but the schedule draws in this shell
+    local kills=${HELD_KILLS:-60} n=0 kind number was=$n_kills name
+    schedule_begin
     reset
     for name in $(chaos_topics); do mock topic "$name" 4; done
     watch_start
@@ -457,7 +454,7 @@ case_seeded() {
     watch_start
     wait_until 60 all_given_up || not_ok discard_at_the_end "$said $(sql "select string_agg(distinct state, ' ') from outbox.held")"
     held_judge what_was_blocked_goes_at_last "excused=$(sql "$(n_held "state = 'discarded'")")"
-    ((bad == 0)) || printf '# replay with SEED=%s\n' "$seed"
+    schedule_end
     stop_clean one
     stop_clean two
 }

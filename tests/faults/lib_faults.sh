@@ -8,6 +8,7 @@
 #   moving                                more rows become marked than are now
 #   stream_judge NAME [KEY=VALUE ...]     the writer ends, all must arrive, be marked and be in order
 #   stop_clean NAME                       TERM, and the exit status must be 0
+#   schedule_begin; schedule_end          faults in an order that a seed decides, which is printed
 #   progress TEXT                         for who looks at a terminal; nothing when it is empty
 #   finish                                prints the counts, which tests/check adds up, and exits
 
@@ -144,7 +145,36 @@ stop_clean() {
     [[ $status == 0 ]] || not_ok "$1_ends_clean" "exit status $status: $(tail -n 3 "$dir/$1.log")"
 }
 
-# pause_of MS: a part of a schedule
+# --- schedules -----------------------------------------------------------------------------------
+
+# schedule_begin: from here on nothing but the schedule draws from $RANDOM in this shell; $seed, or SEED, replays it
+schedule_begin() {
+    seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
+    printf '# seed %s\n' "$seed"
+    RANDOM=$seed
+}
+schedule_end() { ((bad == 0)) || printf '# replay with SEED=%s\n' "$seed"; }
+
+n_postgres=0 # times that it was killed
+# postgres_crash HOW: immediate, or kill; and it starts again
+postgres_crash() {
+    if [[ $1 == kill ]]; then "$pg" kill "$dir/pg"; else "$pg" stop "$dir/pg" "$1"; fi
+    "$pg" start "$dir/pg" >/dev/null
+    n_postgres=$((n_postgres + 1))
+}
+# postgres_silent MS: what goes through the proxy comes so much later
+postgres_silent() {
+    proxy pgproxy stall
+    pause_of "$1"
+    proxy pgproxy resume
+}
+# freeze NAME MS: it stands still, and does not know of it
+freeze() {
+    relay_signal "$1" STOP
+    pause_of "$2"
+    relay_signal "$1" CONT
+}
+# pause_of MS
 pause_of() {
     local ms
     printf -v ms '%04d' "$1"

@@ -82,12 +82,10 @@ relay_dsn=$direct_dsn
 
 stream_start crashed
 for _ in {1..6}; do
-    fault "$pg" stop "$dir/pg" immediate
-    "$pg" start "$dir/pg" >/dev/null
+    fault postgres_crash immediate
     must_move moves_after_a_crash_of_the_database crashed
 done
-fault "$pg" kill "$dir/pg"
-"$pg" start "$dir/pg" >/dev/null
+fault postgres_crash kill
 must_move moves_after_the_postmaster_was_killed crashed
 stream_judge database_crashed_in_a_loop
 stop_clean crashed
@@ -155,8 +153,7 @@ fault must_move moves_beside_open_transactions others
 for _ in 1 2 3; do must_move goes_on_beside_open_transactions others; done
 session late "savepoint s; $(insert_late high); rollback to s; $(insert_late mid); commit"
 must_move moves_after_a_late_commit others
-fault "$pg" stop "$dir/pg" immediate # a prepared transaction outlives it
-"$pg" start "$dir/pg" >/dev/null
+fault postgres_crash immediate # a prepared transaction outlives it
 must_move moves_beside_a_prepared_transaction others
 sql "commit prepared 'late'"
 # drawn ids, stalled before the row is there

@@ -17,14 +17,13 @@ set -euo pipefail
 
 # shellcheck source=tests/faults/lib_faults.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_faults.sh"
-seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
 n_wanted=${SAGA_FAULTS:-8}
 broker_kind=${SAGA_BROKER:-mock}
 faults_per_round=20
 rate=25             # orders a second
 orders_per_fault=30 # at most: a slow machine has no more to do than another
 n_partitions=8      # the mock keeps 5 MiB of each, and a service that comes last reads all
-n_servers=0
+n_broker=0
 
 own_database
 own_proxy
@@ -35,15 +34,10 @@ relay_dsn=$proxied_dsn
 . "$root/tests/faults/lib_chaos.sh"
 saga_make_apart
 saga_broker "$broker_kind"
+schedule_begin
 saga_seed=$seed
-printf '# seed %s\n' "$seed"
-RANDOM=$seed # from here on nothing but the schedule draws in this shell
 others=(payments payments-2 inventory inventory-2 receipts)
 
-database_again() {
-    "$pg" start "$dir/pg" >/dev/null
-    n_servers=$((n_servers + 1))
-}
 broker_again() {
     if [[ $broker_kind == mock ]]; then
         mock down
@@ -54,7 +48,7 @@ broker_again() {
         pause_of "$1"
         "$broker" restart "$dir/broker" >/dev/null
     fi
-    n_servers=$((n_servers + 1))
+    n_broker=$((n_broker + 1))
 }
 
 # event KIND NUMBER: KIND is 0 to 99; NUMBER decides the rest
@@ -68,27 +62,21 @@ event() {
         relay_kill "$relay"
         saga_relay_start "$relay"
     elif ((kind < 55)); then
-        relay_signal "$name" STOP
-        pause_of $((n % 1500))
-        relay_signal "$name" CONT
+        freeze "$name" $((n % 1500))
     elif ((kind < 60)); then
         wait_said "$name" linked || true # before that its handler of TERM does not stand
         saga_stop "$name"
         saga_start "$name"
     elif ((kind < 68)); then
-        "$pg" stop "$dir/pg" immediate
-        database_again
+        postgres_crash immediate
     elif ((kind < 72)); then
-        "$pg" kill "$dir/pg"
-        database_again
+        postgres_crash kill
     elif ((kind < 78)); then
         proxy pgproxy cut
     elif ((kind < 82)); then
         proxy pgproxy 'lose COMMIT'
     elif ((kind < 86)); then
-        proxy pgproxy stall
-        pause_of $((n % 800))
-        proxy pgproxy resume
+        postgres_silent $((n % 800))
     elif ((kind < 92)); then
         broker_again $((n % 800))
     else
@@ -101,7 +89,7 @@ run_faults() {
     for ((n = 0; n < $1; n++)); do
         pause_of $((RANDOM % 1000))
         fault event $((RANDOM % 100)) "$RANDOM"
-        progress "seed $seed: fault $n_faults of $n_wanted, $n_kills processes and $n_servers servers killed, round $n_round"
+        progress "seed $seed: fault $n_faults of $n_wanted, $n_kills processes and $((n_postgres + n_broker)) servers killed, round $n_round"
     done
     proxy pgproxy resume
 }
@@ -189,7 +177,7 @@ n_duplicates=$n_repeats
 
 progress ''
 printf '# shown: faults %d, kills: processes %d, servers %d; lines of the ledgers %d; events %d: %d passed by another key, %d of them by more than a second, %d came again; repeats dropped %d; seed %s\n' \
-    "$n_faults" "$n_kills" "$n_servers" "$n_rows" "$n_events" "$n_passed" "$n_passed_by_long" "$n_again" "$n_duplicates" "$seed"
-((bad == 0)) || printf '# replay with SEED=%s\n' "$seed"
-n_kills=$((n_kills + n_servers))
+    "$n_faults" "$n_kills" $((n_postgres + n_broker)) "$n_rows" "$n_events" "$n_passed" "$n_passed_by_long" "$n_again" "$n_duplicates" "$seed"
+schedule_end
+n_kills=$((n_kills + n_postgres + n_broker))
 finish

@@ -16,7 +16,6 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib_faults.sh"
 # shellcheck source=tests/faults/lib_history.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_history.sh"
-seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
 kills=${SOAK_KILLS:-50}
 seconds=${SOAK_SECONDS:-0}
 kind_of_broker=${SOAK_BROKER:-mock}
@@ -39,19 +38,13 @@ fi
 relay_dsn=$proxied_dsn
 history_keep
 ring_of 2000
-printf '# seed %s\n' "$seed"
-RANDOM=$seed # from here on nothing but the schedule draws in this shell
-n_postgres=0
+schedule_begin
 n_broker=0
 began=$(now_ms)
 
 victim_start() {
     log_anew victim
     relay_start victim -X lease.owner=victim "${relays[@]}"
-}
-database_again() {
-    "$pg" start "$dir/pg" >/dev/null
-    n_postgres=$((n_postgres + 1))
 }
 
 codes=(MSG_SIZE_TOO_LARGE OUT_OF_ORDER_SEQUENCE_NUMBER NOT_LEADER_FOR_PARTITION REQUEST_TIMED_OUT NOT_ENOUGH_REPLICAS
@@ -128,9 +121,7 @@ event() {
     elif ((kind < 68)); then
         name=victim
         ((n % 2)) || name=survivor
-        relay_signal "$name" STOP
-        pause_of $((900 + n % 600)) # about as long as the lease
-        relay_signal "$name" CONT
+        freeze "$name" $((900 + n % 600)) # about as long as the lease
     elif ((kind < 73)); then
         proxy pgproxy cut
     elif ((kind < 76)); then
@@ -138,15 +129,11 @@ event() {
     elif ((kind < 79)); then
         proxy pgproxy "lose outbox_$( ((n % 2)) && echo mark || echo renew)"
     elif ((kind < 81)); then
-        proxy pgproxy stall
-        pause_of $((n % 500))
-        proxy pgproxy resume
+        postgres_silent $((n % 500))
     elif ((kind < 83)); then
-        "$pg" stop "$dir/pg" immediate
-        database_again
+        postgres_crash immediate
     elif ((kind < 84)); then
-        "$pg" kill "$dir/pg"
-        database_again
+        postgres_crash kill
     elif ((kind < 98)); then
         "befalls_$kind_of_broker" "$kind" "$n"
     else
@@ -274,6 +261,6 @@ holds descriptors_stay test "$fds" -le $((first_fds + 8))
 holds memory_stays test "$kb" -le $((first_kb + first_kb / 4 + 4096))
 stop_clean survivor
 printf '# shown: events %d, kills: relay %d, postgresql %d, broker %d; seed %s\n' "$n_events" "$n_kills" "$n_postgres" "$n_broker" "$seed"
-((bad == 0)) || printf '# replay with SEED=%s\n' "$seed"
+schedule_end
 n_kills=$((n_kills + n_postgres + n_broker))
 finish
