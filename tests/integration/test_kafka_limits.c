@@ -2,7 +2,6 @@
  * sink refuse before the broker must? On a real Kafka: the mock knows no limits.
  */
 #include <check.h>
-#include <librdkafka/rdkafka.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -227,29 +226,6 @@ START_TEST(large_row_costs_the_main_lane_nothing)
 }
 END_TEST
 
-static void set_limit(const char *topic, const char *value)
-{
-    char why[256];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-
-    ck_assert_int_eq(rd_kafka_conf_set(conf, "bootstrap.servers", rig_brokers(), why, sizeof why),
-                     RD_KAFKA_CONF_OK);
-    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
-    ck_assert_ptr_nonnull(rk);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
-    rd_kafka_ConfigResource_t *resource =
-        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
-    rd_kafka_ConfigResource_set_config(resource, "max.message.bytes", value);
-    rd_kafka_AlterConfigs(rk, &resource, 1, NULL, queue);
-    rd_kafka_event_t *ev = rd_kafka_queue_poll(queue, RIG_DEADLINE_MS);
-    ck_assert_ptr_nonnull(ev);
-    ck_assert_int_eq(rd_kafka_event_error(ev), RD_KAFKA_RESP_ERR_NO_ERROR);
-    rd_kafka_event_destroy(ev);
-    rd_kafka_ConfigResource_destroy(resource);
-    rd_kafka_queue_destroy(queue);
-    rd_kafka_destroy(rk);
-}
-
 /* Attempts of a row that was refused notice that the limit was raised, without the wait for the
  * next look; and a lower one is noticed by the refusals of the broker. */
 START_TEST(changed_limit_is_noticed)
@@ -262,7 +238,7 @@ START_TEST(changed_limit_is_noticed)
     records_topic("klimits-change", 1, "max.message.bytes=5000");
     open_with(NULL, NULL);
     learn_limit("klimits-change");
-    set_limit("klimits-change", "9000");
+    records_topic_config("klimits-change", "max.message.bytes=9000");
     while ((take = produce(LANE_SOLO, 0, &row, &shapes[0], &refused)) == SINK_REFUSED) {
         struct pollfd fd = { .fd = sink_fd(sink), .events = POLLIN };
         ck_assert_int_lt(rig_now_ms(), end_ms);
@@ -273,7 +249,7 @@ START_TEST(changed_limit_is_noticed)
     wait_reports(n_reports + 1);
     ck_assert_int_eq(last.outcome, OUTCOME_PERSISTED);
 
-    set_limit("klimits-change", "5000");
+    records_topic_config("klimits-change", "max.message.bytes=5000");
     while ((take = produce(LANE_SOLO, 0, &row, &shapes[0], &refused)) == SINK_TAKEN) {
         wait_reports(n_reports + 1);
         ck_assert_int_lt(rig_now_ms(), end_ms);

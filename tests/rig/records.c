@@ -15,16 +15,28 @@ struct records {
     rd_kafka_t *rk;
 };
 
+/* tests/tools/broker topic, with these words behind the broker's directory; NULL: no third one */
+static void broker_topic(const char *first, const char *second, const char *third)
+{
+    const char *dir = getenv("OUTBOX_TEST_BROKER_DIR");
+    const char *const argv[] = { "tests/tools/broker", "topic", dir, first, second, third, NULL };
+
+    ck_assert_ptr_nonnull(dir);
+    struct rig_child child = rig_spawn(argv, NULL);
+    ck_assert_int_eq(rig_wait(&child, RIG_DEADLINE_MS), 0);
+}
+
 void records_topic(const char *name, int partitions, const char *config)
 {
     char number[16];
-    const char *dir = getenv("OUTBOX_TEST_BROKER_DIR");
-    const char *const argv[] = { "tests/tools/broker", "topic", dir, name, number, config, NULL };
 
-    ck_assert_ptr_nonnull(dir);
     snprintf(number, sizeof number, "%d", partitions);
-    struct rig_child child = rig_spawn(argv, NULL);
-    ck_assert_int_eq(rig_wait(&child, RIG_DEADLINE_MS), 0);
+    broker_topic(name, number, config);
+}
+
+void records_topic_config(const char *name, const char *config)
+{
+    broker_topic("config", name, config);
 }
 
 static void set(rd_kafka_conf_t *conf, const char *name, const char *value)

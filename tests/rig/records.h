@@ -25,6 +25,8 @@
 
 /** config: "name=value", or NULL. */
 void records_topic(const char *name, int partitions, const char *config);
+/** From here on it has this setting, and no other of its own; a real Kafka only. */
+void records_topic_config(const char *name, const char *config);
 /** n topics name0, name1, ... in one request; a real Kafka only. */
 void records_topics(const char *name, int n, int partitions);
 /** Does the cluster have it? Asked in a way that makes no topic. */
