@@ -421,11 +421,13 @@ typedef struct inbox_stats {
                                       ce_sequence counts all events of a producer's outbox, not those of
                                       a key, so that what is missing there says nothing */
     uint64_t expired;              /* offsets that Kafka had deleted (retention) before they came here */
+    uint64_t stalls;               /* partitions that gave nothing although Kafka had events, and were
+                                      assigned anew: see inbox(7) */
 } inbox_stats;
 
 #define INBOX_STATS_INIT \
     { sizeof(inbox_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 }, \
-      0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+      0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /** Copy the figures. c is borrowed. Untouched when a pointer is NULL or ret->struct_size is smaller
  *  than any header's; fields that the caller's older struct does not have are left out, those of a

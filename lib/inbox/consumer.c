@@ -108,6 +108,7 @@ int inbox_consumer_new(const char *const *settings, inbox_consumer **ret_consume
         inbox_consumer_free(c);
         return outbox__error_set(err, OUTBOX_ENOMEM, "no memory for a consumer");
     }
+    c->stall_s = INBOX__STALL_S;
     code = inbox__settings_read(settings, &c->set, err);
     if (code == OUTBOX_OK)
         code = inbox__kafka_check(c, err);
@@ -215,6 +216,7 @@ static int fetch(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
 
     do {
         code = inbox__kafka_poll(c, timeout_ms, &any, err);
+        c->drained = c->drained || (!any && c->conn != NULL);
         inbox__partitions_pressure(c);
         timeout_ms = 0;
     } while (code == OUTBOX_OK && any && !c->full && !is_stopped(c) &&
@@ -240,6 +242,7 @@ static void tend(inbox_consumer *c, uint64_t now_ms)
 {
     c->second_due_ms = now_ms + 1000;
     say_waiting(c, now_ms);
+    inbox__partitions_watch(c);
     inbox__kafka_hint(c);
     c->figures.lag = inbox__kafka_lag(c);
     if (now_ms >= c->turn_due_ms) {
@@ -293,7 +296,8 @@ static int open_all(inbox_consumer *c, outbox_error *err)
     c->sent_back = (struct inbox__sent_back){ 0 };
     c->connect_due_ms = c->batch_due_ms = c->second_due_ms = c->turn_due_ms = c->redrive_due_ms = 0;
     c->waiting_due_ms = inbox__now_ms() + WAITS_LONG_MS;
-    c->full = c->any_crowded = false;
+    c->full = c->any_crowded = c->drained = false;
+    c->calm_s = 0;
     if (code == OUTBOX_OK && inbox__window_init(&c->window, (uint32_t)c->set.inflight_rows) != 0)
         code = outbox__error_set(err, OUTBOX_ENOMEM, "no memory for a consumer");
     if (code == OUTBOX_OK)

@@ -2,8 +2,8 @@
  *
  * The way of an event: kafka.c (record) -> consumer.c (handler found, into the window) -> batch.c (batch_calls.c:
  * transaction, handlers; batch_end.c: COMMIT) -> window.c (done, again, waiting). Only db.c, batch_*.c, call.c,
- * steps.c, attempts.c, redrive.c and accept.c know libpq, only kafka.c knows librdkafka, and window.c, record.c and
- * settings.c neither.
+ * steps.c, attempts.c, redrive.c and accept.c know libpq, only kafka.c and kafka_offsets.c librdkafka, and window.c,
+ * record.c and settings.c neither.
  * All of it runs on the thread of inbox_consumer_run(), but for what stats.h and log say.
  */
 #ifndef INBOX_LIB_INSIDE_H
@@ -66,6 +66,10 @@ struct inbox__partition {
     size_t n_notes;
     uint32_t suspects;       /* so many events are called alone: the last owner may have died of one */
     bool knows_owner;        /* the database has told who that was */
+    int64_t reached;         /* Kafka has said that all up to here has come; -1: not since it began */
+    int64_t end;             /* of its log, as the broker said at the last look, when nothing has come since; -1: unknown */
+    uint32_t silent;         /* looks, one after the other, at which it was behind and had given nothing */
+    uint32_t anew;           /* times that it was assigned anew, and has given nothing since */
     int64_t hinted;          /* what Kafka has as the group's offset, as far as known; -1: unknown */
     struct inbox__partition *next;
 };
@@ -98,6 +102,9 @@ struct inbox_consumer {
     uint32_t n_part_ids;
     bool full;               /* memory is: partitions are paused */
     bool any_crowded;
+    bool drained;            /* since the last second: there was nothing to poll, and a link to the database */
+    uint32_t calm_s;         /* such seconds since the last look for partitions that stall */
+    uint32_t stall_s;        /* so many are between two looks: INBOX__STALL_S, but in tests */
 
     PGconn *conn;            /* NULL: no link */
     bool server_is_utf8;
@@ -154,6 +161,8 @@ void inbox__partitions_clear(struct inbox_consumer *c);
  * and after INBOX__ROUND_MS the others in the next round, because who does not poll is taken for dead. */
 #define INBOX__ROUND_MS 1000
 void inbox__partitions_tend(struct inbox_consumer *c, uint64_t now_ms);
+/* What is in memory of it goes from there; it is claimed again, and begins where the database says, from due_ms on. */
+void inbox__partition_let_go(struct inbox_consumer *c, struct inbox__partition *p, uint64_t due_ms);
 /* The database says that another owns some: forget those. */
 void inbox__partitions_fenced(struct inbox_consumer *c);
 /* The database has lost transactions that it had committed: what is in memory goes from there, and all are claimed again. */
@@ -168,6 +177,19 @@ bool inbox__partition_admits(struct inbox_consumer *c, struct inbox__partition *
                              const struct inbox__record *r);
 /* Of its position, as it is when all taken events with `finished` leave. */
 struct inbox__witness inbox__partition_witness(const struct inbox__partition *p);
+
+/* -- watch.c ----------------------------------------------------------------------------------- */
+
+/* Twice as long as a partition that moves to another leader is away, and sixty times as long as a broker lets a fetch wait. */
+#define INBOX__STALL_S 30
+/* It begins, or rests: what was seen of it before says nothing. */
+void inbox__partition_unseen(struct inbox__partition *p);
+/* A record of it has come. */
+void inbox__partition_lives(struct inbox__partition *p);
+/* Kafka says that all up to this offset has come. */
+void inbox__partition_ends(struct inbox__partition *p, int64_t offset);
+/* Once a second, outside of a batch: assign those anew that stall. */
+void inbox__partitions_watch(struct inbox_consumer *c);
 
 /* -- db.c -------------------------------------------------------------------------------------- */
 
@@ -196,7 +218,7 @@ int inbox__redrive(struct inbox_consumer *c, bool *ret_more, outbox_error *err);
 /* No dead letter says any more that this process calls it. False: one may. */
 bool inbox__redrive_take_back(struct inbox_consumer *c);
 
-/* -- kafka.c ----------------------------------------------------------------------------------- */
+/* -- kafka.c, kafka_offsets.c ------------------------------------------------------------------ */
 
 /* Does librdkafka take the properties? */
 int inbox__kafka_check(struct inbox_consumer *c, outbox_error *err);
@@ -217,6 +239,8 @@ void inbox__kafka_hint(struct inbox_consumer *c);
 int64_t inbox__kafka_low(const struct inbox_consumer *c, const struct inbox__partition *p);
 /* Events from the positions to the ends of the partitions, as far as known. */
 int64_t inbox__kafka_lag(struct inbox_consumer *c);
+/* Ask where the logs of the partitions end that do not rest: their `end`. Takes a second at most. */
+void inbox__kafka_ends(struct inbox_consumer *c);
 
 /* -- stats.c ----------------------------------------------------------------------------------- */
 

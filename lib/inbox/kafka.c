@@ -1,29 +1,18 @@
-/* kafka.c - the only file of libinbox that knows librdkafka: a consumer of a group whose partitions
- * begin where the database says.
+/* kafka.c - a consumer of a group whose partitions begin where the database says. Only this file and
+ * kafka_offsets.c know librdkafka.
  *
  * The rebalance callback runs within inbox__kafka_poll(), so on the thread of run() and never inside a
  * transaction. An assigned partition that the database could not be asked about is assigned all the
  * same and paused: holding the group up would stop the others too.
  */
-#include <librdkafka/rdkafka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "inside.h"
+#include "kafka_inside.h"
 #include "lib/outbox/error.h"
 
 #define BEGIN_TIMEOUT_MS 5000
-#define WATERMARKS_UNKNOWN (-1001)
-
-struct inbox__kafka {
-    rd_kafka_t *rk;
-    outbox_header *headers; /* of the record that is being copied */
-    size_t room;
-    bool assigned; /* since rk is there */
-    int code;      /* of what failed in a callback and ends the run, with: */
-    outbox_error why;
-};
 
 /* -- properties ------------------------------------------------------------------------------- */
 
@@ -54,7 +43,7 @@ static int set_all(const struct inbox_consumer *c, rd_kafka_conf_t *conf, outbox
         /* Also where a position is no longer in the log: then nothing may be passed over, whatever
          * inbox.start says, which assign() sees to. */
         { "auto.offset.reset", "earliest" },
-        { "enable.partition.eof", "false" },
+        { "enable.partition.eof", "true" }, /* the sign of life of a partition that has nothing new: watch.c */
     };
     int code = OUTBOX_OK;
 
@@ -97,10 +86,19 @@ static void say_assigned(struct inbox_consumer *c, const struct inbox__partition
                    (int)p->number, starts_latest(c) ? "end" : "beginning", c->set.start);
 }
 
+static void add_to_assignment(struct inbox_consumer *c, const rd_kafka_topic_partition_list_t *list)
+{
+    rd_kafka_error_t *error = rd_kafka_incremental_assign(c->kafka->rk, list);
+
+    if (error == NULL)
+        return;
+    inbox__log(c, 3, "the assignment failed: %s", rd_kafka_error_string(error));
+    rd_kafka_error_destroy(error);
+}
+
 static void assign(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *list)
 {
     uint64_t until_ms = inbox__now_ms() + INBOX__ROUND_MS;
-    rd_kafka_error_t *error;
 
     for (int i = 0; i < list->cnt; i++) {
         rd_kafka_topic_partition_t *tp = &list->elems[i];
@@ -118,13 +116,12 @@ static void assign(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *li
         if (start < 0 && starts_latest(c))
             p->claimed = false; /* inbox__partitions_tend() finds out where, and keeps it */
     }
-    error = rd_kafka_incremental_assign(c->kafka->rk, list);
-    if (error != NULL) {
-        inbox__log(c, 3, "the assignment failed: %s", rd_kafka_error_string(error));
-        rd_kafka_error_destroy(error);
-    }
-    /* One that was paused when it was lost is paused still, for librdkafka keeps that with the partition. */
+    /* One that was paused when it was lost is paused still, for librdkafka keeps that with the partition. Before it is
+     * assigned: librdkafka's thread starts it then, at once or when a commit under way is answered, and of two orders
+     * whose numbers were drawn the other way round than they came it drops one without a word (all versions): the
+     * partition would never be fetched. */
     (void)rd_kafka_resume_partitions(c->kafka->rk, list);
+    add_to_assignment(c, list);
     for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
         inbox__kafka_pause(c, p, inbox__partition_rests(c, p));
 }
@@ -333,6 +330,15 @@ static int take(struct inbox_consumer *c, const rd_kafka_message_t *m)
     return 0;
 }
 
+/* All of it has come. */
+static void take_end(struct inbox_consumer *c, const rd_kafka_message_t *m)
+{
+    struct inbox__partition *p = inbox__partition_find(c, rd_kafka_topic_name(m->rkt), m->partition);
+
+    if (p != NULL)
+        inbox__partition_ends(p, m->offset);
+}
+
 static int fatal(struct inbox_consumer *c, outbox_error *err)
 {
     char why[256];
@@ -357,6 +363,8 @@ int inbox__kafka_poll(struct inbox_consumer *c, int timeout_ms, bool *ret_any, o
     if (code == OUTBOX_OK && m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         if (take(c, m) != 0)
             code = outbox__error_set(err, OUTBOX_ENOMEM, "no memory for a record");
+    } else if (code == OUTBOX_OK && m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        take_end(c, m);
     } else if (code == OUTBOX_OK) {
         c->figures.kafka_errors++;
         inbox__log(c, 4, "librdkafka: %s", rd_kafka_message_errstr(m));
@@ -407,10 +415,18 @@ static bool ask_group(struct inbox_consumer *c, rd_kafka_topic_partition_list_t 
                                             BEGIN_TIMEOUT_MS) == RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
+/* librdkafka has never started to fetch it: see assign(). Whether this did is seen at
+ * the next try; a pause or resume now could undo it. */
+static void assign_once_more(struct inbox_consumer *c, const rd_kafka_topic_partition_list_t *list)
+{
+    rd_kafka_error_destroy(rd_kafka_incremental_unassign(c->kafka->rk, list)); /* it may not even be there */
+    add_to_assignment(c, list);
+}
+
 bool inbox__kafka_begin(struct inbox_consumer *c, struct inbox__partition *p, int64_t *offset)
 {
     rd_kafka_topic_partition_list_t *list = list_of(p);
-    bool ok = true;
+    bool ok = true, started = true;
 
     list->elems[0].offset = *offset;
     if (*offset < 0)
@@ -420,50 +436,15 @@ bool inbox__kafka_begin(struct inbox_consumer *c, struct inbox__partition *p, in
         rd_kafka_error_t *error = rd_kafka_seek_partitions(c->kafka->rk, list, BEGIN_TIMEOUT_MS);
         ok = error == NULL && list->elems[0].err == RD_KAFKA_RESP_ERR_NO_ERROR;
         rd_kafka_error_destroy(error);
+        started = list->elems[0].err != RD_KAFKA_RESP_ERR__STATE &&
+                  list->elems[0].err != RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
     }
+    if (!started)
+        assign_once_more(c, list);
     inbox__log(c, ok ? 6 : 4, "%s/%d %s", p->topic, (int)p->number,
-               ok ? "is ours and begins" : "cannot begin yet: Kafka does not answer");
+               ok        ? "is ours and begins"
+               : started ? "cannot begin yet: Kafka does not answer"
+                         : "cannot begin yet: librdkafka has not started it; it is assigned once more");
     rd_kafka_topic_partition_list_destroy(list);
     return ok;
-}
-
-/* -- all partitions --------------------------------------------------------------------------- */
-
-void inbox__kafka_hint(struct inbox_consumer *c)
-{
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
-
-    for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
-        if (p->claimed && p->part.stored >= 0 && p->part.stored != p->hinted) {
-            rd_kafka_topic_partition_list_add(list, p->topic, p->number)->offset = p->part.stored;
-            p->hinted = p->part.stored;
-        }
-    if (list->cnt > 0)
-        (void)rd_kafka_commit(c->kafka->rk, list, 1);
-    rd_kafka_topic_partition_list_destroy(list);
-}
-
-int64_t inbox__kafka_low(const struct inbox_consumer *c, const struct inbox__partition *p)
-{
-    int64_t low = -1, high;
-
-    if (rd_kafka_get_watermark_offsets(c->kafka->rk, p->topic, p->number, &low, &high) !=
-        RD_KAFKA_RESP_ERR_NO_ERROR)
-        return -1;
-    return low >= 0 ? low : -1;
-}
-
-int64_t inbox__kafka_lag(struct inbox_consumer *c)
-{
-    int64_t lag = 0;
-
-    for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next) {
-        int64_t low = 0, high = WATERMARKS_UNKNOWN;
-        if (rd_kafka_get_watermark_offsets(c->kafka->rk, p->topic, p->number, &low, &high) !=
-                RD_KAFKA_RESP_ERR_NO_ERROR || high < 0)
-            continue;
-        low = p->part.stored > low ? p->part.stored : low;
-        lag += high > low ? high - low : 0; /* less: the topic was made anew */
-    }
-    return lag;
 }

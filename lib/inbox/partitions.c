@@ -49,6 +49,7 @@ static void begin_at(struct inbox__partition *p, const struct inbox__place *plac
     p->hinted = p->back_to = -1;
     p->witness = place->witness;
     p->looks_back = place->witness.offset >= 0;
+    inbox__partition_unseen(p);
 }
 
 /* Claim it in the database. ret_start: see inbox__partition_add(). A witness anywhere else than at the position
@@ -178,8 +179,7 @@ void inbox__partitions_tend(struct inbox_consumer *c, uint64_t now_ms)
     }
 }
 
-/* Until it is claimed again. */
-static void let_go(struct inbox_consumer *c, struct inbox__partition *p, uint64_t due_ms)
+void inbox__partition_let_go(struct inbox_consumer *c, struct inbox__partition *p, uint64_t due_ms)
 {
     p->claimed = false;
     p->back_to = -1;
@@ -196,7 +196,7 @@ void inbox__partitions_fenced(struct inbox_consumer *c)
         inbox__log(c, 4, "%s/%d: another process has taken this partition over", p->topic,
                    (int)p->number);
         p->knows_owner = false;
-        let_go(c, p, inbox__now_ms() + FENCED_AGAIN_MS);
+        inbox__partition_let_go(c, p, inbox__now_ms() + FENCED_AGAIN_MS);
     }
 }
 
@@ -204,7 +204,7 @@ void inbox__partitions_begin_again(struct inbox_consumer *c)
 {
     for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
         if (p->claimed)
-            let_go(c, p, 0);
+            inbox__partition_let_go(c, p, 0);
 }
 
 struct inbox__bound inbox__bound(const struct inbox_consumer *c)
@@ -281,6 +281,7 @@ bool inbox__partition_admits(struct inbox_consumer *c, struct inbox__partition *
 {
     bool is_witness = p->looks_back && r->item.offset == p->witness.offset;
 
+    inbox__partition_lives(p);
     if (!p->claimed || p->back_to >= 0)
         return false;
     if (is_another_log(p, r)) {

@@ -159,6 +159,8 @@ static const struct {
     U64(sequence_gaps, "inbox_sequence_gaps_total", "counter",
         "Events before which numbers of their key are missing; only with sequence.header."),
     U64(expired, "inbox_expired_total", "counter", "Offsets that Kafka deleted before they came."),
+    U64(stalls, "inbox_stalls_total", "counter",
+        "Partitions assigned anew because nothing came although Kafka had events."),
     U64(lag, "inbox_lag_events", "gauge", "Events behind the ends of the partitions assigned."),
     U32(in_flight_rows, "inbox_in_flight_events", "Events in memory, not finished."),
     U64(in_flight_bytes, "inbox_in_flight_bytes", "gauge", "Their size."),

@@ -133,6 +133,11 @@ FAKE(int64_t, inbox__kafka_lag, (struct inbox_consumer *consumer))
     return 0;
 }
 
+FAKE(void, inbox__kafka_ends, (struct inbox_consumer *consumer))
+{
+    (void)consumer;
+}
+
 FAKE(int64_t, inbox__kafka_low,
      (const struct inbox_consumer *consumer, const struct inbox__partition *p))
 {

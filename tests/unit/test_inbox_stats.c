@@ -68,6 +68,7 @@ START_TEST(every_figure_is_in_the_text)
     f->sequence_backwards = 16;
     f->sequence_gaps = 22;
     f->expired = 23;
+    f->stalls = 24;
     f->lag = 17;
     f->last_commit_unix_ms = 1700000000018;
     f->db_up = 1;
@@ -94,6 +95,7 @@ START_TEST(every_figure_is_in_the_text)
     expect_line("inbox_sequence_backwards_total" LABEL "} 16");
     expect_line("inbox_sequence_gaps_total" LABEL "} 22");
     expect_line("inbox_expired_total" LABEL "} 23");
+    expect_line("inbox_stalls_total" LABEL "} 24");
     expect_line("inbox_lag_events" LABEL "} 17");
     expect_line("inbox_last_commit_timestamp_seconds" LABEL "} 1700000000.018");
     expect_line("inbox_in_flight_events" LABEL "} 4000000000");

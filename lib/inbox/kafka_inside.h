@@ -1,0 +1,18 @@
+/* kafka_inside.h - what kafka.c and kafka_offsets.c share: the handle of librdkafka. */
+#ifndef INBOX_LIB_KAFKA_INSIDE_H
+#define INBOX_LIB_KAFKA_INSIDE_H
+
+#include <librdkafka/rdkafka.h>
+
+#include "inside.h"
+
+struct inbox__kafka {
+    rd_kafka_t *rk;
+    outbox_header *headers; /* of the record that is being copied */
+    size_t room;
+    bool assigned; /* since rk is there */
+    int code;      /* of what failed in a callback and ends the run, with: */
+    outbox_error why;
+};
+
+#endif
