@@ -440,13 +440,14 @@ ended
 said_so retry_behind_the_next 0 'event 3 .*: waits for'
 equal retried_behind_the_next 'gone blocked 0 now blocked 0 never' "$(held 1) $(held 2) $(held 3)"
 
-# The victim of a deadlock tries again.
+# The victim of a deadlock tries again. It looks for one once, when it has waited so long: by then the other must wait
+# as well.
 reset
 one_key 2
 hold dead 1
 hold blocked 2 0
 tell a "set deadlock_timeout = '60s'; begin; select id from outbox.held where id = 2 for update;"
-start discard --id 1 --reason x
+relay_dsn="$relay_dsn options='-c deadlock_timeout=4s'" start discard --id 1 --reason x
 holds deadlock_half waits_for_lock 'outbox-relay command'
 tell_on a "select id from outbox.held where id = 1 for update; commit;"
 ended

@@ -90,8 +90,8 @@ static inline bool turn(struct source *s, enum source_event_type type, int wait_
         note(&last);
         if (last.type == type)
             return true;
-        if (last.type == SOURCE_HOLD_FAILED && hold_waits)
-            ck_abort_msg("timed out: the hold's second was over before its lock was free");
+        if ((last.type == SOURCE_HOLD_FAILED || last.type == SOURCE_LEASE_FAILED) && hold_waits)
+            ck_abort_msg("timed out: the second of a hold or a takeover was over before its lock was free");
         ck_assert_msg(last.type == SOURCE_UP || last.type == SOURCE_HELD_KEYS,
                       "event %d instead of %d", (int)last.type, (int)type);
     }
