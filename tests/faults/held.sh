@@ -199,6 +199,29 @@ case_missing_topic() {
     stop_clean gone
 }
 
+# VACUUM FULL of outbox.held, say, while a topic is paused: twice the window of its rows cannot be held.
+case_held_is_locked() {
+    reset
+    mock topic "$topic-gone" 4
+    watch_start
+    writer_start
+    relay_start locked -X kafka.topic.metadata.propagation.max.ms=200 "${steady[@]}"
+    wait_until 60 grows 100 || not_ok it_leads "$(tail -n 3 "$dir/locked.log")"
+    fault mock topic-error "$topic-gone" UNKNOWN_TOPIC_OR_PART
+    session_start locks
+    session locks "begin; lock table outbox.held in access exclusive mode"
+    append 20000 "$topic-gone" "convert_to('g' || n % 100, 'UTF8')"
+    holds what_cannot_be_held_is_given_up wait_said locked "rows that cannot be held are given up" 120
+    must_move others_flow_while_held_is_locked locked 60
+    session locks rollback
+    holds it_is_held_in_the_end wait_sql 120 20000 "$(n_held "state = 'paused'")"
+    holds it_is_read_again wait_said locked "what was given up is read again" 120
+    mock topic-error "$topic-gone" 0
+    judge_deadline=120 held_judge what_was_given_up_goes_in_order excused=0
+    equal the_lock_spent_no_attempts 0 "$(sql "$(n_noted "attempts > 0")")"
+    stop_clean locked
+}
+
 # A broker that leads this topic only refuses some writes, then takes them.
 case_topic_not_authorised() {
     local codes=()
