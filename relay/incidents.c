@@ -129,6 +129,16 @@ void incidents_dead(struct incidents *i, uint64_t now_ms, const struct row *row,
                   reason->text, "remedy", "outbox-relay dead lists it; then outbox-relay retry or discard");
 }
 
+void incidents_stalled(struct incidents *i, const struct topics *topics, uint64_t at_ms)
+{
+    for (uint32_t n = 0; n < topics->n; n++) {
+        struct topic_note *note = topics->topic[n].stalled_ms == at_ms ? note_of(i, n) : NULL;
+        if (note != NULL)
+            reason_set(&note->reason, "NO_PROGRESS",
+                       "none of its records on their way was confirmed within stall.timeout, and a broker answers");
+    }
+}
+
 void incidents_topics(struct incidents *i, const struct topics *topics)
 {
     if (i->n_changes == topics->n_changes)

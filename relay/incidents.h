@@ -48,6 +48,8 @@ void incidents_dead(struct incidents *i, uint64_t now_ms, const struct row *row,
                     const struct reason *reason);
 /* Why the topic takes nothing; NULL: it never said. */
 const struct reason *incidents_of_topic(const struct incidents *i, uint32_t topic);
+/* The topics that did not move, as was found at this time: that is their reason now, whatever it was before. */
+void incidents_stalled(struct incidents *i, const struct topics *topics, uint64_t at_ms);
 /* Says which topics were paused, and which work again, since it was last called. */
 void incidents_topics(struct incidents *i, const struct topics *topics);
 

@@ -230,6 +230,7 @@ bool report_stalled(struct core *c, uint64_t now_ms, uint64_t sent_before_ms, bo
             break;
         stop_lane_for_a_topic(c, (enum lane)r->lane);
         pause_topic(c, now_ms, &c->topics.topic[r->topic]);
+        c->topics.topic[r->topic].stalled_ms = now_ms;
     }
     return any;
 }

@@ -28,6 +28,7 @@ struct topic {
     uint32_t pilot;    /* the slot that finds out; NO_SLOT: none is out */
     enum topic_state state;
     bool found_paused; /* when the lead began, and nothing was heard of it since */
+    uint64_t stalled_ms; /* when it did not move, last */
     bool held; /* has rows in outbox.held, or on the way there, or back in the window */
     bool more; /* some of them are not in the window */
     bool returning; /* those that were asked for back may be sent */

@@ -74,6 +74,7 @@ static void do_ask_kafka(struct driver *d)
                           : "no broker answers; rows are on their way for longer than stall.timeout");
     monitor_kafka(d->monitor, any, "records are on their way for longer than stall.timeout, and a question was not answered");
     core_kafka_answered(&d->core, d->now_ms, any);
+    incidents_stalled(&d->incidents, &d->core.topics, d->now_ms);
 }
 
 /* What is asked of the database by this action; N_METRIC_OPS: nothing. */

@@ -338,6 +338,7 @@ case_stalled_topic() {
     fault mock rtt 60000 2
     holds stalled_topic_is_paused wait_sql 20 t "select count(*) > 0 from outbox.held where state = 'paused' and topic = '$topic-b'"
     must_move others_flow_past_a_stalled_topic stall
+    equal it_is_held_for_the_stall NO_PROGRESS "$(sql "select string_agg(distinct error_code, ' ') from outbox.held where state = 'paused'")"
     equal only_the_stalled_topic_is_paused "$topic-b" "$(sql "select string_agg(distinct topic, ' ') from held_log")"
     flagged=$(sql "$(n_held maybe_delivered)")
     holds maybe_delivered_is_flagged test "$flagged" -gt 0

@@ -245,6 +245,24 @@ START_TEST(what_was_said_of_a_topic_before_it_was_well_is_not_its_reason)
 }
 END_TEST
 
+/* It had failed, took rows again while its held ones were coming back, and then did not move. */
+START_TEST(reason_of_a_topic_that_stalls_is_the_stall)
+{
+    fails(5000, 1, BLAME_TOPIC, "UNKNOWN_TOPIC_OR_PART");
+    topic_is(1, 1, true);
+    topic_is(1, 0, true);
+    topics.topic[1].stalled_ms = 7000;
+    incidents_stalled(&in, &topics, 7000);
+    topic_is(1, 1, true);
+    ck_assert_str_eq(incidents_of_topic(&in, 1)->code, "NO_PROGRESS");
+    ck_assert_ptr_null(incidents_of_topic(&in, 0));
+    ck_assert_uint_eq(said("topic=bills code=NO_PROGRESS error="), 1);
+    fails(8000, 1, BLAME_TOPIC, "UNKNOWN_TOPIC_OR_PART");
+    incidents_stalled(&in, &topics, 9000); /* of another one */
+    ck_assert_str_eq(incidents_of_topic(&in, 1)->code, "UNKNOWN_TOPIC_OR_PART");
+}
+END_TEST
+
 /* Rows that were on their way to another partition, or are back from outbox.held. */
 START_TEST(reason_of_a_paused_topic_stays_whatever_is_confirmed)
 {
@@ -309,6 +327,7 @@ Suite *suite_incidents(void)
     suite_add_tcase(suite, rows);
     tcase_add_checked_fixture(tc, topics_begin, topics_end);
     tcase_add_test(tc, topic_is_told_once_when_paused_and_once_when_it_works_again);
+    tcase_add_test(tc, reason_of_a_topic_that_stalls_is_the_stall);
     tcase_add_test(tc, what_was_said_of_a_topic_before_it_was_well_is_not_its_reason);
     tcase_add_test(tc, reason_of_a_paused_topic_stays_whatever_is_confirmed);
     tcase_add_test(tc, topic_that_was_found_paused_is_not_said_to_stall);
