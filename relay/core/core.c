@@ -145,9 +145,14 @@ uint32_t core_held_row(struct core *c, uint64_t now_ms, uint32_t topic, uint64_t
     return slot;
 }
 
+static struct core_pause *read_pause(struct core *c)
+{
+    return c->reading == READING_TOPIC ? &c->topics.topic[c->reading_topic].read_pause : &c->read_pause[c->reading];
+}
+
 static void read_ended(struct core *c)
 {
-    c->read_pause[c->reading] = (struct core_pause){ 0 };
+    *read_pause(c) = (struct core_pause){ 0 };
     c->reading = READING_NOTHING;
 }
 
@@ -189,7 +194,7 @@ void core_read_failed(struct core *c, uint64_t now_ms)
 {
     if (c->reading == READING_TOPIC)
         c->topics.topic[c->reading_topic].more = true;
-    pause_after(c, &c->read_pause[c->reading], now_ms);
+    pause_after(c, read_pause(c), now_ms);
     c->reading = READING_NOTHING;
 }
 

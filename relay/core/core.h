@@ -91,12 +91,6 @@ struct core_lane {
     struct row_list returned; /* unordered, until the lane has come back whole */
 };
 
-/* A kind of statement that failed is not tried again before a time. */
-struct core_pause {
-    uint64_t until_ms;
-    uint32_t failures;
-};
-
 /* The mark of a row that came from outbox.held needs that table as well, which may be locked. */
 enum core_marks { MARKS_OF_NEW, MARKS_OF_HELD, N_CORE_MARKS };
 
@@ -134,7 +128,8 @@ struct core {
     uint64_t behind_bytes;
     uint64_t newest_page;
     uint64_t given_up_page;        /* the oldest page of a row given up since the cursor was loaded */
-    struct core_pause read_pause[N_CORE_READINGS]; /* each its own: one that fails must not keep the others waiting */
+    struct core_pause read_pause[N_CORE_READINGS]; /* each its own, that one that fails does not keep the others
+                                                      waiting; those of topics are theirs */
     struct core_pause mark_pause[N_CORE_MARKS]; /* so here; and while one of them lasts the two go apart */
     struct core_pause hold_pause;
     uint64_t drain_until_ms;

@@ -240,18 +240,22 @@ void hold_topic_settled(struct core *c, uint32_t topic)
     unpark_behind(c, &t->behind);
 }
 
-bool hold_next_topic(const struct core *c, uint32_t *ret_topic)
+uint64_t hold_topic_due_ms(const struct core *c, uint64_t now_ms, uint32_t *ret_topic)
 {
+    uint64_t due_ms = UINT64_MAX;
+
     for (uint32_t n = 1; c->topics.n_held > 0 && n <= c->topics.n; n++) {
         uint32_t i = (c->reading_topic + n) % c->topics.n; /* in turn, for it may be one that cannot be read */
         const struct topic *t = &c->topics.topic[i];
         if (!t->held || !t->more || t->n_back > 0 || t->n_holding > 0 ||
-            t->state == TOPIC_PAUSED || t->pilot != NO_SLOT)
+            t->state == TOPIC_PAUSED || t->pilot != NO_SLOT || t->read_pause.until_ms >= due_ms)
             continue;
         *ret_topic = i;
-        return true;
+        due_ms = t->read_pause.until_ms;
+        if (due_ms <= now_ms)
+            break;
     }
-    return false;
+    return due_ms;
 }
 
 static bool is_shut(const struct topic *t, uint32_t slot)

@@ -31,8 +31,8 @@ void hold_unpark_topic(struct core *c, uint32_t topic);
 void hold_relieve(struct core *c);
 /* While nothing can be written to outbox.held: what should go there must not fill the window. */
 void hold_shed(struct core *c);
-/* A topic whose paused rows can be read back; false: none. */
-bool hold_next_topic(const struct core *c, uint32_t *ret_topic);
+/* When paused rows of a topic can be read back, and of which one next; UINT64_MAX: none. */
+uint64_t hold_topic_due_ms(const struct core *c, uint64_t now_ms, uint32_t *ret_topic);
 /* What is known of outbox.held is forgotten. The window is empty. */
 void hold_forget(struct core *c);
 

@@ -171,10 +171,9 @@ static uint64_t held_due_ms(const struct core *c)
                                              : UINT64_MAX;
 }
 
-static uint64_t topic_due_ms(const struct core *c, uint32_t *ret_topic)
+static uint64_t topic_due_ms(const struct core *c, uint64_t now_ms, uint32_t *ret_topic)
 {
-    return may_read_back(c) && hold_next_topic(c, ret_topic) ? c->read_pause[READING_TOPIC].until_ms
-                                                             : UINT64_MAX;
+    return may_read_back(c) ? hold_topic_due_ms(c, now_ms, ret_topic) : UINT64_MAX;
 }
 
 static uint64_t stall_due_ms(const struct core *c)
@@ -284,7 +283,7 @@ static bool next_read_back(struct core *c, uint64_t now_ms, struct core_action *
         ask_for_page(c, CORE_READ_DUE, READING_DUE, a);
         return true;
     }
-    if (now_ms < topic_due_ms(c, &topic))
+    if (now_ms < topic_due_ms(c, now_ms, &topic))
         return false;
     ask_for_page(c, CORE_READ_TOPIC, READING_TOPIC, a);
     if (c->topics.topic[topic].state != TOPIC_OPEN)
@@ -358,18 +357,18 @@ static uint64_t lease_deadline(const struct core *c)
     return due;
 }
 
-static uint64_t work_deadline(const struct core *c)
+static uint64_t work_deadline(const struct core *c, uint64_t now_ms)
 {
     uint32_t topic;
     uint64_t due = min_u64(min_u64(mark_due_ms(c), hold_due_ms(c)), sweep_due_ms(c));
 
     due = min_u64(due, min_u64(outbox_due_ms(c), held_due_ms(c)));
-    return min_u64(due, min_u64(topic_due_ms(c, &topic), stall_due_ms(c)));
+    return min_u64(due, min_u64(topic_due_ms(c, now_ms, &topic), stall_due_ms(c)));
 }
 
 uint64_t core_deadline(const struct core *c, uint64_t now_ms)
 {
-    uint64_t due = min_u64(min_u64(lease_deadline(c), flow_deadline(c)), work_deadline(c));
+    uint64_t due = min_u64(min_u64(lease_deadline(c), flow_deadline(c)), work_deadline(c, now_ms));
 
     for (int l = 0; l < N_LANES; l++)
         if (c->lane[l].want_reset && !c->lane[l].resetting)

@@ -107,6 +107,8 @@ void core_link(struct core *c, uint64_t now_ms, bool up)
     if (c->n_holding > 0)
         core_held(c, now_ms, false);
     memset(c->read_pause, 0, sizeof c->read_pause);
+    for (uint32_t i = 0; i < c->topics.n; i++)
+        c->topics.topic[i].read_pause = (struct core_pause){ 0 };
     memset(c->mark_pause, 0, sizeof c->mark_pause);
     c->hold_pause = (struct core_pause){ 0 };
     step_down(c, now_ms);
@@ -158,7 +160,7 @@ static void check_once(struct core *c, uint64_t now_ms)
     }
     if (c->phase != CORE_LEAD || c->reading != READING_NOTHING)
         return;
-    if (c->caught_up && c->window.n == 0 && now_ms < c->due_ms && !hold_next_topic(c, &topic)) {
+    if (c->caught_up && c->window.n == 0 && now_ms < c->due_ms && hold_topic_due_ms(c, now_ms, &topic) == UINT64_MAX) {
         c->unclean |= held;
         core_stop(c, now_ms);
     } else if ((c->caught_up || c->window.n_state[ROW_SENT] > 0) &&

@@ -20,6 +20,12 @@
 
 enum topic_state { TOPIC_NEW, TOPIC_OPEN, TOPIC_PAUSED };
 
+/* A kind of statement that failed is not tried again before a time. */
+struct core_pause {
+    uint64_t until_ms;
+    uint32_t failures;
+};
+
 struct topic {
     char *name;
     uint64_t hash; /* of the name */
@@ -31,6 +37,7 @@ struct topic {
     uint64_t stalled_ms; /* when it did not move, last */
     bool held; /* has rows in outbox.held, or on the way there, or back in the window */
     bool more; /* some of them are not in the window */
+    struct core_pause read_pause; /* of reading them */
     bool returning; /* those that were asked for back may be sent */
     uint32_t n_holding; /* on the way there */
     uint32_t n_back;    /* back in the window */

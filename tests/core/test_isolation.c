@@ -149,6 +149,42 @@ START_TEST(topic_that_cannot_be_read_back_leaves_the_others_their_turn)
 }
 END_TEST
 
+/* M cannot be read back, N has more and more. */
+START_TEST(topic_that_cannot_be_read_back_is_tried_less_and_less)
+{
+    struct core_config cfg = default_config();
+    int n_failed = 0, n_read = 0;
+
+    cfg.lease_ttl_ms = 60000;
+    begin_with(&cfg);
+    link_is(true);
+    core_held_topic(&t.core, t.now, topic_of("Mx1"));
+    core_held_topic(&t.core, t.now, topic_of("Nx1"));
+    lease(true);
+    page("");
+    for (uint64_t start_ms = t.now; t.now < start_ms + 8000;) {
+        ck_assert_int_lt(n_failed, 1000);
+        t.trace[0] = '\0';
+        if (t.core.reading == READING_TOPIC && t.core.reading_topic == topic_of("Mx1")) {
+            read_failed();
+            n_failed++;
+        } else if (t.core.reading == READING_TOPIC) {
+            paused_rows("Nx1", true);
+            persisted("Nx1");
+            n_read++;
+        } else if (t.core.n_marking > 0) {
+            marked(true);
+        } else {
+            pass(5);
+            nothing_new();
+        }
+    }
+    ck_assert_int_ge(n_failed, 8000 / 400 - 1);
+    ck_assert_int_le(n_failed, 8000 / 200 + 4); /* half of retry_max_ms at least, when it has grown */
+    ck_assert_int_ge(n_read, 500);
+}
+END_TEST
+
 /* A-2 is in outbox.held, which is locked, and waits for its mark; A-1 is new. */
 static void marks_of_both_kinds(void)
 {
@@ -349,6 +385,7 @@ Suite *suite_isolation(void)
     tcase_add_test(tc, topic_is_not_read_again_and_again_behind_a_row_that_is_out);
     tcase_add_test(tc, new_rows_are_read_while_what_is_due_cannot_be);
     tcase_add_test(tc, marks_of_held_rows_that_fail_have_pauses_of_their_own);
+    tcase_add_test(tc, topic_that_cannot_be_read_back_is_tried_less_and_less);
     tcase_add_test(tc, topic_that_cannot_be_read_back_leaves_the_others_their_turn);
     tcase_add_test(tc, rows_that_cannot_be_held_leave_room_for_others);
     tcase_add_test(tc, nothing_is_read_back_in_front_of_what_was_given_up);
