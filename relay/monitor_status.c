@@ -241,6 +241,7 @@ static void judge(const struct status *s, const struct verdict_overdue *overdue,
     if (s->figures_known) {
         in.leader = or_null(s->figures.leader);
         in.silent_s = s->figures.renewed_s;
+        in.lease_left_s = s->role == VERDICT_STANDS_BY ? s->figures.lease_s - s->figures_age_s : -1;
         in.held = s->figures.held[STATE_RETRYING] + s->figures.held[STATE_BLOCKED] +
                   s->figures.held[STATE_PAUSED] + s->figures.held[STATE_SCHEDULED];
         in.dead = s->figures.held[STATE_DEAD];

@@ -12,8 +12,6 @@
 #define OLD_S 60.0
 /* So long nothing was published although something waits: then it cannot be said to flow. */
 #define IDLE_S 5.0
-/* Less than that is no rate. */
-#define NO_RATE 0.05
 
 /* -- words ---------------------------------------------------------------------------------- */
 
@@ -43,73 +41,6 @@ __attribute__((format(printf, 3, 4))) static void append(char *text, size_t size
     va_end(ap);
     if (added >= 0 && (size_t)added >= size - n)
         whole_characters(text);
-}
-
-const char *verdict_age(double seconds, char *to, uint32_t to_size)
-{
-    static const struct {
-        const char *name, *part;
-        double size, part_size;
-    } units[] = { { "d", "h", 86400, 3600 }, { "h", "min", 3600, 60 }, { "min", "s", 60, 1 } };
-
-    for (size_t u = 0; u < sizeof units / sizeof units[0]; u++) {
-        if (seconds < units[u].size)
-            continue;
-        double whole = (double)(int64_t)(seconds / units[u].size);
-        double part = (double)(int64_t)((seconds - whole * units[u].size) / units[u].part_size);
-        if (part > 0 && whole < 10)
-            snprintf(to, to_size, "%.0f %s %.0f %s", whole, units[u].name, part, units[u].part);
-        else
-            snprintf(to, to_size, "%.0f %s", whole, units[u].name);
-        return to;
-    }
-    snprintf(to, to_size, seconds < 9.95 ? "%.1f s" : "%.0f s", seconds > 0 ? seconds : 0.0);
-    return to;
-}
-
-const char *verdict_bytes(int64_t n, char *to, uint32_t to_size)
-{
-    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
-    double x = (double)n;
-    size_t u = 0;
-
-    for (; x >= 999.5 && u + 1 < sizeof units / sizeof units[0]; u++)
-        x /= 1024;
-    snprintf(to, to_size, u == 0 || x >= 9.95 ? "%.0f %s" : "%.1f %s", x, units[u]);
-    return to;
-}
-
-const char *verdict_count(int64_t n, char *to, uint32_t to_size)
-{
-    char digits[24];
-    size_t len, at = 0;
-
-    snprintf(digits, sizeof digits, "%" PRId64, n);
-    len = strlen(digits);
-    for (size_t i = 0; i < len && at + 2 < to_size; i++) {
-        if (i > (digits[0] == '-' ? 1 : 0) && (len - i) % 3 == 0)
-            to[at++] = ',';
-        to[at++] = digits[i];
-    }
-    to[at < to_size ? at : to_size - 1] = '\0';
-    return to;
-}
-
-const char *verdict_rate(double rate, char *to, uint32_t to_size)
-{
-    if (rate >= 9.95 || rate < NO_RATE)
-        return verdict_count((int64_t)(rate + 0.5), to, to_size);
-    snprintf(to, to_size, "%.1f", rate);
-    return to;
-}
-
-const char *verdict_level_name(enum verdict_level level)
-{
-    static const char *const names[] = {
-        [VERDICT_GOOD] = "good", [VERDICT_WARN] = "warn", [VERDICT_BAD] = "bad"
-    };
-
-    return names[level];
 }
 
 /* "12,345 events wait, the oldest for 12 min"; nothing when nothing waits or it is not known. */
@@ -197,15 +128,42 @@ static void judge_kafka(const struct verdict_input *in, struct verdict *v)
         append(f->text, sizeof f->text, ": %.*s", length_before(in->kafka_error, " (after "), in->kafka_error);
 }
 
+/* Does another relay lead that does not lead? A lease of minutes goes on without it. */
+static bool leader_is_silent(const struct verdict_input *in)
+{
+    return in->db_up == FACT_YES && in->leader != NULL && in->silent_s >= LEADER_SILENT_S && in->lease_left_s >= 0 &&
+           (in->role == VERDICT_LEADS || in->role == VERDICT_STANDS_BY);
+}
+
+/* It may still send and mark what it has in hand, so it is bad only when that is known not to happen. */
+static void judge_silence(const struct verdict_input *in, struct verdict *v)
+{
+    char age[32], left[32];
+
+    if (!leader_is_silent(in))
+        return;
+    bool still = in->rate >= 0 && in->rate < VERDICT_NO_RATE && in->pending != 0 && in->oldest_s >= IDLE_S;
+    struct verdict_finding *f =
+        find(v, still ? VERDICT_BAD : VERDICT_WARN,
+             "Its name tells host and process id, unless lease.owner is set. If it still writes its log, that says what "
+             "keeps it from PostgreSQL. Else end the process (kill -9), and once it is surely gone wait for the end of its "
+             "lease, or start one relay with `-X lease.owner=` and that whole name: it leads at once.");
+    append(f->text, sizeof f->text,
+           "%.100s leads and has been silent for %s, though it should renew its lease every second: it is gone, frozen or "
+           "kept from writing; its lease lasts %s more", in->leader, verdict_age(in->silent_s, age, sizeof age),
+           verdict_age(in->lease_left_s, left, sizeof left));
+}
+
 static void judge_progress(const struct verdict_input *in, struct verdict *v)
 {
     char age[32];
 
-    if (in->stuck_s <= 0 || in->db_up == FACT_NO || in->kafka_up == FACT_NO)
+    if (in->stuck_s <= 0 || in->db_up == FACT_NO || in->kafka_up == FACT_NO || leader_is_silent(in))
         return;
     struct verdict_finding *f =
-        find(v, VERDICT_BAD, "The relay's log says what fails: `marking failed`, for example, and then PostgreSQL's "
-                             "words (a full disk). `outbox-relay doctor` looks at database and brokers.");
+        find(v, VERDICT_BAD, "The log of the relay that leads says what fails, and so may its page (http.listen): `marking "
+                             "failed`, for example, and then PostgreSQL's words (a full disk), or its brokers. It works with "
+                             "the settings with which it was started: after a change of dsn or kafka.* restart it.");
     append(f->text, sizeof f->text, "nothing has moved for %s",
            verdict_age(in->stuck_s, age, sizeof age));
 }
@@ -387,7 +345,7 @@ static void say_flow(const struct verdict_input *in, struct verdict *v)
 {
     char rate[32];
 
-    if (in->rate >= NO_RATE) {
+    if (in->rate >= VERDICT_NO_RATE) {
         append(v->text, sizeof v->text, "Events flow: %s a second", verdict_rate(in->rate, rate, sizeof rate));
         append_waiting(v->text, sizeof v->text, "; ", in);
     } else if (in->pending > 0) {
@@ -445,6 +403,7 @@ void verdict_reach(const struct verdict_input *in, struct verdict *ret_verdict)
     judge_lead(in, ret_verdict);
     /* bad ones first */
     judge_kafka(in, ret_verdict);
+    judge_silence(in, ret_verdict);
     judge_progress(in, ret_verdict);
     judge_topics(in, ret_verdict);
     judge_refused(in, ret_verdict);

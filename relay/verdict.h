@@ -19,6 +19,9 @@ enum verdict_role {
     VERDICT_STOPPING
 };
 
+/* A relay that leads renews its lease every second; when it is silent for longer, something is wrong with it. */
+#define LEADER_SILENT_S 10.0
+
 enum verdict_fact { FACT_UNKNOWN, FACT_NO, FACT_YES };
 
 /* A transaction that holds rows back, or the emptying of a bucket (view outbox.blocker): the oldest. */
@@ -63,6 +66,7 @@ struct verdict_input {
     double rate;         /* confirmed per second, lately; negative: not known */
     double idle_s;       /* since the last one was confirmed; negative: not known, or there was none */
     double silent_s;     /* since the leader was last heard of, or gave the lease back; negative: not known */
+    double lease_left_s; /* of another relay that leads: until its lease ends; negative: not known, or it has ended */
     double stuck_s;      /* so long nothing has moved although something could; 0: it moves, or not known */
     int64_t held, dead;  /* in outbox.held: those that wait by themselves, those that wait for a person */
     int64_t refused;     /* of the held ones: refused for themselves, and tried again */
@@ -77,7 +81,7 @@ struct verdict_input {
 
 #define VERDICT_INPUT_UNKNOWN                                                                      \
     ((struct verdict_input){ .pending = -1, .oldest_s = -1, .rate = -1, .idle_s = -1, .silent_s = -1,        \
-                             .blocker.age_s = -1, .overdue.s = -1 })
+                             .lease_left_s = -1, .blocker.age_s = -1, .overdue.s = -1 })
 
 enum verdict_level {
     VERDICT_GOOD,
@@ -103,6 +107,9 @@ struct verdict {
 
 /* Nothing in *ret_verdict is borrowed. */
 void verdict_reach(const struct verdict_input *in, struct verdict *ret_verdict);
+
+/* A lower rate is none. */
+#define VERDICT_NO_RATE 0.05
 
 /* "12 min", for people: the two largest units at most. Returns to. */
 const char *verdict_age(double seconds, char *to, uint32_t to_size);

@@ -12,7 +12,7 @@ static const char help[] =
     "Usage: outbox-relay doctor [--json] [--probe-write]\n"
     "Look for what is wrong, or will be: the server (version, standby, read-only, pooler, clock, unsafe\n"
     "settings), the schema (version, rights of this role, leaves, indexes, bucket default, sequence), whether\n"
-    "a relay leads, dead rows, the size on disk and a bucket that should have been emptied, what holds\n"
+    "a relay leads and events move, dead rows, the size on disk and a bucket that should have been emptied, what holds\n"
     "cleaning back (old and prepared transactions, replication slots), librdkafka, the brokers, and each\n"
     "topic that events wait for or were appended to lately (there, rights, leaders, replicas, sizes,\n"
     "times). Each finding comes with what to do. Runs to its end whatever is broken.\n"

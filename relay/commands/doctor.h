@@ -7,6 +7,7 @@
 #include "relay/commands/space.h"
 #include "relay/sink/inspect.h"
 #include "relay/source/operate_doctor.h"
+#include "relay/source/operate_status.h"
 
 #define DOCTOR_TOPICS 100 /* asked about at most */
 
@@ -42,6 +43,11 @@ void doctor_clock(struct findings *f, double before_s, double server_s, double a
 void doctor_retention(struct findings *f, double period_s, uint64_t retention_ms);
 /* What the outbox takes, and why a bucket is still there. Pure. */
 void doctor_space(struct findings *f, const struct space *s);
+/* Those two of the facts. Pure. */
+void doctor_lead(struct findings *f, const struct operate_fact *x);
+void doctor_sessions(struct findings *f, const struct operate_fact *x);
+/* Do events flow under the relay that leads? Pure. */
+void doctor_flow(struct findings *f, const struct operate_lead *lead);
 /* A fact about the database. Pure. */
 void doctor_fact(struct findings *f, const struct operate_fact *fact);
 

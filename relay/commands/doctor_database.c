@@ -133,24 +133,6 @@ static void judge_slot(struct findings *f, const struct operate_fact *x)
                                        ? "; old rows that it may need are not cleaned" : "; the disk may fill");
 }
 
-static void judge_lead(struct findings *f, const struct operate_fact *x)
-{
-    static const char remedy[] = "start a relay; if one runs, its log says why it does not take the lease";
-    char age[32];
-
-    verdict_age(x->number, age, sizeof age);
-    if (strcmp(x->detail, "leads") == 0)
-        findings_ok(f, "lead", "%s leads, and was last heard of %s ago", x->name, age);
-    else if (strcmp(x->detail, "never") == 0)
-        findings_warn(f, "lead", "start a relay", "nobody leads: no relay has ever worked here");
-    else if (strcmp(x->detail, "resigned") == 0)
-        findings_fail(f, EXIT_UNAVAILABLE, "lead", remedy, "nobody leads: the last relay stopped cleanly %s ago, "
-                      "and none has taken its place", age);
-    else
-        findings_fail(f, EXIT_UNAVAILABLE, "lead", remedy, "nobody leads: %s was last heard of %s ago, its lease "
-                      "has ended, and no relay has taken it", x->name, age);
-}
-
 static void judge_dead(struct findings *f, const struct operate_fact *x)
 {
     findings_warn(f, "dead", "outbox-relay dead lists them with the reasons; mend the cause, then outbox-relay "
@@ -211,16 +193,6 @@ static void judge_cluster(struct findings *f)
                   "relay that leads sees to it", "what the relay saved last comes from another cluster");
 }
 
-static void judge_sessions(struct findings *f, const struct operate_fact *x)
-{
-    if (x->number > 0)
-        findings_ok(f, "relays", "%.0f connection%s of relays to this database (each relay has two or three)", x->number,
-                    x->number == 1 ? "" : "s");
-    else
-        findings_warn(f, "relays", "start one; if one runs, its log says why it cannot connect, and its dsn where to",
-                      "no relay is connected to this database");
-}
-
 /* A flat switch over what there is to know. */
 void doctor_fact(struct findings *f, const struct operate_fact *x)
 {
@@ -263,10 +235,10 @@ void doctor_fact(struct findings *f, const struct operate_fact *x)
         judge_cluster(f);
         return;
     case FACT_LEAD:
-        judge_lead(f, x);
+        doctor_lead(f, x);
         return;
     case FACT_SESSIONS:
-        judge_sessions(f, x);
+        doctor_sessions(f, x);
         return;
     case FACT_DEAD:
         judge_dead(f, x);
@@ -400,6 +372,21 @@ static void on_blocker(void *arg, const struct operate_blocker *b)
                       b->prepared != NULL ? b->prepared : "?", age, holds);
 }
 
+static void on_lead(void *arg, const struct operate_lead *lead)
+{
+    struct doctor *d = arg;
+
+    doctor_flow(&d->findings, lead);
+}
+
+static void ask_flow(struct asking *a)
+{
+    int code = operate_look_at_lead(a->op, on_lead, a->d);
+
+    if (code != EXIT_OK)
+        findings_fail(&a->d->findings, code, "flow", NULL, "cannot be looked at: %s", operate_error(a->op));
+}
+
 static void ask_outbox(struct asking *a)
 {
     struct doctor *d = a->d;
@@ -415,6 +402,7 @@ static void ask_outbox(struct asking *a)
     (void)ask(a, FACT_SEQUENCE, "sequence", NULL);
     (void)ask(a, FACT_CLUSTER, "cluster", NULL);
     (void)ask(a, FACT_LEAD, "lead", NULL);
+    ask_flow(a);
     (void)ask(a, FACT_SESSIONS, "relays", NULL);
     (void)ask(a, FACT_DEAD, "dead", "no row is dead");
     int code = operate_blockers(a->op, 10, on_blocker, d);

@@ -7,18 +7,16 @@
 #include <string.h>
 
 #include "relay/commands/commands.h"
+#include "relay/commands/flow.h"
 #include "relay/commands/object.h"
 #include "relay/commands/options.h"
 #include "relay/commands/space.h"
 #include "relay/exit_codes.h"
 #include "relay/sink/inspect.h"
-#include "relay/source/operate_status.h"
 #include "relay/text.h"
-#include "relay/verdict.h"
 
 #define WIDE 60
 #define ASK_KAFKA_MS 3000
-#define STUCK_S 30.0 /* nothing was marked for so long, and an event has waited for as long */
 
 static const char help[] =
     "Usage: outbox-relay status [--json] [--limit N]\n"
@@ -76,26 +74,15 @@ static void add_age(struct table *t, double seconds)
 static void on_lead(void *arg, const struct operate_lead *lead)
 {
     struct look *l = arg;
-    double stuck_s = lead->oldest_s;
 
     l->looked = true;
     l->lead = *lead;
     l->lead.owner = l->owner;
     copy(l->owner, sizeof l->owner, lead->owner);
-    l->in.db_up = FACT_YES;
-    l->in.role = lead->owner == NULL || lead->ended ? VERDICT_NOBODY_LEADS : VERDICT_LEADS;
-    l->in.leader = lead->owner != NULL ? l->owner : NULL;
-    l->in.rate = lead->rate;
-    l->in.refused = lead->refused;
     copy(l->refused_code, sizeof l->refused_code, lead->refused_code);
+    flow_of_lead(&l->in, lead);
+    l->in.leader = lead->owner != NULL ? l->owner : NULL;
     l->in.refused_code = lead->refused_code != NULL ? l->refused_code : NULL;
-    l->in.idle_s = lead->since_mark_s;
-    l->in.silent_s = lead->renewed_s;
-    l->in.oldest_s = lead->oldest_s;
-    if (lead->since_mark_s >= 0 && lead->since_mark_s < stuck_s)
-        stuck_s = lead->since_mark_s;
-    if (stuck_s >= STUCK_S && l->in.role == VERDICT_LEADS)
-        l->in.stuck_s = stuck_s;
 }
 
 static void topic_to_list(struct look *l, const struct operate_topic *t)

@@ -12,7 +12,7 @@
 
 #define COUNT_MS 5000 /* for counting all that waits */
 
-static int look_at_lead(struct operate *o, const struct operate_status *status)
+int operate_look_at_lead(struct operate *o, void (*on_lead)(void *arg, const struct operate_lead *lead), void *arg)
 {
     const struct params none = { .limit = "" };
     PGresult *res = NULL;
@@ -34,7 +34,7 @@ static int look_at_lead(struct operate *o, const struct operate_status *status)
         .refused = operate_number(res, 0, 8),
         .refused_code = operate_text(res, 0, 9),
     };
-    status->on_lead(status->arg, &lead);
+    on_lead(arg, &lead);
     PQclear(res);
     return EXIT_OK;
 }
@@ -136,7 +136,7 @@ int operate_space(struct operate *o, uint64_t retention_ms,
 int operate_status(struct operate *o, int64_t limit, const struct operate_status *status)
 {
     struct params p = { .values = { p.limit } };
-    int code = look_at_lead(o, status);
+    int code = operate_look_at_lead(o, status->on_lead, status->arg);
 
     snprintf(p.limit, sizeof p.limit, "%lld", (long long)limit);
     if (code == EXIT_OK)

@@ -65,7 +65,10 @@ int operate_space(struct operate *o, uint64_t retention_ms,
 /* Calls on_lead once, the others for at most `limit` topics and blockers each. */
 int operate_status(struct operate *o, int64_t limit, const struct operate_status *status);
 
-/* Of these the blockers only. */
+/* Of these only who leads, and whether anything moves; */
+int operate_look_at_lead(struct operate *o, void (*on_lead)(void *arg, const struct operate_lead *lead), void *arg);
+
+/* only the blockers. */
 int operate_blockers(struct operate *o, int64_t limit,
                      void (*on_blocker)(void *arg, const struct operate_blocker *blocker), void *arg);
 

@@ -128,7 +128,8 @@ wait_sql 20 t "select count(*) > 1 from pg_stat_activity where application_name 
 holds first_lead_is_said said leader 'msg=leading .*because="no relay has led before"$'
 cmd doctor "${kafka[@]}"
 said_so relays_are_counted 0 '^ok    relays  *[23] connections of relays to this database'
-said_so somebody_leads 0 '^ok    lead  *relay-a leads, and was last heard of'
+said_so somebody_leads 0 '^ok    lead  *relay-a .*, and was last heard of'
+holds events_move grep -q '^ok    flow  ' "$dir/out"
 relay_kill leader
 wait_sql 20 0 "select count(*) from pg_stat_activity where application_name = 'outbox-relay' and datname = current_database()"
 sql 'update outbox.relay set lease_expires_at = clock_timestamp()'

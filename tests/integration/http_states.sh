@@ -112,10 +112,26 @@ says broker_back web '^Events flow'
 holds the_log_says_that_it_is_back wait_said web 'msg="a broker answers again" component=relay away_s='
 holds kafka_is_up wait_until 20 metric_is web outbox_relay_kafka_up 1
 
-# --- rows that do not move although all answers ------------------------------------------------------
+# --- a leader that is frozen, under a long lease -----------------------------------------------------
 
 relay_kill standby
 relay_kill web
+sql "update outbox.relay set owner = null, lease_expires_at = null"
+serve frozen -X lease.ttl=1h -X lease.owner=frozen
+holds frozen_leads wait_said frozen msg=leading
+serve beside -X lease.ttl=1h
+says beside_stands_by beside '^This relay stands by: frozen leads'
+relay_signal frozen STOP
+says the_page_tells_that_the_leader_is_silent beside '^This relay stands by: .*, but frozen leads and has been silent for .*; its lease lasts [0-9]* min.* more'
+holds the_page_says_what_to_do wait_shows beside / 'lease.owner=</code> and that whole name'
+relay_kill frozen
+serve heir -X lease.ttl=1h -X lease.owner=frozen
+holds what_it_says_is_true wait_said heir 'msg=leading .*lease_of=frozen'
+relay_kill heir
+
+# --- rows that do not move although all answers ------------------------------------------------------
+
+relay_kill beside
 sql "update outbox.relay set owner = null, lease_expires_at = null"
 serve stuck -X lease.ttl=1m -X stall.timeout=1s -X statement.timeout=5m
 holds ready_at_first wait_until 30 answers stuck /readyz 200

@@ -14,7 +14,9 @@ end_all() {
 }
 trap end_all EXIT
 
-lead() { sql "update outbox.relay set owner = '${1:-relay-a}', epoch = 7, lease_expires_at = now() + interval '${2:-1 hour}', renewed_at = now()"; }
+# A relay that leads, and is not heard of from now on: the time of its last sign lies ahead, so that it is never silent.
+lead() { sql "update outbox.relay set owner = '${1:-relay-a}', epoch = 7, lease_expires_at = now() + interval '${2:-1 hour}', renewed_at = now() + interval '1 hour'"; }
+silent() { sql "update outbox.relay set renewed_at = now() - interval '61 s'"; }
 # moving NAME STATUS PATTERN ARGUMENT...: as says, with marks of this moment, which are so for ten seconds: anew when
 # the machine took longer
 moving() {
@@ -71,6 +73,7 @@ sql "update outbox.relay set renewed_at = null"
 says nobody_leads 69 '^Events do not flow: no relay leads\.$' status
 said_so nobody_leads_remedy 69 '^     Start a relay;'
 lead relay-b '-3 min'
+sql "update outbox.relay set renewed_at = now()"
 says lease_has_ended 69 '^Events do not flow: no relay leads: relay-b was last heard of [0-9.]* s ago, its lease has ended, and nobody has taken it\.$' status
 said_so lease_ended_when 69 '^lead    relay-b, until [3-9] min.* ago'
 lead
@@ -82,6 +85,16 @@ sql "update outbox.sent set sent_at = now()"
 sql "update outbox.sent set sent_at = now() - interval '12 s'"
 says it_has_not_moved_lately 0 '^1 event waits, for 4[0-9] min; nothing was published in the last [12][0-9] s\.$' status
 moving it_moves_slowly 0 '^Events flow: 0.1 a second; 1 event waits, for 4[0-9] min\.$' status
+silent
+moving silent_leader_that_marks 0 '^Events flow: 0.1 a second; .*, but relay-a leads and has been silent for [1-9] min.*, though it should renew its lease every second' status
+sql "update outbox.sent set sent_at = now() - interval '12 s'"
+says silent_leader 69 '^Events do not flow: relay-a leads and has been silent for [1-9] min.*; its lease lasts [0-9]* min.* more; 1 event waits' status
+said_so silent_leader_remedy 69 '^     Its name tells host.* start one relay with `-X lease.owner=`'
+says doctor_tells_a_silent_leader 69 '^fail  flow  *events do not flow: relay-a leads and has been silent for [1-9] min' doctor "${kafka[@]}"
+lead
+sql "update outbox.sent set sent_at = now() - interval '35 s'"
+says doctor_tells_that_nothing_moves 69 '^fail  flow  *events do not flow: nothing has moved for ' doctor "${kafka[@]}"
+holds doctor_says_whom_to_ask grep -q 'do: The log of the relay that leads .* restart it' "$dir/out"
 says broker_is_down 69 '^Events do not flow: no Kafka broker answers: .*; 1 event waits' status -X kafka.bootstrap.servers=127.0.0.1:1
 said_so broker_is_down_remedy 69 'Look at the brokers, and at kafka.bootstrap.servers'
 cmd status --json -X kafka.bootstrap.servers=127.0.0.1:1

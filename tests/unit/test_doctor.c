@@ -236,6 +236,44 @@ START_TEST(nobody_leads_and_since_when)
 }
 END_TEST
 
+START_TEST(events_that_stand_still)
+{
+    struct operate_lead lead = { .owner = "relay-a", .left_s = 240, .since_mark_s = -1, .oldest_s = -1 };
+
+    doctor_flow(&f, &lead);
+    ck_assert(found(FINDING_OK, "nothing waits to be taken up"));
+    lead.oldest_s = 3;
+    doctor_flow(&f, &lead);
+    ck_assert(found(FINDING_OK, "has waited for 3.0 s"));
+    lead.oldest_s = 40;
+    lead.since_mark_s = 2;
+    doctor_flow(&f, &lead);
+    ck_assert_int_eq(findings_exit_code(&f), EXIT_OK);
+    lead.since_mark_s = 35;
+    doctor_flow(&f, &lead);
+    ck_assert(found(FINDING_FAIL, "events do not flow: nothing has moved for 35 s"));
+    ck_assert_int_eq(findings_exit_code(&f), EXIT_UNAVAILABLE);
+    findings_deinit(&f);
+    lead.renewed_s = 60;
+    doctor_flow(&f, &lead);
+    ck_assert_uint_eq(f.n, 1);
+    ck_assert(found(FINDING_FAIL, "events do not flow: relay-a leads and has been silent for 1 min"));
+    findings_deinit(&f);
+    lead.oldest_s = -1;
+    doctor_flow(&f, &lead);
+    ck_assert(found(FINDING_WARN, "relay-a leads and has been silent for 1 min"));
+    doctor_fact(&f, &(struct operate_fact){ FACT_LEAD, "relay-a", "leads", 60 });
+    ck_assert(found(FINDING_OK, "relay-a has the lease, and was last heard of 1 min ago (see flow)"));
+    findings_deinit(&f);
+    lead.ended = true; /* the lead says so */
+    doctor_flow(&f, &lead);
+    lead.ended = false;
+    lead.owner = NULL;
+    doctor_flow(&f, &lead);
+    ck_assert_uint_eq(f.n, 0);
+}
+END_TEST
+
 START_TEST(disk_that_fills)
 {
     struct space s = { .bytes = -1, .overdue.s = -1, .error = "no answer" };
@@ -296,6 +334,7 @@ Suite *suite_doctor(void)
     tcase_add_test(tc, clocks_agree_within_a_second);
     tcase_add_test(tc, facts_that_take_long_to_come_about);
     tcase_add_test(tc, nobody_leads_and_since_when);
+    tcase_add_test(tc, events_that_stand_still);
     tcase_add_test(tc, disk_that_fills);
     tcase_add_test(tc, worst_exit_code_wins);
     suite_add_tcase(s, tc);

@@ -167,6 +167,36 @@ START_TEST(verdict_stuck)
 }
 END_TEST
 
+/* A lease of minutes goes on without the process that has it. */
+START_TEST(verdict_leader_is_silent)
+{
+    struct verdict_input in = healthy();
+
+    in.leader = "vm/24506/9f8e5880";
+    in.silent_s = 9.9;
+    in.lease_left_s = 240;
+    expect(&in, VERDICT_GOOD, "Events flow: every committed event is published.");
+    in.silent_s = 61;
+    expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but vm/24506/9f8e5880 leads and has been "
+                              "silent for 1 min 1 s, though it should renew its lease every second: it is gone, frozen or kept "
+                              "from writing; its lease lasts 4 min more.");
+    in.pending = 2;
+    in.oldest_s = 15;
+    in.stuck_s = 75; /* says nothing else */
+    expect(&in, VERDICT_BAD, "Events do not flow: vm/24506/9f8e5880 leads and has been silent for 1 min 1 s, though it should "
+                             "renew its lease every second: it is gone, frozen or kept from writing; its lease lasts 4 min "
+                             "more; 2 events wait, the oldest for 15 s.");
+    ck_assert_uint_eq(v.n_findings, 1);
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "-X lease.owner="));
+    in.rate = 0.5; /* it marks, so it is not gone */
+    verdict_reach(&in, &v);
+    ck_assert_int_eq(v.level, VERDICT_WARN);
+    in.lease_left_s = -1; /* over, or it is this one that leads */
+    in.stuck_s = 0;
+    expect(&in, VERDICT_GOOD, "Events flow: 0.5 a second; 2 events wait, the oldest for 15 s.");
+}
+END_TEST
+
 START_TEST(verdict_topic_missing_and_dead_row)
 {
     struct verdict_input in = healthy();
@@ -295,6 +325,11 @@ START_TEST(verdict_standby)
     expect(&in, VERDICT_GOOD, "This relay stands by: relay-0 leads.");
     in.silent_s = 3.2;
     expect(&in, VERDICT_GOOD, "This relay stands by: relay-0 leads and was last heard of 3.2 s ago.");
+    in.silent_s = 30; /* whether it marks is not known here */
+    in.lease_left_s = 90;
+    verdict_reach(&in, &v);
+    ck_assert_int_eq(v.level, VERDICT_WARN);
+    ck_assert_ptr_nonnull(strstr(v.text, ", but relay-0 leads and has been silent for 30 s, though"));
     in.silent_s = -1;
     in.pending = 5;
     in.oldest_s = 120;
@@ -403,6 +438,7 @@ Suite *suite_verdict(void)
     tcase_add_test(tc, verdict_database_away);
     tcase_add_test(tc, verdict_broker_down);
     tcase_add_test(tc, verdict_stuck);
+    tcase_add_test(tc, verdict_leader_is_silent);
     tcase_add_test(tc, verdict_topic_missing_and_dead_row);
     tcase_add_test(tc, verdict_row_that_is_refused_again_and_again);
     tcase_add_test(tc, verdict_held_rows_go_on_by_themselves);

@@ -1,0 +1,22 @@
+/* flow.c - see flow.h. */
+#include "relay/commands/flow.h"
+
+void flow_of_lead(struct verdict_input *in, const struct operate_lead *lead)
+{
+    double stuck_s = lead->oldest_s;
+
+    in->db_up = FACT_YES;
+    in->role = lead->owner == NULL || lead->ended ? VERDICT_NOBODY_LEADS : VERDICT_LEADS;
+    in->leader = lead->owner;
+    in->rate = lead->rate;
+    in->refused = lead->refused;
+    in->refused_code = lead->refused_code;
+    in->idle_s = lead->since_mark_s;
+    in->silent_s = lead->renewed_s;
+    in->lease_left_s = lead->is_standby ? -1 : lead->left_s; /* what is seen on a standby server may be of long ago */
+    in->oldest_s = lead->oldest_s;
+    if (lead->since_mark_s >= 0 && lead->since_mark_s < stuck_s)
+        stuck_s = lead->since_mark_s;
+    if (stuck_s >= FLOW_STUCK_S && in->role == VERDICT_LEADS)
+        in->stuck_s = stuck_s;
+}

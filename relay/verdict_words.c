@@ -1,0 +1,73 @@
+/* verdict_words.c - ages, sizes, counts and rates for people. See verdict.h. */
+#include "relay/verdict.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *verdict_age(double seconds, char *to, uint32_t to_size)
+{
+    static const struct {
+        const char *name, *part;
+        double size, part_size;
+    } units[] = { { "d", "h", 86400, 3600 }, { "h", "min", 3600, 60 }, { "min", "s", 60, 1 } };
+
+    for (size_t u = 0; u < sizeof units / sizeof units[0]; u++) {
+        if (seconds < units[u].size)
+            continue;
+        double whole = (double)(int64_t)(seconds / units[u].size);
+        double part = (double)(int64_t)((seconds - whole * units[u].size) / units[u].part_size);
+        if (part > 0 && whole < 10)
+            snprintf(to, to_size, "%.0f %s %.0f %s", whole, units[u].name, part, units[u].part);
+        else
+            snprintf(to, to_size, "%.0f %s", whole, units[u].name);
+        return to;
+    }
+    snprintf(to, to_size, seconds < 9.95 ? "%.1f s" : "%.0f s", seconds > 0 ? seconds : 0.0);
+    return to;
+}
+
+const char *verdict_bytes(int64_t n, char *to, uint32_t to_size)
+{
+    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
+    double x = (double)n;
+    size_t u = 0;
+
+    for (; x >= 999.5 && u + 1 < sizeof units / sizeof units[0]; u++)
+        x /= 1024;
+    snprintf(to, to_size, u == 0 || x >= 9.95 ? "%.0f %s" : "%.1f %s", x, units[u]);
+    return to;
+}
+
+const char *verdict_count(int64_t n, char *to, uint32_t to_size)
+{
+    char digits[24];
+    size_t len, at = 0;
+
+    snprintf(digits, sizeof digits, "%" PRId64, n);
+    len = strlen(digits);
+    for (size_t i = 0; i < len && at + 2 < to_size; i++) {
+        if (i > (digits[0] == '-' ? 1 : 0) && (len - i) % 3 == 0)
+            to[at++] = ',';
+        to[at++] = digits[i];
+    }
+    to[at < to_size ? at : to_size - 1] = '\0';
+    return to;
+}
+
+const char *verdict_rate(double rate, char *to, uint32_t to_size)
+{
+    if (rate >= 9.95 || rate < VERDICT_NO_RATE)
+        return verdict_count((int64_t)(rate + 0.5), to, to_size);
+    snprintf(to, to_size, "%.1f", rate);
+    return to;
+}
+
+const char *verdict_level_name(enum verdict_level level)
+{
+    static const char *const names[] = {
+        [VERDICT_GOOD] = "good", [VERDICT_WARN] = "warn", [VERDICT_BAD] = "bad"
+    };
+
+    return names[level];
+}
