@@ -61,7 +61,7 @@ static inline bool is_all_finished(void)
 static inline void count_polls(void)
 {
     n_polls++;
-    ck_assert_msg(rig_now_ms() - 1000 * skipped_s < end_ms, "the consumer does not end: %s", said);
+    ck_assert_msg(rig_now_ms() - 1000 * skipped_s < end_ms, "timed out: the consumer does not end: %s", said);
 }
 
 static const char *settings[] = {

@@ -172,7 +172,7 @@ static int consume(void (*consumer)(struct seen *, const struct record *), struc
     ck_assert_int_eq(rd_kafka_consume_start(topic, 0, RD_KAFKA_OFFSET_BEGINNING), 0);
     while (n < N_EVENTS) {
         rd_kafka_message_t *m = rd_kafka_consume(topic, 0, 100);
-        ck_assert_msg(rig_now_ms() < deadline, "%d of %d records", n, N_EVENTS);
+        ck_assert_msg(rig_now_ms() < deadline, "timed out: %d of %d records", n, N_EVENTS);
         if (m == NULL)
             continue;
         if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {

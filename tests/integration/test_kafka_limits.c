@@ -241,7 +241,7 @@ START_TEST(changed_limit_is_noticed)
     records_topic_config("klimits-change", "max.message.bytes=9000");
     while ((take = produce(LANE_SOLO, 0, &row, &shapes[0], &refused)) == SINK_REFUSED) {
         struct pollfd fd = { .fd = sink_fd(sink), .events = POLLIN };
-        ck_assert_int_lt(rig_now_ms(), end_ms);
+        ck_assert_msg(rig_now_ms() < end_ms, "timed out: the limit stays");
         (void)poll(&fd, 1, 100);
         sink_poll(sink);
     }
@@ -252,7 +252,7 @@ START_TEST(changed_limit_is_noticed)
     records_topic_config("klimits-change", "max.message.bytes=5000");
     while ((take = produce(LANE_SOLO, 0, &row, &shapes[0], &refused)) == SINK_TAKEN) {
         wait_reports(n_reports + 1);
-        ck_assert_int_lt(rig_now_ms(), end_ms);
+        ck_assert_msg(rig_now_ms() < end_ms, "timed out: the limit stays");
     }
     ck_assert_int_eq(take, SINK_REFUSED);
     ck_assert_msg(strstr(refused.text, "5000") != NULL, "%s", refused.text);

@@ -152,7 +152,7 @@ static void turn(bool watched)
 {
     bool any;
 
-    ck_assert_msg(inbox__now_ms() < until_ms, "%u events have come", n_received);
+    ck_assert_msg(inbox__now_ms() < until_ms, "timed out: %u events have come", n_received);
     ck_assert_msg(inbox__kafka_poll(c, 100, &any, &err) == OUTBOX_OK, "%s", err.message);
     c->drained = !any;
     inbox__partitions_tend(c, inbox__now_ms());
