@@ -131,7 +131,7 @@ int outbox_append_send(PGconn *conn, const outbox_event *event, outbox_error *er
         return code;
     sent = outbox__statement_send(conn, r.statement, r.prepared, r.row.values, r.row.lengths);
     outbox__row_deinit(&r.row);
-    return sent ? OUTBOX_OK : outbox__conn_failed(conn, NULL, "sending the event", err);
+    return sent ? OUTBOX_OK : outbox__send_failed(conn, "sending the event", err);
 }
 
 int outbox_append_result(const PGresult *result, outbox_error *err)

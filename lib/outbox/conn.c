@@ -106,6 +106,28 @@ static int say_refused(const struct outbox__verdict *verdict, const char *sqlsta
                                  verdict->remedy != NULL ? verdict->remedy : "");
 }
 
+/* Neither the server said something nor is the link lost: libpq had no memory, most likely. */
+static int say_libpq_failed(PGconn *conn, int code, const char *doing, const char *text, const char *outcome,
+                            outbox_error *err)
+{
+    uint32_t aborted = PQtransactionStatus(conn) == PQTRANS_INERROR ? OUTBOX_ERRF_TXN_ABORTED : 0;
+
+    return outbox__error_set_all(err, code, OUTBOX_ERRF_RETRY_TXN | aborted, NULL, "libpq failed while %s: %s; %s",
+                                 doing, text[0] != '\0' ? text : "it does not say why", outcome);
+}
+
+int outbox__send_failed(PGconn *conn, const char *doing, outbox_error *err)
+{
+    struct outbox__verdict verdict = outbox__error_classify(NULL);
+    char text[SERVER_TEXT_SIZE];
+
+    outbox__one_line(PQerrorMessage(conn), text, sizeof(text));
+    if (PQstatus(conn) != CONNECTION_OK)
+        return say_lost(NULL, doing, text, NOT_COMMITTED, err);
+    return say_libpq_failed(conn, verdict.code, doing, text,
+                            "the statement could not be sent: roll back, and run the transaction again", err);
+}
+
 int outbox__conn_failed(PGconn *conn, const PGresult *result, const char *doing, outbox_error *err)
 {
     const char *sqlstate = field(result, PG_DIAG_SQLSTATE);
@@ -116,11 +138,10 @@ int outbox__conn_failed(PGconn *conn, const PGresult *result, const char *doing,
     outbox__one_line(primary != NULL ? primary : PQerrorMessage(conn), text, sizeof(text));
     if (PQstatus(conn) != CONNECTION_OK || verdict.code == OUTBOX_ELINK)
         return say_lost(sqlstate, doing, text, NOT_COMMITTED, err);
-    if (sqlstate == NULL && PQresultStatus(result) == PGRES_FATAL_ERROR) { /* also of NULL */
-        verdict.flags = OUTBOX_ERRF_RETRY_TXN;
-        verdict.remedy = "libpq could not take the answer, so whether the statement ran is not "
-                         "known: roll back";
-    }
+    if (sqlstate == NULL && PQresultStatus(result) == PGRES_FATAL_ERROR) /* also of NULL */
+        return say_libpq_failed(conn, verdict.code, doing, text,
+                                "it could not take the answer, so whether the statement ran is not known: roll back, "
+                                "and run the transaction again", err);
     if (PQtransactionStatus(conn) == PQTRANS_INERROR)
         verdict.flags |= OUTBOX_ERRF_TXN_ABORTED;
     else

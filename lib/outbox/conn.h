@@ -23,6 +23,9 @@ int outbox__conn_check(PGconn *conn, enum outbox__need need, outbox_error *err);
  *  be NULL and stays the caller's; doing says what was tried ("storing the event"). */
 int outbox__conn_failed(PGconn *conn, const PGresult *result, const char *doing, outbox_error *err);
 
+/** The same for a statement that libpq did not take to send. */
+int outbox__send_failed(PGconn *conn, const char *doing, outbox_error *err);
+
 /** The same for a result alone, PGRES_FATAL_ERROR, of a statement within a transaction. */
 int outbox__result_failed(const PGresult *result, const char *doing, outbox_error *err);
 

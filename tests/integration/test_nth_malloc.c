@@ -213,8 +213,12 @@ static bool pipeline_once(enum mode how, unsigned n)
     failed = disarm();
     ck_assert_msg(code == OUTBOX_OK || (failed && (code == OUTBOX_ENOMEM || code == OUTBOX_EDB)),
                   "allocation %u: code %d: %s", n, code, err.message);
-    if (code == OUTBOX_EDB)
+    if (code == OUTBOX_EDB) {
         ck_assert_uint_eq(err.flags, OUTBOX_ERRF_RETRY_TXN);
+        ck_assert_msg(strstr(err.message, "libpq failed while sending the event: ") == err.message &&
+                          strstr(err.message, "could not be sent: roll back") != NULL,
+                      "%s", err.message);
+    }
     if (code != OUTBOX_OK)
         ck_assert_int_eq(outbox_append_send(conn, &event, &err), OUTBOX_OK); /* with memory */
     reconnect();
