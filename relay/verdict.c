@@ -77,8 +77,7 @@ static void judge_database(const struct verdict_input *in, struct verdict *v)
     if (in->db_up != FACT_NO)
         return;
     struct verdict_finding *f =
-        find(v, VERDICT_BAD, "The error says whether it is the address, the password, the network or the "
-                             "server. The relay tries again by itself.");
+        find(v, VERDICT_BAD, "Mend " VERDICT_MEND_DATABASE ".");
     append(f->text, sizeof f->text, "PostgreSQL cannot be used");
     if (in->db_error != NULL)
         append(f->text, sizeof f->text, ": %s", in->db_error);
@@ -121,8 +120,7 @@ static void judge_kafka(const struct verdict_input *in, struct verdict *v)
         return;
     struct verdict_finding *f =
         find(v, in->pending > 0 && in->role != VERDICT_STANDS_BY ? VERDICT_BAD : VERDICT_WARN,
-             "Look at the brokers, and at kafka.bootstrap.servers. Nothing is lost; the relay goes on by "
-             "itself.");
+             "Mend " VERDICT_MEND_KAFKA ".");
     append(f->text, sizeof f->text, "no Kafka broker answers");
     if (in->kafka_error != NULL) /* librdkafka tells after how long and how often, which is worth no word here */
         append(f->text, sizeof f->text, ": %.*s", length_before(in->kafka_error, " (after "), in->kafka_error);
@@ -174,7 +172,8 @@ static void judge_topics(const struct verdict_input *in, struct verdict *v)
         return;
     struct verdict_finding *f =
         find(v, VERDICT_WARN, "Create the topic, or grant the right to write to it. It is probed again by "
-                              "itself, and its events then go in order.");
+                              "itself, and its events then go in order. Where its name is a mistake: "
+                              "`outbox-relay discard --topic TOPIC --paused --reason TEXT`.");
     append(f->text, sizeof f->text, "topic \"%.100s\" takes nothing",
            in->paused_topic != NULL ? in->paused_topic : "?");
     if (in->paused_why != NULL)
@@ -193,7 +192,7 @@ static void judge_refused(const struct verdict_input *in, struct verdict *v)
         return;
     struct verdict_finding *f = find(v, VERDICT_WARN, "`outbox-relay dead --all-states` says which and why. Mend the cause "
                                                       "(MSG_SIZE_TOO_LARGE: the topic's max.message.bytes), or give it up: "
-                                                      "`outbox-relay discard --retrying`. Later events of its key wait.");
+                                                      "`outbox-relay discard --retrying --reason TEXT EVENT_ID`. Later events of its key wait.");
     append(f->text, sizeof f->text, "Kafka refuses %s event%s", verdict_count(in->refused, count, sizeof count),
            plural(in->refused));
     if (in->refused_code != NULL)

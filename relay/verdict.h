@@ -11,6 +11,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What helps where a server cannot be used, behind "mend "; log, page, status and doctor say the same. */
+#define VERDICT_MEND_DATABASE \
+    "the server or the way to it, and a relay that runs goes on by itself; or correct dsn and restart it. A " \
+    "password file (passfile) is read again at each attempt"
+#define VERDICT_MEND_KAFKA \
+    "the brokers or the way to them, and a relay that runs goes on by itself; or correct " \
+    "kafka.bootstrap.servers, or the kafka.security and kafka.sasl settings, and restart it. Nothing is lost meanwhile"
+
 enum verdict_role {
     VERDICT_STARTING,     /* it has not asked yet who leads */
     VERDICT_LEADS,        /* seen from outside: some relay leads */

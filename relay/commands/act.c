@@ -13,6 +13,7 @@
 #define MAX_LINES 20     /* events that are named to a person */
 #define MAX_OBJECTS 1000 /* and in JSON: memory is bounded whatever the number */
 #define WIDE 120
+#define MAX_OTHERS 6     /* the states of outbox.held */
 
 struct deed {
     const struct act *act;
@@ -54,6 +55,8 @@ static void say_event(const struct deed *d, const struct operate_event *e)
 {
     put_name(stdout, e);
     printf(": %s", outcome(d, e));
+    if (d->act->of == OPTIONS_DISCARD && e->maybe_delivered)
+        fputs(" (an attempt of it ended without an answer: its record may be in the topic)", stdout);
     if (e->error_code != NULL || e->error != NULL) {
         fputs("; last error ", stdout);
         text_put(stdout, e->error_code, WIDE);
@@ -149,6 +152,47 @@ static int count(struct deed *d, struct operate *op)
     return code == EXIT_OK ? -1 : options_fail_operate(d->o, op, code);
 }
 
+/* Of many that were named none is in a state that the command deals with: in which are they? */
+struct others {
+    int64_t n[MAX_OTHERS]; /* 0: none from here on */
+    char state[MAX_OTHERS][16];
+};
+
+static void on_other(void *arg, const struct operate_total *t)
+{
+    struct others *others = arg;
+
+    for (int i = 0; i < MAX_OTHERS; i++) {
+        if (others->n[i] == 0)
+            snprintf(others->state[i], sizeof others->state[i], "%s", t->state);
+        if (strcmp(others->state[i], t->state) == 0) {
+            others->n[i] += t->n;
+            return;
+        }
+    }
+}
+
+static int explain_many(const struct deed *d, struct operate *op)
+{
+    struct operate_choice any = d->o->choice;
+    struct others others = { .n = { 0 } };
+    char text[1000];
+    int n = 0;
+
+    any.states = OPERATE_ALL_STATES;
+    any.upto = INT64_MAX;
+    int code = operate_totals(op, &any, on_other, &others);
+    if (code != EXIT_OK)
+        return options_fail_operate(d->o, op, code);
+    text[0] = '\0';
+    for (int i = 0; i < MAX_OTHERS && others.n[i] > 0 && n < (int)sizeof text; i++)
+        n += snprintf(text + n, sizeof text - (size_t)n, "%s%" PRId64 " %s (each: %s)", i > 0 ? ", " : " but ",
+                      others.n[i], others.state[i], d->act->why_not(others.state[i]));
+    return options_fail(d->o, EXIT_NO_MATCH, "nothing to %s: no such event is held%s%s%s",
+                        d->act->name, any.topic != NULL ? " in topic " : "",
+                        any.topic != NULL ? any.topic : "", text);
+}
+
 /* Nothing matched: why. */
 static int explain(const struct deed *d, struct operate *op)
 {
@@ -156,9 +200,7 @@ static int explain(const struct deed *d, struct operate *op)
     char state[32] = "";
 
     if (c->id == 0 && c->event_id == NULL)
-        return options_fail(d->o, EXIT_NO_MATCH, "nothing to %s: no such event is held%s%s",
-                            d->act->name, c->topic != NULL ? " in topic " : "",
-                            c->topic != NULL ? c->topic : "");
+        return explain_many(d, op);
     int code = operate_state_of(op, c, state, sizeof state);
     if (code != EXIT_OK)
         return options_fail_operate(d->o, op, code);

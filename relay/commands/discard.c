@@ -17,8 +17,10 @@ static const char help[] =
     "      --key-hex HEX     the same, given as hexadecimal digits\n"
     "      --all             all dead ones\n"
     "      --reason TEXT     why: 1 to 500 bytes; required\n"
-    "      --retrying        also events that are still being retried; one that is on its way to\n"
-    "                        Kafka just now may arrive all the same, and then counts as sent\n"
+    "      --retrying        also events that are still being retried\n"
+    "      --paused          also events that are paused, because their topic takes nothing\n"
+    "                        (one of either kind that is on its way to Kafka just now may arrive\n"
+    "                        all the same, and then counts as sent)\n"
     "      --yes             do not ask; needed with --topic and --all where there is no terminal\n"
     "      --dry-run         say what would be done, and do nothing\n"
     "      --json            one JSON object instead of words\n"
@@ -30,6 +32,7 @@ static const char help[] =
     "  outbox-relay discard --config relay.conf --id 4711 --reason 'test data, order never existed'\n"
     "  outbox-relay discard --config relay.conf --topic orders --key customer-17 --yes \\\n"
     "      --reason 'larger than the topic takes; sent by hand'\n"
+    "  outbox-relay discard --config relay.conf --topic ordrs --paused --reason 'misspelt, appended anew'\n"
     "  outbox-relay discard -X dsn=postgresql:///shop --all --dry-run --reason 'staging is reset'\n"
     "\n"
     "Exit codes: 0 done; 1 no event is as described; 2 nothing was done, the answer was no; 64 usage,\n"
@@ -41,11 +44,13 @@ static const char *why_not(const char *state)
         return "Kafka has confirmed it";
     if (strcmp(state, "retrying") == 0)
         return "--retrying discards it all the same";
+    if (strcmp(state, "paused") == 0)
+        return "--paused discards it all the same";
     if (strcmp(state, "discarded") == 0)
         return "there is nothing left to do";
     if (strcmp(state, "dead") == 0)
         return "it has just changed; run the command again";
-    return "only what Kafka has refused can be discarded";
+    return "only one that Kafka has refused, or whose topic takes nothing, can be discarded";
 }
 
 static int change(struct operate *op, const struct options *o, operate_on_event *on_event, void *arg)

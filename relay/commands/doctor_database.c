@@ -424,8 +424,7 @@ void doctor_database(struct doctor *d)
     }
     int code = operate_open(a.op);
     if (code != EXIT_OK) {
-        findings_fail(&d->findings, code, "database", "the error says whether it is the address, the password, "
-                      "the network or the server", "%s", operate_error(a.op));
+        findings_fail(&d->findings, code, "database", "mend " VERDICT_MEND_DATABASE, "%s", operate_error(a.op));
     } else {
         ask_server(&a);
         if (ask(&a, FACT_INSTALLED, "schema", NULL) && a.installed &&

@@ -48,8 +48,9 @@ static void judge_missing(struct findings *f, const struct inspect_topic *t, con
 
     verdict_count(need->waiting, waiting, sizeof waiting);
     if (strcmp(t->code, "UNKNOWN_TOPIC_OR_PART") == 0)
-        findings_fail(f, EXIT_UNAVAILABLE, "topic", "create it, or correct whoever appends to it; its events then "
-                      "go by themselves, in order", "\"%s\" does not exist (or may not be seen); %s events wait",
+        findings_fail(f, EXIT_UNAVAILABLE, "topic", "create it, and its events go by themselves, in order; or "
+                      "correct whoever appends to it, and give up those that are paused: outbox-relay discard "
+                      "--topic TOPIC --paused --reason TEXT", "\"%s\" does not exist (or may not be seen); %s events wait",
                       t->name, waiting);
     else if (strcmp(t->code, "TOPIC_AUTHORIZATION_FAILED") == 0)
         findings_fail(f, EXIT_UNAVAILABLE, "topic", "grant this client WRITE and DESCRIBE on it", "\"%s\": this "
@@ -257,9 +258,8 @@ void doctor_kafka(struct doctor *d)
         findings_fail(&d->findings, EXIT_CONFIGURATION, "kafka", "correct the setting", "%s",
                       p != NULL ? err : "out of memory");
     else if (!inspect_reach(kafka, ASK_MS, &brokers, err, sizeof err))
-        findings_fail(&d->findings, EXIT_UNAVAILABLE, "kafka", "look at the brokers, and at "
-                      "kafka.bootstrap.servers and the kafka.security and kafka.sasl settings; nothing is lost "
-                      "meanwhile", "no broker answers: %s", err);
+        findings_fail(&d->findings, EXIT_UNAVAILABLE, "kafka", "mend " VERDICT_MEND_KAFKA,
+                      "no broker answers: %s", err);
     else {
         findings_ok(&d->findings, "kafka", "a broker answers; the cluster has %d", brokers);
         ask_topics(d, kafka);

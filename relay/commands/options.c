@@ -232,6 +232,7 @@ static const struct spec specs[] = {
     { "force-order", 0, OPTIONS_RETRY, FLAG(force_order) },
     { "reason", 0, OPTIONS_DISCARD | OPTIONS_INBOX_DISCARD, TAKEN(set_reason) },
     { "retrying", 0, OPTIONS_DISCARD, FLAG(with_retrying) },
+    { "paused", 0, OPTIONS_DISCARD, FLAG(with_paused) },
     { "from-id", 0, RANGES, NUMBER(from_id, INT64_MAX) },
     { "to-id", 0, RANGES, NUMBER(to_id, INT64_MAX) },
     { "since", 0, RANGES, TEXT(since) },
@@ -369,6 +370,8 @@ static void default_choice(struct options *o)
         o->choice.states = OPERATE_DEAD | OPERATE_RETRYING;
     else if (o->choice.states == 0)
         o->choice.states = OPERATE_DEAD;
+    if (o->with_paused)
+        o->choice.states |= OPERATE_PAUSED;
     if (o->limit == 0)
         o->limit = DEFAULT_LIMIT;
     o->choice.upto = INT64_MAX;

@@ -39,7 +39,7 @@ struct options {
     const char *x[OPTIONS_MAX_X];
     size_t n_x;
     bool json, all, yes, dry_run, force_order;
-    bool with_retrying; /* discard */
+    bool with_retrying, with_paused; /* discard */
     const char *reason;
     int64_t limit;
     int64_t from_id, to_id;    /* replay, verify; 0: not given */

@@ -180,9 +180,10 @@ static void say_error(const struct operate_story *s)
     printf("%-24s  ", s->event.first_error_at != NULL ? s->event.first_error_at : "");
     if (strcmp(s->event.state, "discarded") == 0)
         fputs("it was given up by a person: ", stdout);
+    else if (s->event.attempts == 0)
+        fputs("it could not go: ", stdout);
     else
-        printf("%s, %" PRId64 " attempt%s refused so far, the last: ",
-               s->event.first_error_at != NULL ? "Kafka refused it" : "it could not go",
+        printf("it could not go, %" PRId64 " attempt%s refused so far, the last reason: ",
                s->event.attempts, s->event.attempts == 1 ? "" : "s");
     text_put(stdout, s->event.error_code, WIDE);
     fputs(": ", stdout);
@@ -200,7 +201,8 @@ static const char *meaning_of(const char *state)
         { "pending", "it is neither marked sent nor held; it goes by itself (outbox-relay status says what it waits for)" },
         { "retrying", "it is tried again by itself" },
         { "blocked", "it waits for an earlier event of its key" },
-        { "paused", "its topic takes nothing; it goes by itself when the topic works again" },
+        { "paused", "its topic takes nothing; it goes by itself when the topic works again, or is given up: "
+                    "outbox-relay discard --paused" },
         { "scheduled", "it goes by itself when its time has come" },
         { "dead", "it does not go again by itself; a person decides: outbox-relay retry, or discard" },
         { "discarded", "it is never sent" },

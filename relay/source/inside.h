@@ -15,6 +15,9 @@
 #include "relay/source/source.h"
 #include "relay/source/wire.h"
 
+/* Behind the remedy of what ends the relay: it does not come back by itself. */
+#define THEN_START "; then start the relay again"
+
 enum side { READ_SIDE, MARK_SIDE, N_SIDES };
 enum setup { SETUP_CONNECT, SETUP_SESSION, SETUP_VERSION, SETUP_PREPARE, SETUP_DONE };
 

@@ -95,7 +95,7 @@ int lease_on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
 {
     if (PQntuples(res) == 0) {
         log_error("source", "outbox.relay has no row 'default'", "remedy",
-                  "insert into outbox.relay (name) values ('default')");
+                  "insert into outbox.relay (name) values ('default')" THEN_START);
         source_refuse(s, EXIT_CONFIGURATION);
         return 0;
     }

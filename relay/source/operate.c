@@ -287,7 +287,7 @@ static int change(struct operate *o, const struct operate_choice *choice, const 
     struct batch b = { .above = "0" };
     int code = EXIT_OK, deadlocks = 0;
 
-    c.states &= OPERATE_RETRYING | OPERATE_DEAD;
+    c.states &= OPERATE_RETRYING | OPERATE_DEAD | (reason != NULL ? OPERATE_PAUSED : 0);
     while (code == EXIT_OK && !b.is_empty) {
         PGresult *res = NULL;
         batch_deinit(&b);

@@ -117,7 +117,7 @@ int operate_retry(struct operate *o, const struct operate_choice *choice,
                   operate_on_event *on_event, void *arg);
 
 /* The chosen rows are given up, for that reason (borrowed), and the next of each key is due. Of
- * choice->states only retrying and dead count. */
+ * choice->states only retrying, paused and dead count. A relay that has one of them in hand may still send it. */
 int operate_discard(struct operate *o, const struct operate_choice *choice, const char *reason,
                     operate_on_event *on_event, void *arg);
 

@@ -23,7 +23,7 @@ static void setup_failed(struct source *s, uint64_t now_ms, const PGresult *res)
         return;
     if (state != NULL && strncmp(state, "42", 2) == 0) {
         log_error("source", "the schema outbox is not what this relay expects", "error", text,
-                  "remedy", "apply the migrations in sql/ in order");
+                  "remedy", "apply the migrations in sql/ in order" THEN_START);
         source_refuse(s, EXIT_CONFIGURATION);
     } else {
         source_link_lost(s, now_ms, text != NULL ? text : "no answer");
@@ -36,21 +36,21 @@ static int check_server(struct source *s, enum side side, const PGresult *res)
 
     if (version < SERVER_VERSION_MIN) {
         log_error("source", "PostgreSQL is too old", "server_version_num", log_i64(version), "needs",
-                  log_i64(SERVER_VERSION_MIN));
+                  log_i64(SERVER_VERSION_MIN), "remedy", "upgrade PostgreSQL" THEN_START);
         source_refuse(s, EXIT_CONFIGURATION);
         return -1;
     }
     /* A pooler hands out process ids of its own. Behind it our session would not be ours. */
     if (atoi(PQgetvalue(res, 0, 2)) != PQbackendPID(s->conn[side].pg)) {
         log_error("source", "the relay is connected through a pooler", "remedy",
-                  "let the dsn name PostgreSQL itself; applications may go through the pooler");
+                  "let the dsn name PostgreSQL itself; applications may go through the pooler" THEN_START);
         source_refuse(s, EXIT_CONFIGURATION);
         return -1;
     }
     snprintf(s->history[side], sizeof s->history[side], "%s", PQgetvalue(res, 0, SQL_CHECK_HISTORY));
     if (strcmp(PQgetvalue(res, 0, 1), "t") != 0) {
-        log_error("source", "the outbox is not installed in this database", "remedy",
-                  "let the DBA apply sql/001_outbox.up.sql, or correct the dsn");
+        log_error("source", "the outbox is not installed in this database", "dbname", PQdb(s->conn[side].pg), "remedy",
+                  "let the DBA apply sql/001_outbox.up.sql, or correct the dsn" THEN_START);
         source_refuse(s, EXIT_CONFIGURATION);
         return -1;
     }
@@ -67,7 +67,7 @@ static int check_schema(struct source *s, const PGresult *res)
                                                    : "the schema is too new for this relay",
               "installed", log_i64(installed), "breaking", log_i64(breaking), "needs",
               log_i64(SCHEMA_VERSION), "remedy",
-              installed < SCHEMA_VERSION ? "apply the newer files in sql/" : "upgrade outbox-relay");
+              installed < SCHEMA_VERSION ? "apply the newer files in sql/" THEN_START : "upgrade outbox-relay" THEN_START);
     source_refuse(s, EXIT_CONFIGURATION);
     return -1;
 }

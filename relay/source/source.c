@@ -11,6 +11,7 @@
 #include "relay/exit_codes.h"
 #include "relay/log.h"
 #include "relay/source/inside.h"
+#include "relay/verdict.h"
 
 #define SAY_AGAIN_MS 10000
 
@@ -93,7 +94,7 @@ void source_link_lost(struct source *s, uint64_t now_ms, const char *why)
                                     retry_random(&s->rng));
 
     log_warn("source", s->up ? "lost PostgreSQL" : "cannot use PostgreSQL", "error", why, "retry_ms",
-             log_i64((int64_t)delay));
+             log_i64((int64_t)delay), "remedy", s->up ? NULL : "mend " VERDICT_MEND_DATABASE);
     snprintf(s->why, sizeof s->why, "%s", why); /* which may be of a connection that is closed now */
     for (int i = 0; i < N_SIDES; i++)
         conn_close(&s->conn[i]);
@@ -140,7 +141,7 @@ bool source_lacks_right(struct source *s, const PGresult *res)
         return false;
     log_error("source", "the relay's role lacks a right", "error",
               PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy",
-              "apply sql/roles.sql and grant outbox_relay to the role of the dsn");
+              "apply sql/roles.sql and grant outbox_relay to the role of the dsn" THEN_START);
     source_refuse(s, EXIT_PERMISSION);
     return true;
 }

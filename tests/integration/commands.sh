@@ -293,7 +293,7 @@ equal discarded 'discarded 5 never' "$(held 1)"
 equal reason_is_kept t "$(sql "select error_code = 'DISCARDED' and error = E'too large;\nsent by hand: ä' and first_error_at is not null from outbox.held where id = 1")"
 equal next_of_the_key_is_due 'blocked 0 now blocked 0 never' "$(held 2) $(held 3)"
 says discard_twice 1 'the event is discarded; there is nothing left to do' discard --id 1 --reason x
-says discard_of_a_blocked_one 1 'the event is blocked; only what Kafka has refused can be discarded' discard --id 2 --reason x
+says discard_of_a_blocked_one 1 'the event is blocked; only one that Kafka has refused, or whose topic takes nothing, can be discarded' discard --id 2 --reason x
 says retry_of_a_discarded_one 1 'the event is discarded; it was given up' retry --id 1
 cmd discard "$(event_id 5)" --reason 'no longer wanted' --json -X "dsn=$relay_dsn user=commands_relay"
 equal discard_json 'discard 1 1 dead discarded MSG_SIZE_TOO_LARGE' "$(j "concat_ws(' ', j->>'command', j->>'n_matched', j->>'n_changed', j->'events'->0->>'was', j->'events'->0->>'state', j->'events'->0->>'last_error_code')")"
@@ -310,6 +310,28 @@ says discard_all_leaves_retrying 0 '^1 event discarded$' discard --all --yes --r
 equal discard_behind_another 'retrying 5 later blocked 0 never discarded 5 never blocked 0 never' "$(held 1) $(held 2) $(held 3) $(held 4)"
 says discard_retrying 0 '^1 event discarded$' discard --id 1 --retrying --reason x
 equal next_behind_retrying_is_due 'blocked 0 now blocked 0 never' "$(held 2) $(held 4)"
+
+# A topic that takes nothing: what is paused is given up when that is said, and never retried.
+reset
+one_key 3 ordrs
+append 1
+hold paused 1,2,3 0
+says paused_is_said_of_its_topic 1 'no such event is held in topic ordrs but 3 paused (each: --paused discards it all the same)$' discard --topic ordrs --yes --reason x
+says paused_is_said_of_all 1 'nothing to retry: no such event is held but 3 paused (each: it goes by itself when its topic works again)$' retry --all --yes
+says paused_needs_its_flag 1 'the event is paused; --paused discards it all the same' discard --id 1 --reason x
+says retrying_does_not_mean_paused 1 'no such event is held' discard --all --retrying --yes --reason x
+equal paused_stays 'paused 0 never paused 0 never' "$(held 1) $(held 2)"
+sql "update outbox.held set maybe_delivered = true where id = 2"
+says discard_paused 0 '^3 events discarded$' discard --topic ordrs --paused --yes --reason misspelt
+said_so it_may_be_there_is_said 0 '^event 2 .*: discarded (an attempt of it ended without an answer: its record may be in the topic)'
+equal paused_are_given_up 'discarded 0 never discarded 0 never discarded 0 never' "$(held 1) $(held 2) $(held 3)"
+reset
+one_key 4
+hold paused 1 0
+hold retrying 2
+hold blocked 3 0
+says discard_of_paused_alone 0 '^1 event discarded$' discard --all --paused --yes --reason x
+equal others_of_its_key_stay 'discarded 0 never retrying 5 later blocked 0 never' "$(held 1) $(held 2) $(held 3)"
 
 reset
 one_key 3

@@ -103,9 +103,9 @@ says no_database 69 'msg="PostgreSQL is not available"' --once -X "dsn=host=127.
 append 5
 says no_broker 69 'rows_marked=0 .*exit_code=69' --once -X "dsn=$relay_dsn" -X kafka.bootstrap.servers=127.0.0.1:1 -X drain.timeout=300ms
 equal nothing_was_marked 5 "$(sql "$unsent")"
-says schema_that_is_not_there 78 'remedy="let the DBA apply sql/001_outbox.up.sql' -X "dsn=$relay_dsn dbname=postgres" -X "kafka.bootstrap.servers=$brokers"
+says schema_that_is_not_there 78 'dbname=postgres remedy="let the DBA apply sql/001_outbox.up.sql.*then start the relay again"' -X "dsn=$relay_dsn dbname=postgres" -X "kafka.bootstrap.servers=$brokers"
 sql "insert into outbox.schema_version values (1000, '99.0.0', true)"
-says schema_that_is_too_new 78 'remedy="upgrade outbox-relay"' "${good[@]}"
+says schema_that_is_too_new 78 'remedy="upgrade outbox-relay; then start the relay again"' "${good[@]}"
 sql "update outbox.schema_version set breaking = false where version = 1000"
 says newer_schema_that_does_not_break 0 'rows_marked=5' --once "${good[@]}" "${steady[@]}"
 sql "delete from outbox.schema_version where version = 1000"

@@ -66,7 +66,7 @@ told() { grep -q -e "$1" "$dir/told"; }
 export NOTIFY_SOCKET=$dir/notify WATCHDOG_USEC=200000
 relay_dsn="host=127.0.0.1 port=1"
 relay_start early
-wait_said early 'cannot use PostgreSQL' || not_ok no_database_is_said
+wait_said early 'cannot use PostgreSQL.*remedy="mend the server .*correct dsn and restart it' || not_ok no_database_is_said
 holds the_watchdog_is_fed_meanwhile wait_until 20 told '^WATCHDOG=1$'
 holds not_ready_without_a_database eval '! told READY=1'
 relay_signal early TERM

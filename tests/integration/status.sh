@@ -96,12 +96,13 @@ sql "update outbox.sent set sent_at = now() - interval '35 s'"
 says doctor_tells_that_nothing_moves 69 '^fail  flow  *events do not flow: nothing has moved for ' doctor "${kafka[@]}"
 holds doctor_says_whom_to_ask grep -q 'do: The log of the relay that leads .* restart it' "$dir/out"
 says broker_is_down 69 '^Events do not flow: no Kafka broker answers: .*; 1 event waits' status -X kafka.bootstrap.servers=127.0.0.1:1
-said_so broker_is_down_remedy 69 'Look at the brokers, and at kafka.bootstrap.servers'
+said_so broker_is_down_remedy 69 'Mend the brokers .*correct kafka.bootstrap.servers.* and restart it'
 cmd status --json -X kafka.bootstrap.servers=127.0.0.1:1
 equal broker_is_down_json 'false false bad' "$(j "concat_ws(' ', j->>'flowing', j->>'kafka_up', j->>'level')")"
 mark 1
 says broker_is_down_and_nothing_waits 0 'but no Kafka broker answers' status -X kafka.bootstrap.servers=127.0.0.1:1
 says database_is_down 69 '^Events do not flow: PostgreSQL cannot be used: connection to server .*refused' status -X "dsn=host=127.0.0.1 port=1"
+said_so database_is_down_remedy 69 'Mend the server .*correct dsn and restart it'
 cmd status --json -X "dsn=host=127.0.0.1 port=1"
 equal database_is_down_json 'false false null' "$(j "concat_ws(' ', j->>'flowing', j->>'database_up', (j->'lead')::text)")"
 says no_schema_is_told 78 'not installed in database "postgres"' status -X "dsn=$relay_dsn dbname=postgres"

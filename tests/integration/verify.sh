@@ -149,9 +149,13 @@ hold blocked 6 0
 hold retrying 7
 sql "insert into outbox.event (topic, type, available_at) values ('$topic', 'test', now() + interval '1 day')" # 9
 says trace_of_a_dead_one 0 'now it is dead: it does not go again by itself; a person decides' trace --id 5
-said_so trace_tells_the_error 0 '^2026-01-02T03:04:05.678Z  Kafka refused it, 5 attempts refused so far, the last: MSG_SIZE_TOO_LARGE: Broker: Message size too large$'
+said_so trace_tells_the_error 0 '^2026-01-02T03:04:05.678Z  it could not go, 5 attempts refused so far, the last reason: MSG_SIZE_TOO_LARGE: Broker: Message size too large$'
 says trace_of_a_blocked_one 0 'now it is blocked: it waits for an earlier event of its key; before it goes event 5, which is dead' trace --id 6
 says trace_of_a_retrying_one 0 'now it is retrying: .*; due at ' trace --id 7
+sql "update outbox.held set state = 'paused', attempts = 0, next_attempt_at = null where id = 7"
+says trace_of_a_paused_one 0 'now it is paused: its topic takes nothing; .*outbox-relay discard --paused' trace --id 7
+said_so trace_counts_no_attempts_of_a_paused_one 0 'Z  it could not go: MSG_SIZE_TOO_LARGE'
+sql "update outbox.held set state = 'retrying', attempts = 5, next_attempt_at = now() + interval '1 hour' where id = 7"
 says trace_of_a_scheduled_one 0 'now it is scheduled: ' trace --id 9
 said_so trace_tells_its_time 0 'Z  it was not to be sent before$'
 sql "insert into outbox.event (topic, type, available_at) values ('$topic', 'test', 'infinity')" # 10
