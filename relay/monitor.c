@@ -13,6 +13,7 @@
 
 #define PUBLISH_MS 1000
 /* Figures are asked for so often while somebody looks, and else. */
+#define SCHEMA_MS 10000
 #define FIGURES_WATCHED_MS 5000
 #define FIGURES_IDLE_MS 15000
 /* So long after the last look somebody still counts as looking: a scraper comes every minute at least. */
@@ -215,6 +216,8 @@ void monitor_link(struct monitor *m, bool up, const char *why)
     if (up && m->db_was_up)
         m->metrics.db_reconnects[0]++;
     m->db_up = up;
+    m->schema_ends = 0; /* or the link would not be up */
+    m->schema_asked_ms = m->now_ms;
     m->followed = false;
     m->db_was_up = m->db_was_up || up;
     snprintf(m->db_error, sizeof m->db_error, "%s", up || why == NULL ? "" : why);
@@ -409,6 +412,21 @@ bool monitor_wants_figures(const struct monitor *m)
     return m->server != NULL && m->db_up &&
            (m->figures_asked_ms == 0 ||
             m->now_ms >= m->figures_asked_ms + (watched ? FIGURES_WATCHED_MS : FIGURES_IDLE_MS));
+}
+
+bool monitor_wants_schema(const struct monitor *m)
+{
+    return m->db_up && m->now_ms >= m->schema_asked_ms + SCHEMA_MS;
+}
+
+void monitor_asked_schema(struct monitor *m)
+{
+    m->schema_asked_ms = m->now_ms;
+}
+
+void monitor_schema(struct monitor *m, int version)
+{
+    m->schema_ends = version;
 }
 
 void monitor_figures(struct monitor *m, const struct figures *f)

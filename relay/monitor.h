@@ -75,4 +75,10 @@ bool monitor_wants_figures(const struct monitor *m);
 /* NULL: they could not be had. */
 void monitor_figures(struct monitor *m, const struct figures *f);
 
+/* -- the schema. Should its version be asked for now? */
+bool monitor_wants_schema(const struct monitor *m);
+void monitor_asked_schema(struct monitor *m);
+/* version: of a schema that the next connection would be refused for; 0: there is no such thing. */
+void monitor_schema(struct monitor *m, int version);
+
 #endif

@@ -44,6 +44,9 @@ struct monitor {
     uint32_t n_samples;
     uint64_t sample_ms; /* the next one */
 
+    int schema_ends; /* the version that the next connection would be refused for; 0: none */
+    uint64_t schema_asked_ms;
+
     struct figures *figures; /* the newest */
     uint64_t figures_ms;     /* when they came; 0: never */
     uint64_t figures_asked_ms;

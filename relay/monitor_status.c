@@ -68,6 +68,7 @@ static void set_gauges(struct monitor *m, const struct core *core, double overdu
 
     t->leader[0] = core->phase == CORE_LEAD;
     t->db_up[0] = m->db_up;
+    t->schema_supported[0] = m->db_up ? m->schema_ends == 0 : (double)NAN;
     t->kafka_up[0] = m->kafka_up == FACT_YES;
     t->stuck_seconds[0] = monitor_stuck_s(m);
     t->inflight_rows[0] = core->window.n;
@@ -223,6 +224,7 @@ static void judge(const struct status *s, const struct verdict_overdue *overdue,
     in.role = s->role;
     in.db_up = s->db_up ? FACT_YES : s->db_error[0] != '\0' || s->db_was_up ? FACT_NO : FACT_UNKNOWN;
     in.db_error = or_null(s->db_error);
+    in.schema_ends = s->schema_ends;
     in.kafka_up = s->kafka_up;
     in.kafka_error = or_null(s->kafka_error);
     in.pending = s->pending;
@@ -286,6 +288,7 @@ static void fill(struct monitor *m, const struct core *core, const struct incide
     s->role = role_of(m, core);
     s->db_up = m->db_up;
     s->db_was_up = m->db_was_up;
+    s->schema_ends = m->schema_ends;
     memcpy(s->db_error, m->db_error, sizeof s->db_error);
     s->kafka_up = m->kafka_up;
     memcpy(s->kafka_error, m->kafka_error, sizeof s->kafka_error);

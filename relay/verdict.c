@@ -83,6 +83,15 @@ static void judge_database(const struct verdict_input *in, struct verdict *v)
         append(f->text, sizeof f->text, ": %s", in->db_error);
 }
 
+static void judge_schema(const struct verdict_input *in, struct verdict *v)
+{
+    if (in->schema_ends == 0)
+        return;
+    struct verdict_finding *f = find(v, VERDICT_WARN, "Install " VERDICT_MEND_SCHEMA ".");
+    append(f->text, sizeof f->text, "the schema is version %d now, and this relay ends when it connects next",
+           in->schema_ends);
+}
+
 static void judge_lead(const struct verdict_input *in, struct verdict *v)
 {
     char age[32];
@@ -407,6 +416,7 @@ void verdict_reach(const struct verdict_input *in, struct verdict *ret_verdict)
     judge_topics(in, ret_verdict);
     judge_refused(in, ret_verdict);
     judge_dead(in, ret_verdict);
+    judge_schema(in, ret_verdict);
     judge_blockers(in, ret_verdict);
     judge_overdue(in, ret_verdict);
     judge_ring(in, ret_verdict);

@@ -11,13 +11,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What helps where a server cannot be used, behind "mend "; log, page, status and doctor say the same. */
+/* What helps where a server cannot be used, behind "mend ", and where the schema has changed, behind "install "; log,
+ * page, status and doctor say the same. */
 #define VERDICT_MEND_DATABASE \
     "the server or the way to it, and a relay that runs goes on by itself; or correct dsn and restart it. A " \
     "password file (passfile) is read again at each attempt"
 #define VERDICT_MEND_KAFKA \
     "the brokers or the way to them, and a relay that runs goes on by itself; or correct " \
     "kafka.bootstrap.servers, or the kafka.security and kafka.sasl settings, and restart it. Nothing is lost meanwhile"
+
+#define VERDICT_MEND_SCHEMA \
+    "the outbox-relay that goes with this schema and restart it; until then the loss of a connection ends it"
 
 enum verdict_role {
     VERDICT_STARTING,     /* it has not asked yet who leads */
@@ -67,6 +71,7 @@ struct verdict_input {
     const char *leader; /* who leads, for STANDS_BY; who led, for NOBODY_LEADS. NULL: not known */
     enum verdict_fact db_up, kafka_up;
     const char *db_error, *kafka_error; /* why not, or NULL */
+    int schema_ends; /* the version of a schema that a relay which runs could not connect to any more; 0: it could */
     int64_t pending;     /* neither sent nor held, and due; negative: not known */
     bool pending_capped; /* there are more than that */
     bool pending_about;  /* it is an estimate */

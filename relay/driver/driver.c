@@ -30,6 +30,10 @@ static bool turn(struct driver *d)
         monitor_asked(d->monitor, OP_FIGURES);
         source_figures(d->source, d->now_ms);
     }
+    if (monitor_wants_schema(d->monitor) && source_aside_ready(d->source)) {
+        monitor_asked_schema(d->monitor);
+        source_schema(d->source, d->now_ms);
+    }
     driver_do_janitor(d);
     for (int i = 0; d->exit_code < 0 && i < ACTIONS_PER_TURN; i++) {
         if (!core_next(&d->core, d->now_ms, &a))

@@ -186,6 +186,10 @@ void driver_on_event(struct driver *d, const struct source_event *e)
     case SOURCE_TIDIED:
         on_cleanup(d, e);
         break;
+    case SOURCE_SCHEMA:
+        if (e->schema_version != 0)
+            monitor_schema(d->monitor, e->schema_ends ? e->schema_version : 0);
+        break;
     case SOURCE_REFUSED:
         d->exit_code = e->exit_code;
         break;

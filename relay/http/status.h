@@ -48,6 +48,7 @@ struct status {
     char owner[160];
     const char *version; /* static */
     bool db_up, db_was_up;
+    int schema_ends; /* the version that the next connection would be refused for; 0: none */
     char db_error[300];
     enum verdict_fact kafka_up;
     char kafka_error[300];

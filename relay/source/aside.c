@@ -22,6 +22,7 @@ static const struct {
     void (*on_answer)(struct source *s, const PGresult *res); /* NULL: there is none */
 } requests[N_ASIDE_REQUESTS] = {
     [ASIDE_FIGURES] = { "what waits and what blocks cannot be looked at", figures_on_answer },
+    [ASIDE_SCHEMA] = { "the version of the schema cannot be looked at", schema_on_answer },
     [ASIDE_LOOK] = { "the buckets cannot be looked at", buckets_on_look },
     [ASIDE_WALK] = { "a bucket cannot be looked through", buckets_on_walk },
     [ASIDE_EMPTY] = { "a bucket cannot be emptied", buckets_on_empty },
@@ -110,7 +111,7 @@ static void set_up(struct source *s, uint64_t now_ms, const PGresult *res)
     if (a->setup == ASIDE_SESSION)
         rc = send_session(s, now_ms);
     else if (a->setup == ASIDE_PREPARE)
-        rc = conn_send_text(&a->conn, now_ms, SQL_PREPARE_BUCKETS SQL_PREPARE_FIGURES);
+        rc = conn_send_text(&a->conn, now_ms, SQL_PREPARE_BUCKETS SQL_PREPARE_FIGURES SQL_PREPARE_SCHEMA);
     if (rc < 0)
         lost(s, now_ms, conn_error(&a->conn));
 }

@@ -23,6 +23,7 @@ enum aside_request {
     ASIDE_EMPTY,
     ASIDE_TIDY,
     ASIDE_FIGURES,
+    ASIDE_SCHEMA,
     N_ASIDE_REQUESTS
 };
 
@@ -40,6 +41,9 @@ struct aside {
 /* Only when source_aside_ready says so. Whatever becomes of it, the request is answered. */
 void aside_send(struct source *s, uint64_t now_ms, enum aside_request what, const char *statement,
                 int n_params, const char *const *values, const int *lengths);
+
+/* -- setup.c. The answer to ASIDE_SCHEMA; NULL: it failed. */
+void schema_on_answer(struct source *s, const PGresult *res);
 
 /* -- source.c */
 void aside_link_up(struct source *s, uint64_t now_ms);

@@ -114,6 +114,7 @@ struct source {
     uint64_t retry_at_ms;
     uint32_t failures;
     char why[300]; /* the link was lost */
+    int schema_told; /* the version that was warned of; 0: none */
     uint64_t rng;
 
     struct cursors cursors;

@@ -12,6 +12,7 @@
 #include "relay/source/inside.h"
 #include "relay/source/schema.h"
 #include "relay/source/sql.h"
+#include "relay/verdict.h"
 
 /* A statement of the set-up failed. Rights and schema do not mend themselves. */
 static void setup_failed(struct source *s, uint64_t now_ms, const PGresult *res)
@@ -57,11 +58,16 @@ static int check_server(struct source *s, enum side side, const PGresult *res)
     return 0;
 }
 
+static bool fits(int installed, int breaking)
+{
+    return installed >= SCHEMA_VERSION && breaking <= SCHEMA_VERSION;
+}
+
 static int check_schema(struct source *s, const PGresult *res)
 {
     int installed = atoi(PQgetvalue(res, 0, 0)), breaking = atoi(PQgetvalue(res, 0, 1));
 
-    if (installed >= SCHEMA_VERSION && breaking <= SCHEMA_VERSION)
+    if (fits(installed, breaking))
         return 0;
     log_error("source", installed < SCHEMA_VERSION ? "the schema is too old for this relay"
                                                    : "the schema is too new for this relay",
@@ -125,4 +131,27 @@ void setup_step(struct source *s, uint64_t now_ms, enum side side, const PGresul
     }
     if (s->setup[READ_SIDE] == SETUP_DONE && s->setup[MARK_SIDE] == SETUP_DONE)
         link_is_up(s, now_ms, side);
+}
+
+void source_schema(struct source *s, uint64_t now_ms)
+{
+    aside_send(s, now_ms, ASIDE_SCHEMA, "outbox_schema", 0, NULL, NULL);
+}
+
+/* The links that are up go on: what a migration breaks for them is said by the statement that fails. */
+void schema_on_answer(struct source *s, const PGresult *res)
+{
+    struct source_event e = { .type = SOURCE_SCHEMA };
+
+    if (res != NULL && PQntuples(res) == 1 && !PQgetisnull(res, 0, 0)) {
+        int breaking = atoi(PQgetvalue(res, 0, 1));
+        e.schema_version = atoi(PQgetvalue(res, 0, 0));
+        e.schema_ends = !fits(e.schema_version, breaking);
+        if (e.schema_ends && e.schema_version != s->schema_told)
+            log_warn("source", "the schema has changed; this relay goes on, and ends when it connects next",
+                     "installed", log_i64(e.schema_version), "breaking", log_i64(breaking), "needs",
+                     log_i64(SCHEMA_VERSION), "remedy", "install " VERDICT_MEND_SCHEMA);
+        s->schema_told = e.schema_ends ? e.schema_version : 0;
+    }
+    source_push(s, e);
 }

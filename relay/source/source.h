@@ -88,6 +88,7 @@ enum source_event_type {
     SOURCE_EMPTIED,
     SOURCE_TIDIED,
     SOURCE_FIGURES,   /* answer to figures; .figures NULL: they could not be had */
+    SOURCE_SCHEMA,    /* answer to schema: .schema_version; .schema_ends: the next connection would be refused */
     SOURCE_REFUSED    /* this database cannot be used as it is; .exit_code says how to end */
 };
 
@@ -145,6 +146,8 @@ struct source_event {
     int64_t n_events; /* EMPTIED: that the bucket had; TIDIED: that left event_kept */
     int64_t n_moved, n_bytes; /* EMPTIED: events to event_kept, space given back */
     struct source_holder holder;
+    int schema_version; /* SCHEMA: the newest; 0: it could not be had */
+    bool schema_ends;
     const struct figures *figures; /* FIGURES: the source's, good until the next ones */
 };
 
@@ -217,5 +220,7 @@ void source_tidy(struct source *s, uint64_t now_ms, uint64_t retention_ms);
 /* What waits, what is held and what blocks. Milliseconds of the server's time when little waits, and about a
  * tenth of a second at most, whatever the backlog. */
 void source_figures(struct source *s, uint64_t now_ms);
+/* Is the schema still one that we would connect to? That it is not any more is logged, once for each version. */
+void source_schema(struct source *s, uint64_t now_ms);
 
 #endif

@@ -48,6 +48,10 @@
 #define SQL_VERSION                                                                                \
     "select max(version), "                                                             \
     "coalesce(max(version) filter (where breaking), 0) from outbox.schema_version"
+/* As text: answers to what is prepared are binary. */
+#define SQL_PREPARE_SCHEMA                                                                         \
+    "prepare outbox_schema as select v.installed::text, v.breaking::text from (" SQL_VERSION       \
+    ") v (installed, breaking); "
 
 #define SQL_COLUMNS                                                                                \
     "e.id, e.bucket, e.event_id, e.created_at, e.schema_version, e.topic, e.key, e.type, "         \

@@ -169,6 +169,13 @@ equal a_relay_with_clients_ends_cleanly 0 "$status"
 holds the_address_is_taken_when_it_is_free wait_said second "msg=listening component=http address=$address" 40
 url[second]=http://$address
 holds and_serves wait_until 30 answers second /readyz 200
+sql "insert into outbox.schema_version values (1000, '99.0.0', true)"
+holds a_schema_it_could_not_connect_to_is_said wait_shows second '/readyz?verbose' '^\[+\]schema does not count yet: it is version 1000 now' 120
+holds the_page_says_so_too wait_shows second / 'the schema is version 1000 now, and this relay ends when it connects next' 120
+holds and_so_does_a_metric wait_shows second /metrics '^outbox_relay_schema_supported 0' 120
+equal and_the_log_once 1 "$(times_said second 'the schema has changed; this relay goes on')"
+sql "delete from outbox.schema_version where version = 1000"
+holds a_schema_that_fits_again_is_said wait_shows second /metrics '^outbox_relay_schema_supported 1' 120
 relay_signal second TERM
 relay_end second 20
 equal the_second_ends_cleanly_too 0 "$status"

@@ -221,6 +221,40 @@ START_TEST(a_missing_right_is_told_once)
 }
 END_TEST
 
+static void ask_schema(void)
+{
+    source_schema(src, now());
+    wait_for(SOURCE_SCHEMA);
+}
+
+static void ask_schema_thrice(void)
+{
+    for (int i = 0; i < 3; i++)
+        ask_schema();
+}
+
+/* The link that is up goes on all the same. */
+START_TEST(a_schema_that_the_next_connection_would_be_refused_for_is_told_once)
+{
+    open_source(true);
+    lead();
+    ask_schema();
+    ck_assert(!last.schema_ends);
+    ck_assert_int_gt(last.schema_version, 0);
+    rig_exec(db, "insert into outbox.schema_version values (1000, '99.0.0', false)");
+    ck_assert_int_eq(log_lines(ask_schema_thrice, "the schema has changed"), 0);
+    ck_assert(!last.schema_ends);
+    rig_exec(db, "update outbox.schema_version set breaking = true where version = 1000");
+    ck_assert_int_eq(log_lines(ask_schema_thrice, "the schema has changed"), 1);
+    ck_assert(last.schema_ends);
+    ck_assert_int_eq(last.schema_version, 1000);
+    the_link_works();
+    rig_exec(db, "delete from outbox.schema_version where version = 1000");
+    ask_schema();
+    ck_assert(!last.schema_ends);
+}
+END_TEST
+
 START_TEST(goes_down_and_comes_up_with_the_link)
 {
     open_source(true);
@@ -268,6 +302,7 @@ Suite *suite_aside(void)
     tcase_add_test(tc, its_silence_delays_nobody);
     tcase_add_test(tc, waits_for_no_lock);
     tcase_add_test(tc, a_missing_right_is_told_once);
+    tcase_add_test(tc, a_schema_that_the_next_connection_would_be_refused_for_is_told_once);
     tcase_add_test(tc, goes_down_and_comes_up_with_the_link);
     suite_add_tcase(s, tc);
     return s;

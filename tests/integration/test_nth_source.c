@@ -318,6 +318,7 @@ static void on_event(const struct source_event *e)
         ck_assert_int_eq(flow.waiting, FOR_RESIGN);
         flow.done = true;
         break;
+    case SOURCE_SCHEMA:
     case SOURCE_FIGURES:
     case SOURCE_LOOKED:
     case SOURCE_WALKED:

@@ -131,6 +131,17 @@ START_TEST(verdict_database_away)
 }
 END_TEST
 
+START_TEST(verdict_schema_that_has_changed)
+{
+    struct verdict_input in = healthy();
+
+    in.schema_ends = 2;
+    expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but the schema is version 2 now, and "
+                              "this relay ends when it connects next.");
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "Install the outbox-relay that goes with this schema"));
+}
+END_TEST
+
 START_TEST(verdict_broker_down)
 {
     struct verdict_input in = healthy();
@@ -436,6 +447,7 @@ Suite *suite_verdict(void)
     tcase_add_test(tc, verdict_nothing_moved_lately);
     tcase_add_test(tc, verdict_old_backlog_is_a_warning);
     tcase_add_test(tc, verdict_database_away);
+    tcase_add_test(tc, verdict_schema_that_has_changed);
     tcase_add_test(tc, verdict_broker_down);
     tcase_add_test(tc, verdict_stuck);
     tcase_add_test(tc, verdict_leader_is_silent);
