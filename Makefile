@@ -266,6 +266,8 @@ install: all man
 	$(foreach lib,outbox inbox,$(call install_library,$(lib)))
 	$(SAY) 'migrations: $(DESTDIR)$(datadir)/outbox/sql'
 	$(Q)$(INSTALL_DATA) $(wildcard sql/*.sql) $(DESTDIR)$(datadir)/outbox/sql
+	$(SAY) 'alerts: $(DESTDIR)$(datadir)/outbox/prometheus'
+	$(Q)$(INSTALL_DATA) -D relay/contrib/prometheus/outbox-relay.rules.yml $(DESTDIR)$(datadir)/outbox/prometheus/outbox-relay.rules.yml
 	$(if $(MAN),$(SAY) 'manual pages: $(DESTDIR)$(mandir)')
 	$(Q)$(foreach page,$(MAN),$(INSTALL_DATA) -D $(page) $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) true
 ifneq ($(MAN_SRC),)

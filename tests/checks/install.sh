@@ -26,6 +26,8 @@ done
 for file in sql/*.sql; do
     check "$file is there" cmp "$file" "$stage/usr/share/outbox/$file"
 done
+check 'the alerts are there' cmp relay/contrib/prometheus/outbox-relay.rules.yml \
+    "$stage/usr/share/outbox/prometheus/outbox-relay.rules.yml"
 equal 'liboutbox.so.0 leads to the library' "$(realpath "$lib/liboutbox.so.$version")" "$(realpath "$lib/liboutbox.so.0")"
 equal 'liboutbox.so leads to the library' "$(realpath "$lib/liboutbox.so.$version")" "$(realpath "$lib/liboutbox.so")"
 check 'links are relative' bash -c '! find "$1" -type l -lname "/*" | grep .' _ "$stage"
