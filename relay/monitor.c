@@ -365,6 +365,11 @@ void monitor_kafka(struct monitor *m, bool up, const char *why)
         snprintf(m->kafka_error, sizeof m->kafka_error, "%s", why);
 }
 
+const char *monitor_kafka_said(const struct monitor *m)
+{
+    return m->kafka_error[0] != '\0' ? m->kafka_error : NULL;
+}
+
 void monitor_kafka_error(struct monitor *m, const char *code, const char *text, bool all_down)
 {
     m->metrics.kafka_errors[metrics_code(&m->metrics, code)]++;

@@ -66,6 +66,8 @@ void monitor_found(struct monitor *m, uint64_t n_found); /* since the beginning 
 /* -- Kafka */
 /* Do brokers answer? `up` is no more than a chance look: what answers later says so by itself. */
 void monitor_kafka(struct monitor *m, bool up, const char *why);
+/* What was last heard of why no broker answers; NULL: nothing. Good until the next call. */
+const char *monitor_kafka_said(const struct monitor *m);
 void monitor_kafka_error(struct monitor *m, const char *code, const char *text, bool all_down);
 void monitor_reset(struct monitor *m, enum lane lane);
 void monitor_statistics(struct monitor *m, const struct sink_statistics *s);

@@ -114,6 +114,9 @@ int settings_reload(struct settings *s, const struct settings *fresh, settings_n
 /* Are the settings given that have no default? `need`: of enum setting_need. 0, or -1 with err. */
 int settings_require(const struct settings *s, unsigned need, char *err, size_t err_size);
 
+/* Where the brokers are, under either of the names that librdkafka has for it; NULL: it is not set. */
+const char *settings_brokers(const struct settings *s);
+
 /* Accepts NULL and a zeroed struct. */
 void settings_free(struct settings *s);
 

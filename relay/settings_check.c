@@ -56,14 +56,13 @@ int setting_check(const struct settings *s, FILE *msg)
     return 0;
 }
 
-/* Under either of its two names. */
-static bool has_brokers(const struct settings *s)
+const char *settings_brokers(const struct settings *s)
 {
     for (size_t i = 0; i < s->n_kafka; i++)
         if ((strcmp(s->kafka[i].name, "bootstrap.servers") == 0 ||
              strcmp(s->kafka[i].name, "metadata.broker.list") == 0) && *s->kafka[i].value != '\0')
-            return true;
-    return false;
+            return s->kafka[i].value;
+    return NULL;
 }
 
 static int missing(const char *prefix, const char *key, const char *what, const char *example,
@@ -85,7 +84,7 @@ int settings_require(const struct settings *s, unsigned need, char *err, size_t 
         return -1;
     if ((need & SETTINGS_NEED_DATABASE) && *s->dsn == '\0')
         rc = missing("", "dsn", "the database", "postgresql://localhost/shop", msg.out);
-    else if ((need & SETTINGS_NEED_KAFKA) && !has_brokers(s))
+    else if ((need & SETTINGS_NEED_KAFKA) && settings_brokers(s) == NULL)
         rc = missing(SETTING_KAFKA, "bootstrap.servers", "the brokers", "localhost:9092", msg.out);
     setting_message_close(&msg, err, err_size);
     return rc;

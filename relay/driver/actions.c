@@ -8,6 +8,7 @@
 /* How long some broker has to answer when rows are out too long; no longer than a quarter of the
  * lease, since the loop waits for it and must not be late to renew. */
 #define ASK_KAFKA_MS 500
+#define STALLED_AGAIN_MS 60000
 
 static int by_id(const void *a, const void *b)
 {
@@ -64,14 +65,25 @@ static void do_reset(struct driver *d, enum lane lane)
     core_lane_ready(&d->core, d->now_ms, lane, rc == 0);
 }
 
+/* It is asked every few seconds while rows stand still; what stays as it was is said once a minute. */
+static void say_stalled(struct driver *d, bool any)
+{
+    if (any != d->stalled_any)
+        d->stalled = (struct restraint){ .n = 0 };
+    d->stalled_any = any;
+    if (restraint_admits(&d->stalled, d->now_ms, 1, STALLED_AGAIN_MS, NULL))
+        log_warn("relay", any ? "a broker answers; rows are on their way for longer than stall.timeout"
+                              : "no broker answers; rows are on their way for longer than stall.timeout",
+                 "bootstrap", settings_brokers(d->settings), "last_error", any ? NULL : monitor_kafka_said(d->monitor));
+}
+
 static void do_ask_kafka(struct driver *d)
 {
     uint64_t most_ms = d->core.cfg.lease_ttl_ms / 4;
     bool any = sink_reachable(d->sink, most_ms < ASK_KAFKA_MS ? (int)most_ms : ASK_KAFKA_MS);
 
     d->now_ms = loop_now_ms();
-    log_warn("relay", any ? "a broker answers; rows are on their way for longer than stall.timeout"
-                          : "no broker answers; rows are on their way for longer than stall.timeout");
+    say_stalled(d, any);
     monitor_kafka(d->monitor, any, "records are on their way for longer than stall.timeout, and a question was not answered");
     core_kafka_answered(&d->core, d->now_ms, any);
     incidents_stalled(&d->incidents, &d->core.topics, d->now_ms);

@@ -45,6 +45,13 @@ static bool turn(struct driver *d)
     return false;
 }
 
+static const char *why_it_ended(const struct driver *d)
+{
+    return !d->core.link_up ? "PostgreSQL was lost"
+           : d->robbed      ? "another relay has taken the lease"
+                            : "the lease was not renewed in time";
+}
+
 /* The source says when a lead begins. It ends in the core, by the clock too, after a long freeze for
  * example, when no statement has said so. */
 static void log_role(struct driver *d)
@@ -58,9 +65,10 @@ static void log_role(struct driver *d)
         log_info("relay", "outbox.held can be written again; what was given up is read again");
     else if (d->led && d->core.phase == CORE_FOLLOW)
         log_warn("relay", "no longer leading", "rows_out",
-                 log_i64(d->core.window.n_state[ROW_SENT]));
+                 log_i64(d->core.window.n_state[ROW_SENT]), "because", why_it_ended(d));
     d->led = leads;
     d->gave_up = gave_up;
+    d->robbed = false;
 }
 
 static void wait(struct driver *d, bool idle)
@@ -138,6 +146,11 @@ static void stop(struct driver *d)
     loop_signals_unblock();
     notify_stopping(&d->notify, d->settings->drain_timeout_ms);
     core_stop(&d->core, d->now_ms);
+    const uint32_t *n = d->core.window.n_state;
+    log_info("relay", "stopping: nothing more is read, and what is out is waited for", "rows_out",
+             log_i64(n[ROW_SENT]), "rows_to_mark", log_i64((int64_t)n[ROW_ACKED] + n[ROW_MARKING]), "rows_to_hold",
+             log_i64((int64_t)n[ROW_HOLD] + n[ROW_HOLDING]), "drain_timeout_ms",
+             log_i64((int64_t)d->settings->drain_timeout_ms));
 }
 
 int driver_run(struct settings *settings, const struct settings_from *from, bool once)

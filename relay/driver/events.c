@@ -101,6 +101,7 @@ static void on_lease(struct driver *d, bool ours)
     bool led = d->core.phase == CORE_LEAD;
 
     monitor_answered(d->monitor, OP_LEASE);
+    d->robbed = d->robbed || (led && !ours);
     core_lease(&d->core, d->now_ms, ours);
     if (!ours)
         monitor_lease(d->monitor, false);

@@ -6,6 +6,7 @@
 #ifndef RELAY_DRIVER_INSIDE_H
 #define RELAY_DRIVER_INSIDE_H
 
+#include "lib/shared/restraint.h"
 #include "relay/core/core.h"
 #include "relay/driver/driver.h"
 #include "relay/incidents.h"
@@ -43,8 +44,11 @@ struct driver {
     const struct settings_from *from; /* NULL: they are not loaded again */
     uint64_t now_ms;
     bool once;
+    struct restraint stalled; /* of what is said of rows that stand still, */
+    bool stalled_any;         /* as it was said last: does a broker answer? */
     bool led; /* the role that was last logged */
     bool gave_up; /* rows that could not be held: logged */
+    bool robbed; /* since then the database has said that the lease is another's */
     int exit_code;
     uint64_t n_read, n_confirmed, n_marked, n_failed, n_held, n_swept;
     char owner[160];

@@ -25,7 +25,7 @@ done
 fault proxy pgproxy refuse
 proxy pgproxy cut
 wait_said cut 'cannot use PostgreSQL' || not_ok refusal_is_logged
-said cut 'msg="no longer leading"' || not_ok end_of_lead_is_logged
+said cut 'msg="no longer leading".*because="PostgreSQL was lost"' || not_ok end_of_lead_is_logged
 proxy pgproxy resume
 stream_judge connections_cut_and_backends_terminated
 equal it_is_the_same_process "$pid" "${relay_pid[cut]}"

@@ -126,7 +126,7 @@ stop_clean one
 # Taken away from a leader that is well: it learns of it at its next renewal, and stops.
 stream_start robbed
 fault sql "update outbox.relay set owner = 'somebody', epoch = epoch + 1, lease_expires_at = now() + '1 h'"
-holds lost_lease_is_noticed wait_said robbed 'msg="no longer leading"'
+holds lost_lease_is_noticed wait_said robbed 'msg="no longer leading".*because="another relay has taken the lease"'
 id=$(sql "select max(id) from outbox.event")
 wait_sql 20 t "select count(*) > 200 from outbox.event where id > $id" || not_ok writer_goes_on_beside_a_lost_lease
 equal nothing_new_is_sent_meanwhile 0 "$(sql "select count(*) from outbox.sent where id > $id")"

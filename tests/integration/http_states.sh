@@ -105,6 +105,7 @@ holds kafka_is_down metric_is web outbox_relay_kafka_up 0
 holds kafka_alone_never_makes_it_unready answers web /readyz 200
 holds nor_dead answers web /livez 200
 holds and_readyz_says_why shows web /readyz?verbose '^\[+\]kafka does not count: no broker answers'
+holds a_stall_names_the_brokers wait_said web 'msg="no broker answers; rows are on their way for longer than stall.timeout".* bootstrap=[^ ]*127.0.0.1:[0-9]*.* last_error=' 120
 mock up
 wait_sql 60 0 "select count(*) from outbox.event e where topic = '$topic' and length(payload) < 100
                 and not exists (select from outbox.sent s where s.id = e.id)"

@@ -71,6 +71,7 @@ holds the_watchdog_is_fed_meanwhile wait_until 20 told '^WATCHDOG=1$'
 holds not_ready_without_a_database eval '! told READY=1'
 relay_signal early TERM
 relay_end early 20
+holds stopping_is_said said early 'msg="stopping: .*rows_out=0 .*drain_timeout_ms=[0-9]'
 relay_dsn=$dsn
 : >"$dir/told"
 relay_start notify

@@ -125,6 +125,9 @@ START_TEST(verdict_database_away)
     expect(&in, VERDICT_BAD, "Events do not flow: PostgreSQL cannot be used: FATAL: password authentication "
                              "failed for user \"relay\".");
     ck_assert_uint_eq(v.n_findings, 1);
+    in.db_error = "Is the server running on that host and accepting TCP/IP connections?";
+    expect(&in, VERDICT_BAD, "Events do not flow: PostgreSQL cannot be used: Is the server running on that host and "
+                             "accepting TCP/IP connections?");
     in.role = VERDICT_STARTING;
     in.db_error = NULL;
     expect(&in, VERDICT_BAD, "Events do not flow: PostgreSQL cannot be used.");
