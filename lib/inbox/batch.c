@@ -71,6 +71,7 @@ static void say_failed(struct inbox_consumer *c, const struct inbox__record *r)
 static void keep_last(struct inbox_consumer *c, const struct inbox__record *r)
 {
     snprintf(c->last_id, sizeof c->last_id, "%s", r->identity);
+    c->last_id_ms = inbox__now_ms();
 }
 
 static void settle_one(struct batch *b, struct inbox__record *r)

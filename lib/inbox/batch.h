@@ -21,13 +21,19 @@ enum inbox__call {
     " $8::bigint[])"
 #define INBOX__FINISH_VALUES 8
 
-/* So many links lost one after the other during the handler of one event, and it is the reason. */
+/* So many links lost, or deadlocks met, one after the other during the handler of one event, and it is the reason. */
 #define INBOX__LOSSES_ARE_ITS_OWN 3
 #define INBOX__LOST_EACH_TIME "the link to the database is lost each time its handler works"
 
 /* Call r's handler on the open transaction. After RETRY and REJECT r->error says why, and what the
  * handler did is still to be undone. */
 enum inbox__call inbox__call_handler(struct inbox_consumer *c, struct inbox__record *r);
+
+/* Of one that asks for another try: has the database undone it for the sake of others (a deadlock, a serialization
+ * failure)? */
+bool inbox__call_was_undone(const struct inbox_consumer *c, const struct inbox__record *r);
+/* Is it the SQLSTATE of that? */
+bool inbox__is_bad_luck(const char *sqlstate);
 
 /* INBOX_EHANDLER, and err for the type (NULL: one of several). */
 int inbox__handler_ended(struct inbox_consumer *c, const char *type, outbox_error *err);

@@ -154,12 +154,6 @@ static enum verdict savepoint(struct batch *b, const char *sql)
     return inbox__batch_command(b, sql, "setting a savepoint");
 }
 
-/* The database has undone it for the sake of others: a deadlock, a serialization failure. */
-static bool is_bad_luck(const struct batch *b, const struct inbox__record *r)
-{
-    return PQtransactionStatus(b->c->conn) == PQTRANS_INERROR && strncmp(r->sqlstate, "40", 2) == 0;
-}
-
 static enum verdict call(struct batch *b, struct inbox__record *r)
 {
     enum verdict v = COMMITTED;
@@ -179,7 +173,7 @@ static enum verdict call(struct batch *b, struct inbox__record *r)
     b->lost_in_call = got == INBOX__CALL_LOST;
     if (b->lost_in_call)
         return inbox__batch_failed(b, NULL, "a handler was working");
-    b->undone_in_call = got == INBOX__CALL_RETRY && is_bad_luck(b, r);
+    b->undone_in_call = got == INBOX__CALL_RETRY && inbox__call_was_undone(b->c, r);
     if (b->undone_in_call) {
         inbox__batch_say_repeat(b, r->error != NULL ? r->error : "");
         return REPEAT;

@@ -78,6 +78,16 @@ enum inbox__call inbox__call_handler(struct inbox_consumer *c, struct inbox__rec
     return outcome == INBOX_REJECT ? INBOX__CALL_REJECT : INBOX__CALL_RETRY;
 }
 
+bool inbox__is_bad_luck(const char *sqlstate)
+{
+    return strncmp(sqlstate, "40", 2) == 0;
+}
+
+bool inbox__call_was_undone(const struct inbox_consumer *c, const struct inbox__record *r)
+{
+    return PQtransactionStatus(c->conn) == PQTRANS_INERROR && inbox__is_bad_luck(r->sqlstate);
+}
+
 int inbox__handler_ended(struct inbox_consumer *c, const char *type, outbox_error *err)
 {
     (void)c;

@@ -176,7 +176,7 @@ static int check_last(struct inbox_consumer *c, outbox_error *err)
     int code = OUTBOX_OK;
     PGresult *r;
 
-    if (c->last_id[0] == '\0')
+    if (c->last_id[0] == '\0' || inbox__now_ms() - c->last_id_ms >= c->set.dedupe_keep_ms) /* turn() drops old ones */
         return OUTBOX_OK;
     r = query(c, "SELECT pg_catalog.cardinality(inbox.known($1, ARRAY[$2]))", 2, values);
     if (PQresultStatus(r) != PGRES_TUPLES_OK) {

@@ -77,7 +77,7 @@ struct inbox__partition {
 /* redrive.c's own: what it knows of dead letters that were sent back, by their ids; 0: none. */
 struct inbox__sent_back {
     int64_t last;     /* the one that was called last, and */
-    uint32_t losses;  /* the links lost by it, one after the other */
+    uint32_t losses;  /* the links lost by it, or deadlocks met, one after the other */
     int64_t called;   /* the one whose row may still say that this process calls it */
     int64_t away;     /* the one whose caller is away, and */
     uint64_t away_ms; /* since when, as seen here */
@@ -110,6 +110,7 @@ struct inbox_consumer {
     bool server_is_utf8;
     uint32_t n_connects;
     char last_id[INBOX__IDENTITY_SIZE]; /* of the last transaction that stored any; "": none */
+    uint64_t last_id_ms;     /* when */
     uint32_t connect_failures;
     uint64_t connect_due_ms;
     uint32_t batch_failures; /* batches that failed as a whole, one after the other */

@@ -276,6 +276,7 @@ static void bury(struct inbox_consumer *c, const char *id, const char *why, cons
     r = PQexecParams(c->conn, sql_bury, 3, NULL, values, NULL, NULL, 0);
     if (strcmp(PQcmdTuples(r), "1") == 0) {
         c->sent_back.called = 0;
+        c->sent_back.losses = 0; /* who sends it back once more has mended something */
         inbox__log(c, 4, "dead letter %s failed once more: %s", id, line);
     }
     PQclear(r);
@@ -288,11 +289,21 @@ static int ended(struct inbox_consumer *c, const struct inbox__record *r, outbox
     return inbox__handler_ended(c, r->msg.type, err);
 }
 
+/* Undone for the sake of others: called again, but not for ever. */
+static bool may_repeat(struct inbox_consumer *c, const char *id, const char *why)
+{
+    if (++c->sent_back.losses >= INBOX__LOSSES_ARE_ITS_OWN)
+        return false;
+    inbox__log(c, 4, "dead letter %s is called again: %s", id, why);
+    return true;
+}
+
 static int call(struct inbox_consumer *c, const char *id, const char *event_id,
                 struct inbox__record *r, outbox_error *err)
 {
     char state[6];
     enum inbox__call got;
+    const char *why;
 
     if (inbox__handler_of(c, r->msg.type) == NULL) {
         bury(c, id, "no handler for its type", "");
@@ -301,12 +312,15 @@ static int call(struct inbox_consumer *c, const char *id, const char *event_id,
     if (!begin_call(c, id))
         return OUTBOX_OK;
     got = inbox__call_handler(c, r);
+    why = r->error != NULL ? r->error : "";
     if (got == INBOX__CALL_LOST)
         c->sent_back.losses++;
     if (got == INBOX__CALL_ENDED)
         return ended(c, r, err);
+    if (got == INBOX__CALL_RETRY && inbox__call_was_undone(c, r) && may_repeat(c, id, why))
+        return OUTBOX_OK;
     if (got == INBOX__CALL_RETRY || got == INBOX__CALL_REJECT)
-        bury(c, id, r->error != NULL ? r->error : "", r->sqlstate);
+        bury(c, id, why, r->sqlstate);
     if (got != INBOX__CALL_DONE)
         return OUTBOX_OK;
     end(c, id, event_id, state);
@@ -316,7 +330,7 @@ static int call(struct inbox_consumer *c, const char *id, const char *event_id,
         c->sent_back.called = 0;
         c->figures.redriven++;
         inbox__log(c, 6, "dead letter %s was applied", id);
-    } else if (state[0] != '?') {
+    } else if (state[0] != '?' && !(inbox__is_bad_luck(state) && may_repeat(c, id, "COMMIT was refused"))) {
         bury(c, id, "COMMIT was refused", state);
     }
     return OUTBOX_OK;

@@ -185,6 +185,73 @@ START_TEST(a_new_link_takes_a_call_back_at_once)
 }
 END_TEST
 
+static int n_unlucky; /* so many of the first */
+
+static void be_unlucky(const char *errcode, const char *trigger)
+{
+    rig_execf(control,
+              "drop sequence if exists luck; create sequence luck; "
+              "create or replace function unlucky() returns trigger language plpgsql as $$ begin "
+              "if nextval('luck') <= %d then raise exception 'bad luck' using errcode = '%s'; end if; "
+              "return new; end $$; create %s for each row execute function unlucky()", n_unlucky, errcode, trigger);
+}
+
+static void be_lucky(void)
+{
+    rig_exec(control, "drop function if exists unlucky cascade; drop sequence if exists luck");
+}
+
+START_TEST(a_letter_that_meets_a_deadlock_is_called_again)
+{
+    n_unlucky = 2;
+    be_unlucky("40P01", "trigger unlucky before insert on applied");
+    send_back("null");
+    run();
+    be_lucky();
+    ck_assert_str_eq(applied(), "z-1");
+    ck_assert_int_eq(rig_scalar_i64(control, "select count(*) from inbox.dead"), 0);
+}
+END_TEST
+
+START_TEST(a_letter_whose_commit_meets_a_serialization_failure_is_called_again)
+{
+    n_unlucky = 2;
+    be_unlucky("40001", "constraint trigger unlucky after insert on applied deferrable initially deferred");
+    send_back("null");
+    run();
+    be_lucky();
+    ck_assert_str_eq(applied(), "z-1");
+    ck_assert_int_eq(rig_scalar_i64(control, "select count(*) from inbox.dead"), 0);
+}
+END_TEST
+
+static char first_end[64];
+
+static void mend_and_send_back(void)
+{
+    count_polls();
+    if (first_end[0] != '\0' || !is_decided())
+        return;
+    snprintf(first_end, sizeof first_end, "%s",
+             rig_scalar(control, "select concat_ws(' ', attempts, error_code, last_value) from inbox.dead, luck"));
+    be_lucky();
+    rig_exec(control, "update inbox.dead set state = 'retry'");
+}
+
+/* Another one waits behind it. It is dead for what it met, and who sends it back again is not told so of old. */
+START_TEST(a_letter_that_meets_a_deadlock_each_time_is_dead_again)
+{
+    n_unlucky = 1000;
+    first_end[0] = '\0';
+    at_poll = mend_and_send_back;
+    be_unlucky("40P01", "trigger unlucky before insert on applied");
+    send_back("null");
+    run();
+    ck_assert_str_eq(first_end, "2 40P01 3");
+    ck_assert_str_eq(applied(), "z-1");
+}
+END_TEST
+
 Suite *suite_inbox_redrive(void);
 
 Suite *suite_inbox_redrive(void)
@@ -200,6 +267,9 @@ Suite *suite_inbox_redrive(void)
     tcase_add_test(tc, who_discards_a_letter_that_fails_is_not_overruled);
     tcase_add_test(tc, a_letter_whose_row_somebody_holds_is_not_waited_for);
     tcase_add_test(tc, a_new_link_takes_a_call_back_at_once);
+    tcase_add_test(tc, a_letter_that_meets_a_deadlock_is_called_again);
+    tcase_add_test(tc, a_letter_whose_commit_meets_a_serialization_failure_is_called_again);
+    tcase_add_test(tc, a_letter_that_meets_a_deadlock_each_time_is_dead_again);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -286,6 +286,32 @@ START_TEST(after_a_lost_link_alone_nothing_begins_again)
 }
 END_TEST
 
+/* As a new link finds it, so long after it was stored. Is it taken for lost? */
+static bool is_said_to_be_lost(int64_t after_s)
+{
+    bool lost;
+
+    link_consumer();
+    snprintf(c->last_id, sizeof c->last_id, "nth emptied");
+    c->last_id_ms = inbox__now_ms();
+    skipped_s += after_s;
+    inbox__db_close(c);
+    ck_assert_int_eq(inbox__db_tend(c, inbox__now_ms(), &err), OUTBOX_OK);
+    ck_assert(!inbox__db_lost(c));
+    lost = c->last_id[0] == '\0';
+    unlink_consumer();
+    skipped_s = 0; /* libcheck takes the time, too */
+    return lost;
+}
+
+/* The ring may have turned over it, of a group that has had nothing to do for long. */
+START_TEST(an_id_that_may_be_forgotten_is_not_missed)
+{
+    ck_assert(is_said_to_be_lost(3649LL * 24 * 3600));
+    ck_assert(!is_said_to_be_lost(3650LL * 24 * 3600));
+}
+END_TEST
+
 /* -- events that nobody handles ----------------------------------------------------------------- */
 
 static const struct logged of_no_type[N_PARTITIONS][MOST_RECORDS + 1] = {
@@ -428,6 +454,7 @@ Suite *suite_inbox_run(void)
     tcase_add_test(tc, the_position_goes_back_before_the_first_event_is_called);
     tcase_add_test(tc, what_the_database_has_lost_is_applied_again);
     tcase_add_test(tc, after_a_lost_link_alone_nothing_begins_again);
+    tcase_add_test(tc, an_id_that_may_be_forgotten_is_not_missed);
     tcase_add_test(tc, a_stop_is_seen_while_events_come_that_nobody_handles);
     tcase_add_test(tc, positions_move_while_events_come_that_nobody_handles);
     tcase_add_test(tc, a_partition_that_is_given_up_has_no_call_of_ours);
