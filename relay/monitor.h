@@ -51,6 +51,8 @@ void monitor_page(struct monitor *m, uint32_t n_rows);
 /* A lead begins; or the lease was asked for, and another relay has it. */
 void monitor_lease(struct monitor *m, bool ours);
 void monitor_marked(struct monitor *m, uint32_t n_rows);
+/* An answer to OP_MARK or OP_HOLD: why it failed, in the database's words; NULL: it did not, or that is not known. */
+void monitor_written(struct monitor *m, enum metric_op op, const char *why);
 void monitor_cleanup(struct monitor *m, const struct janitor *janitor);
 void monitor_swept(struct monitor *m, uint32_t n_found);
 

@@ -173,6 +173,8 @@ static void judge_progress(const struct verdict_input *in, struct verdict *v)
                              "the settings with which it was started: after a change of dsn or kafka.* restart it.");
     append(f->text, sizeof f->text, "nothing has moved for %s",
            verdict_age(in->stuck_s, age, sizeof age));
+    if (in->stuck_why != NULL)
+        append(f->text, sizeof f->text, " (%.250s)", in->stuck_why);
 }
 
 static void judge_topics(const struct verdict_input *in, struct verdict *v)

@@ -81,6 +81,7 @@ struct verdict_input {
     double silent_s;     /* since the leader was last heard of, or gave the lease back; negative: not known */
     double lease_left_s; /* of another relay that leads: until its lease ends; negative: not known, or it has ended */
     double stuck_s;      /* so long nothing has moved although something could; 0: it moves, or not known */
+    const char *stuck_why; /* what the database refuses meanwhile, in its words; NULL: nothing, or not known */
     int64_t held, dead;  /* in outbox.held: those that wait by themselves, those that wait for a person */
     int64_t refused;     /* of the held ones: refused for themselves, and tried again */
     const char *refused_code; /* why the first of them was; NULL: not known */

@@ -55,6 +55,7 @@ static void on_marked(struct driver *d, const struct source_event *e, bool ok)
         monitor_marked(d->monitor, d->core.n_marking);
         d->n_marked += d->core.n_marking;
     }
+    monitor_written(d->monitor, OP_MARK, ok ? NULL : e->why);
     core_marked(&d->core, d->now_ms, ok);
 }
 
@@ -79,6 +80,7 @@ static void on_held(struct driver *d, const struct source_event *e, bool ok)
         for (uint32_t i = 0; i < c->n_holding; i++)
             note_held(d, c->holding[i]);
     }
+    monitor_written(d->monitor, OP_HOLD, ok ? NULL : e->why);
     core_held(&d->core, d->now_ms, ok);
 }
 

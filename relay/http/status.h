@@ -53,6 +53,7 @@ struct status {
     enum verdict_fact kafka_up;
     char kafka_error[300];
     double stuck_s; /* 0: it moves */
+    char stuck_why[300]; /* "": not known */
     double rate, latency_s; /* negative: not known */
     double idle_s;          /* since the last confirmation; negative: there was none */
     uint32_t inflight_rows;

@@ -264,7 +264,9 @@ void source_request_failed(struct source *s, enum request what, const PGresult *
         return;
     if (res != NULL)
         say_failed(s, failed[what].said, failed[what].event == SOURCE_LEASE_FAILED, res);
-    source_push(s, (struct source_event){ .type = failed[what].event });
+    const char *text = res != NULL ? PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+    snprintf(s->why, sizeof s->why, "%s: %s", failed[what].said, text != NULL ? text : "");
+    source_push(s, (struct source_event){ .type = failed[what].event, .why = text != NULL ? s->why : NULL });
 }
 
 static bool is_duplicate(const PGresult *res)

@@ -120,7 +120,7 @@ struct source_event {
     enum source_event_type type;
     struct row **rows; /* the three PAGEs: taken by the caller; the array itself is the source's */
     uint32_t n_rows;
-    const char *why; /* DOWN: the reason; good until the next one */
+    const char *why; /* DOWN: the reason; MARK_FAILED, HOLD_FAILED: what the database said, or NULL. Good until the next one */
     bool moved; /* UP: the database has another history than on the last link: ids may mean other events */
     bool full, catching_up;
     bool ours;

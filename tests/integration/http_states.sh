@@ -142,7 +142,7 @@ wait_sql 20 1 "select count(*) from pg_locks where mode = 'AccessExclusiveLock' 
 append 3
 holds unready_when_rows_do_not_move wait_until 60 answers stuck /readyz 503
 holds and_says_so shows stuck /readyz '^\[-\]progress failed: rows that could move have not moved for'
-says stuck_in_words stuck '^Events do not flow: nothing has moved for '
+says stuck_in_words stuck '^Events do not flow: nothing has moved for .* \(marking failed: .*lock timeout\)'
 holds still_alive answers stuck /livez 200
 kill "$lock_pid" 2>/dev/null || true
 wait "$lock_pid" 2>/dev/null || true

@@ -178,6 +178,10 @@ START_TEST(verdict_stuck)
     in.stuck_s = 75;
     expect(&in, VERDICT_BAD,
            "Events do not flow: nothing has moved for 1 min 15 s; 3 events wait.");
+    in.stuck_why = "marking failed: could not extend file: No space left on device";
+    expect(&in, VERDICT_BAD,
+           "Events do not flow: nothing has moved for 1 min 15 s (marking failed: could not extend file: No space "
+           "left on device); 3 events wait.");
 }
 END_TEST
 
