@@ -96,6 +96,18 @@ kill "$open_pid" 2>/dev/null || true
 wait "$open_pid" 2>/dev/null || true
 sql "select pg_terminate_backend(pid) from pg_stat_activity where application_name like '<script>%'" >/dev/null
 
+# --- what is paused is given up while the relay tries it ---------------------------------------------
+
+"$OUTBOX_RELAY" discard --topic "$topic-gone" --paused --yes --reason misspelt -X "dsn=$dsn" >"$dir/discard.said" 2>&1 || true
+holds paused_events_are_given_up grep -qx '5 events discarded' "$dir/discard.said"
+holds and_stay_so wait_shows web /metrics '^outbox_relay_held_rows{state="discarded"} 5' 120
+last=$(sql "select max(id) from outbox.event")
+mock topic-error "$topic-gone" 0
+append 3 "$topic-gone"
+wait_sql 120 3 "select count(*) from outbox.sent s join outbox.event e using (id) where e.topic = '$topic-gone' and e.id > $last" ||
+    not_ok later_ones_of_the_topic_go "$(tail -n 3 "$dir/web.log")"
+ok later_ones_of_the_topic_go
+
 # --- a broker away ---------------------------------------------------------------------------------
 
 mock down
