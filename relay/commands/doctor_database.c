@@ -162,7 +162,7 @@ static void judge_installed(struct findings *f, const struct operate_fact *x)
 {
     if (x->number == 0)
         findings_fail(f, EXIT_CONFIGURATION, "schema", "let the DBA apply sql/001_outbox.up.sql, or "
-                      "correct the dsn", "the outbox is not installed in this database");
+                      "correct the dsn", "the outbox is not installed in database \"%s\"", x->name);
 }
 
 static void judge_right(struct findings *f, const struct operate_fact *x)

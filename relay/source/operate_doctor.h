@@ -14,7 +14,7 @@ enum operate_fact_kind {
     FACT_CLOCK,        /* number: Unix time, in seconds */
     FACT_SETTING,      /* name: a setting that makes commits unsafe, detail: its value */
     FACT_ASYNC_COMMIT, /* name: whose commits do not wait for the disk */
-    FACT_INSTALLED,    /* number: 1 or 0 */
+    FACT_INSTALLED,    /* name: the database; number: 1 or 0 */
     FACT_USAGE,        /* number: may the role use the schema? */
     FACT_VERSION,      /* number: the newest migration, detail: the newest breaking one */
     FACT_RIGHT,        /* lacking: name: of what, detail: which */

@@ -33,7 +33,7 @@
     "and (x.setdatabase = 0 or d.datname = current_database()) limit 20"
 
 #define SQL_FACT_INSTALLED                                                                         \
-    "select '', '', (exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n "    \
+    "select current_database()::text, '', (exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n "    \
     "on n.oid = c.relnamespace where n.nspname = 'outbox' and c.relname = 'schema_version'))::int"
 
 #define SQL_FACT_USAGE "select '', '', has_schema_privilege('outbox', 'USAGE')::int"

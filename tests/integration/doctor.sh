@@ -160,7 +160,7 @@ sql "update outbox.relay set renewed_at = null"
 
 # --- schema -----------------------------------------------------------------------------------------
 
-finds not_installed 78 'the outbox is not installed' -X "dsn=$relay_dsn dbname=postgres"
+finds not_installed 78 'the outbox is not installed in database "postgres"' -X "dsn=$relay_dsn dbname=postgres"
 sql "insert into outbox.schema_version values (1000, '99.0.0', true)"
 finds schema_is_newer 78 '^fail  schema .*version 1000'
 sql "delete from outbox.schema_version where version = 1000; update outbox.schema_version set version = 1001"
