@@ -66,7 +66,8 @@ static struct verdict_finding *find(struct verdict *v, enum verdict_level level,
     struct verdict_finding *f = &v->finding[v->n_findings < VERDICT_FINDINGS ? v->n_findings++
                                                                              : VERDICT_FINDINGS - 1];
 
-    *f = (struct verdict_finding){ .level = level, .remedy = remedy };
+    *f = (struct verdict_finding){ .level = level };
+    append(f->remedy, sizeof f->remedy, "%s", remedy);
     if (level > v->level)
         v->level = level;
     return f;
@@ -234,6 +235,17 @@ static void append_blocker(char *text, size_t size, const struct verdict_blocker
         append(text, size, ", %.80s", b->application);
 }
 
+/* "; let it end, or ..." */
+static void append_end(char *text, size_t size, const struct verdict_blocker *b)
+{
+    char how[200];
+
+    if (b->pid > 0)
+        append(text, size, "; %s.", verdict_end_session(b->pid, how, sizeof how));
+    else
+        append(text, size, "; COMMIT PREPARED or ROLLBACK PREPARED, as whoever prepared it says.");
+}
+
 static void judge_blockers(const struct verdict_input *in, struct verdict *v)
 {
     const struct verdict_blocker *b = &in->blocker;
@@ -241,13 +253,11 @@ static void judge_blockers(const struct verdict_input *in, struct verdict *v)
 
     if (in->n_blockers == 0 || b->age_s < OLD_S)
         return;
-    struct verdict_finding *f = find(v, VERDICT_WARN, "Other events pass it. Let it commit, or end it: "
-                                                      "`SELECT pg_terminate_backend(pid)`.");
+    struct verdict_finding *f = find(v, VERDICT_WARN, "Other events pass it");
+    append_end(f->remedy, sizeof f->remedy, b);
     append(f->text, sizeof f->text, "a transaction has been open for %s (",
            verdict_age(b->age_s, age, sizeof age));
     append_blocker(f->text, sizeof f->text, b);
-    if (b->pid == 0)
-        f->remedy = "Other events pass it. COMMIT PREPARED or ROLLBACK PREPARED, as whoever prepared it says.";
     append(f->text, sizeof f->text, "): %s",
            b->holds_rows && b->holds_truncate ? "its events wait for its commit, and a bucket cannot be emptied"
            : b->holds_rows                    ? "its events wait for its commit"
@@ -275,8 +285,7 @@ static void judge_overdue(const struct verdict_input *in, struct verdict *v)
                              "the log of the one that leads says why (component janitor).",
         [OBSTACLE_UNSENT] = "What is not sent is never dropped: mend what keeps it, and the bucket is emptied "
                             "by itself. `outbox-relay trace` tells the story of an event.",
-        [OBSTACLE_LOCKED] = "It is emptied by itself once that transaction has ended: let it end, or `SELECT "
-                            "pg_terminate_backend(pid)`; a prepared one by COMMIT or ROLLBACK PREPARED.",
+        [OBSTACLE_LOCKED] = "It is emptied by itself once that transaction has ended",
         [OBSTACLE_CROWDED] = "`outbox-relay dead --all-states` lists them: mend their topic, retry or discard.",
         [OBSTACLE_FAILED] = "The log of this relay says why (component janitor or source).",
     };
@@ -290,10 +299,15 @@ static void judge_overdue(const struct verdict_input *in, struct verdict *v)
            verdict_age(o->s, age, sizeof age));
     if (o->why == OBSTACLE_UNSENT)
         append(f->text, sizeof f->text, ": its event %" PRId64 " is not sent", o->id);
-    else if (o->why == OBSTACLE_LOCKED)
-        append_holder(f->text, sizeof f->text, &o->holder);
-    else if (o->why == OBSTACLE_CROWDED)
+    if (o->why == OBSTACLE_CROWDED)
         append(f->text, sizeof f->text, ": more of its events are held than can be moved");
+    if (o->why == OBSTACLE_LOCKED) {
+        append_holder(f->text, sizeof f->text, &o->holder);
+        if (o->holder.pid != 0 || o->holder.application != NULL)
+            append_end(f->remedy, sizeof f->remedy, &o->holder);
+        else
+            append(f->remedy, sizeof f->remedy, "; outbox.blocker lists who holds it.");
+    }
 }
 
 static void judge_ring(const struct verdict_input *in, struct verdict *v)

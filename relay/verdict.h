@@ -106,7 +106,7 @@ enum verdict_level {
 struct verdict_finding {
     enum verdict_level level;
     char text[400];     /* a clause: no capital, no full stop */
-    const char *remedy; /* what to do, a sentence; static */
+    char remedy[500];   /* what to do, in sentences of our own */
     bool said;          /* the sentence says it as part of its figures */
 };
 
@@ -133,6 +133,8 @@ const char *verdict_rate(double rate, char *to, uint32_t to_size);
 const char *verdict_bytes(int64_t n, char *to, uint32_t to_size);
 /* "12,345". Returns to. */
 const char *verdict_count(int64_t n, char *to, uint32_t to_size);
+/* "let it end, or end it: `SELECT pg_terminate_backend(42)`, ...". Returns to. */
+const char *verdict_end_session(int64_t pid, char *to, uint32_t to_size);
 /* "good", "warn", "bad". */
 const char *verdict_level_name(enum verdict_level level);
 

@@ -63,6 +63,14 @@ const char *verdict_rate(double rate, char *to, uint32_t to_size)
     return to;
 }
 
+/* The role of the relay may do it to sessions of its own only. */
+const char *verdict_end_session(int64_t pid, char *to, uint32_t to_size)
+{
+    snprintf(to, to_size, "let it end, or end it: `SELECT pg_terminate_backend(%" PRId64 ")`, as the same role, as a member of "
+             "pg_signal_backend or as a superuser", pid);
+    return to;
+}
+
 const char *verdict_level_name(enum verdict_level level)
 {
     static const char *const names[] = {

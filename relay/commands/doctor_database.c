@@ -112,11 +112,11 @@ static void judge_sequence(struct findings *f, const struct operate_fact *x)
 
 static void judge_old(struct findings *f, const struct operate_fact *x)
 {
-    char age[32];
+    char age[32], how[200];
 
     verdict_age(x->number, age, sizeof age);
     if (x->kind == FACT_OLD)
-        findings_warn(f, "transaction", "let it end, or end it: SELECT pg_terminate_backend(pid)",
+        findings_warn(f, "transaction", verdict_end_session(strtoll(x->detail, NULL, 10), how, sizeof how),
                       "pid %s (%s) has been in a transaction for %s; vacuum cannot clean what it may still "
                       "see", x->detail, x->name, age);
     else
@@ -356,14 +356,14 @@ static void on_need(void *arg, const struct operate_need *need)
 static void on_blocker(void *arg, const struct operate_blocker *b)
 {
     struct doctor *d = arg;
-    char age[32];
+    char age[32], how[200];
 
     if (b->age_s < 60)
         return;
     const char *holds = b->holds_rows ? "its events" : "the emptying of a bucket";
     verdict_age(b->age_s, age, sizeof age);
     if (b->pid != 0)
-        findings_warn(&d->findings, "blocker", "let it end, or end it: SELECT pg_terminate_backend(pid)",
+        findings_warn(&d->findings, "blocker", verdict_end_session(b->pid, how, sizeof how),
                       "the transaction of pid %" PRId64 " (%s) has been open for %s and holds back %s", b->pid,
                       b->application != NULL ? b->application : "?", age, holds);
     else

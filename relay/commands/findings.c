@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "relay/commands/object.h"
 #include "relay/exit_codes.h"
@@ -14,15 +15,18 @@ static const char *const level_names[] = { "ok", "warn", "fail" };
 
 void findings_deinit(struct findings *f)
 {
-    for (size_t i = 0; i < f->n; i++)
+    for (size_t i = 0; i < f->n; i++) {
         free(f->list[i].text);
+        free(f->list[i].remedy);
+    }
     free(f->list);
     *f = (struct findings){ .list = NULL };
 }
 
-__attribute__((format(printf, 3, 0))) static void add(struct findings *f, struct finding finding,
+__attribute__((format(printf, 4, 0))) static void add(struct findings *f, struct finding finding, const char *remedy,
                                                        const char *fmt, va_list args)
 {
+    finding.remedy = remedy != NULL ? strdup(remedy) : NULL;
     if (f->n == f->capacity) {
         struct finding *grown = realloc(f->list, (2 * f->capacity + 32) * sizeof *grown);
         if (grown != NULL) {
@@ -30,10 +34,12 @@ __attribute__((format(printf, 3, 0))) static void add(struct findings *f, struct
             f->capacity = 2 * f->capacity + 32;
         }
     }
-    if (f->n == f->capacity || vasprintf(&finding.text, fmt, args) < 0)
-        f->failed = true;
-    else
+    if (f->n < f->capacity && (remedy == NULL || finding.remedy != NULL) && vasprintf(&finding.text, fmt, args) >= 0) {
         f->list[f->n++] = finding;
+        return;
+    }
+    free(finding.remedy);
+    f->failed = true;
 }
 
 void findings_ok(struct findings *f, const char *subject, const char *fmt, ...)
@@ -41,7 +47,7 @@ void findings_ok(struct findings *f, const char *subject, const char *fmt, ...)
     va_list args;
 
     va_start(args, fmt);
-    add(f, (struct finding){ FINDING_OK, subject, NULL, NULL, EXIT_OK }, fmt, args);
+    add(f, (struct finding){ FINDING_OK, subject, NULL, NULL, EXIT_OK }, NULL, fmt, args);
     va_end(args);
 }
 
@@ -50,7 +56,7 @@ void findings_warn(struct findings *f, const char *subject, const char *remedy, 
     va_list args;
 
     va_start(args, fmt);
-    add(f, (struct finding){ FINDING_WARN, subject, NULL, remedy, EXIT_OK }, fmt, args);
+    add(f, (struct finding){ FINDING_WARN, subject, NULL, NULL, EXIT_OK }, remedy, fmt, args);
     va_end(args);
 }
 
@@ -60,7 +66,7 @@ void findings_fail(struct findings *f, int exit_code, const char *subject, const
     va_list args;
 
     va_start(args, fmt);
-    add(f, (struct finding){ FINDING_FAIL, subject, NULL, remedy, exit_code }, fmt, args);
+    add(f, (struct finding){ FINDING_FAIL, subject, NULL, NULL, exit_code }, remedy, fmt, args);
     va_end(args);
 }
 

@@ -13,7 +13,7 @@ struct finding {
     enum finding_level level;
     const char *subject; /* a word or two; static */
     char *text;          /* others wrote parts of it: escaped where it is shown */
-    const char *remedy;  /* static; NULL: nothing is to be done */
+    char *remedy;        /* in our own words; NULL: nothing is to be done */
     int exit_code;       /* of a FAIL */
 };
 
@@ -26,7 +26,7 @@ struct findings {
 
 void findings_deinit(struct findings *f);
 
-/* subject and remedy are borrowed for good. */
+/* subject is borrowed for good. */
 __attribute__((format(printf, 3, 4))) void findings_ok(struct findings *f, const char *subject,
                                                        const char *fmt, ...);
 __attribute__((format(printf, 4, 5))) void findings_warn(struct findings *f, const char *subject,

@@ -363,7 +363,7 @@ static void print_words(struct look *l)
         const struct verdict_finding *f = &l->verdict.finding[i];
         printf("%s%-5s", i == 0 ? "\n" : "", verdict_level_name(f->level));
         text_put(stdout, f->text, sizeof f->text);
-        printf("\n     %s\n", f->remedy != NULL ? f->remedy : "");
+        printf("\n     %s\n", f->remedy);
     }
 }
 

@@ -141,7 +141,8 @@ START_TEST(page_and_json_bear_hostile_text_everywhere)
     EVIL(s->verdict.text);
     s->verdict.n_findings = 2;
     EVIL(s->verdict.finding[1].text);
-    s->verdict.finding[0].remedy = s->verdict.finding[1].remedy = "Do `this`.";
+    strcpy(s->verdict.finding[0].remedy, "Do `this`.");
+    strcpy(s->verdict.finding[1].remedy, "Do `this`.");
     s->version = "1";
     s->n_topics = 1;
     s->topic[0].paused = true;
