@@ -79,7 +79,10 @@ static void judge_database(const struct verdict_input *in, struct verdict *v)
         return;
     struct verdict_finding *f =
         find(v, VERDICT_BAD, "Mend " VERDICT_MEND_DATABASE ".");
-    append(f->text, sizeof f->text, "PostgreSQL cannot be used");
+    append(f->text, sizeof f->text, in->by_command ? "this command cannot look into the database" : "PostgreSQL cannot be used");
+    if (in->by_command)
+        append(f->remedy, sizeof f->remedy, " A relay that runs has a connection of its own: its page (http.listen) and its log "
+                                            "say whether events flow.");
     if (in->db_error != NULL)
         append(f->text, sizeof f->text, ": %s", in->db_error);
 }
@@ -350,7 +353,8 @@ static void judge_held(const struct verdict_input *in, struct verdict *v)
 
 static void say_bad(const struct verdict_input *in, struct verdict *v)
 {
-    append(v->text, sizeof v->text, "Events do not flow: %s", v->finding[0].text);
+    append(v->text, sizeof v->text, "%s: %s", in->by_command && in->db_up == FACT_NO ? "Whether events flow is not known"
+                                                                                     : "Events do not flow", v->finding[0].text);
     append_waiting(v->text, sizeof v->text, "; ", in);
 }
 

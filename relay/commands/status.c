@@ -54,6 +54,7 @@ struct look {
     struct space space;
     struct table topics, blockers;
     json_t *topic_list, *blocker_list; /* NULL: tables are wanted */
+    int code;    /* EXIT_OK: the database let us look */
     bool failed; /* out of memory */
 };
 
@@ -278,11 +279,12 @@ static void print_object(struct look *l)
     json_t *object = json_object();
 
     if (object == NULL ||
-        !object_put(object, "flowing", json_boolean(l->verdict.level != VERDICT_BAD)) ||
+        !object_put(object, "flowing", l->code != EXIT_OK ? json_null() : json_boolean(l->verdict.level != VERDICT_BAD)) ||
         !object_put_text(object, "level", level_of(l)) ||
         !object_put_text(object, "verdict", l->verdict.text) ||
         !object_put(object, "findings", findings_of(l)) || !object_put(object, "lead", lead_of(l)) ||
-        !object_put(object, "database_up", fact(l->in.db_up)) ||
+        !object_put(object, "database_up", fact(l->code == EXIT_OK || l->code == EXIT_UNAVAILABLE ? l->in.db_up : FACT_UNKNOWN)) ||
+        !object_put_text(object, "database_error", l->in.db_error) ||
         !object_put(object, "kafka_up", fact(l->in.kafka_up)) ||
         !object_put_text(object, "kafka_error", l->in.kafka_up == FACT_NO ? l->kafka_error : NULL) ||
         !object_put(object, "space", l->looked ? space_object(&l->space) : json_null()) ||
@@ -376,7 +378,7 @@ static const char *without(const char *text, const char *prefix)
     return strncmp(text, prefix, len) == 0 ? text + len : text;
 }
 
-/* A database that does not answer is what the command is there to tell. */
+/* A database that does not answer is what the command is there to tell, and so is one that does not let it look. */
 static int look_at_database(struct look *l, const struct options *o, struct operate *op)
 {
     const struct operate_status status = { l, on_lead, on_topic, on_blocker };
@@ -385,13 +387,16 @@ static int look_at_database(struct look *l, const struct options *o, struct oper
     if (code == EXIT_OK)
         code = operate_status(op, o->limit, &status);
     if (code != EXIT_OK && code != EXIT_UNAVAILABLE)
-        return options_fail_operate(o, op, code);
+        (void)options_fail_operate(o, op, code);
+    if (code != EXIT_OK && code != EXIT_UNAVAILABLE && code != EXIT_PERMISSION && code != EXIT_CONFIGURATION)
+        return code;
+    l->code = code;
     if (code == EXIT_OK) {
         l->in.pending = l->in.pending < 0 ? 0 : l->in.pending;
         space_ask(&l->space, op, o->settings.retention_ms);
         l->in.overdue = l->space.overdue;
     }
-    if (code == EXIT_UNAVAILABLE) {
+    if (code != EXIT_OK) {
         copy(l->db_error, sizeof l->db_error, without(operate_error(op), "cannot connect to PostgreSQL: "));
         l->in.db_up = FACT_NO;
         l->in.db_error = l->db_error;
@@ -405,6 +410,7 @@ static int show(struct options *o, struct operate *op)
     int code = EXIT_OK;
 
     l.in.role = VERDICT_LEADS;
+    l.in.by_command = true;
     if (o->json) {
         l.topic_list = json_array();
         l.blocker_list = json_array();
@@ -424,7 +430,7 @@ static int show(struct options *o, struct operate *op)
         if (code == EXIT_OK && (l.failed || l.topics.failed || l.blockers.failed))
             code = options_fail(o, EXIT_INTERNAL, "out of memory; list fewer with --limit");
         if (code == EXIT_OK && l.verdict.level == VERDICT_BAD)
-            code = EXIT_UNAVAILABLE;
+            code = l.code != EXIT_OK ? l.code : EXIT_UNAVAILABLE;
     }
     json_decref(l.topic_list);
     json_decref(l.blocker_list);

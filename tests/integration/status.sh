@@ -101,11 +101,15 @@ cmd status --json -X kafka.bootstrap.servers=127.0.0.1:1
 equal broker_is_down_json 'false false bad' "$(j "concat_ws(' ', j->>'flowing', j->>'kafka_up', j->>'level')")"
 mark 1
 says broker_is_down_and_nothing_waits 0 'but no Kafka broker answers' status -X kafka.bootstrap.servers=127.0.0.1:1
-says database_is_down 69 '^Events do not flow: PostgreSQL cannot be used: connection to server .*refused' status -X "dsn=host=127.0.0.1 port=1"
+says database_is_down 69 '^Whether events flow is not known: this command cannot look into the database: connection to server .*refused' status -X "dsn=host=127.0.0.1 port=1"
 said_so database_is_down_remedy 69 'Mend the server .*correct dsn and restart it'
 cmd status --json -X "dsn=host=127.0.0.1 port=1"
-equal database_is_down_json 'false false null' "$(j "concat_ws(' ', j->>'flowing', j->>'database_up', (j->'lead')::text)")"
+equal database_is_down_json 'null false null' "$(j "concat_ws(' ', (j->'flowing')::text, j->>'database_up', (j->'lead')::text)")"
+says relay_may_know_more 69 'A relay that runs has a connection of its own' status -X "dsn=host=127.0.0.1 port=1"
 says no_schema_is_told 78 'not installed in database "postgres"' status -X "dsn=$relay_dsn dbname=postgres"
+said_so no_schema_first_line 78 '^Whether events flow is not known: this command cannot look into the database: '
+cmd status --json -X "dsn=$relay_dsn dbname=postgres"
+equal no_schema_json '78 null null bad t' "$code $(j "concat_ws(' ', (j->'flowing')::text, (j->'database_up')::text, j->>'level', (j->>'database_error') like '%not installed%')")"
 
 # --- needs a look -----------------------------------------------------------------------------------
 

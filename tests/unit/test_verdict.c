@@ -145,6 +145,20 @@ START_TEST(verdict_schema_that_has_changed)
 }
 END_TEST
 
+/* A relay may have another connection, and other settings. */
+START_TEST(verdict_command_that_cannot_look)
+{
+    struct verdict_input in = healthy();
+
+    in.by_command = true;
+    in.db_up = FACT_NO;
+    in.pending = -1;
+    in.db_error = "no";
+    expect(&in, VERDICT_BAD, "Whether events flow is not known: this command cannot look into the database: no.");
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "its page"));
+}
+END_TEST
+
 START_TEST(verdict_broker_down)
 {
     struct verdict_input in = healthy();
@@ -460,6 +474,7 @@ Suite *suite_verdict(void)
     tcase_add_test(tc, verdict_database_away);
     tcase_add_test(tc, verdict_schema_that_has_changed);
     tcase_add_test(tc, verdict_broker_down);
+    tcase_add_test(tc, verdict_command_that_cannot_look);
     tcase_add_test(tc, verdict_stuck);
     tcase_add_test(tc, verdict_leader_is_silent);
     tcase_add_test(tc, verdict_topic_missing_and_dead_row);
