@@ -102,8 +102,7 @@ static void judge_lead(const struct verdict_input *in, struct verdict *v)
 
     if (in->role != VERDICT_NOBODY_LEADS)
         return;
-    struct verdict_finding *f = find(v, VERDICT_BAD, "Start a relay; if one runs, its log says why it does "
-                                                     "not take the lease.");
+    struct verdict_finding *f = find(v, VERDICT_BAD, "Start a relay; " VERDICT_TAKE_LEASE ".");
     append(f->text, sizeof f->text, "no relay leads");
     if (in->leader == NULL && in->silent_s >= 0)
         append(f->text, sizeof f->text, ": the last one gave the lease back %s ago",

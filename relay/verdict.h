@@ -31,6 +31,11 @@ enum verdict_role {
     VERDICT_STOPPING
 };
 
+/* When nobody leads. */
+#define VERDICT_TAKE_LEASE                                                                                             \
+    "a relay that runs asks for the lease every second, or says in its log why it cannot; one that says nothing any more " \
+    "is frozen: end it and start another"
+
 /* A relay that leads renews its lease every second; when it is silent for longer, something is wrong with it. */
 #define LEADER_SILENT_S 10.0
 

@@ -1,13 +1,15 @@
 /* doctor_lead.c - what `doctor` makes of who leads, which relays are connected and whether events move. Pure. */
+#include <stdlib.h>
 #include <string.h>
 
+#include "relay/affix.h"
 #include "relay/commands/doctor.h"
 #include "relay/commands/flow.h"
 #include "relay/exit_codes.h"
 
 void doctor_lead(struct findings *f, const struct operate_fact *x)
 {
-    static const char remedy[] = "start a relay; if one runs, its log says why it does not take the lease";
+    static const char remedy[] = "start a relay; " VERDICT_TAKE_LEASE;
     char age[32];
 
     verdict_age(x->number, age, sizeof age);
@@ -27,7 +29,14 @@ void doctor_lead(struct findings *f, const struct operate_fact *x)
 
 void doctor_sessions(struct findings *f, const struct operate_fact *x)
 {
-    if (x->number > 0)
+    char age[32];
+
+    if (x->number > 0 && x->detail[0] != '\0')
+        findings_warn(f, "relays", VERDICT_TAKE_LEASE,
+                      "%.0f connection%s of relays to this database, the last sign of life %s ago (from %s), and none takes the "
+                      "free lease", x->number, plural((int64_t)x->number),
+                      verdict_age(strtod(x->detail, NULL), age, sizeof age), x->name);
+    else if (x->number > 0)
         findings_ok(f, "relays", "%.0f connection%s of relays to this database (each relay has two or three)", x->number,
                     x->number == 1 ? "" : "s");
     else

@@ -132,6 +132,15 @@ cmd doctor "${kafka[@]}"
 said_so relays_are_counted 0 '^ok    relays  *[23] connections of relays to this database'
 said_so somebody_leads 0 '^ok    lead  *relay-a .*, and was last heard of'
 holds events_move grep -q '^ok    flow  ' "$dir/out"
+relay_signal leader STOP
+sql "update outbox.relay set owner = null, lease_expires_at = null"
+frozen_is_told() {
+    cmd doctor "${kafka[@]}"
+    grep -q '^warn  relays .* the last sign of life .* ago (from .*), and none takes the free lease' "$dir/out"
+}
+holds frozen_relay_is_told wait_until 120 frozen_is_told
+holds frozen_relay_remedy grep -q 'is frozen: end it and start another' "$dir/out"
+sql "update outbox.relay set owner = 'relay-a', lease_expires_at = clock_timestamp()"
 relay_kill leader
 wait_sql 20 0 "select count(*) from pg_stat_activity where application_name = 'outbox-relay' and datname = current_database()"
 sql 'update outbox.relay set lease_expires_at = clock_timestamp()'

@@ -274,6 +274,18 @@ START_TEST(events_that_stand_still)
 }
 END_TEST
 
+START_TEST(relays_that_do_not_take_the_free_lease)
+{
+    doctor_fact(&f, &(struct operate_fact){ FACT_SESSIONS, "10.0.0.7:58156", "", 3 });
+    ck_assert(found(FINDING_OK, "3 connections of relays"));
+    doctor_fact(&f, &(struct operate_fact){ FACT_SESSIONS, "10.0.0.7:58156", "17.2", 3 });
+    ck_assert(found(FINDING_WARN, "3 connections of relays to this database, the last sign of life 17 s ago (from "
+                                  "10.0.0.7:58156), and none takes the free lease"));
+    doctor_fact(&f, &(struct operate_fact){ FACT_SESSIONS, "", "", 0 });
+    ck_assert(found(FINDING_WARN, "no relay is connected"));
+}
+END_TEST
+
 START_TEST(disk_that_fills)
 {
     struct space s = { .bytes = -1, .overdue.s = -1, .error = "no answer" };
@@ -335,6 +347,7 @@ Suite *suite_doctor(void)
     tcase_add_test(tc, facts_that_take_long_to_come_about);
     tcase_add_test(tc, nobody_leads_and_since_when);
     tcase_add_test(tc, events_that_stand_still);
+    tcase_add_test(tc, relays_that_do_not_take_the_free_lease);
     tcase_add_test(tc, disk_that_fills);
     tcase_add_test(tc, worst_exit_code_wins);
     suite_add_tcase(s, tc);
