@@ -128,6 +128,7 @@ struct core {
     uint64_t behind_bytes;
     uint64_t newest_page;
     uint64_t given_up_page;        /* the oldest page of a row given up since the cursor was loaded */
+    uint32_t hold_probe;           /* core_gave_up(): the one row that was not */
     struct core_pause read_pause[N_CORE_READINGS]; /* each its own, that one that fails does not keep the others
                                                       waiting; those of topics are theirs */
     struct core_pause mark_pause[N_CORE_MARKS]; /* so here; and while one of them lasts the two go apart */
@@ -229,7 +230,7 @@ bool core_next(struct core *c, uint64_t now_ms, struct core_action *ret_action);
 /* When core_next should be asked again although nothing happened; UINT64_MAX: never. */
 uint64_t core_deadline(const struct core *c, uint64_t now_ms);
 
-/* Does it lead, with rows given up that should have gone to outbox.held, which cannot be written (hold_shed)? Until
+/* Does it lead, with rows given up that should have gone to outbox.held, which cannot be written (shed.h)? Until
  * they are read again none of their topics and keys may pass, and what is in outbox.held may be later than they are. */
 static inline bool core_gave_up(const struct core *c)
 {

@@ -120,40 +120,6 @@ void hold_relieve(struct core *c)
             spill(c, &c->keys.place[i].behind, HOLD_BLOCKED);
 }
 
-/* The smallest one stays: with it holding is tried again. NO_SLOT: they do not take much of the window. */
-static uint32_t smallest_of_many(struct core *c)
-{
-    uint32_t smallest = c->hold.head;
-    uint64_t bytes = 0;
-
-    for (uint32_t s = c->hold.head; s != NO_SLOT; s = flow_row(c, s)->next) {
-        bytes += flow_row(c, s)->bytes;
-        if (flow_row(c, s)->bytes < flow_row(c, smallest)->bytes)
-            smallest = s;
-    }
-    return c->hold.n > c->window.cap / 4 || bytes > c->cfg.inflight_bytes / 4 ? smallest : NO_SLOT;
-}
-
-/* Somebody has locked outbox.held, say. The saved cursor stays in front of what is given up; when holding works again
- * all is read again from there (core_held), as after the loss of a link. Until then its topics and keys stay shut. A
- * dead row that lets others pass is in the way of its key until that is written; and of them there are few. */
-void hold_shed(struct core *c)
-{
-    uint32_t kept, slot;
-
-    if (c->hold_pause.failures == 0 || flow_has_room(c) || (kept = smallest_of_many(c)) == NO_SLOT)
-        return;
-    struct row_list all = c->hold;
-    c->hold = ROW_LIST_EMPTY;
-    while ((slot = row_list_pop(&c->window, &all)) != NO_SLOT) {
-        const struct window_row *r = flow_row(c, slot);
-        if (slot == kept || r->from != HELD_NOT || r->hold == HOLD_DEAD)
-            row_list_push(&c->window, &c->hold, slot);
-        else
-            flow_give_up(c, slot);
-    }
-}
-
 /* -- keys -------------------------------------------------------------------------------------- */
 
 /* The rows of the key that came back stay where they are in outbox.held, and what is behind them in

@@ -29,8 +29,6 @@ void hold_topic_settled(struct core *c, uint32_t topic);
 void hold_unpark_topic(struct core *c, uint32_t topic);
 /* Rows behind keys and topics that take too much of the window go to outbox.held as well. */
 void hold_relieve(struct core *c);
-/* While nothing can be written to outbox.held: what should go there must not fill the window. */
-void hold_shed(struct core *c);
 /* When paused rows of a topic can be read back, and of which one next; UINT64_MAX: none. */
 uint64_t hold_topic_due_ms(const struct core *c, uint64_t now_ms, uint32_t *ret_topic);
 /* What is known of outbox.held is forgotten. The window is empty. */

@@ -4,6 +4,7 @@
 #include "relay/core/hold.h"
 #include "relay/core/phase.h"
 #include "relay/core/report.h"
+#include "relay/core/shed.h"
 
 /* So many rows are put into outbox.held at once. */
 #define HOLD_ROWS 10000
@@ -339,7 +340,7 @@ bool core_next(struct core *c, uint64_t now_ms, struct core_action *ret_action)
             return false;
         if (c->phase == CORE_LEAD) {
             hold_relieve(c);
-            hold_shed(c);
+            shed_what_cannot_be_held(c);
         }
         if (next_action(c, now_ms, ret_action))
             return true;

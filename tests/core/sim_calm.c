@@ -82,6 +82,16 @@ static bool all_settled(struct world *w)
     return true;
 }
 
+/* It should have been held, perhaps because it was refused, and will be read again when it can be. */
+static bool was_given_up(const struct relay *r, uint32_t row)
+{
+    bool in_window = false;
+
+    for (uint32_t s = 0; s < r->core.window.cap; s++)
+        in_window |= r->core.window.row[s].state != ROW_FREE && r->slot_row[s] == row;
+    return core_gave_up(&r->core) && row < r->pos && !in_window;
+}
+
 /* Is there nothing of the topic in outbox.held, or on the way there? */
 static bool needs_no_held(const struct world *w, uint32_t topic)
 {
@@ -95,6 +105,8 @@ static bool needs_no_held(const struct world *w, uint32_t topic)
     for (uint32_t i = 0; i < w->n_relays; i++) {
         const struct core *c = &w->relay[i].core;
         none &= c->topics.topic[topic].failures == 0 && !c->topics.topic[topic].held;
+        for (uint32_t k = 0; k < w->n_rows; k++)
+            none &= w->row[k].topic != topic || w->row[k].marked || !was_given_up(&w->relay[i], k);
         for (uint32_t s = 0; s < c->window.cap; s++)
             none &= c->window.row[s].topic != topic || (c->window.row[s].state != ROW_HOLD && c->window.row[s].state != ROW_HOLDING);
     }

@@ -283,7 +283,7 @@ static void wait_until_under_way(const uint32_t *n)
     }
 }
 
-/* With it holding is tried again, while larger ones are given up. */
+/* To be held, and in nobody's way. */
 static void small_row_for_later(const char *name)
 {
     for (int i = 0; i < 100 && t.core.reading != READING_OUTBOX; i++)
@@ -348,6 +348,23 @@ START_TEST(nothing_is_read_back_in_front_of_what_was_given_up)
 }
 END_TEST
 
+/* Mx6 would be the first of its key in outbox.held, when the topic is read back in front of what is due. */
+START_TEST(nothing_but_the_oldest_is_held_of_what_was_given_up)
+{
+    lead_with_topic_m_shut();
+    for (int i = 0; i < 3; i++)
+        page_while_held_is_locked((const char *[]){ "Mx5 My1 My2 My3", "My4 My5 A-1 A-2", "A-3 A-4 A-5 A-6" }[i]);
+    ck_assert_uint_ne(t.core.given_up_page, UINT64_MAX);
+    persisted("A-1");
+    wait_until_under_way(&t.core.n_marking);
+    marked(true);
+    page_while_held_is_locked("Mx6");
+    wait_until_under_way(&t.core.n_holding);
+    ck_assert_uint_eq(t.core.n_holding, 1);
+    ck_assert_str_eq(t.name[t.core.holding[0]], "Mx1");
+}
+END_TEST
+
 /* Ax1 is the last one there, but later ones of its key were on their way and have been given up. */
 START_TEST(key_is_not_free_while_rows_of_it_are_given_up)
 {
@@ -357,9 +374,9 @@ START_TEST(key_is_not_free_while_rows_of_it_are_given_up)
     core_swept(&t.core, t.now, true);
     run();
     due("Ax1", HELD_KEY, 1);
+    small_row_for_later("B-1"); /* the oldest that is to be held */
     page_while_held_is_locked("Ax2 Ax3 Ax4");
     page_while_held_is_locked("Ax5 Ax6"); /* so many are not kept behind it */
-    small_row_for_later("B-1");
     page_while_held_is_locked("Ax7 Ax8");
     page_while_held_is_locked("Ax9 Ay1 Ay2 Ay3");
     page_while_held_is_locked("");
@@ -389,6 +406,7 @@ Suite *suite_isolation(void)
     tcase_add_test(tc, topic_that_cannot_be_read_back_leaves_the_others_their_turn);
     tcase_add_test(tc, rows_that_cannot_be_held_leave_room_for_others);
     tcase_add_test(tc, nothing_is_read_back_in_front_of_what_was_given_up);
+    tcase_add_test(tc, nothing_but_the_oldest_is_held_of_what_was_given_up);
     tcase_add_test(tc, key_is_not_free_while_rows_of_it_are_given_up);
     tcase_add_test(tc, lane_that_was_stopped_by_a_stall_is_replaced_at_once);
     return suite;

@@ -1,0 +1,57 @@
+/* shed.c - see shed.h. */
+#include "relay/core/shed.h"
+
+#include "relay/core/flow.h"
+
+/* NO_SLOT: what should go to outbox.held and is not there yet does not take much of the window. */
+static uint32_t oldest_of_many(struct core *c)
+{
+    uint32_t oldest = c->hold.head;
+    uint64_t bytes = 0;
+
+    for (uint32_t s = c->hold.head; s != NO_SLOT; s = flow_row(c, s)->next) {
+        bytes += flow_row(c, s)->bytes;
+        if (flow_row(c, s)->seq < flow_row(c, oldest)->seq)
+            oldest = s;
+    }
+    return c->hold.n > c->window.cap / 4 || bytes > c->cfg.inflight_bytes / 4 ? oldest : NO_SLOT;
+}
+
+/* A row with which holding is tried again. Of its key no earlier row that the database does not have there may be given
+ * up, now or later: it would be the first of its key there, and be sent before that one. */
+static bool choose_probe(struct core *c)
+{
+    uint32_t probe = oldest_of_many(c);
+
+    if (c->hold_pause.failures == 0 || flow_has_room(c) || probe == NO_SLOT)
+        return false;
+    const struct window_row *r = flow_row(c, probe);
+    for (uint32_t s = 0; s < c->window.cap && r->key != 0; s++) {
+        const struct window_row *o = flow_row(c, s);
+        if (o->key == r->key && o->topic == r->topic && o->seq < r->seq && o->state != ROW_FREE && o->from == HELD_NOT)
+            return false;
+    }
+    c->hold_probe = probe;
+    return true;
+}
+
+/* Somebody has locked outbox.held, say. The saved cursor stays in front of what is given up; when holding works again
+ * all is read again from there (core_held), as after the loss of a link. Until then its topics and keys stay shut, and
+ * what else should be held of them is given up as well. What is in outbox.held already stays. So does a dead row: it
+ * is the first of its key, may let others pass, and of them there are few. */
+void shed_what_cannot_be_held(struct core *c)
+{
+    uint32_t slot;
+
+    if (c->n_holding > 0 || (!core_gave_up(c) && !choose_probe(c)))
+        return;
+    struct row_list all = c->hold;
+    c->hold = ROW_LIST_EMPTY;
+    while ((slot = row_list_pop(&c->window, &all)) != NO_SLOT) {
+        const struct window_row *r = flow_row(c, slot);
+        if (slot == c->hold_probe || r->from != HELD_NOT || r->hold == HOLD_DEAD)
+            row_list_push(&c->window, &c->hold, slot);
+        else
+            flow_give_up(c, slot);
+    }
+}
