@@ -83,6 +83,7 @@ static void do_ask_kafka(struct driver *d)
     bool any = sink_reachable(d->sink, most_ms < ASK_KAFKA_MS ? (int)most_ms : ASK_KAFKA_MS);
 
     d->now_ms = loop_now_ms();
+    log_debug("relay", "asked whether a broker answers", "answers", any ? "yes" : "no");
     say_stalled(d, any);
     monitor_kafka(d->monitor, any, "records are on their way for longer than stall.timeout, and a question was not answered");
     core_kafka_answered(&d->core, d->now_ms, any);

@@ -67,9 +67,11 @@
     "p.error, true from sums b" SQL_PAUSED("b")                                                    \
     "order by b.oldest_age desc nulls last, b.topic limit $1::bigint"
 
+/* A relay's own transactions are over in a moment; one that lasts is told like any. */
 #define SQL_BLOCKERS                                                                               \
     "select coalesce(b.pid, 0), b.prepared, b.username, b.application, " SQL_SECONDS("b.age") ", " \
     "b.holds_rows, b.holds_truncate, b.leaves from outbox.blocker b "                              \
+    "where not coalesce(b.application = 'outbox-relay' and b.age < interval '1 minute', false) "   \
     "order by b.age desc nulls last, b.pid limit $1::bigint"
 
 /* $1: the retention in ms; 0: for ever. Behind the cursor only so many events of a bucket are looked at. */

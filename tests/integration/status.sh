@@ -176,6 +176,16 @@ sql "select pg_terminate_backend(pid) from outbox.blocker" >"$dir/ended"
 wait "$blocker_pid" || true
 blocker_pid=
 
+# One of a relay is not told: it is over in a moment.
+PGAPPNAME=outbox-relay psql -Xq -d "$dsn" -c "begin; lock table outbox.sent_5 in access share mode; select pg_sleep(600)" >/dev/null 2>&1 &
+blocker_pid=$!
+wait_sql 20 1 "select count(*) from outbox.blocker where holds_truncate"
+cmd status
+equal relay_is_no_blocker '0 1' "$(grep -c ' outbox-relay ' "$dir/out" || true) $(sql "select count(*) from outbox.blocker where age < interval '1 minute'")"
+sql "select pg_terminate_backend(pid) from outbox.blocker" >"$dir/ended"
+wait "$blocker_pid" || true
+blocker_pid=
+
 # So much waits that counting takes too long: what was counted until then is told, with a +.
 reset
 lead
