@@ -21,9 +21,9 @@ static uint32_t oldest_of_many(struct core *c)
  * up, now or later: it would be the first of its key there, and be sent before that one. */
 static bool choose_probe(struct core *c)
 {
-    uint32_t probe = oldest_of_many(c);
+    uint32_t probe;
 
-    if (c->hold_pause.failures == 0 || flow_has_room(c) || probe == NO_SLOT)
+    if (c->hold_pause.failures == 0 || flow_has_room(c) || (probe = oldest_of_many(c)) == NO_SLOT)
         return false;
     const struct window_row *r = flow_row(c, probe);
     for (uint32_t s = 0; s < c->window.cap && r->key != 0; s++) {
