@@ -120,11 +120,9 @@ START_TEST(new_rows_are_read_while_what_is_due_cannot_be)
 }
 END_TEST
 
-START_TEST(topic_that_cannot_be_read_back_leaves_the_others_their_turn)
+static void lead_with_two_held_topics(void)
 {
     struct core_config cfg = default_config();
-    uint32_t first = UINT32_MAX;
-    int n_failed = 0;
 
     cfg.lease_ttl_ms = 60000;
     begin_with(&cfg);
@@ -133,6 +131,14 @@ START_TEST(topic_that_cannot_be_read_back_leaves_the_others_their_turn)
     core_held_topic(&t.core, t.now, topic_of("Nx1"));
     lease(true);
     page("");
+}
+
+START_TEST(topic_that_cannot_be_read_back_leaves_the_others_their_turn)
+{
+    uint32_t first = UINT32_MAX;
+    int n_failed = 0;
+
+    lead_with_two_held_topics();
     for (int i = 0; i < 200 && (t.core.reading != READING_TOPIC || t.core.reading_topic == first || n_failed == 0); i++) {
         if (t.core.reading == READING_TOPIC) {
             first = t.core.reading_topic;
@@ -152,16 +158,9 @@ END_TEST
 /* M cannot be read back, N has more and more. */
 START_TEST(topic_that_cannot_be_read_back_is_tried_less_and_less)
 {
-    struct core_config cfg = default_config();
     int n_failed = 0, n_read = 0;
 
-    cfg.lease_ttl_ms = 60000;
-    begin_with(&cfg);
-    link_is(true);
-    core_held_topic(&t.core, t.now, topic_of("Mx1"));
-    core_held_topic(&t.core, t.now, topic_of("Nx1"));
-    lease(true);
-    page("");
+    lead_with_two_held_topics();
     for (uint64_t start_ms = t.now; t.now < start_ms + 8000;) {
         ck_assert_int_lt(n_failed, 1000);
         t.trace[0] = '\0';

@@ -201,27 +201,26 @@ static void be_lucky(void)
     rig_exec(control, "drop function if exists unlucky cascade; drop sequence if exists luck");
 }
 
-START_TEST(a_letter_that_meets_a_deadlock_is_called_again)
+static void is_called_again_after(const char *sqlstate, const char *trigger)
 {
     n_unlucky = 2;
-    be_unlucky("40P01", "trigger unlucky before insert on applied");
+    be_unlucky(sqlstate, trigger);
     send_back("null");
     run();
     be_lucky();
     ck_assert_str_eq(applied(), "z-1");
     ck_assert_int_eq(rig_scalar_i64(control, "select count(*) from inbox.dead"), 0);
 }
+
+START_TEST(a_letter_that_meets_a_deadlock_is_called_again)
+{
+    is_called_again_after("40P01", "trigger unlucky before insert on applied");
+}
 END_TEST
 
 START_TEST(a_letter_whose_commit_meets_a_serialization_failure_is_called_again)
 {
-    n_unlucky = 2;
-    be_unlucky("40001", "constraint trigger unlucky after insert on applied deferrable initially deferred");
-    send_back("null");
-    run();
-    be_lucky();
-    ck_assert_str_eq(applied(), "z-1");
-    ck_assert_int_eq(rig_scalar_i64(control, "select count(*) from inbox.dead"), 0);
+    is_called_again_after("40001", "constraint trigger unlucky after insert on applied deferrable initially deferred");
 }
 END_TEST
 

@@ -166,32 +166,33 @@ static void turn_until_received(unsigned n, bool watched)
         turn(watched);
 }
 
+static void all_come_after_a_stall(void)
+{
+    ck_assert_int_eq(inbox__kafka_open(c, &err), OUTBOX_OK);
+    turn_until_received(N_EVENTS - FIRST, true);
+    ck_assert_uint_ge(c->figures.stalls, 1);
+}
+
 /* -- tests ------------------------------------------------------------------------------------ */
 
 START_TEST(a_resume_that_was_dropped)
 {
     drop_resume = true;
-    ck_assert_int_eq(inbox__kafka_open(c, &err), OUTBOX_OK);
-    turn_until_received(N_EVENTS - FIRST, true);
-    ck_assert_uint_ge(c->figures.stalls, 1);
+    all_come_after_a_stall();
 }
 END_TEST
 
 START_TEST(a_start_that_was_dropped)
 {
     drop_start = true;
-    ck_assert_int_eq(inbox__kafka_open(c, &err), OUTBOX_OK);
-    turn_until_received(N_EVENTS - FIRST, true);
-    ck_assert_uint_ge(c->figures.stalls, 1);
+    all_come_after_a_stall();
 }
 END_TEST
 
 START_TEST(an_assignment_that_failed)
 {
     drop_assign = true;
-    ck_assert_int_eq(inbox__kafka_open(c, &err), OUTBOX_OK);
-    turn_until_received(N_EVENTS - FIRST, true);
-    ck_assert_uint_ge(c->figures.stalls, 1);
+    all_come_after_a_stall();
 }
 END_TEST
 
