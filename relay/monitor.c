@@ -12,8 +12,9 @@
 #include "relay/monitor_inside.h"
 
 #define PUBLISH_MS 1000
-/* Figures are asked for so often while somebody looks, and else. */
+/* The schema is looked at so often. */
 #define SCHEMA_MS 10000
+/* Figures are asked for so often while somebody looks, and else. */
 #define FIGURES_WATCHED_MS 5000
 #define FIGURES_IDLE_MS 15000
 /* So long after the last look somebody still counts as looking: a scraper comes every minute at least. */

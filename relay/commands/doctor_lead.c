@@ -38,7 +38,7 @@ void doctor_sessions(struct findings *f, const struct operate_fact *x)
                       verdict_age(strtod(x->detail, NULL), age, sizeof age), x->name);
     else if (x->number > 0)
         findings_ok(f, "relays", "%.0f connection%s of relays to this database (each relay has two or three)", x->number,
-                    x->number == 1 ? "" : "s");
+                    plural((int64_t)x->number));
     else
         findings_warn(f, "relays", "start one; if one runs, its log says why it cannot connect, and its dsn where to",
                       "no relay is connected to this database");

@@ -273,11 +273,12 @@ void core_held(struct core *c, uint64_t now_ms, bool ok)
         }
     }
     c->n_holding = 0;
-    if (!ok)
+    if (!ok) {
         pause_after(c, &c->hold_pause, now_ms);
-    else
-        c->hold_pause = (struct core_pause){ 0 };
-    if (ok && core_gave_up(c))
+        return;
+    }
+    c->hold_pause = (struct core_pause){ 0 };
+    if (core_gave_up(c))
         phase_begin_anew(c, now_ms);
 }
 
