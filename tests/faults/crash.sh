@@ -39,8 +39,10 @@ empty_one_more() {
          values ($old_bucket, now() - interval '1 hour', 'emptied', 'test')"
     gone "${relay_pid[crash]}"
 }
-# Whole or gone: no mark without its event.
+# Whole or gone: no mark without its event. The server still writes what the relay had sent before it was killed.
 emptied_whole() {
+    holds "server_is_done_with_$1" wait_sql 120 0 \
+        "select count(*) from pg_stat_activity where application_name = 'outbox-relay'"
     equal "bucket_is_whole_or_gone_$1" 0 "$(sql "select count(*) from outbox.sent s where not exists
         (select from outbox.event e where e.bucket = s.bucket and e.id = s.id)")"
     sql "delete from outbox.sent where id in (select id from outbox.event where topic = 'emptied');
