@@ -125,7 +125,7 @@ saga_run() {
     # for 3 s before it assigns anything; a session must last longer.)
     args+=(kafka.session.timeout.ms=6000 kafka.heartbeat.interval.ms=500 retry.base=50ms retry.max=1s
         "kafka.client.id=$name")
-    : >>"$dir/$name.log"
+    log_anew "$name" # what an earlier process of the name has said is not said by this one
     "$saga/${name%-2}" "${args[@]}" >>"$dir/$name.log" 2>&1 </dev/null &
     relay_pid[$name]=$!
 }
@@ -141,7 +141,7 @@ saga_stop() {
     for name in "$@"; do
         relay_end "$name" 20
         [[ $status == 0 ]] || not_ok "${name}_ends_clean" "exit status $status: $(tail -n 3 "$dir/$name.log")"
-        words=$(grep -E '^[a-z]+ applied=' "$dir/$name.log" | tail -n 1)
+        words=$(grep -E '^[a-z]+ applied=' "$dir/$name.log" | tail -n 1) || true
         n_applied=$((n_applied + $(sed 's/.*applied=\([0-9]*\).*/\1/' <<<"${words:-applied=0}")))
         n_repeats=$((n_repeats + $(sed 's/.*duplicates=\([0-9]*\).*/\1/' <<<"${words:-duplicates=0}")))
     done
