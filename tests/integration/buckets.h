@@ -146,7 +146,9 @@ static inline void setup(void)
     db = rig_connect();
     a = rig_connect();
     rig_exec(a, "set application_name = 'shop'");
-    rig_exec(db, "set client_min_messages = warning; set lock_timeout = '20s'");
+    rig_exec(db, "set client_min_messages = warning; set lock_timeout = '20s';"
+                 "alter table outbox.event_3 set (autovacuum_enabled = off);" /* who is in the way is told */
+                 "alter table outbox.sent_3 set (autovacuum_enabled = off)");
     sources_anew(db);
     open_source();
 }

@@ -40,6 +40,11 @@ says status_takes_no_argument 64 'x: an argument that means nothing here' status
 
 # --- flowing ----------------------------------------------------------------------------------------
 
+# Who is in the way is looked for below, and autovacuum must not be.
+sql "do \$\$ declare leaf regclass; begin
+         for leaf in select inhrelid from pg_inherits where inhparent in ('outbox.event'::regclass, 'outbox.sent'::regclass) loop
+             execute format('alter table %s set (autovacuum_enabled = off)', leaf);
+         end loop; end \$\$"
 reset
 lead
 cmd status
