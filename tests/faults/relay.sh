@@ -65,8 +65,8 @@ stop_clean heir
 
 # term_taken NAME: the signal is no longer pending, so the handler ran
 term_taken() { awk '$1 == "ShdPnd:" || $1 == "SigPnd:" { if (substr($2, 13, 1) ~ /[4-7c-f]/) n = 1 } END { exit n }' "/proc/${relay_pid[$1]}/status"; }
-# takes_signals NAME: its handler of TERM stands
-takes_signals() { awk '$1 == "SigCgt:" && substr($2, 13, 1) ~ /[4-7c-f]/ { n = 1 } END { exit !n }' "/proc/${relay_pid[$1]}/status"; }
+# takes_signals NAME: its handler of TERM stands, and not that of the shell that becomes the relay
+takes_signals() { [[ /proc/${relay_pid[$1]}/exe -ef $OUTBOX_RELAY ]] && awk '$1 == "SigCgt:" && substr($2, 13, 1) ~ /[4-7c-f]/ { n = 1 } END { exit !n }' "/proc/${relay_pid[$1]}/status"; }
 reset
 mock down
 append 100

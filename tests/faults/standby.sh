@@ -33,7 +33,8 @@ relay_dsn=$both
 # Alone, the standby is no place for a relay.
 relay_start misled -X "dsn=$("$pg" conninfo "$dir/sync2")"
 holds standby_is_refused wait_said misled 'cannot use PostgreSQL.*\(read-only\|read only\|standby\|recovery\)\|level=error.*\(read-only\|read only\|standby\|recovery\)'
-if alive "${relay_pid[misled]}"; then relay_kill misled; else relay_end misled 5; fi
+relay_signal misled KILL 2>/dev/null || true # it may just have ended
+relay_end misled 5
 
 writer_dsn="$both target_session_attrs=read-write"
 stream_start failover

@@ -21,12 +21,13 @@ dsn=$("$pg" conninfo "$dir/pg" tcp)
 port=$(<"$dir/pg/port")
 sql "create table orders (id bigint primary key, item text)"
 
+order=0
 # run_example NAME COMMAND...: the command with an order's number stores order and event; with the same
 # number again it fails, and there is no second event.
 run_example() {
-    local name=$1 order said status=0
+    local name=$1 said status=0
     shift
-    order=$((RANDOM + 1))
+    order=$((order + 1 + RANDOM)) # none has the one of another
     if ! said=$("$@" "$order" 2>"$dir/said"); then
         not_ok "${name}_stores_an_order_and_its_event" "$(tail -n 3 "$dir/said" | tr '\n' ' ')"
         return

@@ -139,7 +139,7 @@ person y replay --to-id 6000 --from-id 1 -X "kafka.bootstrap.servers=$slow"
 said_so bar_is_gone 0 "$(printf '\033')\\[K6000 events sent again, with ce_replay"
 percents=$(grep -aoE '\[[# ]{30}\] +[0-9]+%  replayed [0-9]+, [0-9]+ a second' "$dir/out" | sed -E 's/.*\] +([0-9]+)%.*/\1/')
 holds bar_is_drawn test -n "$percents"
-equal bar_grows "$(sort -nu <<<"$percents")" "$percents"
+equal bar_grows "$(sort -nu <<<"$percents")" "$(uniq <<<"$percents")" # where all stood still it is drawn again
 "$broker" cmd "$dir/slow" rtt 0
 cmd replay --from-id "$next" --yes -X "kafka.bootstrap.servers=$slow"
 said_so goes_on 0 "^$((30000 - done_before)) events sent again"
