@@ -219,6 +219,55 @@ static bool grow(rd_kafka_t *rk, rd_kafka_queue_t *queue, const char *name, int 
     return ok;
 }
 
+static const char *value_in(const rd_kafka_ConfigResource_t *resource, const char *name)
+{
+    size_t n;
+    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resource, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        const char *value = rd_kafka_ConfigEntry_value(entries[i]);
+        if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), name) == 0)
+            return value != NULL ? value : "";
+    }
+    return "";
+}
+
+/* Does a broker, asked for its settings of the topic, tell what is wanted? */
+static bool tells_config(rd_kafka_t *rk, rd_kafka_queue_t *queue, rd_kafka_ConfigResource_t *wanted)
+{
+    size_t n = 0, n_wanted;
+    rd_kafka_DescribeConfigs(rk, &wanted, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, DEADLINE_MS);
+    const rd_kafka_DescribeConfigs_result_t *result =
+        event != NULL ? rd_kafka_event_DescribeConfigs_result(event) : NULL;
+    const rd_kafka_ConfigResource_t **told =
+        result != NULL ? rd_kafka_DescribeConfigs_result_resources(result, &n) : NULL;
+    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(wanted, &n_wanted);
+    bool same = n == 1;
+
+    for (size_t i = 0; same && i < n_wanted; i++)
+        same = strcmp(value_in(told[0], rd_kafka_ConfigEntry_name(entries[i])),
+                      rd_kafka_ConfigEntry_value(entries[i])) == 0;
+    if (event != NULL)
+        rd_kafka_event_destroy(event);
+    return same;
+}
+
+/* The answer to the change may come before the broker goes by it. */
+static bool wait_for_config(rd_kafka_t *rk, rd_kafka_queue_t *queue, rd_kafka_ConfigResource_t *wanted)
+{
+    int64_t end_ms = now_ms() + DEADLINE_MS;
+
+    do {
+        if (tells_config(rk, queue, wanted))
+            return true;
+        (void)poll(NULL, 0, 10);
+    } while (now_ms() < end_ms);
+    fprintf(stderr, "topic: %s: no broker tells the new settings after %d s\n",
+            rd_kafka_ConfigResource_name(wanted), DEADLINE_MS / 1000);
+    return false;
+}
+
 static bool set_config(rd_kafka_t *rk, rd_kafka_queue_t *queue, const char *name, char **configs,
                        size_t n_configs)
 {
@@ -237,7 +286,7 @@ static bool set_config(rd_kafka_t *rk, rd_kafka_queue_t *queue, const char *name
     }
     if (ok) {
         rd_kafka_AlterConfigs(rk, &resource, 1, NULL, queue);
-        ok = request_ok(queue);
+        ok = request_ok(queue) && wait_for_config(rk, queue, resource);
     }
     if (resource != NULL)
         rd_kafka_ConfigResource_destroy(resource);
