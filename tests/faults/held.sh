@@ -310,7 +310,7 @@ case_scheduled() {
 case_no_broker_at_all() {
     local before
     # longer than a slow machine takes for a row that moves; what is asked every few seconds is a line of debug
-    stream_start alone -X stall.timeout=4s -X log.level=debug "${steady[@]}"
+    stream_start alone -X stall.timeout=8s -X log.level=debug "${steady[@]}"
     fault mock down
     append 12000 "$topic-c"
     wait_sql 20 t "$at_rest" || not_ok it_comes_to_rest
@@ -334,7 +334,7 @@ case_stalled_topic() {
     topics_led_by "$topic" 1 "$topic-b" 2
     watch_start
     writer_start
-    relay_start stall -X stall.timeout=4s # longer than a slow machine takes for a row that moves
+    relay_start stall -X stall.timeout=8s # longer than a slow machine takes for a row that moves
     wait_until 20 grows 100 || not_ok stall_starts "$(tail -n 3 "$dir/stall.log")"
     fault mock rtt 60000 2
     holds stalled_topic_is_paused wait_sql 20 t "select count(*) > 0 from outbox.held where state = 'paused' and topic = '$topic-b'"

@@ -122,7 +122,7 @@ case_frozen_broker() {
     watch_start
     writer_start
     # longer than a slow machine takes for a row that moves; what is asked every few seconds is a line of debug
-    relay_start frozen -X stall.timeout=4s -X log.level=debug "${steady[@]}"
+    relay_start frozen -X stall.timeout=8s -X log.level=debug "${steady[@]}"
     wait_until 20 grows 100 || not_ok frozen_starts
     fault "$broker" pause "$dir/broker"
     wait_until 20 said_often frozen 'no broker answers' 1 || not_ok frozen_broker_is_noticed "$(tail -n 3 "$dir/frozen.log")"

@@ -44,7 +44,7 @@ die_unmarked() {
     append 400
     append 100 "$topic-b" null
     life_without_a_mark "$1" 500 -X takeover.tail="$2"
-    fault relay_start "$1" -X lease.owner="$1" -X takeover.tail="$2"
+    fault relay_start "$1" -X lease.owner="$1" "${steady[@]}" -X takeover.tail="$2"
     wait_sent || not_ok "$1_marks_all"
 }
 died_unmarked() {
@@ -67,7 +67,7 @@ die_unmarked_debezium() {
         append 20 "$topic" "$bytes"
     done
     life_without_a_mark debezium 180 -X envelope=debezium
-    fault relay_start debezium -X lease.owner=debezium -X envelope=debezium
+    fault relay_start debezium -X lease.owner=debezium "${steady[@]}" -X envelope=debezium
     wait_sent || not_ok debezium_marks_all
 }
 reads_the_ends debezium die_unmarked_debezium
@@ -82,11 +82,11 @@ for envelope in cloudevents debezium; do
     twin="insert into outbox.event (event_id, topic, type, key, payload)
         select '0190a000-0000-7000-8000-000000000001', '$topic', 'test', 'k'"
     sql "$twin, 'first'"
-    relay_start twin -X lease.owner=twin -X envelope=$envelope
+    relay_start twin -X lease.owner=twin "${steady[@]}" -X envelope=$envelope
     wait_sent
     fault relay_kill twin
     sql "$twin, 'second'"
-    relay_start twin -X lease.owner=twin -X envelope=$envelope
+    relay_start twin -X lease.owner=twin "${steady[@]}" -X envelope=$envelope
     wait_sent
     equal "second_event_of_an_id_goes_out_too_$envelope" '0 1' \
         "$(sql "select string_agg(kafka_offset::text, ' ' order by id) from outbox.sent")"
@@ -120,7 +120,7 @@ watch_start
 writer_start
 # A lease that outlasts the moments in which a slow machine lets nobody run: a lead that ends so, with rows on their
 # way, sends some of them beside the next one.
-narrow=(-X lease.ttl=4s -X mark.delay=100ms -X inflight.rows=$window -X batch.rows=$((window / 2)))
+narrow=(-X lease.ttl=8s -X mark.delay=100ms -X inflight.rows=$window -X batch.rows=$((window / 2)))
 relay_start even "${narrow[@]}"
 wait_said even msg=leading || not_ok first_of_two_leads "$(tail -n 3 "$dir/even.log")"
 leader=even follower=odd
