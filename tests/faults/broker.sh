@@ -29,7 +29,7 @@ stop_clean early
 # command is obeyed between two looks of the mock at what has come.
 down_beside() {
     relay_signal "$1" STOP
-    for _ in {1..10}; do mock rtt 0; done
+    for _ in {1..8}; do mock rtt 0; done
     mock down
     relay_signal "$1" CONT
 }
