@@ -242,7 +242,7 @@ what_ran() {
     n=$(wc -l <"$work/times")
     ((n >= 10)) || return 0
     printf 'ran: %d files and builds in %d min %d s; the longest, beside others:\n' "$n" $((seconds / 60)) $((seconds % 60))
-    sort -rn "$work/times" | head -n 10 | awk '{ printf "  %5d s  %s\n", $1 / 1000, $2 }'
+    sort -rn "$work/times" | awk 'NR <= 10 { printf "  %5d s  %s\n", $1 / 1000, $2 }' # head would end before sort has
     ((${#selection[@]} > 0)) || printf '%s%s\n' 'left to other commands: each second of the quick mutants and those that need servers (make mutants), ' \
         'other PostgreSQL (PG=all) and librdkafka (RDKAFKA=newest), the soak (make soak)'
 }
