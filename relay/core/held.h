@@ -10,11 +10,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "relay/core/hashtable.h"
+
 #define HELD_KEYS_MAX (UINT32_C(1) << 20)
 
 struct held_keys {
-    uint64_t *place; /* 0: empty */
-    uint32_t cap, n; /* cap is a power of two; at most half full */
+    struct hashtable table; /* of the keys alone */
     bool all;
 };
 

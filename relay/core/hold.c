@@ -67,11 +67,9 @@ void hold_unpark_topic(struct core *c, uint32_t topic)
     t->returning = false;
     flow_unpark(c, &t->parked);
     unpark_behind(c, &t->behind);
-    for (uint32_t i = 0; c->keys.n > 0 && i < c->keys.cap; i++) {
-        if (c->keys.place[i].key == 0)
-            continue;
-        flow_unpark(c, &c->keys.place[i].parked);
-        unpark_behind(c, &c->keys.place[i].behind);
+    for (struct key_wait *w = NULL; (w = keys_next(&c->keys, w)) != NULL;) {
+        flow_unpark(c, &w->parked);
+        unpark_behind(c, &w->behind);
     }
 }
 
@@ -115,9 +113,8 @@ void hold_relieve(struct core *c)
         return;
     for (uint32_t i = 0; i < c->topics.n; i++)
         spill(c, &c->topics.topic[i].behind, HOLD_PAUSED);
-    for (uint32_t i = 0; c->keys.n > 0 && i < c->keys.cap; i++)
-        if (c->keys.place[i].key != 0)
-            spill(c, &c->keys.place[i].behind, HOLD_BLOCKED);
+    for (struct key_wait *w = NULL; (w = keys_next(&c->keys, w)) != NULL;)
+        spill(c, &w->behind, HOLD_BLOCKED);
 }
 
 /* -- keys -------------------------------------------------------------------------------------- */

@@ -10,10 +10,11 @@
 
 #include <stddef.h>
 
+#include "relay/core/hashtable.h"
 #include "relay/core/window.h"
 
 struct key_wait {
-    uint64_t key;           /* 0: empty place */
+    uint64_t key;           /* the first member: hashtable.h */
     uint32_t busy;          /* the row of this key that was sent and is not confirmed; NO_SLOT: none */
     uint32_t n_suspects;    /* rows of this key that still have to go alone */
     uint32_t n_back;        /* rows of this key in the window that came from outbox.held */
@@ -23,8 +24,7 @@ struct key_wait {
 };
 
 struct keys {
-    struct key_wait *place;
-    uint32_t cap, n; /* cap is a power of two; at most half full */
+    struct hashtable table; /* of struct key_wait; does not grow */
 };
 
 /* Room for `max` keys at once. Returns 0, or -1 when out of memory. */
@@ -32,6 +32,9 @@ int keys_init(struct keys *k, uint32_t max);
 void keys_deinit(struct keys *k);
 /* NULL when the key does not wait. The pointer is good until the next add or remove. */
 struct key_wait *keys_find(const struct keys *k, uint64_t key);
+/* For going over all of them, in an order that means nothing: the one behind `after`, the first one for NULL; NULL
+ * behind the last. */
+struct key_wait *keys_next(const struct keys *k, const struct key_wait *after);
 /* The entry of the key, made when there is none. Never fails within `max` keys. */
 struct key_wait *keys_add(struct keys *k, uint64_t key);
 void keys_remove(struct keys *k, struct key_wait *w);

@@ -150,7 +150,7 @@ void core_stop(struct core *c, uint64_t now_ms)
  * is left does not move. What is held there and not for its time was not published. */
 static void check_once(struct core *c, uint64_t now_ms)
 {
-    bool held = c->held.n > 0 || c->held.all || c->topics.n_held > 0 || c->topics.n_paused > 0 ||
+    bool held = c->held.table.n > 0 || c->held.all || c->topics.n_held > 0 || c->topics.n_paused > 0 ||
                 c->n_left > 0;
     uint32_t topic;
 

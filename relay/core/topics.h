@@ -52,7 +52,7 @@ struct topic {
 
 struct topics {
     struct topic *topic;
-    uint32_t *place; /* hash table of numbers + 1; 0: empty */
+    uint32_t *place; /* by name: numbers + 1; 0: empty. No hashtable.h: names are compared, not their hashes */
     uint32_t n, cap, n_places;
     uint32_t n_paused, n_held;
     uint32_t n_changes; /* of any state; for whoever wants to tell */

@@ -1,6 +1,9 @@
 /* id_table.h - event ids and where their records are: a hash table of fixed size. Pure.
  *
  * 40 bytes per id that room was made for. Start from zeroes.
+ *
+ * Another kind than core/hashtable.h: ids are 16 bytes that others chose, none is ever removed, and as memory is what
+ * limits their number it is filled to four fifths, not to a half.
  */
 #ifndef RELAY_SINK_ID_TABLE_H
 #define RELAY_SINK_ID_TABLE_H

@@ -64,11 +64,9 @@ static inline void walk_lists(struct core_walk *k)
         walk_list(k, &c->topics.topic[i].parked, ROW_PARKED, true, "list parked behind a topic");
         walk_list(k, &c->topics.topic[i].behind, ROW_PARKED, true, "list behind a held topic");
     }
-    for (uint32_t i = 0; c->keys.n > 0 && i < c->keys.cap; i++) {
-        if (c->keys.place[i].key == 0)
-            continue;
-        walk_list(k, &c->keys.place[i].parked, ROW_PARKED, true, "list parked behind a key");
-        walk_list(k, &c->keys.place[i].behind, ROW_PARKED, true, "list behind a held key");
+    for (const struct key_wait *w = NULL; (w = keys_next(&c->keys, w)) != NULL;) {
+        walk_list(k, &w->parked, ROW_PARKED, true, "list parked behind a key");
+        walk_list(k, &w->behind, ROW_PARKED, true, "list behind a held key");
     }
     for (uint32_t i = 0; i < c->n_holding && k->broken == NULL; i++)
         walk_slot(k, c->holding[i], ROW_HOLDING, "slots being held");
@@ -151,10 +149,7 @@ static inline const char *behind_broken(const struct core *c)
         if (t->behind.n > 0 && (!t->held || t->state != TOPIC_OPEN))
             return "rows behind a topic that is not held, or not open";
     }
-    for (uint32_t i = 0; c->keys.n > 0 && i < c->keys.cap; i++) {
-        const struct key_wait *w = &c->keys.place[i];
-        if (w->key == 0)
-            continue;
+    for (const struct key_wait *w = NULL; (w = keys_next(&c->keys, w)) != NULL;) {
         n += w->behind.n;
         if (w->behind.n > 0 && (!w->resuming || w->n_back == 0))
             return "rows behind a key of which none comes back";
@@ -221,17 +216,15 @@ static inline const char *keys_broken(const struct core *c)
     uint32_t n = 0;
     const char *broken;
 
-    for (uint32_t i = 0; c->keys.n > 0 && i < c->keys.cap; i++) {
-        if (c->keys.place[i].key == 0)
-            continue;
+    for (const struct key_wait *w = NULL; (w = keys_next(&c->keys, w)) != NULL;) {
         n++;
-        if (keys_find(&c->keys, c->keys.place[i].key) != &c->keys.place[i])
+        if (keys_find(&c->keys, w->key) != w)
             return "a key that is not found";
-        broken = key_broken(c, &c->keys.place[i]);
+        broken = key_broken(c, w);
         if (broken != NULL)
             return broken;
     }
-    return n == c->keys.n ? NULL : "number of keys";
+    return n == c->keys.table.n ? NULL : "number of keys";
 }
 
 static inline const char *core_broken(const struct core *c)

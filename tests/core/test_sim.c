@@ -56,14 +56,11 @@ static void print_window(const struct world *w, const struct relay *r)
                    t->held ? ", held" : "", t->more ? ", more" : "", t->n_holding, t->n_back,
                    t->parked.n, t->behind.n);
     }
-    for (uint32_t i = 0; c->keys.n > 0 && i < c->keys.cap; i++) {
-        const struct key_wait *k = &c->keys.place[i];
-        if (k->key != 0)
-            print_line(w, r, "key %llx: busy row %d, %u suspects, %u back%s, %u parked, %u behind",
-                       (unsigned long long)k->key,
-                       k->busy == NO_SLOT ? -1 : (int)r->slot_row[k->busy], k->n_suspects, k->n_back,
-                       k->resuming ? ", resuming" : "", k->parked.n, k->behind.n);
-    }
+    for (const struct key_wait *k = NULL; (k = keys_next(&c->keys, k)) != NULL;)
+        print_line(w, r, "key %llx: busy row %d, %u suspects, %u back%s, %u parked, %u behind",
+                   (unsigned long long)k->key,
+                   k->busy == NO_SLOT ? -1 : (int)r->slot_row[k->busy], k->n_suspects, k->n_back,
+                   k->resuming ? ", resuming" : "", k->parked.n, k->behind.n);
     for (uint32_t s = 0; s < c->window.cap; s++)
         if (c->window.row[s].state != ROW_FREE)
             print_line(w, r, "row %u: %s, topic %u, from %u%s", r->slot_row[s],

@@ -27,7 +27,7 @@ START_TEST(keys_add_finds_the_entry_that_is_there)
     ck_assert_ptr_null(keys_find(&k, 7));
     keys_add(&k, 7)->n_suspects = 3;
     ck_assert_uint_eq(keys_add(&k, 7)->n_suspects, 3);
-    ck_assert_uint_eq(k.n, 1);
+    ck_assert_uint_eq(k.table.n, 1);
     ck_assert_uint_eq(keys_find(&k, 7)->busy, NO_SLOT);
     ck_assert_ptr_null(keys_find(&k, 8));
 }
@@ -38,7 +38,7 @@ START_TEST(keys_remove_leaves_no_trace)
     keys_add(&k, 7)->n_suspects = 3;
     keys_remove(&k, keys_find(&k, 7));
     ck_assert_ptr_null(keys_find(&k, 7));
-    ck_assert_uint_eq(k.n, 0);
+    ck_assert_uint_eq(k.table.n, 0);
     ck_assert_uint_eq(keys_add(&k, 7)->n_suspects, 0);
 }
 END_TEST
@@ -67,7 +67,7 @@ START_TEST(keys_clear_forgets_all)
     for (uint64_t key = 1; key <= 100; key++)
         (void)keys_add(&k, key);
     keys_clear(&k);
-    ck_assert_uint_eq(k.n, 0);
+    ck_assert_uint_eq(k.table.n, 0);
     for (uint64_t key = 1; key <= 100; key++)
         ck_assert_ptr_null(keys_find(&k, key));
 }
@@ -83,14 +83,14 @@ START_TEST(keys_survive_any_order_of_removal_when_they_collide)
         bool there[N] = { false };
         for (int step = 0; step < 200; step++) {
             uint32_t i = retry_random(&seed) % N;
-            uint64_t key = ((uint64_t)(i / 4 + 1) * k.cap) + (k.cap - 2) + i % 4;
+            uint64_t key = ((uint64_t)(i / 4 + 1) * k.table.cap) + (k.table.cap - 2) + i % 4;
             if (there[i])
                 keys_remove(&k, keys_find(&k, key));
             else
                 keys_add(&k, key)->n_suspects = i;
             there[i] = !there[i];
             for (uint32_t j = 0; j < N; j++) {
-                uint64_t other = ((uint64_t)(j / 4 + 1) * k.cap) + (k.cap - 2) + j % 4;
+                uint64_t other = ((uint64_t)(j / 4 + 1) * k.table.cap) + (k.table.cap - 2) + j % 4;
                 const struct key_wait *found = keys_find(&k, other);
                 ck_assert(there[j] == (found != NULL));
                 if (found != NULL)
@@ -106,8 +106,8 @@ START_TEST(keys_take_as_many_as_promised)
 {
     for (uint64_t key = 1; key <= 100; key++)
         (void)keys_add(&k, key * UINT64_C(0x9e3779b97f4a7c15));
-    ck_assert_uint_eq(k.n, 100);
-    ck_assert_uint_ge(k.cap, 200);
+    ck_assert_uint_eq(k.table.n, 100);
+    ck_assert_uint_ge(k.table.cap, 200);
 }
 END_TEST
 
