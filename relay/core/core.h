@@ -55,7 +55,8 @@ enum core_do {
                      core_page_end, or core_read_failed */
     CORE_READ_DUE,   /* read from outbox.held what is due: core_held_row, core_due_end */
     CORE_READ_TOPIC, /* read from there what is paused of topic: core_held_row, core_topic_end */
-    CORE_PRODUCE, /* slot into lane; answer core_report, now or later, or core_full or core_cold */
+    CORE_PRODUCE, /* slot into lane; answer core_report, now or later, or core_full or core_cold; core_refused or
+                     core_unreadable where it is not for Kafka */
     CORE_MARK,    /* slots[0..n); answer core_freed for some, then core_marked; the array is good
                      until then */
     CORE_HOLD,    /* put slots[0..n) into outbox.held as their .hold says; answer core_freed for some,
@@ -206,6 +207,10 @@ void core_report(struct core *c, uint64_t now_ms, uint32_t slot, enum outcome ou
 /* In place of a report: the row was refused for itself before it was handed over. for_good: another
  * attempt would end the same, so it is dead at once. */
 void core_refused(struct core *c, uint64_t now_ms, uint32_t slot, bool for_good);
+/* In place of a report: the row has nothing to send, for it could not be read, nor could it next time: it is dead.
+ * Where its key is what cannot be read, any later row of its topic may be of that key: unless these pass dead rows
+ * anyway, the topic waits. */
+void core_unreadable(struct core *c, uint64_t now_ms, uint32_t slot, bool key_unreadable);
 /* The lane's producer is broken: it will take nothing more. */
 void core_lane_fatal(struct core *c, enum lane lane);
 /* RESET is done: every row of the lane has been reported. ok = false: no new producer could be made. */

@@ -208,6 +208,14 @@ void core_report(struct core *c, uint64_t now_ms, uint32_t slot, enum outcome ou
     unpark_topic(c, &c->topics.topic[r->topic]);
 }
 
+void core_unreadable(struct core *c, uint64_t now_ms, uint32_t slot, bool key_unreadable)
+{
+    if (key_unreadable && !c->cfg.skip_poison)
+        core_report(c, now_ms, slot, OUTCOME_NOT_PERSISTED, BLAME_TOPIC);
+    else
+        core_refused(c, now_ms, slot, true);
+}
+
 /* It waits its turn: its topic moves, and no later row of that has come home. */
 static bool is_in_a_queue(const struct core *c, const struct window_row *r, uint64_t sent_before_ms)
 {

@@ -52,22 +52,16 @@ static bool refuse_circle(struct driver *d, uint32_t slot)
     return true;
 }
 
-/* An event that could not be read. Another attempt would end the same, so it is dead, and holds its key back
- * or not as any dead row does. Where the key is what cannot be read, any later row of the topic may be of it:
- * all of them wait, until the row can be read. */
+/* An event that could not be read. There is nothing to send. */
 static bool refuse_unreadable(struct driver *d, uint32_t slot)
 {
     const struct row *row = d->slot[slot].row;
-    uint32_t topic = d->core.window.row[slot].topic;
 
     if (row->unreadable == NULL)
         return false;
     d->n_failed++;
-    incidents_unreadable(&d->incidents, row, topic, &d->slot[slot].reason);
-    if (row->key_unreadable && !d->core.cfg.skip_poison)
-        core_report(&d->core, d->now_ms, slot, OUTCOME_NOT_PERSISTED, BLAME_TOPIC);
-    else
-        core_refused(&d->core, d->now_ms, slot, true);
+    incidents_unreadable(&d->incidents, row, d->core.window.row[slot].topic, &d->slot[slot].reason);
+    core_unreadable(&d->core, d->now_ms, slot, row->key_unreadable);
     return true;
 }
 

@@ -83,6 +83,12 @@ static void refused_for_good(const char *name)
     run();
 }
 
+static void unreadable(const char *name, bool key_unreadable)
+{
+    core_unreadable(&t.core, t.now, slot_of(name), key_unreadable);
+    run();
+}
+
 START_TEST(row_that_the_sink_refuses_goes_to_held_without_a_reset)
 {
     rows_out("Ay1 Ax1", "produce Ay1 main\nproduce Ax1 main\n");
@@ -108,6 +114,45 @@ START_TEST(row_that_is_refused_for_good_is_dead_at_once_and_holds_its_key)
     held(true);
     expect("release Ax1\nhold Ax2 blocked\n");
     ck_assert_uint_eq(t.core.n_dead, 1);
+}
+END_TEST
+
+START_TEST(row_that_cannot_be_read_is_dead_at_once_and_holds_its_key)
+{
+    rows_out("Ay1 Ax1", "produce Ay1 main\nproduce Ax1 main\n");
+    unreadable("Ax1", false);
+    expect("hold Ax1 dead\n");
+    held(true);
+    pass(1);
+    page("Ax2");
+    expect_but_reads("release Ax1\nhold Ax2 blocked\n");
+}
+END_TEST
+
+START_TEST(topic_waits_behind_a_row_whose_key_cannot_be_read)
+{
+    rows_out("A-1", "produce A-1 main\n");
+    unreadable("A-1", true);
+    expect("reset main\n");
+    lane_ready(LANE_MAIN, true);
+    expect("hold A-1 paused\n");
+    held(true);
+    pass(1);
+    page("Ax2");
+    expect_but_reads("release A-1\nhold Ax2 paused\n");
+}
+END_TEST
+
+START_TEST(row_whose_key_cannot_be_read_is_dead_where_later_ones_pass)
+{
+    struct core_config cfg = default_config();
+
+    cfg.skip_poison = true;
+    lead_with(&cfg);
+    open_topic();
+    page("A-1");
+    unreadable("A-1", true);
+    expect_but_reads("produce A-1 main\nhold A-1 dead\n");
 }
 END_TEST
 
@@ -399,6 +444,9 @@ Suite *suite_flow(void)
     tc = new_case(suite, "refused before they are sent");
     tcase_add_test(tc, row_that_the_sink_refuses_goes_to_held_without_a_reset);
     tcase_add_test(tc, row_that_is_refused_for_good_is_dead_at_once_and_holds_its_key);
+    tcase_add_test(tc, row_that_cannot_be_read_is_dead_at_once_and_holds_its_key);
+    tcase_add_test(tc, topic_waits_behind_a_row_whose_key_cannot_be_read);
+    tcase_add_test(tc, row_whose_key_cannot_be_read_is_dead_where_later_ones_pass);
     tcase_add_test(tc,
                    row_that_is_refused_for_good_behind_one_of_its_key_waits_for_that_one);
     tcase_add_test(tc, later_rows_of_its_key_do_not_pass_a_row_that_the_sink_refused);
