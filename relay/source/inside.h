@@ -193,6 +193,8 @@ void source_request_transaction(struct source *s, uint64_t now_ms, enum request 
                                 const struct conn_statement *statement, int n);
 void source_request_failed(struct source *s, enum request what, const PGresult *res);
 struct conn_statement source_mark_statement(const struct source *s);
+/* For the log: the first few ids of a column, from a row on, as text. Returns `to`. */
+const char *source_some_ids(const PGresult *res, int from, int col, char *to, size_t size);
 
 /* -- read.c. The answer to a read of any kind. */
 void read_on_answer(struct source *s, uint64_t now_ms, const PGresult *res);
@@ -244,7 +246,7 @@ void held_take_page(struct source *s, uint64_t now_ms, uint32_t n, bool full, ui
 void held_mark(struct source *s, uint64_t now_ms);
 /* Answers. Each reports, or sends what comes next. */
 void held_on_read(struct source *s, uint64_t now_ms, const PGresult *res);
-void held_on_marked(struct source *s, const PGresult *res);
+void held_on_marked(struct source *s, const PGresult *res); /* to held_mark */
 void held_on_hold(struct source *s, const PGresult *res);
 void held_on_sweep(struct source *s, uint64_t now_ms, const PGresult *res);
 void held_on_heal(struct source *s, uint64_t now_ms, const PGresult *res);

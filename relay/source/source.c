@@ -217,6 +217,33 @@ void source_mark(struct source *s, uint64_t now_ms, const struct source_mark *ma
     CRASH_POINT("source.mark_sent");
 }
 
+const char *source_some_ids(const PGresult *res, int from, int col, char *to, size_t size)
+{
+    size_t at = 0;
+
+    to[0] = '\0';
+    for (int i = from; i < PQntuples(res) && at < size - 24; i++)
+        if (!PQgetisnull(res, i, col))
+            at += (size_t)snprintf(to + at, size - at, "%s%lld", at > 0 ? " " : "",
+                                   (long long)wire_i64(PQgetvalue(res, i, col)));
+    return to;
+}
+
+static void on_marked(struct source *s, const PGresult *res)
+{
+    char ids[128];
+
+    if (s->held.touched[MARK_SIDE].n > 0) {
+        held_on_marked(s, res);
+        return;
+    }
+    if (!s->acquired && PQntuples(res) > 0)
+        log_warn("source", "events were published that the database has lost; they are not marked", "events",
+                 log_i64(PQntuples(res)), "ids", source_some_ids(res, 0, 0, ids, sizeof ids), "remedy",
+                 "a crash of the server lost transactions: commit events with synchronous_commit on");
+    source_push(s, (struct source_event){ .type = SOURCE_MARKED });
+}
+
 /* -- answers ----------------------------------------------------------------------------- */
 
 /* The lease is asked for again several times a second. What stays as it was is said now and then. */
@@ -295,7 +322,7 @@ static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
         break;
     case REQUEST_MARK:
         CRASH_POINT("source.mark_answered");
-        held_on_marked(s, *res);
+        on_marked(s, *res);
         break;
     case REQUEST_HOLD:
         CRASH_POINT("source.hold_answered");
