@@ -66,19 +66,17 @@ struct request {
 static int make_request(PGconn *conn, const outbox_event *event, struct request *ret,
                         outbox_error *err)
 {
-    outbox_event e;
-    int code;
+    int code = outbox__row_encode(event, &ret->row, err);
 
-    if ((code = outbox__event_read(event, &e, err)) != OUTBOX_OK ||
-        (code = outbox__row_encode(&e, &ret->row, err)) != OUTBOX_OK)
+    if (code != OUTBOX_OK)
         return code;
     code = outbox__encoding_check(conn, &ret->row, err);
     if (code == OUTBOX_OK)
         code = make_id(&ret->row, err);
     if (code != OUTBOX_OK)
         outbox__row_deinit(&ret->row);
-    ret->statement = outbox__statement(false, (e.flags & OUTBOX_APPEND_ORDERED) != 0);
-    ret->prepared = (e.flags & OUTBOX_APPEND_PREPARED) != 0;
+    ret->statement = outbox__statement(false, (event->flags & OUTBOX_APPEND_ORDERED) != 0);
+    ret->prepared = (event->flags & OUTBOX_APPEND_PREPARED) != 0;
     return code;
 }
 
@@ -100,34 +98,35 @@ int outbox__append_one(PGconn *conn, const outbox_event *event, outbox_error *er
 }
 
 /* The arguments first: an event that cannot be read is the caller's defect whatever the connection. */
-static int check_arguments(PGconn *conn, const outbox_event *event, outbox_error *err)
+static int read_arguments(PGconn *conn, const outbox_event *event, outbox_event *ret,
+                          outbox_error *err)
 {
-    outbox_event ignored;
-
     if (conn == NULL)
         return outbox__error_set(err, OUTBOX_EINVAL, "conn is NULL");
-    return outbox__event_read(event, &ignored, err);
+    return outbox__event_read(event, ret, err);
 }
 
 int outbox_append(PGconn *conn, const outbox_event *event, outbox_error *err)
 {
+    outbox_event e;
     int code;
 
-    if ((code = check_arguments(conn, event, err)) != OUTBOX_OK ||
+    if ((code = read_arguments(conn, event, &e, err)) != OUTBOX_OK ||
         (code = outbox__conn_check(conn, OUTBOX__IN_TRANSACTION, err)) != OUTBOX_OK)
         return code;
-    return outbox__append_one(conn, event, err);
+    return outbox__append_one(conn, &e, err);
 }
 
 int outbox_append_send(PGconn *conn, const outbox_event *event, outbox_error *err)
 {
     struct request r;
+    outbox_event e;
     bool sent;
     int code;
 
-    if ((code = check_arguments(conn, event, err)) != OUTBOX_OK ||
+    if ((code = read_arguments(conn, event, &e, err)) != OUTBOX_OK ||
         (code = outbox__conn_check(conn, OUTBOX__TO_SEND, err)) != OUTBOX_OK ||
-        (code = make_request(conn, event, &r, err)) != OUTBOX_OK)
+        (code = make_request(conn, &e, &r, err)) != OUTBOX_OK)
         return code;
     sent = outbox__statement_send(conn, r.statement, r.prepared, r.row.values, r.row.lengths);
     outbox__row_deinit(&r.row);

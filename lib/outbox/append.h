@@ -14,8 +14,8 @@ int outbox__encoding_check(PGconn *conn, const struct outbox__row *row, outbox_e
 /** Whether a statement that succeeded stored as many rows as were sent. */
 int outbox__stored_check(const PGresult *result, size_t n_rows, outbox_error *err);
 
-/** The event as outbox_append() takes it, from reading it to the answer of the server; all but the
- *  look at the connection. event is the caller's, of any size. */
+/** What outbox_append() does once the event is read and the connection looked at: from the limits to the
+ *  answer of the server. event comes from outbox__event_read(). */
 int outbox__append_one(PGconn *conn, const outbox_event *event, outbox_error *err);
 
 #endif

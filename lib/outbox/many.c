@@ -217,7 +217,7 @@ int outbox_append_many(PGconn *conn, const outbox_event *events, size_t n_events
     if (n_events == 0)
         return OUTBOX_OK;
     if (n_events == 1)
-        return append_one(conn, events, err);
+        return append_one(conn, &first, err);
     m.prepared = first.flags & OUTBOX_APPEND_PREPARED;
     return append_portions(&m, err);
 }
