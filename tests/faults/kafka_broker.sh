@@ -107,13 +107,11 @@ stop_clean frozen
 
 # Each time a batch is written, and its acknowledgement is lost with the connection. The producer sends it
 # again and the broker knows its sequence number: nothing is there twice.
-times_lost() { grep -c lost "$dir/kafka.log" || true; }
-lost_more_than() { (($(times_lost) > $1)); }
 stream_on unacked "${through_proxy[@]}" "${steady[@]}"
 for n in {1..8}; do
-    before=$(times_lost)
+    before=$(times_lost kafka)
     fault proxy kafka "lose ce_type" # stands in records only
-    wait_until 20 lost_more_than "$before" || not_ok "acknowledgement_is_lost_$n"
+    wait_until 20 lost_more_than kafka "$before" || not_ok "acknowledgement_is_lost_$n"
     must_move "moves_after_the_lost_acknowledgement_$n" unacked 40
 done
 for n in 1 2 3; do

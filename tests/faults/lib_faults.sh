@@ -60,6 +60,11 @@ with_acls=(allow.everyone.if.no.acl.found=true
     authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer)
 make_topic() { "$broker" topic "$dir/broker" "$@"; }
 
+# times_lost PROXY: so many answers has it lost, as it was told to
+times_lost() { grep -c lost "$dir/$1.log" || true; }
+# lost_more_than PROXY N
+lost_more_than() { (($(times_lost "$1") > $2)); }
+
 # A broker that refuses a batch refuses those behind it, for their sequence numbers do not follow. The mock
 # looks at those of transactional producers only: it would take the batch behind a refused one, which then
 # overtakes, or lets librdkafka believe that the refused one was written as well. So what may be on its way

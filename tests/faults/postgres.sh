@@ -56,16 +56,14 @@ stop_clean slow
 
 # Answers that are lost: what was asked for has happened and the relay cannot know. Another owner takes
 # the lease for a moment, so that the relay asks for it on a connection that is already set up.
-times_lost() { grep -c lost "$dir/pgproxy.log" || true; }
-lost_more_than() { (($(times_lost) > $1)); }
 take_lease() { sql "update outbox.relay set owner = 'somebody', epoch = epoch + 1, lease_expires_at = now() + '300 ms'"; }
 stream_start unanswered
 for statement in outbox_mark outbox_renew outbox_read outbox_acquire outbox_catch_up; do
     for _ in 1 2 3; do
-        before=$(times_lost)
+        before=$(times_lost pgproxy)
         fault proxy pgproxy "lose $statement"
         [[ $statement != outbox_acquire && $statement != outbox_catch_up ]] || take_lease
-        wait_until 10 lost_more_than "$before" || not_ok "answer_to_${statement}_is_lost" "$(tail -n 3 "$dir/unanswered.log")"
+        wait_until 10 lost_more_than pgproxy "$before" || not_ok "answer_to_${statement}_is_lost" "$(tail -n 3 "$dir/unanswered.log")"
         must_move "moves_after_the_lost_answer_to_$statement" unanswered
     done
 done

@@ -45,10 +45,6 @@ run_example() {
     sql "delete from orders where id = $order" >/dev/null
 }
 
-# last FILE: the end of a long text in one line
-last() { tail -n 2 "$1" | tr '\n' ' '; }
-skip() { printf 'ok - %s # skip %s\n' "$1" "$2"; }
-
 # fetch_python: into a directory of its own, with the libpq that is here
 fetch_python() {
     [[ ! -e $cache/python/psycopg ]] || return 0

@@ -25,10 +25,6 @@ variants=$variants/sql
 port=$(<"$dir/pg/port")
 psql -XqAt -d "$("$pg" conninfo "$dir/pg")" -c 'create role migrator superuser login'
 
-# last FILE: the end of a long text in one line
-last() { tail -n 2 "$1" | tr '\n' ' '; }
-skip() { printf 'ok - %s # skip %s\n' "$1" "$2"; }
-
 # npm_binary PACKAGE VERSION NAME: package/bin/NAME of the archive becomes .cache/migrations/NAME-VERSION
 npm_binary() {
     local into=$cache/$3-$2 archive

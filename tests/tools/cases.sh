@@ -16,6 +16,10 @@ not_ok() {
     [[ -n $timed_out ]] || wrong=1
     bad=1 timed_out=
 }
+# skip NAME WHY
+skip() { ok "$1 # skip $2"; }
+# last FILE: for a WHY, the end of a long text in one line
+last() { tail -n 2 "$1" | tr '\n' ' '; }
 # equal NAME WANT GOT
 equal() {
     timed_out=
