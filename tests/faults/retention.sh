@@ -57,7 +57,7 @@ write_as() {
                 insert into outbox.event (topic, type, key, payload) values ('%s', 'test', 'w%d-%d', '%d.last'); %s;\n" \
             "$topic" "$1" "$k" "$n" "$pause" "$topic" "$1" "$k" "$n" "$end"
         ((n % 13 != 0)) || printf "insert into outbox.event (topic, type, payload, available_at)
-                    values ('%s', 'test', 'later', now() + interval '700 ms');\n" "$topic"
+                    values ('%s', 'test', 'later', now() + interval '2 s');\n" "$topic"
         printf 'select pg_sleep(0.02);\n'
     done | psql -XqAt -v ON_ERROR_STOP=1 -d "$dsn" >/dev/null
 }
