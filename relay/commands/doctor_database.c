@@ -165,17 +165,33 @@ static void judge_installed(struct findings *f, const struct operate_fact *x)
                       "correct the dsn", "the outbox is not installed in database \"%s\"", x->name);
 }
 
+/* The role is not that of a relay, or is to become one. */
+static void judge_stranger(struct findings *f, const struct operate_fact *x)
+{
+    char how[400];
+
+    snprintf(how, sizeof how, "run it with the settings of the relay; if this is its role: `%s` (sql/roles.sql makes "
+             "outbox_relay)", x->mend);
+    findings_fail(f, EXIT_PERMISSION, "rights", how, x->kind == FACT_USAGE ? "the role may not use the schema outbox"
+                  : "this is not the role of a relay: it lacks most of the rights that one needs");
+}
+
 static void judge_right(struct findings *f, const struct operate_fact *x)
 {
-    static const char remedy[] = "apply sql/roles.sql and grant outbox_relay to the role";
+    char how[1200];
 
-    if (x->kind == FACT_RIGHT)
-        findings_fail(f, EXIT_PERMISSION, "rights", remedy, "the role lacks %s on %s", x->detail, x->name);
-    else if (x->kind == FACT_BLIND)
-        findings_warn(f, "rights", "grant pg_monitor to the role, or run the doctor as another",
-                      "the role may not see how old the transactions of others are");
-    else if (x->number == 0)
-        findings_fail(f, EXIT_PERMISSION, "rights", remedy, "the role may not use the schema outbox");
+    if (x->name[0] == '\0') {
+        judge_stranger(f, x);
+        return;
+    }
+    snprintf(how, sizeof how, "as the owner of the outbox, or as a superuser: `%s`", x->mend);
+    findings_fail(f, EXIT_PERMISSION, "rights", how, "the role lacks %s on %s", x->detail, x->name);
+}
+
+static void judge_blind(struct findings *f)
+{
+    findings_warn(f, "rights", "grant pg_monitor to the role, or run the doctor as another",
+                  "the role may not see how old the transactions of others are");
 }
 
 static void judge_part(struct findings *f, const struct operate_fact *x)
@@ -214,9 +230,14 @@ void doctor_fact(struct findings *f, const struct operate_fact *x)
         judge_installed(f, x);
         return;
     case FACT_USAGE:
+        if (x->number == 0)
+            judge_stranger(f, x);
+        return;
     case FACT_RIGHT:
-    case FACT_BLIND:
         judge_right(f, x);
+        return;
+    case FACT_BLIND:
+        judge_blind(f);
         return;
     case FACT_VERSION:
         judge_version(f, x);
@@ -275,7 +296,7 @@ void doctor_clock(struct findings *f, double before_s, double server_s, double a
 struct asking {
     struct doctor *d;
     struct operate *op;
-    bool installed, usable;
+    bool installed, usable; /* by this role */
     size_t n; /* facts of the kind that was asked for */
     double clock_s, period_s;
 };
@@ -289,6 +310,8 @@ static void on_fact(void *arg, const struct operate_fact *x)
         a->installed = x->number != 0;
     if (x->kind == FACT_USAGE)
         a->usable = x->number != 0;
+    if (x->kind == FACT_RIGHT && x->name[0] == '\0') /* all else would be refused to it as well */
+        a->usable = false;
     if (x->kind == FACT_DEFAULT)
         a->period_s = x->number;
     if (x->kind == FACT_CLOCK)
@@ -391,12 +414,14 @@ static void ask_outbox(struct asking *a)
 {
     struct doctor *d = a->d;
 
-    (void)ask(a, FACT_VERSION, "schema", NULL);
     (void)ask(a, FACT_RIGHT, "rights", "the role has all that the relay needs");
     (void)ask(a, FACT_LEAF, "ring", "all leaves are there");
     (void)ask(a, FACT_INDEX, "index", "all are there and valid");
     if (ask(a, FACT_DEFAULT, "bucket", NULL))
         doctor_retention(&d->findings, a->period_s, d->o->settings.retention_ms);
+    if (!a->usable)
+        return;
+    (void)ask(a, FACT_VERSION, "schema", NULL);
     space_ask(&d->space, a->op, d->o->settings.retention_ms);
     doctor_space(&d->findings, &d->space);
     (void)ask(a, FACT_SEQUENCE, "sequence", NULL);

@@ -42,7 +42,8 @@ int operate_facts(struct operate *o, enum operate_fact_kind kind, operate_on_fac
 
     for (int row = 0; code == EXIT_OK && row < PQntuples(res); row++) {
         const struct operate_fact fact = { kind, PQgetvalue(res, row, 0), PQgetvalue(res, row, 1),
-                                           strtod(PQgetvalue(res, row, 2), NULL) };
+                                           strtod(PQgetvalue(res, row, 2), NULL),
+                                           PQnfields(res) > 3 ? PQgetvalue(res, row, 3) : "" };
         /* A pooler hands out process ids of its own. */
         if (kind != FACT_POOLER || (int)fact.number != PQbackendPID(o->pg))
             on_fact(arg, &fact);

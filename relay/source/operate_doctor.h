@@ -15,9 +15,10 @@ enum operate_fact_kind {
     FACT_SETTING,      /* name: a setting that makes commits unsafe, detail: its value */
     FACT_ASYNC_COMMIT, /* name: whose commits do not wait for the disk */
     FACT_INSTALLED,    /* name: the database; number: 1 or 0 */
-    FACT_USAGE,        /* number: may the role use the schema? */
+    FACT_USAGE,        /* number: may the role use the schema? mend: the statement that allows it */
     FACT_VERSION,      /* number: the newest migration, detail: the newest breaking one */
-    FACT_RIGHT,        /* lacking: name: of what, detail: which */
+    FACT_RIGHT,        /* lacking: name: of what, detail: which, mend: the statement that grants it. Without a name: the role is
+                          no member of outbox_relay and lacks most */
     FACT_LEAF,         /* of the ring, that is not as it must be: name, detail: what it is */
     FACT_INDEX,        /* that is missing or not valid: name: of which table, detail: which */
     FACT_DEFAULT,      /* detail: the expression that chooses the bucket, number: the period in seconds, or -1 */
@@ -39,6 +40,7 @@ struct operate_fact {
     enum operate_fact_kind kind;
     const char *name, *detail; /* "" when there is none */
     double number;
+    const char *mend;
 };
 
 /* A topic that events wait for, or were appended for lately. */

@@ -1,5 +1,5 @@
 /* operate_doctor_sql.h - the statements of operate_doctor.c. Each but the last gives rows of name, detail and
- * number.
+ * number, and some of what mends it.
  */
 #ifndef RELAY_SOURCE_OPERATE_DOCTOR_SQL_H
 #define RELAY_SOURCE_OPERATE_DOCTOR_SQL_H
@@ -36,28 +36,55 @@
     "select current_database()::text, '', (exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n "    \
     "on n.oid = c.relnamespace where n.nspname = 'outbox' and c.relname = 'schema_version'))::int"
 
-#define SQL_FACT_USAGE "select '', '', has_schema_privilege('outbox', 'USAGE')::int"
 
 #define SQL_FACT_VERSION                                                                           \
     "select '', coalesce(max(v.version) filter (where v.breaking), 0)::text, "                     \
     "coalesce(max(v.version), 0) from outbox.schema_version v"
 
-/* What sql/roles.sql grants to outbox_relay. */
+/* Whom to grant what the role lacks: outbox_relay where it has its rights from there. */
+#define SQL_GRANTEE                                                                                \
+    "case when pg_has_role(to_regrole('outbox_relay'), 'USAGE') then 'outbox_relay' "              \
+    "else quote_ident(current_user) end"
+
+#define SQL_FACT_USAGE                                                                             \
+    "select '', '', has_schema_privilege('outbox', 'USAGE')::int, 'GRANT ' || case when "          \
+    "pg_has_role(to_regrole('outbox_relay'), 'USAGE') then 'USAGE ON SCHEMA outbox TO outbox_relay' " \
+    "else 'outbox_relay TO ' || quote_ident(current_user) end"
+
+/* What sql/roles.sql grants to outbox_relay. What is lacking on the same parts of one table, which may have leaves, is one
+ * fact. A role that is no member of outbox_relay and lacks most of it is not that of a relay: a single one. */
 #define SQL_FACT_RIGHT                                                                             \
     "with leaf (n) as (values ('0'), ('1'), ('2'), ('3'), ('4'), ('5'), ('6'), ('7'), ('kept')), " \
-    "need (name, privilege) as (values ('event', 'SELECT'), ('sent', 'SELECT'), ('sent', 'INSERT'), " \
-    "('held', 'SELECT'), ('held', 'INSERT'), ('held', 'UPDATE'), ('held', 'DELETE'), "             \
-    "('relay', 'SELECT'), ('relay', 'UPDATE'), ('schema_version', 'SELECT'), "                     \
-    "('event_kept', 'INSERT'), ('backlog', 'SELECT'), ('blocker', 'SELECT'), "                     \
-    "('event_status', 'SELECT') union all select k || l.n, p from leaf l, "                        \
-    "unnest(array['event_', 'sent_']) k, unnest(array['SELECT', 'TRUNCATE']) p "                   \
-    "union all select 'sent_' || l.n, 'INSERT' from leaf l where l.n <> 'kept') "                  \
-    "select 'outbox.' || n.name, string_agg(n.privilege, ', '), 0 from need n "                    \
-    "where to_regclass('outbox.' || n.name) is not null "                                          \
-    "and not has_table_privilege('outbox.' || n.name, n.privilege) group by n.name union all "     \
-    "select 'function ' || f.name, 'EXECUTE', 0 from (values ('outbox.backlog_now()'), "           \
-    "('pg_catalog.pg_control_system()')) f (name) where to_regprocedure(f.name) is not null "      \
-    "and not has_function_privilege(f.name, 'EXECUTE') order by 1"
+    "need (root, name, privilege) as ("                                                            \
+    "select t.root, t.root, p from (values ('event', 'SELECT'), ('sent', 'SELECT,INSERT'), "       \
+    "('held', 'SELECT,INSERT,UPDATE,DELETE'), ('relay', 'SELECT,UPDATE'), ('schema_version', 'SELECT'), " \
+    "('backlog', 'SELECT'), ('blocker', 'SELECT'), ('event_status', 'SELECT')) t (root, privileges), " \
+    "unnest(string_to_array(t.privileges, ',')) p union all "                                      \
+    "select k, k || '_' || l.n, p from leaf l, unnest(array['event', 'sent']) k, "                 \
+    "unnest(array['SELECT', 'TRUNCATE']) p union all "                                             \
+    "select 'sent', 'sent_' || l.n, 'INSERT' from leaf l where l.n <> 'kept' union all "           \
+    "values ('event', 'event_kept', 'INSERT'), ('event', 'event_kept', 'DELETE'), ('sent', 'sent_kept', 'DELETE')), " \
+    "had as materialized (select n.*, has_table_privilege('outbox.' || n.name, n.privilege) as has " \
+    "from need n where to_regclass('outbox.' || n.name) is not null), "                            \
+    "most as materialized (select 2 * count(*) filter (where h.has) < count(*) and not "           \
+    "coalesce(pg_has_role(to_regrole('outbox_relay'), 'MEMBER'), false) as lacking from had h), "  \
+    "lack as (select h.root, h.privilege, bool_or(h.name = h.root) as whole, "                     \
+    "array_agg(h.name order by h.name) filter (where h.name <> h.root) as leaves, "                \
+    "string_agg('outbox.' || h.name, ', ' order by h.name) as names "                              \
+    "from had h where not h.has group by 1, 2), "                                                  \
+    "part as (select l.root, l.whole, l.leaves, l.names, coalesce(cardinality(l.leaves), 0) as n, " \
+    "string_agg(l.privilege, ', ' order by l.privilege) as privileges from lack l group by 1, 2, 3, 4) " \
+    "select '', '', 0, 'GRANT outbox_relay TO ' || quote_ident(current_user) from most m where m.lacking union all " \
+    "(select case when not p.whole and p.n = 1 then p.names else 'outbox.' || p.root || "          \
+    "case when p.n > 0 then case when p.whole then ' and ' else ': ' end || "                      \
+    "case when p.n = 9 then 'all 9 leaves' else p.n || ' of 9 leaves (' || array_to_string(p.leaves, ', ') || ')' end " \
+    "else '' end end, p.privileges, 0, "                                                           \
+    "'GRANT ' || p.privileges || ' ON ' || p.names || ' TO ' || " SQL_GRANTEE " from part p, most m where not m.lacking " \
+    "union all select 'function ' || f.name, 'EXECUTE', 0, "                                       \
+    "'GRANT EXECUTE ON FUNCTION ' || f.name || ' TO ' || " SQL_GRANTEE " from (values ('outbox.backlog_now()'), " \
+    "('outbox.empty_bucket(smallint, bigint, interval, pg_snapshot, bigint[])'), "                 \
+    "('pg_catalog.pg_control_system()')) f (name), most m where not m.lacking and to_regprocedure(f.name) is not null " \
+    "and not has_function_privilege(f.name, 'EXECUTE') order by 1, 2)"
 
 #define SQL_FACT_LEAF                                                                              \
     "with leaf (n, bucket) as (select i::text, i from generate_series(0, 7) i "                    \

@@ -23,6 +23,11 @@ static bool found(enum finding_level level, const char *text)
     return false;
 }
 
+static void fact(enum operate_fact_kind kind, const char *name, const char *detail, double number, const char *mend)
+{
+    doctor_fact(&f, &(struct operate_fact){ kind, name, detail, number, mend });
+}
+
 static struct inspect_topic good_topic(void)
 {
     return (struct inspect_topic){
@@ -204,34 +209,34 @@ END_TEST
 
 START_TEST(facts_that_take_long_to_come_about)
 {
-    doctor_fact(&f, &(struct operate_fact){ FACT_OLD, "billing", "4711", 3600 });
+    fact(FACT_OLD, "billing", "4711", 3600, "");
     ck_assert(found(FINDING_WARN, "pid 4711 (billing) has been in a transaction for 1 h"));
-    doctor_fact(&f, &(struct operate_fact){ FACT_SLOT, "slot_a", "active", 0 });
+    fact(FACT_SLOT, "slot_a", "active", 0, "");
     ck_assert(found(FINDING_WARN, "old rows that it may need are not cleaned"));
-    doctor_fact(&f, &(struct operate_fact){ FACT_SERVER, "12.9", "", 120009 });
+    fact(FACT_SERVER, "12.9", "", 120009, "");
     ck_assert(found(FINDING_FAIL, "PostgreSQL 12.9 is too old"));
-    doctor_fact(&f, &(struct operate_fact){ FACT_SERVER, "15.1", "standby", 150001 });
+    fact(FACT_SERVER, "15.1", "standby", 150001, "");
     ck_assert(found(FINDING_FAIL, "is a standby"));
-    doctor_fact(&f, &(struct operate_fact){ FACT_SETTING, "fsync", "off", 0 });
+    fact(FACT_SETTING, "fsync", "off", 0, "");
     ck_assert(found(FINDING_WARN, "fsync is off"));
-    doctor_fact(&f, &(struct operate_fact){ FACT_SEQUENCE, "", "", -1 });
+    fact(FACT_SEQUENCE, "", "", -1, "");
     ck_assert(found(FINDING_WARN, "may not be seen by this role"));
 }
 END_TEST
 
 START_TEST(nobody_leads_and_since_when)
 {
-    doctor_fact(&f, &(struct operate_fact){ FACT_LEAD, "relay-a", "leads", 2 });
+    fact(FACT_LEAD, "relay-a", "leads", 2, "");
     ck_assert(found(FINDING_OK, "relay-a leads, and was last heard of 2.0 s ago"));
-    doctor_fact(&f, &(struct operate_fact){ FACT_LEAD, "", "never", 0 });
+    fact(FACT_LEAD, "", "never", 0, "");
     ck_assert(found(FINDING_WARN, "no relay has ever worked here"));
     ck_assert_int_eq(findings_exit_code(&f), EXIT_OK);
-    doctor_fact(&f, &(struct operate_fact){ FACT_LEAD, "relay-a", "ended", 180 });
+    fact(FACT_LEAD, "relay-a", "ended", 180, "");
     ck_assert(found(FINDING_FAIL, "nobody leads: relay-a was last heard of 3 min ago, its lease has ended"));
-    doctor_fact(&f, &(struct operate_fact){ FACT_LEAD, "", "resigned", 60 });
+    fact(FACT_LEAD, "", "resigned", 60, "");
     ck_assert(found(FINDING_FAIL, "nobody leads: the last relay stopped cleanly 1 min ago"));
     ck_assert_int_eq(findings_exit_code(&f), EXIT_UNAVAILABLE);
-    doctor_fact(&f, &(struct operate_fact){ FACT_DEAD, "", "2026-01-02 03:04:05 UTC", 1200 });
+    fact(FACT_DEAD, "", "2026-01-02 03:04:05 UTC", 1200, "");
     ck_assert(found(FINDING_WARN, "dead rows: 1200, the oldest since 2026-01-02 03:04:05 UTC"));
 }
 END_TEST
@@ -262,7 +267,7 @@ START_TEST(events_that_stand_still)
     lead.oldest_s = -1;
     doctor_flow(&f, &lead);
     ck_assert(found(FINDING_WARN, "relay-a leads and has been silent for 1 min"));
-    doctor_fact(&f, &(struct operate_fact){ FACT_LEAD, "relay-a", "leads", 60 });
+    fact(FACT_LEAD, "relay-a", "leads", 60, "");
     ck_assert(found(FINDING_OK, "relay-a has the lease, and was last heard of 1 min ago (see flow)"));
     findings_deinit(&f);
     lead.ended = true; /* the lead says so */
@@ -274,14 +279,31 @@ START_TEST(events_that_stand_still)
 }
 END_TEST
 
+START_TEST(rights_that_are_lacking)
+{
+    fact(FACT_USAGE, "", "", 1, "GRANT x");
+    ck_assert_uint_eq(f.n, 0);
+    fact(FACT_RIGHT, "outbox.event: 2 of 9 leaves (event_1, event_3)", "SELECT", 0, "GRANT SELECT ON outbox.event_1, outbox.event_3 TO r");
+    ck_assert(found(FINDING_FAIL, "the role lacks SELECT on outbox.event: 2 of 9 leaves (event_1, event_3)"));
+    ck_assert_ptr_nonnull(strstr(f.list[0].remedy, "`GRANT SELECT ON outbox.event_1, outbox.event_3 TO r`"));
+    findings_deinit(&f);
+    fact(FACT_RIGHT, "", "", 0, "GRANT outbox_relay TO grafana");
+    ck_assert(found(FINDING_FAIL, "this is not the role of a relay"));
+    ck_assert_ptr_nonnull(strstr(f.list[0].remedy, "run it with the settings of the relay; if this is its role: `GRANT outbox_relay TO grafana`"));
+    fact(FACT_USAGE, "", "", 0, "GRANT outbox_relay TO grafana");
+    ck_assert(found(FINDING_FAIL, "may not use the schema outbox"));
+    ck_assert_int_eq(findings_exit_code(&f), EXIT_PERMISSION);
+}
+END_TEST
+
 START_TEST(relays_that_do_not_take_the_free_lease)
 {
-    doctor_fact(&f, &(struct operate_fact){ FACT_SESSIONS, "10.0.0.7:58156", "", 3 });
+    fact(FACT_SESSIONS, "10.0.0.7:58156", "", 3, "");
     ck_assert(found(FINDING_OK, "3 connections of relays"));
-    doctor_fact(&f, &(struct operate_fact){ FACT_SESSIONS, "10.0.0.7:58156", "17.2", 3 });
+    fact(FACT_SESSIONS, "10.0.0.7:58156", "17.2", 3, "");
     ck_assert(found(FINDING_WARN, "3 connections of relays to this database, the last sign of life 17 s ago (from "
                                   "10.0.0.7:58156), and none takes the free lease"));
-    doctor_fact(&f, &(struct operate_fact){ FACT_SESSIONS, "", "", 0 });
+    fact(FACT_SESSIONS, "", "", 0, "");
     ck_assert(found(FINDING_WARN, "no relay is connected"));
 }
 END_TEST
@@ -347,6 +369,7 @@ Suite *suite_doctor(void)
     tcase_add_test(tc, facts_that_take_long_to_come_about);
     tcase_add_test(tc, nobody_leads_and_since_when);
     tcase_add_test(tc, events_that_stand_still);
+    tcase_add_test(tc, rights_that_are_lacking);
     tcase_add_test(tc, relays_that_do_not_take_the_free_lease);
     tcase_add_test(tc, disk_that_fills);
     tcase_add_test(tc, worst_exit_code_wins);
