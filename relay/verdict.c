@@ -125,15 +125,17 @@ static int length_before(const char *text, const char *end)
     return (int)(at != NULL ? (size_t)(at - text) : strlen(text));
 }
 
-/* Without a broker nothing is lost and nothing is held, so it is bad only when events wait. */
+/* Without a broker nothing is lost and nothing is held, so it is bad only when events wait. A command asks with its own
+ * settings, from its own machine: what a relay publishes meanwhile, goes. */
 static void judge_kafka(const struct verdict_input *in, struct verdict *v)
 {
     if (in->kafka_up != FACT_NO)
         return;
-    struct verdict_finding *f =
-        find(v, in->pending > 0 && in->role != VERDICT_STANDS_BY ? VERDICT_BAD : VERDICT_WARN,
-             "Mend " VERDICT_MEND_KAFKA ".");
-    append(f->text, sizeof f->text, "no Kafka broker answers");
+    bool harmless = in->pending <= 0 || in->role == VERDICT_STANDS_BY || (in->by_command && in->rate >= VERDICT_NO_RATE);
+    struct verdict_finding *f = find(v, harmless ? VERDICT_WARN : VERDICT_BAD, "Mend " VERDICT_MEND_KAFKA ".");
+    append(f->text, sizeof f->text, in->by_command ? "no Kafka broker answers this command" : "no Kafka broker answers");
+    if (in->by_command)
+        append(f->remedy, sizeof f->remedy, " This command has its own settings; a relay has those that it was started with.");
     if (in->kafka_error != NULL) /* librdkafka tells after how long and how often, which is worth no word here */
         append(f->text, sizeof f->text, ": %.*s", length_before(in->kafka_error, " (after "), in->kafka_error);
 }

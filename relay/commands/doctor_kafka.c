@@ -259,9 +259,9 @@ void doctor_kafka(struct doctor *d)
                       p != NULL ? err : "out of memory");
     else if (!inspect_reach(kafka, ASK_MS, &brokers, err, sizeof err))
         findings_fail(&d->findings, EXIT_UNAVAILABLE, "kafka", "mend " VERDICT_MEND_KAFKA,
-                      "no broker answers: %s", err);
+                      "no broker answers this command: %s", err);
     else {
-        findings_ok(&d->findings, "kafka", "a broker answers; the cluster has %d", brokers);
+        findings_ok(&d->findings, "kafka", "a broker answers this command; the cluster has %d", brokers);
         ask_topics(d, kafka);
     }
     inspect_free(kafka);

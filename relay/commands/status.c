@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/affix.h"
 #include "relay/commands/commands.h"
 #include "relay/commands/flow.h"
 #include "relay/commands/object.h"
@@ -23,7 +24,8 @@ static const char help[] =
     "Do events flow, and if not, why? The first line says it. Then who leads, what the outbox takes on\n"
     "disk, what waits per topic (the oldest first), which transactions hold events back, and what to do\n"
     "about each thing found; with the relay's own settings also which bucket should have been emptied\n"
-    "(retention) and is not. Looks at the database and, when kafka.bootstrap.servers is set, whether a broker answers; asks no relay.\n"
+    "(retention) and is not. Looks at the database and, when kafka.bootstrap.servers is set, whether a broker answers this command;\n"
+    "asks no relay.\n"
     "\n"
     "      --limit N         list at most N topics and transactions (default 50)\n"
     "      --json            one JSON object instead\n"
@@ -49,7 +51,7 @@ struct look {
     struct operate_lead lead; /* its text is in owner */
     bool looked;              /* at the database */
     char owner[160], refused_code[64], paused_topic[256], paused_why[512], application[160];
-    char db_error[1024], kafka_error[512];
+    char db_error[1024], kafka_error[1024];
     int brokers;
     struct space space;
     struct table topics, blockers;
@@ -333,9 +335,9 @@ static void print_kafka(const struct look *l)
     if (l->in.kafka_up == FACT_UNKNOWN) {
         puts("kafka   not asked: kafka.bootstrap.servers is not set");
     } else if (l->in.kafka_up == FACT_YES) {
-        printf("kafka   %d broker%s\n", l->brokers, l->brokers == 1 ? "" : "s");
+        printf("kafka   %d broker%s, asked by this command\n", l->brokers, plural(l->brokers));
     } else {
-        fputs("kafka   no answer: ", stdout);
+        fputs("kafka   no answer to this command: ", stdout);
         text_put(stdout, l->kafka_error, sizeof l->kafka_error);
         putchar('\n');
     }

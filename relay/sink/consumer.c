@@ -31,7 +31,7 @@ static bool is_not_ours(const char *name)
 }
 
 static int conf_fill(rd_kafka_conf_t *conf, const struct sink_property *p, size_t n,
-                     char *err, size_t err_size)
+                     const char *statistics_ms, char *err, size_t err_size)
 {
     static const struct sink_property defaults[] = {
         { "client.id", "outbox-relay" },
@@ -40,7 +40,6 @@ static int conf_fill(rd_kafka_conf_t *conf, const struct sink_property *p, size_
     };
     static const struct sink_property fixed[] = {
         { "log.queue", "true" },
-        { "statistics.interval.ms", "0" },
         { "isolation.level", "read_uncommitted" }, /* the relay's records are in no transaction */
         { "enable.auto.commit", "false" },
         { "enable.auto.offset.store", "false" },
@@ -62,16 +61,18 @@ static int conf_fill(rd_kafka_conf_t *conf, const struct sink_property *p, size_
             return -1;
     /* Since 2.2.0: how long a full queue stops fetching; before, until the next answer. */
     (void)rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "5", NULL, 0);
+    if (client_set(conf, "statistics.interval.ms", statistics_ms, err, err_size) < 0)
+        return -1;
     return client_set_all(conf, fixed, sizeof fixed / sizeof fixed[0], err, err_size);
 }
 
-rd_kafka_t *consumer_open(const struct sink_property *p, size_t n, char *err, size_t err_size)
+rd_kafka_t *consumer_open(const struct sink_property *p, size_t n, const char *statistics_ms, char *err, size_t err_size)
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     rd_kafka_t *rk;
 
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
-    if (conf_fill(conf, p, n, err, err_size) < 0 ||
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_STATS);
+    if (conf_fill(conf, p, n, statistics_ms, err, err_size) < 0 ||
         (rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, err, err_size)) == NULL) {
         rd_kafka_conf_destroy(conf);
         return NULL;

@@ -14,7 +14,8 @@
 #include "relay/sink/sink.h"
 
 /* The user's properties, as for the sink; those that only mean something to a producer are left out.
- * Errors and log lines come to its main queue. NULL: not possible, and err says why. */
-rd_kafka_t *consumer_open(const struct sink_property *p, size_t n, char *err, size_t err_size);
+ * Errors, log lines and, each statistics_ms (a number; "0": none), statistics come to its main queue. NULL: not possible,
+ * and err says why. */
+rd_kafka_t *consumer_open(const struct sink_property *p, size_t n, const char *statistics_ms, char *err, size_t err_size);
 
 #endif

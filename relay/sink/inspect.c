@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "relay/loop.h"
+#include "relay/sink/brokers.h"
 #include "relay/sink/client.h"
 #include "relay/sink/consumer.h"
 
@@ -19,8 +20,8 @@ struct inspect {
     rd_kafka_queue_t *events, *answers;
     struct sink_property *properties; /* their texts are the caller's */
     size_t n_properties;
-    char why[256]; /* the last error that says most */
-    bool why_is_exact;
+    struct brokers brokers;
+    char why[256]; /* the last error that names none of them; "": none */
 };
 
 struct inspect *inspect_new(const struct sink_property *properties, size_t n, char *err,
@@ -35,7 +36,7 @@ struct inspect *inspect_new(const struct sink_property *properties, size_t n, ch
     }
     memcpy(i->properties, properties, n * sizeof *properties);
     i->n_properties = n;
-    i->rk = consumer_open(properties, n, err, err_size);
+    i->rk = consumer_open(properties, n, "500", err, err_size);
     if (i->rk == NULL) {
         inspect_free(i);
         return NULL;
@@ -61,17 +62,13 @@ unsigned inspect_library_version(void)
 
 /* -- is anybody there ------------------------------------------------------------------------ */
 
-/* "All brokers are down" says less than why one is. */
+/* That all brokers are down says less than what is known of each. */
 static void note_error(struct inspect *i, rd_kafka_event_t *ev)
 {
-    rd_kafka_resp_err_t err = rd_kafka_event_error(ev);
-    bool exact = err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
+    const char *text = rd_kafka_event_error_string(ev);
 
-    if (i->why_is_exact && !exact)
-        return;
-    i->why_is_exact = exact;
-    snprintf(i->why, sizeof i->why, "%s: %.200s", rd_kafka_err2name(err),
-             rd_kafka_event_error_string(ev));
+    if (!brokers_error(&i->brokers, text) && rd_kafka_event_error(ev) != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+        snprintf(i->why, sizeof i->why, "%s", text);
 }
 
 static void serve(struct inspect *i)
@@ -83,6 +80,8 @@ static void serve(struct inspect *i)
             client_log(ev);
         else if (rd_kafka_event_type(ev) == RD_KAFKA_EVENT_ERROR)
             note_error(i, ev);
+        else if (rd_kafka_event_type(ev) == RD_KAFKA_EVENT_STATS)
+            brokers_statistics(&i->brokers, rd_kafka_event_stats(ev));
         rd_kafka_event_destroy(ev);
     }
 }
@@ -94,7 +93,10 @@ bool inspect_reach(struct inspect *i, int timeout_ms, int *ret_brokers, char *er
 
     serve(i);
     if (e != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        snprintf(err, err_size, "%s", i->why[0] != '\0' ? i->why : rd_kafka_err2str(e));
+        char words[1024];
+        brokers_words(&i->brokers, (uint64_t)timeout_ms, words, sizeof words);
+        snprintf(err, err_size, "%s%s%s", i->why, i->why[0] != '\0' && words[0] != '\0' ? "; " : "",
+                 i->why[0] != '\0' || words[0] != '\0' ? words : rd_kafka_err2str(e));
         return false;
     }
     *ret_brokers = about->broker_cnt;

@@ -17,7 +17,7 @@ struct inspect *inspect_new(const struct sink_property *properties, size_t n, ch
                             size_t err_size);
 void inspect_free(struct inspect *i); /* accepts NULL */
 
-/* Does some broker answer? Then *ret_brokers is how many the cluster has; else err says why not. */
+/* Does some broker answer? Then *ret_brokers is how many the cluster has; else err says what is known of each. */
 bool inspect_reach(struct inspect *i, int timeout_ms, int *ret_brokers, char *err, size_t err_size);
 
 enum inspect_rights {

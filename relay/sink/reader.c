@@ -43,7 +43,7 @@ struct reader *reader_new(const struct sink_property *properties, size_t n, char
         snprintf(err, err_size, "out of memory");
         return NULL;
     }
-    r->rk = consumer_open(properties, n, err, err_size);
+    r->rk = consumer_open(properties, n, "0", err, err_size);
     if (r->rk == NULL) {
         reader_free(r);
         return NULL;

@@ -20,7 +20,7 @@
 
 static int open_consumer(struct tail *t, const struct tail_config *cfg, char *err, size_t err_size)
 {
-    t->rk = consumer_open(cfg->properties, cfg->n_properties, err, err_size);
+    t->rk = consumer_open(cfg->properties, cfg->n_properties, "0", err, err_size);
     if (t->rk == NULL)
         return -1;
     t->events = rd_kafka_queue_get_main(t->rk);

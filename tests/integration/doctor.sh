@@ -49,7 +49,8 @@ said_so database_is_away 69 '^fail  database .*cannot connect to PostgreSQL'
 said_so database_is_away_remedy 69 'mend the server .*correct dsn and restart it'
 said_so kafka_is_looked_at_all_the_same 69 '^ok    kafka .*a broker answers'
 cmd doctor -X kafka.bootstrap.servers=127.0.0.1:1
-said_so kafka_is_away 69 '^fail  kafka .*no broker answers: _TRANSPORT'
+said_so kafka_is_away 69 '^fail  kafka .*no broker answers this command: 127.0.0.1:1: .*refused'
+holds no_state_of_librdkafka_is_told test "$(grep -c 'in state' "$dir/out" || true)" = 0
 said_so kafka_is_away_remedy 69 'mend the brokers .*correct kafka.bootstrap.servers.* and restart it'
 said_so database_is_looked_at_all_the_same 69 '^ok    schema  *version 1'
 cmd doctor -X kafka.bootstrap.servers=127.0.0.1:1 -X "dsn=host=127.0.0.1 port=1" --json

@@ -52,7 +52,7 @@ said_so nothing_waits 0 '^Events flow: every committed event is published\.$'
 equal first_line_says_it 'Events flow: every committed event is published.' "$(first_line)"
 said_so lead_is_told 0 '^lead    relay-a, for another 5[0-9] min.* (last heard of .* ago, epoch 7)$'
 said_so kafka_is_not_asked 0 '^kafka   not asked: kafka.bootstrap.servers is not set$'
-says broker_answers 0 '^kafka   1 broker$' status "${kafka[@]}"
+says broker_answers 0 '^kafka   1 broker, asked by this command$' status "${kafka[@]}"
 append 3 orders
 append 1 payments
 cmd status
@@ -100,12 +100,13 @@ lead
 sql "update outbox.sent set sent_at = now() - interval '35 s'"
 says doctor_tells_that_nothing_moves 69 '^fail  flow  *events do not flow: nothing has moved for ' doctor "${kafka[@]}"
 holds doctor_says_whom_to_ask grep -q 'do: The log of the relay that leads .* restart it' "$dir/out"
-says broker_is_down 69 '^Events do not flow: no Kafka broker answers: .*; 1 event waits' status -X kafka.bootstrap.servers=127.0.0.1:1
+says broker_is_down 69 '^Events do not flow: no Kafka broker answers this command: 127.0.0.1:1: .*refused; 1 event waits' status -X kafka.bootstrap.servers=127.0.0.1:1
+said_so whose_settings_were_used 69 'This command has its own settings; a relay has those that it was started with'
 said_so broker_is_down_remedy 69 'Mend the brokers .*correct kafka.bootstrap.servers.* and restart it'
 cmd status --json -X kafka.bootstrap.servers=127.0.0.1:1
 equal broker_is_down_json 'false false bad' "$(j "concat_ws(' ', j->>'flowing', j->>'kafka_up', j->>'level')")"
 mark 1
-says broker_is_down_and_nothing_waits 0 'but no Kafka broker answers' status -X kafka.bootstrap.servers=127.0.0.1:1
+says broker_is_down_and_nothing_waits 0 'but no Kafka broker answers this command' status -X kafka.bootstrap.servers=127.0.0.1:1
 says database_is_down 69 '^Whether events flow is not known: this command cannot look into the database: connection to server .*refused' status -X "dsn=host=127.0.0.1 port=1"
 said_so database_is_down_remedy 69 'Mend the server .*correct dsn and restart it'
 cmd status --json -X "dsn=host=127.0.0.1 port=1"

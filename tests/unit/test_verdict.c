@@ -184,6 +184,26 @@ START_TEST(verdict_broker_down)
 }
 END_TEST
 
+/* It asks with settings of its own: what a relay publishes meanwhile, goes. */
+START_TEST(verdict_broker_that_a_command_does_not_reach)
+{
+    struct verdict_input in = healthy();
+
+    in.by_command = true;
+    in.kafka_up = FACT_NO;
+    in.kafka_error = "10.0.0.5:9092: connected, and no answer within 3 s";
+    in.pending = 2;
+    in.oldest_s = 1;
+    in.rate = 40;
+    expect(&in, VERDICT_WARN, "Events flow: 40 a second; 2 events wait, the oldest for 1.0 s, but no Kafka broker answers this "
+                              "command: 10.0.0.5:9092: connected, and no answer within 3 s.");
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "This command has its own settings"));
+    in.rate = 0;
+    expect(&in, VERDICT_BAD, "Events do not flow: no Kafka broker answers this command: 10.0.0.5:9092: connected, and no answer "
+                             "within 3 s; 2 events wait, the oldest for 1.0 s.");
+}
+END_TEST
+
 START_TEST(verdict_stuck)
 {
     struct verdict_input in = healthy();
@@ -474,6 +494,7 @@ Suite *suite_verdict(void)
     tcase_add_test(tc, verdict_database_away);
     tcase_add_test(tc, verdict_schema_that_has_changed);
     tcase_add_test(tc, verdict_broker_down);
+    tcase_add_test(tc, verdict_broker_that_a_command_does_not_reach);
     tcase_add_test(tc, verdict_command_that_cannot_look);
     tcase_add_test(tc, verdict_stuck);
     tcase_add_test(tc, verdict_leader_is_silent);
