@@ -337,6 +337,8 @@ CREATE TABLE outbox.relay (
     floor_id           bigint      NOT NULL DEFAULT 0,
     system_identifier  bigint,
     timeline           integer,
+    leading_since      timestamptz,
+    pid                integer,
     CONSTRAINT relay_pkey PRIMARY KEY (name),
     CONSTRAINT relay_name_length CHECK (octet_length(name) BETWEEN 1 AND 255)
 ) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
@@ -356,6 +358,9 @@ COMMENT ON COLUMN outbox.relay.floor_id IS
     'Events up to this id came from another cluster (dump and restore); the late read leaves them out';
 COMMENT ON COLUMN outbox.relay.system_identifier IS 'Cluster that the cursor belongs to';
 COMMENT ON COLUMN outbox.relay.timeline IS 'Timeline that the cursor belongs to';
+COMMENT ON COLUMN outbox.relay.leading_since IS
+    'When the lead began, or the last one did. Leads that follow each other at once and mark nothing are one';
+COMMENT ON COLUMN outbox.relay.pid IS 'Server process of the connection by which owner took the lead';
 
 
 -- Views -------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ GRANT EXECUTE ON FUNCTION outbox.backlog_now() TO outbox_monitor, outbox_relay;
 GRANT SELECT (id, xid, bucket, topic, created_at, available_at) ON outbox.event TO outbox_monitor;
 GRANT SELECT (id, bucket, sent_at) ON outbox.sent TO outbox_monitor;
 GRANT SELECT (id, bucket, topic, state, next_attempt_at, error_code, error) ON outbox.held TO outbox_monitor;
-GRANT SELECT (name, owner, epoch, lease_expires_at, renewed_at, cursor_id, cursor_snapshot, floor_id)
+GRANT SELECT (name, owner, epoch, lease_expires_at, renewed_at, cursor_id, cursor_snapshot, floor_id, leading_since, pid)
     ON outbox.relay TO outbox_monitor;
 
 -- `outbox-relay doctor` looks whether the sequence is behind the events.

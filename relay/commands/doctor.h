@@ -4,6 +4,7 @@
 
 #include "relay/commands/findings.h"
 #include "relay/commands/options.h"
+#include "relay/commands/relays.h"
 #include "relay/commands/space.h"
 #include "relay/sink/inspect.h"
 #include "relay/source/operate_doctor.h"
@@ -14,6 +15,12 @@
 struct doctor_need {
     struct operate_need need; /* its texts are in the arrays */
     char topic[256], error_code[64], error[512];
+};
+
+enum doctor_lease {
+    LEASE_HELD,
+    LEASE_OVER,
+    LEASE_FREE /* for so long that whoever stands by would have taken it */
 };
 
 struct doctor {
@@ -43,9 +50,10 @@ void doctor_clock(struct findings *f, double before_s, double server_s, double a
 void doctor_retention(struct findings *f, double period_s, uint64_t retention_ms);
 /* What the outbox takes, and why a bucket is still there. Pure. */
 void doctor_space(struct findings *f, const struct space *s);
-/* Those two of the facts. Pure. */
+/* That one of the facts. Pure. */
 void doctor_lead(struct findings *f, const struct operate_fact *x);
-void doctor_sessions(struct findings *f, const struct operate_fact *x);
+/* Which relays are connected. Of a lease that is not held relays_nobody_leads knows. Pure. */
+void doctor_relays(struct findings *f, const struct relays *r, enum doctor_lease lease);
 /* Do events flow under the relay that leads? Pure. */
 void doctor_flow(struct findings *f, const struct operate_lead *lead);
 /* A fact about the database. Pure. */

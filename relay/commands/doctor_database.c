@@ -258,9 +258,6 @@ void doctor_fact(struct findings *f, const struct operate_fact *x)
     case FACT_LEAD:
         doctor_lead(f, x);
         return;
-    case FACT_SESSIONS:
-        doctor_sessions(f, x);
-        return;
     case FACT_DEAD:
         judge_dead(f, x);
         return;
@@ -299,6 +296,8 @@ struct asking {
     bool installed, usable; /* by this role */
     size_t n; /* facts of the kind that was asked for */
     double clock_s, period_s;
+    enum doctor_lease lease;
+    struct relays relays;
 };
 
 static void on_fact(void *arg, const struct operate_fact *x)
@@ -397,17 +396,38 @@ static void on_blocker(void *arg, const struct operate_blocker *b)
 
 static void on_lead(void *arg, const struct operate_lead *lead)
 {
-    struct doctor *d = arg;
+    struct asking *a = arg;
 
-    doctor_flow(&d->findings, lead);
+    a->lease = lead->owner == NULL || lead->left_s < -LEADER_SILENT_S ? LEASE_FREE : lead->ended ? LEASE_OVER : LEASE_HELD;
+    doctor_flow(&a->d->findings, lead);
 }
 
 static void ask_flow(struct asking *a)
 {
-    int code = operate_look_at_lead(a->op, on_lead, a->d);
+    int code = operate_look_at_lead(a->op, on_lead, a);
 
     if (code != EXIT_OK)
         findings_fail(&a->d->findings, code, "flow", NULL, "cannot be looked at: %s", operate_error(a->op));
+}
+
+static void on_relay(void *arg, const struct operate_relay *relay)
+{
+    struct asking *a = arg;
+
+    relays_add(&a->relays, relay);
+}
+
+/* Behind ask_flow. */
+static void ask_relays(struct asking *a)
+{
+    int code = operate_relays(a->op, on_relay, a);
+
+    if (a->lease != LEASE_HELD)
+        relays_nobody_leads(&a->relays);
+    if (code == EXIT_OK)
+        doctor_relays(&a->d->findings, &a->relays, a->lease);
+    else
+        findings_fail(&a->d->findings, code, "relays", NULL, "cannot be looked at: %s", operate_error(a->op));
 }
 
 static void ask_outbox(struct asking *a)
@@ -428,7 +448,7 @@ static void ask_outbox(struct asking *a)
     (void)ask(a, FACT_CLUSTER, "cluster", NULL);
     (void)ask(a, FACT_LEAD, "lead", NULL);
     ask_flow(a);
-    (void)ask(a, FACT_SESSIONS, "relays", NULL);
+    ask_relays(a);
     (void)ask(a, FACT_DEAD, "dead", "no row is dead");
     int code = operate_blockers(a->op, 10, on_blocker, d);
     if (code == EXIT_OK)

@@ -27,21 +27,42 @@ void doctor_lead(struct findings *f, const struct operate_fact *x)
                       "has ended, and no relay has taken it", x->name, age);
 }
 
-void doctor_sessions(struct findings *f, const struct operate_fact *x)
+/* Each that does not lead asks for the lease every second. */
+static void judge_silent(struct findings *f, const struct relays *r, bool lease_is_free)
 {
-    char age[32];
+    const struct relay_seen *last = relays_last_heard(r);
+    char age[32], from[500];
 
-    if (x->number > 0 && x->detail[0] != '\0')
+    if (lease_is_free)
         findings_warn(f, "relays", VERDICT_TAKE_LEASE,
-                      "%.0f connection%s of relays to this database, the last sign of life %s ago (from %s), and none takes the "
-                      "free lease", x->number, plural((int64_t)x->number),
-                      verdict_age(strtod(x->detail, NULL), age, sizeof age), x->name);
-    else if (x->number > 0)
-        findings_ok(f, "relays", "%.0f connection%s of relays to this database (each relay has two or three)", x->number,
-                    plural((int64_t)x->number));
+                      "%d relay%s connected, the last sign of life %s ago (from %s), and none takes the free lease", r->n,
+                      r->n == 1 ? " is" : "s are", verdict_age(last->silent_s, age, sizeof age), last->from);
     else
+        findings_warn(f, "relays", "end its process (kill -9) and start another",
+                      "a relay that stands by asks for the lease no more, and could not take over: it is frozen or cut off%s",
+                      relays_from(r, false, from, sizeof from));
+}
+
+void doctor_relays(struct findings *f, const struct relays *r, enum doctor_lease lease)
+{
+    int others = r->n - r->n_leading;
+    char leader[200], from[500];
+
+    relays_from(r, true, leader, sizeof leader);
+    relays_from(r, false, from, sizeof from);
+    if (r->n == 0)
         findings_warn(f, "relays", "start one; if one runs, its log says why it cannot connect, and its dsn where to",
                       "no relay is connected to this database");
+    else if (lease == LEASE_FREE ? r->n_silent == r->n : lease == LEASE_HELD && strstr(from, "silent for ") != NULL)
+        judge_silent(f, r, lease == LEASE_FREE);
+    else if (lease != LEASE_HELD)
+        findings_ok(f, "relays", "%d connected%s", r->n, from);
+    else if (r->n_leading == 0)
+        findings_ok(f, "relays", "%d stand%s by%s; the one that leads is not connected now", others, others == 1 ? "s" : "", from);
+    else if (others == 0)
+        findings_ok(f, "relays", "one leads%s, none stands by", leader);
+    else
+        findings_ok(f, "relays", "one leads%s, %d stand%s by%s", leader, others, others == 1 ? "s" : "", from);
 }
 
 /* Under a relay that leads; that none does is said already. */

@@ -17,6 +17,8 @@ void flow_of_lead(struct verdict_input *in, const struct operate_lead *lead)
     in->oldest_s = lead->oldest_s;
     if (lead->since_mark_s >= 0 && lead->since_mark_s < stuck_s)
         stuck_s = lead->since_mark_s;
+    if (lead->leading_s >= 0 && lead->leading_s < stuck_s) /* what was before is not the fault of this lead */
+        stuck_s = lead->leading_s;
     if (stuck_s >= FLOW_STUCK_S && in->role == VERDICT_LEADS)
         in->stuck_s = stuck_s;
 }

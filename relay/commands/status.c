@@ -11,6 +11,7 @@
 #include "relay/commands/flow.h"
 #include "relay/commands/object.h"
 #include "relay/commands/options.h"
+#include "relay/commands/relays.h"
 #include "relay/commands/space.h"
 #include "relay/exit_codes.h"
 #include "relay/sink/inspect.h"
@@ -50,6 +51,7 @@ struct look {
     struct verdict verdict;
     struct operate_lead lead; /* its text is in owner */
     bool looked;              /* at the database */
+    struct relays relays;
     char owner[160], refused_code[64], paused_topic[256], paused_why[512], application[160];
     char db_error[1024], kafka_error[1024];
     int brokers;
@@ -86,6 +88,13 @@ static void on_lead(void *arg, const struct operate_lead *lead)
     flow_of_lead(&l->in, lead);
     l->in.leader = lead->owner != NULL ? l->owner : NULL;
     l->in.refused_code = lead->refused_code != NULL ? l->refused_code : NULL;
+}
+
+static void on_relay(void *arg, const struct operate_relay *relay)
+{
+    struct look *l = arg;
+
+    relays_add(&l->relays, relay);
 }
 
 static void topic_to_list(struct look *l, const struct operate_topic *t)
@@ -262,6 +271,7 @@ static json_t *lead_of(const struct look *l)
     if (object_put_text(object, "owner", l->in.leader) &&
         object_put(object, "lease_left_s", l->in.leader != NULL ? json_real(lead->left_s) : json_null()) &&
         object_put_seconds(object, "renewed_s", lead->renewed_s) &&
+        object_put_seconds(object, "leading_s", lead->leading_s) &&
         object_put_number(object, "epoch", lead->epoch) &&
         object_put_seconds(object, "rate", lead->rate) &&
         object_put_seconds(object, "last_mark_s", lead->since_mark_s) &&
@@ -285,6 +295,7 @@ static void print_object(struct look *l)
         !object_put_text(object, "level", level_of(l)) ||
         !object_put_text(object, "verdict", l->verdict.text) ||
         !object_put(object, "findings", findings_of(l)) || !object_put(object, "lead", lead_of(l)) ||
+        !object_put(object, "relays", l->looked && !l->lead.is_standby ? relays_list(&l->relays) : json_null()) ||
         !object_put(object, "database_up", fact(l->code == EXIT_OK || l->code == EXIT_UNAVAILABLE ? l->in.db_up : FACT_UNKNOWN)) ||
         !object_put_text(object, "database_error", l->in.db_error) ||
         !object_put(object, "kafka_up", fact(l->in.kafka_up)) ||
@@ -294,6 +305,24 @@ static void print_object(struct look *l)
         !object_put(object, "blockers", json_incref(l->blocker_list)) || !object_print(object, stdout))
         l->failed = true;
     json_decref(object);
+}
+
+/* A standby server has no relays, and does not know those of its primary. */
+static void print_relays(const struct look *l)
+{
+    const struct relays *r = &l->relays;
+    int others = r->n - r->n_leading;
+    bool nobody_leads = l->in.leader == NULL || l->lead.ended;
+    char from[500];
+
+    if (l->lead.is_standby)
+        return;
+    if (others == 0)
+        puts(nobody_leads ? "relays  none is connected" : "standby none");
+    else if (nobody_leads)
+        printf("relays  %d connected%s\n", others, relays_from(r, false, from, sizeof from));
+    else
+        printf("standby %d relay%s%s\n", others, plural(others), relays_from(r, false, from, sizeof from));
 }
 
 static void print_lead(const struct look *l)
@@ -310,9 +339,13 @@ static void print_lead(const struct look *l)
             printf(", until %s ago", verdict_age(-lead->left_s, age, sizeof age));
         else
             printf(", for another %s", verdict_age(lead->left_s, age, sizeof age));
-        printf(" (last heard of %s ago, epoch %" PRId64 ")\n",
+        fputs(" (", stdout);
+        if (!lead->ended && lead->leading_s >= 0)
+            printf("leads for %s, ", verdict_age(lead->leading_s, age, sizeof age));
+        printf("last heard of %s ago, epoch %" PRId64 ")\n",
                verdict_age(lead->renewed_s, age, sizeof age), lead->epoch);
     }
+    print_relays(l);
     printf("marks   %s a second", verdict_rate(lead->rate, count, sizeof count));
     if (lead->since_mark_s >= 0)
         printf(", the last %s ago", verdict_age(lead->since_mark_s, age, sizeof age));
@@ -388,6 +421,10 @@ static int look_at_database(struct look *l, const struct options *o, struct oper
 
     if (code == EXIT_OK)
         code = operate_status(op, o->limit, &status);
+    if (code == EXIT_OK)
+        code = operate_relays(op, on_relay, l);
+    if (l->in.leader == NULL || l->lead.ended)
+        relays_nobody_leads(&l->relays);
     if (code != EXIT_OK && code != EXIT_UNAVAILABLE)
         (void)options_fail_operate(o, op, code);
     if (code != EXIT_OK && code != EXIT_UNAVAILABLE && code != EXIT_PERMISSION && code != EXIT_CONFIGURATION)

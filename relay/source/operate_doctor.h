@@ -26,8 +26,6 @@ enum operate_fact_kind {
     FACT_CLUSTER,      /* the relay's state comes from another cluster */
     FACT_LEAD,         /* name: who leads, or led last, detail: "leads", "ended", "resigned" or "never", number: seconds since the
                           lease was renewed or given back */
-    FACT_SESSIONS,     /* number: connections of relays to this database; detail: so many seconds ago the last of them said a
-                          word, where it is long ago and the lease is free, else ""; name: from where it was */
     FACT_DEAD,         /* number: dead rows, detail: since when the oldest is, or "" */
     FACT_BLIND,        /* this role may not see how old others' transactions are */
     FACT_OLD,          /* transaction: name: its application, detail: pid, number: its age in seconds */

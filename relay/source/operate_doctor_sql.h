@@ -83,8 +83,8 @@
     "union all select 'function ' || f.name, 'EXECUTE', 0, "                                       \
     "'GRANT EXECUTE ON FUNCTION ' || f.name || ' TO ' || " SQL_GRANTEE " from (values ('outbox.backlog_now()'), " \
     "('outbox.empty_bucket(smallint, bigint, interval, pg_snapshot, bigint[])'), "                 \
-    "('pg_catalog.pg_control_system()')) f (name), most m where not m.lacking and to_regprocedure(f.name) is not null " \
-    "and not has_function_privilege(f.name, 'EXECUTE') order by 1, 2)"
+    "('pg_catalog.pg_control_system()'), ('pg_catalog.pg_try_advisory_lock_shared(integer, integer)')) f (name), " \
+    "most m where not m.lacking and to_regprocedure(f.name) is not null and not has_function_privilege(f.name, 'EXECUTE') order by 1, 2)"
 
 #define SQL_FACT_LEAF                                                                              \
     "with leaf (n, bucket) as (select i::text, i from generate_series(0, 7) i "                    \
@@ -147,19 +147,6 @@
     "when r.owner is null then 'resigned' when r.lease_expires_at >= clock_timestamp() then 'leads' " \
     "else 'ended' end, coalesce(extract(epoch from clock_timestamp() - r.renewed_at), 0)::float8 " \
     "from outbox.relay r where r.name = 'default'"
-
-/* By the name that a relay gives itself, unless its dsn has another. One that stands by asks for the lease every second, so
- * when that is free and the last word of all of them is older than this, none is able to. A role that may not see the
- * words of others has NULL there, and nothing is concluded. */
-#define SQL_FACT_SESSIONS                                                                          \
-    "with own as materialized (select coalesce(host(a.client_addr) || ':' || a.client_port, 'a local socket') as place, " \
-    "case when a.state = 'active' then 0 else extract(epoch from clock_timestamp() - a.state_change)::float8 end as silent_s " \
-    "from pg_catalog.pg_stat_activity a "                                                          \
-    "where a.datname = current_database() and a.application_name = 'outbox-relay') "               \
-    "select coalesce((select o.place from own o order by o.silent_s limit 1), ''), "               \
-    "case when bool_and(coalesce(o.silent_s >= 10, false)) and exists (select from outbox.relay r where r.name = 'default' " \
-    "and (r.owner is null or r.lease_expires_at < clock_timestamp() - interval '10 s')) "          \
-    "then min(o.silent_s)::text else '' end, count(*)::float8 from own o"
 
 /* Those that were sent meanwhile do not count. */
 #define SQL_FACT_DEAD                                                                              \

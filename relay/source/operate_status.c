@@ -33,10 +33,29 @@ int operate_look_at_lead(struct operate *o, void (*on_lead)(void *arg, const str
         .is_standby = operate_true(res, 0, 7),
         .refused = operate_number(res, 0, 8),
         .refused_code = operate_text(res, 0, 9),
+        .leading_s = operate_seconds(res, 0, 10),
     };
     on_lead(arg, &lead);
     PQclear(res);
     return EXIT_OK;
+}
+
+int operate_relays(struct operate *o, void (*on_relay)(void *arg, const struct operate_relay *relay), void *arg)
+{
+    const struct params none = { .limit = "" };
+    PGresult *res = NULL;
+    int code = operate_look(o, SQL_RELAYS, 0, &none, &res);
+
+    for (int row = 0; code == EXIT_OK && row < PQntuples(res); row++) {
+        const struct operate_relay relay = {
+            .leads = operate_true(res, row, 0),
+            .from = operate_text(res, row, 1),
+            .silent_s = operate_seconds(res, row, 2),
+        };
+        on_relay(arg, &relay);
+    }
+    PQclear(res);
+    return code;
 }
 
 static int ask_backlog(struct operate *o, const struct params *p, PGresult **ret_res)

@@ -19,6 +19,14 @@ struct operate_lead {
     int64_t refused;      /* events that Kafka refused for themselves and that go again; of the first 1,000 that wait for a time */
     const char *refused_code; /* why the first one was; or NULL */
     bool is_standby;      /* the server only follows another one */
+    double leading_s;     /* since the lead began; negative: not known */
+};
+
+/* A relay that is connected to this database. */
+struct operate_relay {
+    bool leads;       /* or did last */
+    const char *from; /* "10.0.0.5:58156"; NULL: this role may not see it */
+    double silent_s;  /* since it said a word to the server; negative: this role may not see it */
 };
 
 struct operate_topic {
@@ -67,6 +75,9 @@ int operate_status(struct operate *o, int64_t limit, const struct operate_status
 
 /* Of these only who leads, and whether anything moves; */
 int operate_look_at_lead(struct operate *o, void (*on_lead)(void *arg, const struct operate_lead *lead), void *arg);
+
+/* only the relays that are connected; those that have been so for longest first. On a standby server they are not seen. */
+int operate_relays(struct operate *o, void (*on_relay)(void *arg, const struct operate_relay *relay), void *arg);
 
 /* only the blockers. */
 int operate_blockers(struct operate *o, int64_t limit,

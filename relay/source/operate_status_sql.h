@@ -2,6 +2,7 @@
 #ifndef RELAY_SOURCE_OPERATE_STATUS_SQL_H
 #define RELAY_SOURCE_OPERATE_STATUS_SQL_H
 
+#include "relay/source/schema.h"
 #include "relay/source/space_sql.h"
 
 #define SQL_SECONDS(interval) "extract(epoch from " interval ")::float8"
@@ -12,7 +13,7 @@
  * Ranges have two ends for the planner's sake, see outbox.backlog_now. */
 #define SQL_LEAD                                                                                   \
     "with saved as materialized (select r.* from (select name, owner, lease_expires_at, "          \
-    "renewed_at, epoch, cursor_id from outbox.relay) r where r.name = 'default'), "                \
+    "renewed_at, epoch, cursor_id, leading_since from outbox.relay) r where r.name = 'default'), "                \
     "marks as materialized (select m.sent_at from outbox.sent m "                                  \
     "order by m.id desc limit 10000), "                                                            \
     "due as materialized (select h.id, h.error_code from (select id, bucket, state, error_code, next_attempt_at " \
@@ -33,8 +34,21 @@
     "and not exists (select from outbox.sent s where s.bucket = e.bucket and s.id = e.id) "        \
     "and not exists (select from outbox.held h where h.id = e.id) limit 1), "                      \
     "pg_is_in_recovery(), "                                                                        \
-    "(select count(*) from due d), (select d.error_code from due d order by d.id limit 1) "        \
+    "(select count(*) from due d), (select d.error_code from due d order by d.id limit 1), "       \
+    SQL_SECONDS("clock_timestamp() - r.leading_since") " "                                         \
     "from (select 1) one left join saved r on true"
+
+/* Each relay that is connected, by its lock (SQL_CONNECTED), and whether it is the one that leads. One that stands by asks for
+ * the lease every second, on that connection. A role that may not see the words of others has NULL for all but that. */
+#define SQL_RELAYS                                                                                 \
+    "select coalesce(k.pid = (select r.pid from (select name, owner, pid from outbox.relay) r "    \
+    "where r.name = 'default' and r.owner is not null), false), "                                  \
+    "case when a.state is not null then coalesce(host(a.client_addr) || ':' || a.client_port, 'a local socket') end, " \
+    "case when a.state = 'active' then 0 else " SQL_SECONDS("clock_timestamp() - a.state_change") " end " \
+    "from (select l.pid from pg_catalog.pg_locks l where l.locktype = 'advisory' and l.granted and l.objsubid = 2 " \
+    "and (l.classid::bigint, l.objid::bigint) = (" SQL_CONNECTED_KEY ") and l.database = "         \
+    "(select d.oid from pg_catalog.pg_database d where d.datname = current_database())) k "        \
+    "left join pg_catalog.pg_stat_activity a on a.pid = k.pid order by a.backend_start, k.pid"
 
 /* Why the first paused row of the topic of x is paused. */
 #define SQL_PAUSED(x)                                                                              \

@@ -45,6 +45,10 @@
 /* The number of that column. */
 #define SQL_CHECK_HISTORY 3
 
+/* By these locks `status` and `doctor` know how many relays are connected, and from where (operate_status_sql.h): one for
+ * each, until its link ends. Shared, and not waited for, so nothing can come of it. */
+#define SQL_CONNECTED "select pg_try_advisory_lock_shared(" SQL_CONNECTED_KEY "); "
+
 #define SQL_VERSION                                                                                \
     "select max(version), "                                                             \
     "coalesce(max(version) filter (where breaking), 0) from outbox.schema_version"
@@ -228,7 +232,8 @@
  * been set back since, and would last as much longer.
  * The floor is the highest id of a visible row whose transaction this cluster has not reached: such a
  * row came from another cluster (dump and restore), is not late, and must not be taken for late. It is
- * found by xid; without the `+ 0` the planner might look for it from the highest id downwards. */
+ * found by xid; without the `+ 0` the planner might look for it from the highest id downwards.
+ * A relay that dies over and over, and moves nothing, begins no new lead by that: it would look as if it had just begun. */
 #define SQL_PREPARE_ACQUIRE                                                                        \
     SQL_PREPARE(                                                                                   \
         "outbox_acquire", "text, bigint, bigint",                                                  \
@@ -240,7 +245,11 @@
         "floor_id = greatest(r.floor_id, (select max(id + 0) from outbox.event "        \
         "where xid >= pg_snapshot_xmax(pg_current_snapshot()))), "           \
         "system_identifier = (select system_identifier from pg_control_system()), "     \
-        "timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int "  \
+        "timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int, " \
+        "pid = pg_backend_pid(), leading_since = case when r.owner is not null "                   \
+        "and r.renewed_at > clock_timestamp() - ($2 + 60000) * interval '1 ms' and r.leading_since > " \
+        "coalesce((select s.sent_at from outbox.sent s order by s.id desc limit 1), '-infinity') " \
+        "then r.leading_since else clock_timestamp() end "                                         \
         "where r.name = 'default' and (r.owner is null "                                           \
         "or (r.owner = $1 and ($3 = 0 or r.epoch <= $3)) "                                         \
         "or r.lease_expires_at is null or r.lease_expires_at < clock_timestamp() "                 \

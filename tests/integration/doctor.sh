@@ -130,9 +130,21 @@ wait_said leader msg=leading || not_ok leader_leads
 wait_sql 20 t "select count(*) > 1 from pg_stat_activity where application_name = 'outbox-relay' and datname = current_database()"
 holds first_lead_is_said said leader 'msg=leading .*because="no relay has led before"$'
 cmd doctor "${kafka[@]}"
-said_so relays_are_counted 0 '^ok    relays  *[23] connections of relays to this database'
+said_so relays_are_counted 0 '^ok    relays  *one leads (from .*), none stands by$'
 said_so somebody_leads 0 '^ok    lead  *relay-a .*, and was last heard of'
 holds events_move grep -q '^ok    flow  ' "$dir/out"
+says no_standby_is_told 0 '^standby none$' status
+relay_start second "${steady[@]}"
+wait_said second 'another relay leads' || not_ok second_stands_by
+doctor_says() { cmd doctor "${kafka[@]}" && grep -q "$1" "$dir/out"; }
+holds standby_is_counted wait_until 120 doctor_says '^ok    relays  *one leads (from .*), 1 stands by (from .*)$'
+says standby_is_told 0 '^standby 1 relay (from .*)$' status
+said_so lead_is_dated 0 '^lead    relay-a, .* (leads for .*, last heard of .* ago, epoch [0-9]*)$'
+cmd status --json
+equal relays_json '2 1' "$(j "concat_ws(' ', jsonb_array_length(j->'relays'), (select count(*) from jsonb_array_elements(j->'relays') r where (r->>'leads')::bool))")"
+relay_signal second STOP
+holds frozen_standby_is_told wait_until 120 doctor_says '^warn  relays  *a relay that stands by asks for the lease no more.* silent for '
+relay_kill second
 relay_signal leader STOP
 sql "update outbox.relay set owner = null, lease_expires_at = null"
 frozen_is_told() {

@@ -50,6 +50,7 @@ lead
 cmd status
 said_so nothing_waits 0 '^Events flow: every committed event is published\.$'
 equal first_line_says_it 'Events flow: every committed event is published.' "$(first_line)"
+said_so no_relay_stands_by 0 '^standby none$'
 said_so lead_is_told 0 '^lead    relay-a, for another 5[0-9] min.* (last heard of .* ago, epoch 7)$'
 said_so kafka_is_not_asked 0 '^kafka   not asked: kafka.bootstrap.servers is not set$'
 says broker_answers 0 '^kafka   1 broker, asked by this command$' status "${kafka[@]}"
@@ -83,6 +84,12 @@ says lease_has_ended 69 '^Events do not flow: no relay leads: relay-b was last h
 said_so lease_ended_when 69 '^lead    relay-b, until [3-9] min.* ago'
 lead
 sql "insert into outbox.event (created_at, topic, type) values (now() - interval '40 min', 'orders', 'test')"
+begun() { sql "update outbox.relay set leading_since = now()" && cmd status && [[ $code == 0 ]]; }
+holds a_lead_that_has_begun_is_not_blamed wait_until 120 begun
+holds what_waits_is_told_all_the_same grep -q '1 event waits, for 4[0-9] min' "$dir/out"
+sql "update outbox.relay set leading_since = now() - interval '35 s'"
+says nothing_moves_since_the_lead_began 69 'nothing has moved for \([3-9][0-9] s\|[1-9] min\)' status
+sql "update outbox.relay set leading_since = null"
 says nothing_moves 69 '^Events do not flow: nothing has moved for 4[0-9] min; 1 event waits, for 4[0-9] min\.$' status
 sql "insert into outbox.sent (bucket, id, sent_at) values (0, 99, now() - interval '35 s')"
 says nothing_moves_since_the_last_mark 69 'nothing has moved for \([3-9][0-9] s\|[1-9] min\)' status

@@ -107,6 +107,32 @@ START_TEST(each_lease_has_an_epoch_of_its_own)
 }
 END_TEST
 
+/* What stood still before a lead is not its fault; but a relay that dies over and over begins none by that. */
+START_TEST(lead_has_a_beginning)
+{
+    ck_assert(gets_the_lease(one));
+    rig_exec(db, "update outbox.relay set leading_since = leading_since - interval '20 s'");
+    ck_assert(rig_scalar_i64(db, "select count(*) from outbox.relay r join pg_stat_activity a on a.pid = r.pid where a.datname = "
+                                 "current_database() and r.leading_since < clock_timestamp() - interval '20 s'") == 1);
+    ck_assert(keeps_the_lease(one));
+    rig_exec(db, "update outbox.relay set lease_expires_at = clock_timestamp() - interval '1 ms'");
+    ck_assert(gets_the_lease(two));
+    ck_assert_int_eq(rig_scalar_i64(db, "select count(*) from outbox.relay where leading_since < renewed_at - interval '20 s'"), 1);
+    rig_exec(db, "insert into outbox.sent (bucket, id) values (0, 1)");
+    ck_assert(gets_the_lease(two)); /* which has marked something */
+    ck_assert_int_eq(rig_scalar_i64(db, "select count(*) from outbox.relay where leading_since < renewed_at - interval '20 s'"), 0);
+    rig_exec(db, "update outbox.relay set leading_since = leading_since - interval '20 s'; truncate outbox.sent");
+    source_resign(two, now(), 0);
+    (void)wait_for(two, SOURCE_RESIGNED);
+    ck_assert(gets_the_lease(one)); /* started anew by a person */
+    ck_assert_int_eq(rig_scalar_i64(db, "select count(*) from outbox.relay where leading_since < renewed_at - interval '20 s'"), 0);
+    rig_exec(db, "update outbox.relay set leading_since = leading_since - interval '1 h', renewed_at = renewed_at - interval '1 h',"
+                 " lease_expires_at = lease_expires_at - interval '1 h'");
+    ck_assert(gets_the_lease(two)); /* after a long absence of all */
+    ck_assert_int_eq(rig_scalar_i64(db, "select count(*) from outbox.relay where leading_since < renewed_at - interval '20 s'"), 0);
+}
+END_TEST
+
 /* How often the log says so: each line that it keeps, as often as it was said. */
 static uint32_t times_said(const char *what)
 {
@@ -247,6 +273,7 @@ Suite *suite_rivals(void)
     tcase_add_test(tc, lease_is_of_one_until_it_ends);
     tcase_add_test(tc, lease_that_is_given_back_is_free_at_once);
     tcase_add_test(tc, lease_that_cannot_be_written_is_said_with_a_remedy_and_not_each_time);
+    tcase_add_test(tc, lead_has_a_beginning);
     tcase_add_test(tc, each_lease_has_an_epoch_of_its_own);
     tcase_add_test(tc, lease_that_a_namesake_took_is_not_taken_back);
     tcase_add_test(tc, lease_does_not_outlast_a_clock_that_is_set_back);

@@ -92,7 +92,7 @@ reset() {
 outbox_anew() {
     sql "truncate outbox.event, outbox.sent, outbox.held restart identity;
          insert into outbox.relay (name) values ('default') on conflict do nothing;
-         update outbox.relay set owner = null, lease_expires_at = null, cursor_id = 0,
+         update outbox.relay set owner = null, lease_expires_at = null, leading_since = null, cursor_id = 0,
              cursor_snapshot = pg_current_snapshot(), floor_id = 0"
 }
 
