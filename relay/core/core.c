@@ -242,6 +242,10 @@ void core_marked(struct core *c, uint64_t now_ms, bool ok)
         uint32_t slot = c->marking[i];
         enum core_marks of = flow_marks_of(&c->window.row[slot]);
         any[of] = true;
+        if (!ok && of == MARKS_OF_HELD && c->phase == CORE_FOLLOW && c->link_up) {
+            flow_give_up(c, slot); /* else nothing is read while that table is locked; it is sent again at worst */
+            continue;
+        }
         if (!ok) {
             window_state(&c->window, slot, ROW_ACKED);
             row_list_push(&c->window, &c->acked[of], slot);

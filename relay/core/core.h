@@ -11,7 +11,8 @@
  *     here or in outbox.held, no later row of that key is produced;
  *   - a row that was read is in the window until it is marked or in outbox.held, or given up unsent, with
  *     the saved cursor before it, to be read again;
- *   - the window never holds more rows or bytes than configured (one row may exceed the bytes).
+ *   - the window never holds more rows or bytes than configured (one row may exceed the bytes, and that with
+ *     which holding is tried again (shed.h) does not count among these).
  */
 #ifndef RELAY_CORE_CORE_H
 #define RELAY_CORE_CORE_H
@@ -129,7 +130,7 @@ struct core {
     uint64_t behind_bytes;
     uint64_t newest_page;
     uint64_t given_up_page;        /* the oldest page of a row given up since the cursor was loaded */
-    uint32_t hold_probe;           /* core_gave_up(): the one row that was not */
+    uint32_t hold_probe;           /* core_gave_up(): the one row that was not, with which holding is tried again */
     struct core_pause read_pause[N_CORE_READINGS]; /* each its own, that one that fails does not keep the others
                                                       waiting; those of topics are theirs */
     struct core_pause mark_pause[N_CORE_MARKS]; /* so here; and while one of them lasts the two go apart */
@@ -235,7 +236,8 @@ bool core_next(struct core *c, uint64_t now_ms, struct core_action *ret_action);
 /* When core_next should be asked again although nothing happened; UINT64_MAX: never. */
 uint64_t core_deadline(const struct core *c, uint64_t now_ms);
 
-/* Does it lead, with rows given up that should have gone to outbox.held, which cannot be written (shed.h)? Until
+/* Does it lead, with rows given up that should have gone to outbox.held, which cannot be written (shed.h), or with
+ * one that takes no room from others until it is there? Until
  * they are read again none of their topics and keys may pass, and what is in outbox.held may be later than they are. */
 static inline bool core_gave_up(const struct core *c)
 {

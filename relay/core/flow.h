@@ -34,13 +34,21 @@ static inline enum core_marks flow_marks_of(const struct window_row *r)
     return r->from != HELD_NOT ? MARKS_OF_HELD : MARKS_OF_NEW;
 }
 
+/* What the rows in the window take of the bytes that may be there: all but the one with which holding is tried
+ * again, which stays for long and may be as large as all of it. */
+static inline uint64_t flow_bytes(const struct core *c)
+{
+    return c->window.bytes - (core_gave_up(c) ? c->window.row[c->hold_probe].bytes : 0);
+}
+
 /* A page is worth a round trip when there is room for a whole batch, or when nothing else can make room. */
 static inline bool flow_has_room(const struct core *c)
 {
     const struct window *w = &c->window;
+    uint64_t bytes = flow_bytes(c);
 
     return w->n == 0 || (w->cap - w->n >= c->cfg.batch_rows &&
-                         w->bytes + c->cfg.inflight_bytes / 4 <= c->cfg.inflight_bytes);
+                         (bytes == 0 || bytes + c->cfg.inflight_bytes / 4 <= c->cfg.inflight_bytes));
 }
 
 /* The row is in the log: it waits for its mark. */

@@ -373,6 +373,13 @@ bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot)
     return true;
 }
 
+void hold_shut_key(struct core *c, uint32_t slot)
+{
+    stop_resuming(c, flow_row(c, slot));
+    core_held_key(c, flow_row(c, slot)->topic, flow_row(c, slot)->key);
+    leave_key(c, slot);
+}
+
 void hold_row(struct core *c, uint32_t slot, enum hold_state as, uint64_t delay_ms)
 {
     struct window_row *r = flow_row(c, slot);

@@ -12,6 +12,8 @@
 
 /* The row is to be put into outbox.held. */
 void hold_row(struct core *c, uint32_t slot, enum hold_state as, uint64_t delay_ms);
+/* The key of this row waits in the window until it is there: now the key's later rows go there as well. */
+void hold_shut_key(struct core *c, uint32_t slot);
 /* Must this ready row wait because of what is in outbox.held, or because its topic has failed? Then it
  * is put where it waits. */
 bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot);

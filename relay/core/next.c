@@ -154,12 +154,18 @@ static bool is_before_new_ground(const struct core *c, const struct row_list *l)
     return l->n > 0 && c->window.row[l->head].seq + 1 < c->new_ground_seq;
 }
 
+/* They need that table, which may be locked: more of them would fill the window. */
+static bool marks_of_held_pile_up(const struct core *c)
+{
+    return c->mark_pause[MARKS_OF_HELD].failures > 0 || c->acked[MARKS_OF_HELD].n > c->window.cap / 4;
+}
+
 /* What comes back from outbox.held needs less room: rows may wait behind it. But an earlier reader may
  * have left rows that go before those that it has put there; they come with the pages up to where it
  * stood, and have to find their places first. So have those that we gave up ourselves. */
 static bool may_read_back(const struct core *c)
 {
-    if (c->new_ground_seq == 0 || core_gave_up(c) || is_before_new_ground(c, &c->ready) ||
+    if (c->new_ground_seq == 0 || core_gave_up(c) || marks_of_held_pile_up(c) || is_before_new_ground(c, &c->ready) ||
         is_before_new_ground(c, &c->hold))
         return false;
     return may_read(c) && c->n_holding == 0 && c->window.n < c->window.cap &&
@@ -265,8 +271,7 @@ static void ask_for_page(struct core *c, enum core_do what, enum core_reading re
                          struct core_action *a)
 {
     uint32_t room = c->window.cap - c->window.n;
-    uint64_t left = c->cfg.inflight_bytes > c->window.bytes
-                        ? c->cfg.inflight_bytes - c->window.bytes : 0;
+    uint64_t bytes = flow_bytes(c), left = c->cfg.inflight_bytes > bytes ? c->cfg.inflight_bytes - bytes : 0;
 
     c->reading = reading;
     *a = (struct core_action){

@@ -46,6 +46,7 @@ static void step_up(struct core *c, uint64_t now_ms)
     c->stall_ms = now_ms;
     c->progress_ms = now_ms;
     c->asking_kafka = false;
+    memset(c->mark_pause, 0, sizeof c->mark_pause); /* what could not be marked is none of this lead's */
 }
 
 void phase_begin_anew(struct core *c, uint64_t now_ms)

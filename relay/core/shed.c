@@ -2,23 +2,48 @@
 #include "relay/core/shed.h"
 
 #include "relay/core/flow.h"
+#include "relay/core/hold.h"
+
+/* What waits in the window until holding works again. */
+struct waiting {
+    uint32_t n;
+    uint64_t bytes;
+};
+
+static void add_all(struct core *c, struct waiting *w, const struct row_list *l)
+{
+    w->n += l->n;
+    for (uint32_t s = l->head; s != NO_SLOT; s = flow_row(c, s)->next)
+        w->bytes += flow_row(c, s)->bytes;
+}
+
+/* Behind a dead row that lets others pass, once it is there, they wait for that. */
+static bool keeps_others(struct core *c, uint32_t slot)
+{
+    const struct key_wait *wait = flow_wait_of(c, flow_row(c, slot));
+
+    return flow_row(c, slot)->hold == HOLD_DEAD && wait != NULL && wait->busy == slot;
+}
 
 /* NO_SLOT: what should go to outbox.held and is not there yet does not take much of the window. */
 static uint32_t oldest_of_many(struct core *c)
 {
+    struct waiting w = { 0, 0 };
     uint32_t oldest = c->hold.head;
-    uint64_t bytes = 0;
 
+    add_all(c, &w, &c->hold);
     for (uint32_t s = c->hold.head; s != NO_SLOT; s = flow_row(c, s)->next) {
-        bytes += flow_row(c, s)->bytes;
+        if (keeps_others(c, s))
+            add_all(c, &w, &flow_wait_of(c, flow_row(c, s))->parked);
         if (flow_row(c, s)->seq < flow_row(c, oldest)->seq)
             oldest = s;
     }
-    return c->hold.n > c->window.cap / 4 || bytes > c->cfg.inflight_bytes / 4 ? oldest : NO_SLOT;
+    return w.n > c->window.cap / 4 || w.bytes > c->cfg.inflight_bytes / 4 ? oldest : NO_SLOT;
 }
 
 /* A row with which holding is tried again. Of its key no earlier row that the database does not have there may be given
- * up, now or later: it would be the first of its key there, and be sent before that one. */
+ * up, now or later: it would be the first of its key there, and be sent before that one. Where it is the only one it
+ * counts as given up all the same, for its size must not stand in the way of others. */
 static bool choose_probe(struct core *c)
 {
     uint32_t probe;
@@ -32,13 +57,13 @@ static bool choose_probe(struct core *c)
             return false;
     }
     c->hold_probe = probe;
+    flow_give_up_page(c, r->page);
     return true;
 }
 
 /* Somebody has locked outbox.held, say. The saved cursor stays in front of what is given up; when holding works again
  * all is read again from there (core_held), as after the loss of a link. Until then its topics and keys stay shut, and
- * what else should be held of them is given up as well. What is in outbox.held already stays. So does a dead row: it
- * is the first of its key, may let others pass, and of them there are few. */
+ * what else should be held of them is given up as well. What is in outbox.held already stays. */
 void shed_what_cannot_be_held(struct core *c)
 {
     uint32_t slot;
@@ -49,7 +74,9 @@ void shed_what_cannot_be_held(struct core *c)
     c->hold = ROW_LIST_EMPTY;
     while ((slot = row_list_pop(&c->window, &all)) != NO_SLOT) {
         const struct window_row *r = flow_row(c, slot);
-        if (slot == c->hold_probe || r->from != HELD_NOT || r->hold == HOLD_DEAD)
+        if (keeps_others(c, slot))
+            hold_shut_key(c, slot);
+        if (slot == c->hold_probe || r->from != HELD_NOT)
             row_list_push(&c->window, &c->hold, slot);
         else
             flow_give_up(c, slot);

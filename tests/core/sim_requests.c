@@ -120,6 +120,8 @@ static void answer_read(struct world *w, struct relay *r)
         r->slot_maybe[slot] = false;
         r->slot_unordered[slot] = row->due_ms > 0 || row->passed;
     }
+    if (bytes_before > 0 && core_gave_up(&r->core)) /* the row with which holding is tried again does not count */
+        bytes_before -= r->core.window.row[r->core.hold_probe].bytes;
     if (bytes_before > w->cfg.inflight_bytes)
         oops(w, "more bytes than configured before the last row of a page");
     core_page_end(&r->core, w->now, q->n, !q->good, r->pos < r->horizon);

@@ -390,6 +390,148 @@ START_TEST(key_is_not_free_while_rows_of_it_are_given_up)
 }
 END_TEST
 
+/* The oldest row that is to be held is as large as nearly all that may be in memory. */
+START_TEST(large_row_that_cannot_be_held_leaves_room_for_others)
+{
+    lead_with_topic_m_shut();
+    held(true);
+    t.bytes = 900;
+    page_while_held_is_locked("Mx5");
+    t.bytes = ROW_BYTES;
+    page_while_held_is_locked("A-1");
+    persisted("A-1");
+    wait_until_under_way(&t.core.n_marking);
+    marked(true);
+    page_while_held_is_locked("A-2");
+}
+END_TEST
+
+static void lead_where_dead_rows_are_skipped(bool skip)
+{
+    struct core_config cfg = default_config();
+
+    cfg.lease_ttl_ms = 1000000;
+    cfg.skip_poison = skip;
+    lead_with(&cfg);
+    open_topic();
+}
+
+/* A page of rows that are all too large for their topic. */
+static void hopeless_page(const char *names)
+{
+    char copy[64], *rest = NULL;
+
+    page_while_held_is_locked(names);
+    strcpy(copy, names);
+    for (char *name = strtok_r(copy, " ", &rest); name != NULL; name = strtok_r(NULL, " ", &rest))
+        if (is_in_hand(name) && row_of(name)->state == ROW_SENT) {
+            core_refused(&t.core, t.now, slot_of(name), true);
+            run();
+        }
+}
+
+START_TEST(dead_rows_that_cannot_be_held_leave_room_for_others)
+{
+    char names[64];
+
+    lead_where_dead_rows_are_skipped(_i == 1);
+    for (int i = 0; i < 10; i++) {
+        snprintf(names, sizeof names, "M-%d Ma%d M-%d", 10 + i, 10 + i, 30 + i);
+        hopeless_page(names);
+    }
+    page_while_held_is_locked("A-1");
+    persisted("A-1");
+}
+END_TEST
+
+/* Ax1 is dead, and its key waits until that is written, for others may pass it then. */
+START_TEST(key_of_a_dead_row_that_cannot_be_held_leaves_room_for_others)
+{
+    char names[64];
+
+    lead_where_dead_rows_are_skipped(true);
+    hopeless_page("Ax1");
+    for (int i = 0; i < 10; i++) {
+        snprintf(names, sizeof names, "Ax%d Ax%d", 10 + i, 30 + i);
+        page_while_held_is_locked(names);
+        leave_out("read");
+        leave_out("renew");
+        ck_assert_msg(strstr(t.trace, "produce Ax1\n") == NULL && strstr(t.trace, "produce Ax3") == NULL, "%s", t.trace);
+        t.trace[0] = '\0';
+    }
+    page_while_held_is_locked("A-1");
+    persisted("A-1");
+}
+END_TEST
+
+/* It was sent, so at worst it is sent again. */
+START_TEST(mark_that_needs_held_does_not_keep_a_new_link_from_reading)
+{
+    struct core_config cfg = default_config();
+
+    cfg.lease_ttl_ms = 60000;
+    suspect_out(&cfg);
+    core_swept(&t.core, t.now, true);
+    page("");
+    due("A-2", HELD_KEY, 1);
+    persisted("A-2");
+    wait_until_under_way(&t.core.n_marking);
+    marked(false);
+    link_is(false);
+    purged("Ax1");
+    link_is(true);
+    t.trace[0] = '\0';
+    for (int i = 0; i < 100 && strstr(t.trace, "acquire") == NULL; i++) {
+        if (t.core.n_marking > 0)
+            marked(false);
+        pass(10);
+    }
+    ck_assert_msg(strstr(t.trace, "acquire") != NULL, "%s", t.trace);
+}
+END_TEST
+
+/* Answers whatever is asked for; what is read back of topics B to F has more behind it. */
+static bool answer_all(bool marks_succeed)
+{
+    static const char *const rows[] = { "B-1 B-2 B-3 B-4", "C-1 C-2 C-3 C-4", "D-1 D-2 D-3 D-4", "E-1 E-2 E-3 E-4",
+                                        "F-1 F-2 F-3 F-4" };
+    char names[16];
+    bool reads = t.core.reading == READING_OUTBOX;
+
+    t.trace[0] = '\0';
+    snprintf(names, sizeof names, "%.*s", (int)t.read.n * 4 - 1, rows[t.core.reading_topic]);
+    if (t.core.reading == READING_TOPIC)
+        paused_rows(names, true);
+    for (uint32_t s = 0; s < CAP; s++)
+        if (t.core.window.row[s].state == ROW_SENT)
+            persisted(t.name[s]);
+    if (t.core.n_marking > 0)
+        marked(marks_succeed);
+    if (reads)
+        page("");
+    pass(1);
+    return reads;
+}
+
+/* Five topics have opened again. Their rows can be sent, and from some time on their marks cannot be written. */
+START_TEST(rows_read_back_that_cannot_be_marked_leave_room_for_others)
+{
+    struct core_config cfg = default_config();
+    int n_reads = 0;
+
+    cfg.lease_ttl_ms = 60000;
+    begin_with(&cfg);
+    link_is(true);
+    for (const char *name = "BCDEF"; *name != '\0'; name++)
+        core_held_topic(&t.core, t.now, topic_of(name));
+    lease(true);
+    page("");
+    for (int i = 0; i < 2000; i++)
+        n_reads += answer_all(i < 500) && i >= 1000;
+    ck_assert_int_ge(n_reads, 1);
+}
+END_TEST
+
 Suite *suite_isolation(void);
 
 Suite *suite_isolation(void)
@@ -407,6 +549,11 @@ Suite *suite_isolation(void)
     tcase_add_test(tc, nothing_is_read_back_in_front_of_what_was_given_up);
     tcase_add_test(tc, nothing_but_the_oldest_is_held_of_what_was_given_up);
     tcase_add_test(tc, key_is_not_free_while_rows_of_it_are_given_up);
+    tcase_add_test(tc, large_row_that_cannot_be_held_leaves_room_for_others);
+    tcase_add_loop_test(tc, dead_rows_that_cannot_be_held_leave_room_for_others, 0, 2);
+    tcase_add_test(tc, key_of_a_dead_row_that_cannot_be_held_leaves_room_for_others);
+    tcase_add_test(tc, mark_that_needs_held_does_not_keep_a_new_link_from_reading);
+    tcase_add_test(tc, rows_read_back_that_cannot_be_marked_leave_room_for_others);
     tcase_add_test(tc, lane_that_was_stopped_by_a_stall_is_replaced_at_once);
     return suite;
 }
