@@ -115,7 +115,7 @@ static bool needs_no_held(const struct world *w, uint32_t topic)
 
 static bool others_settled(struct world *w)
 {
-    for (uint32_t i = 0; i < w->n_rows; i++)
+    for (uint32_t i = 0; i < w->n_visible; i++)
         if (!w->row[i].marked && needs_no_held(w, w->row[i].topic)) {
             w->waiting_for = i;
             return false;
@@ -162,13 +162,26 @@ static uint64_t calm_ms(const struct world *w)
            (12 + (uint64_t)MAX_ROWS * 5) * (w->cfg.retry_max_ms + 10) + 2000 + LAST_DUE_MS;
 }
 
+/* outbox.held cannot be written, and one topic takes nothing; links are lost meanwhile, and more rows come. */
+static void live_without_held(struct world *w)
+{
+    w->missing_until_ms[0] = FOR_EVER;
+    w->held_fails_until_ms = FOR_EVER;
+    run_calm(w, w->now + calm_ms(w), others_settled);
+    for (uint32_t i = 0; i < w->n_relays; i++)
+        if (percent(w, 50))
+            set_link(w, &w->relay[i], false);
+    w->n_visible = w->n_rows;
+    run_calm(w, w->now + calm_ms(w), others_settled);
+    w->held_fails_until_ms = 0;
+}
+
 void calm_down(struct world *w)
 {
     SAY(w, NULL, "calm");
     for (uint32_t i = 0; i < w->n_rows; i++)
         w->count[N_CHAOS_MARKED] += w->row[i].marked;
     w->calm = true;
-    w->n_visible = w->n_rows;
     w->silent_until_ms = 0;
     memset(w->stalled_until_ms, 0, sizeof w->stalled_until_ms);
     memset(w->missing_until_ms, 0, sizeof w->missing_until_ms);
@@ -188,12 +201,9 @@ void calm_down(struct world *w)
             w->row[i].poison_until_ms = 0;
     for (uint32_t i = 0; i < w->n_relays; i++)
         w->relay[i].frozen = false;
-    if (w->crowded && !w->collide) {
-        w->missing_until_ms[0] = FOR_EVER;
-        w->held_fails_until_ms = FOR_EVER;
-        run_calm(w, w->now + calm_ms(w), others_settled);
-        w->held_fails_until_ms = 0;
-    }
+    if (w->crowded && !w->collide)
+        live_without_held(w);
+    w->n_visible = w->n_rows;
     run_calm(w, w->now + calm_ms(w), all_settled);
 }
 

@@ -30,7 +30,7 @@ static void make_config(struct world *w)
     if (w->crowded) { /* a topic has more rows than the window, and there is room for a few that stand */
         w->cfg.inflight_rows = 9 + rnd(w, 4);
         w->cfg.batch_rows = 1 + rnd(w, 2);
-        w->cfg.inflight_bytes = 10000;
+        w->cfg.inflight_bytes = percent(w, 50) ? 10000 : 700; /* little more than a large row takes */
     }
 }
 
@@ -171,6 +171,25 @@ static void advance(struct world *w)
         (void)pump(w, &w->relay[i]);
 }
 
+/* What may change while they run, as one file has it for all. */
+static void reload(struct world *w)
+{
+    struct core_config cfg = w->cfg;
+
+    make_config(w);
+    cfg.poll_min_ms = w->cfg.poll_min_ms;
+    cfg.poll_max_ms = w->cfg.poll_max_ms;
+    cfg.mark_delay_ms = w->cfg.mark_delay_ms;
+    cfg.retry_base_ms = w->cfg.retry_base_ms;
+    cfg.retry_max_ms = w->cfg.retry_max_ms;
+    cfg.retry_attempts = w->cfg.retry_attempts;
+    cfg.stall_timeout_ms = w->cfg.stall_timeout_ms;
+    cfg.batch_rows = 1 + rnd(w, w->crowded ? 2 : cfg.batch_rows);
+    w->cfg = cfg;
+    for (uint32_t i = 0; i < w->n_relays; i++)
+        reload_relay(w, &w->relay[i]);
+}
+
 static void fault(struct world *w, struct relay *r)
 {
     enum fault what = (enum fault)rnd(w, w->unusual ? N_FAULTS : N_USUAL_FAULTS);
@@ -212,6 +231,9 @@ static void fault(struct world *w, struct relay *r)
         break;
     case FAULT_HELD:
         w->held_fails_until_ms = w->now + rnd(w, 1000);
+        break;
+    case FAULT_RELOAD:
+        reload(w);
         break;
     case FAULT_READ:
         w->reads_fail_until_ms[rnd(w, 3)] = w->now + rnd(w, 400);

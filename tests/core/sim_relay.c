@@ -161,6 +161,17 @@ void stop_relay(struct world *w, struct relay *r)
     core_stop(&r->core, w->now);
 }
 
+void reload_relay(struct world *w, struct relay *r)
+{
+    struct core_config cfg = w->cfg;
+
+    SAY(w, r, "has new settings");
+    w->count[N_RELOADED]++;
+    cfg.once = r->core.cfg.once;
+    touch(r);
+    core_configure(&r->core, &cfg);
+}
+
 /* -- what the core asks for ----------------------------------------------------------------- */
 
 void check_step(struct world *w, const struct relay *r)

@@ -11,7 +11,7 @@ const char *const count_names[N_COUNTS] = {
     "ghosts", "stops", "unclean ends", "clean once", "held retrying", "held blocked",
     "held paused", "held scheduled", "held dead", "keys freed", "rows back from held", "stalls",
     "holds fenced", "retried or discarded by a person", "producers broken by a topic",
-    "maybe and held", "failed reads", "given up because held could not be written"
+    "maybe and held", "failed reads", "given up because held could not be written", "reloads"
 };
 
 const char *const lane_names[N_LANES] = { "main", "solo" };

@@ -127,6 +127,7 @@ enum fault {
     FAULT_PRODUCER = N_USUAL_FAULTS, /* these in one history of eight, so that the others stay what they were */
     FAULT_READ,
     FAULT_HELD,
+    FAULT_RELOAD,
     N_FAULTS
 };
 
@@ -136,7 +137,7 @@ enum count {
     N_LEASES_LOST, N_MARKS_FAILED, N_KILLED, N_FROZEN, N_GHOSTS, N_STOPPED, N_UNCLEAN,
     N_ONCE_CLEAN, N_HELD_RETRYING, N_HELD_BLOCKED, N_HELD_PAUSED, N_HELD_SCHEDULED, N_HELD_DEAD,
     N_FREED, N_CAME_BACK, N_STALLED, N_FENCED, N_PERSON, N_BROKEN, N_MAYBE_HELD,
-    N_READS_FAILED, N_GIVEN_UP, N_COUNTS
+    N_READS_FAILED, N_GIVEN_UP, N_RELOADED, N_COUNTS
 };
 
 struct world {
@@ -252,6 +253,8 @@ static inline void touch(struct relay *r)
 
 void start_relay(struct world *w, struct relay *r, bool once);
 void stop_relay(struct world *w, struct relay *r);
+/* Its settings are as w->cfg now says. */
+void reload_relay(struct world *w, struct relay *r);
 /* As by kill -9; another one starts in its place. */
 void replace_relay(struct world *w, struct relay *r);
 /* Asks the core until it has nothing left to do, as the driver does after every event. True: there
