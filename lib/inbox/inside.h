@@ -77,7 +77,8 @@ struct inbox__partition {
 /* redrive.c's own: what it knows of dead letters that were sent back, by their ids; 0: none. */
 struct inbox__sent_back {
     int64_t last;     /* the one that was called last, and */
-    uint32_t losses;  /* the links lost by it, or deadlocks met, one after the other */
+    uint32_t losses;  /* the links lost by it, */
+    uint32_t undone;  /* and the deadlocks that it met, one after the other */
     int64_t called;   /* the one whose row may still say that this process calls it */
     int64_t away;     /* the one whose caller is away, and */
     uint64_t away_ms; /* since when, as seen here */

@@ -276,7 +276,7 @@ static void bury(struct inbox_consumer *c, const char *id, const char *why, cons
     r = PQexecParams(c->conn, sql_bury, 3, NULL, values, NULL, NULL, 0);
     if (strcmp(PQcmdTuples(r), "1") == 0) {
         c->sent_back.called = 0;
-        c->sent_back.losses = 0; /* who sends it back once more has mended something */
+        c->sent_back.losses = c->sent_back.undone = 0; /* who sends it back once more has mended something */
         inbox__log(c, 4, "dead letter %s failed once more: %s", id, line);
     }
     PQclear(r);
@@ -292,7 +292,7 @@ static int ended(struct inbox_consumer *c, const struct inbox__record *r, outbox
 /* Undone for the sake of others: called again, but not for ever. */
 static bool may_repeat(struct inbox_consumer *c, const char *id, const char *why)
 {
-    if (++c->sent_back.losses >= INBOX__LOSSES_ARE_ITS_OWN)
+    if (++c->sent_back.undone >= INBOX__LOSSES_ARE_ITS_OWN)
         return false;
     inbox__log(c, 4, "dead letter %s is called again: %s", id, why);
     return true;
@@ -340,7 +340,7 @@ static int call(struct inbox_consumer *c, const char *id, const char *event_id,
 static bool is_deadly(struct inbox_consumer *c, const char *id)
 {
     if (id_of(id) != c->sent_back.last)
-        c->sent_back.losses = 0;
+        c->sent_back.losses = c->sent_back.undone = 0;
     c->sent_back.last = id_of(id);
     return c->sent_back.losses >= INBOX__LOSSES_ARE_ITS_OWN;
 }

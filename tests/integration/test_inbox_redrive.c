@@ -251,6 +251,29 @@ START_TEST(a_letter_that_meets_a_deadlock_each_time_is_dead_again)
 }
 END_TEST
 
+static void hold_after_the_third_call(void)
+{
+    let_go();
+    if (rig_scalar_i64(control, "select last_value from luck") == 2)
+        after_rollback = hold;
+}
+
+/* The third time it could not be written down. No link was lost, and nobody is told so. */
+START_TEST(a_letter_that_meets_deadlocks_while_its_row_is_held_is_dead_for_these)
+{
+    other = rig_connect();
+    n_unlucky = 1000;
+    at_poll = hold_after_the_third_call;
+    is_over = is_decided;
+    be_unlucky("40P01", "trigger unlucky before insert on applied");
+    send_back("null");
+    run();
+    be_lucky();
+    PQfinish(other);
+    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', attempts, error_code) from inbox.dead"), "2 40P01");
+}
+END_TEST
+
 Suite *suite_inbox_redrive(void);
 
 Suite *suite_inbox_redrive(void)
@@ -269,6 +292,7 @@ Suite *suite_inbox_redrive(void)
     tcase_add_test(tc, a_letter_that_meets_a_deadlock_is_called_again);
     tcase_add_test(tc, a_letter_whose_commit_meets_a_serialization_failure_is_called_again);
     tcase_add_test(tc, a_letter_that_meets_a_deadlock_each_time_is_dead_again);
+    tcase_add_test(tc, a_letter_that_meets_deadlocks_while_its_row_is_held_is_dead_for_these);
     suite_add_tcase(suite, tc);
     return suite;
 }
