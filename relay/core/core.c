@@ -242,8 +242,11 @@ void core_marked(struct core *c, uint64_t now_ms, bool ok)
         uint32_t slot = c->marking[i];
         enum core_marks of = flow_marks_of(&c->window.row[slot]);
         any[of] = true;
-        if (!ok && of == MARKS_OF_HELD && c->phase == CORE_FOLLOW && c->link_up) {
-            flow_give_up(c, slot); /* else nothing is read while that table is locked; it is sent again at worst */
+        bool stands = of == MARKS_OF_HELD && c->phase == CORE_FOLLOW && c->link_up;
+        if (!ok && (c->quits || stands)) {
+            /* whoever leads next finds it in its topic, or sends it again; standing, it would keep all reading from
+             * beginning while that table is locked */
+            flow_give_up(c, slot);
             continue;
         }
         if (!ok) {
@@ -259,7 +262,7 @@ void core_marked(struct core *c, uint64_t now_ms, bool ok)
     for (int of = 0; of < N_CORE_MARKS; of++)
         if (any[of] && ok)
             c->mark_pause[of] = (struct core_pause){ 0 };
-        else if (any[of])
+        else if (any[of] && !c->quits)
             pause_after(c, &c->mark_pause[of], now_ms);
 }
 

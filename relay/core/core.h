@@ -145,6 +145,7 @@ struct core {
     bool hold_was_last;            /* marks and holds take turns */
     bool acquiring;                /* the request for the lease loads the cursor as well */
     bool page_unused;              /* the newest page was begun for a READ that brought no row */
+    bool quits;                    /* it ends soon, whatever fails: core_quit() */
     bool unclean;                  /* DONE with rows unmarked that were to be marked */
 };
 
@@ -228,6 +229,9 @@ void core_held(struct core *c, uint64_t now_ms, bool ok);
 void core_swept(struct core *c, uint64_t now_ms, bool found);
 /* Finish: read nothing more, wait for reports, mark, resign. */
 void core_stop(struct core *c, uint64_t now_ms);
+/* The same, for a cause that no waiting mends, and soon: reports have two seconds, and then what is out is purged;
+ * what is confirmed is to be marked once, and given up where that fails. Without the link it is DONE at once. */
+void core_quit(struct core *c, uint64_t now_ms);
 
 /* -- actions -------------------------------------------------------------------------------- */
 

@@ -10,6 +10,8 @@
 /* After the drain's time is over the lanes are purged; this much longer is left for the marks of what
  * was confirmed at the last moment. */
 #define DRAIN_MARKS_MS 5000
+/* Whoever quits waits so long for reports. */
+#define QUIT_MS 2000
 
 /* -- leading -------------------------------------------------------------------------------- */
 
@@ -47,6 +49,13 @@ static void step_up(struct core *c, uint64_t now_ms)
     c->progress_ms = now_ms;
     c->asking_kafka = false;
     memset(c->mark_pause, 0, sizeof c->mark_pause); /* what could not be marked is none of this lead's */
+}
+
+/* Without rows in hand only the lease is left, and ends by itself. */
+static void end(struct core *c)
+{
+    c->unclean |= c->window.n > 0;
+    c->phase = CORE_DONE;
 }
 
 void phase_begin_anew(struct core *c, uint64_t now_ms)
@@ -113,6 +122,8 @@ void core_link(struct core *c, uint64_t now_ms, bool up)
     memset(c->mark_pause, 0, sizeof c->mark_pause);
     c->hold_pause = (struct core_pause){ 0 };
     step_down(c, now_ms);
+    if (c->quits)
+        end(c);
 }
 
 void core_moved(struct core *c)
@@ -147,6 +158,16 @@ void core_stop(struct core *c, uint64_t now_ms)
     c->drain_until_ms = now_ms + c->cfg.drain_timeout_ms;
 }
 
+void core_quit(struct core *c, uint64_t now_ms)
+{
+    core_stop(c, now_ms);
+    c->quits = true;
+    if (c->drain_until_ms > now_ms + QUIT_MS)
+        c->drain_until_ms = now_ms + QUIT_MS;
+    if (!c->link_up)
+        end(c);
+}
+
 /* --once: finished when everything that was due is marked or in outbox.held, and at a loss when what
  * is left does not move. What is held there and not for its time was not published. */
 static void check_once(struct core *c, uint64_t now_ms)
@@ -176,8 +197,8 @@ static void check_drain(struct core *c, uint64_t now_ms)
 {
     if (c->phase != CORE_DRAIN)
         return;
-    /* a lease that was asked for may be ours already: then it is given back */
-    if (c->window.n == 0 && (!c->link_up || (!c->lead.leading && !c->lead.asking))) {
+    /* a lease that was asked for may be ours already: then it is given back; so may one whose request has failed */
+    if (c->window.n == 0 && (!c->link_up || (!c->lead.leading && !c->lead.asking && !c->quits))) {
         c->phase = CORE_DONE;
         return;
     }
@@ -186,8 +207,7 @@ static void check_drain(struct core *c, uint64_t now_ms)
     purge_lanes(c);
     if (now_ms < c->drain_until_ms + DRAIN_MARKS_MS)
         return;
-    c->unclean |= c->window.n > 0; /* else only the lease is left, and ends by itself */
-    c->phase = CORE_DONE;
+    end(c);
 }
 
 void phase_tick(struct core *c, uint64_t now_ms)

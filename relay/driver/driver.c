@@ -24,7 +24,7 @@ static bool turn(struct driver *d)
     takeover_poll(&d->takeover, d->now_ms);
     if (takeover_ready(&d->takeover, d->now_ms, &page))
         driver_use_page(d, &page);
-    while (d->exit_code < 0 && source_next(d->source, d->now_ms, &e))
+    while (d->core.phase != CORE_DONE && source_next(d->source, d->now_ms, &e))
         driver_on_event(d, &e);
     if (monitor_wants_figures(d->monitor) && source_aside_ready(d->source)) {
         monitor_asked(d->monitor, OP_FIGURES);
@@ -35,7 +35,7 @@ static bool turn(struct driver *d)
         source_schema(d->source, d->now_ms);
     }
     driver_do_janitor(d);
-    for (int i = 0; d->exit_code < 0 && i < ACTIONS_PER_TURN; i++) {
+    for (int i = 0; i < ACTIONS_PER_TURN; i++) {
         if (!core_next(&d->core, d->now_ms, &a))
             return true;
         driver_do(d, &a);
@@ -115,11 +115,6 @@ static void report_health(struct driver *d)
         notify_status(&d->notify, monitor_sentence(d->monitor));
 }
 
-static bool done(const struct driver *d)
-{
-    return d->exit_code >= 0 || d->core.phase == CORE_DONE;
-}
-
 static int finish(const struct driver *d)
 {
     int code = d->exit_code >= 0 ? d->exit_code : d->core.unclean ? EXIT_UNAVAILABLE : EXIT_OK;
@@ -141,6 +136,19 @@ static int finish(const struct driver *d)
     return code;
 }
 
+void driver_end(struct driver *d, int exit_code)
+{
+    if (d->exit_code >= 0)
+        return;
+    d->exit_code = exit_code;
+    core_quit(&d->core, d->now_ms);
+    if (d->core.phase == CORE_DONE)
+        return;
+    notify_stopping(&d->notify, d->settings->drain_timeout_ms);
+    log_info("relay", "ending: what is out comes home or is purged, and the lease is given back", "rows_out",
+             log_i64(d->core.window.n_state[ROW_SENT]));
+}
+
 static void stop(struct driver *d)
 {
     loop_signals_unblock();
@@ -160,7 +168,7 @@ int driver_run(struct settings *settings, const struct settings_from *from, bool
 
     if (code == EXIT_OK) {
         log_info("relay", "started", "librdkafka", sink_library_version(), "owner", d.owner);
-        while (!done(&d)) {
+        while (d.core.phase != CORE_DONE) {
             bool idle = turn(&d);
             log_role(&d);
             incidents_topics(&d.incidents, &d.core.topics);
@@ -171,7 +179,7 @@ int driver_run(struct settings *settings, const struct settings_from *from, bool
             report_health(&d);
             if (loop_stop_requested() && d.core.phase < CORE_DRAIN) {
                 stop(&d);
-            } else if (!done(&d)) {
+            } else if (d.core.phase != CORE_DONE) {
                 wait(&d, idle);
             }
         }

@@ -30,7 +30,7 @@ static void on_down(struct driver *d, const char *why)
     core_link(&d->core, d->now_ms, false);
     if (d->once) {
         log_error("relay", "PostgreSQL is not available");
-        d->exit_code = EXIT_UNAVAILABLE;
+        driver_end(d, EXIT_UNAVAILABLE);
     }
 }
 
@@ -194,7 +194,7 @@ void driver_on_event(struct driver *d, const struct source_event *e)
             monitor_schema(d->monitor, e->schema_ends ? e->schema_version : 0);
         break;
     case SOURCE_REFUSED:
-        d->exit_code = e->exit_code;
+        driver_end(d, e->exit_code);
         break;
     }
 }

@@ -49,10 +49,14 @@ struct driver {
     bool led; /* the role that was last logged */
     bool gave_up; /* rows that could not be held: logged */
     bool robbed; /* since then the database has said that the lease is another's */
-    int exit_code;
+    int exit_code; /* of a run that ends by itself; negative: none yet */
     uint64_t n_read, n_confirmed, n_marked, n_failed, n_held, n_swept;
     char owner[160];
 };
+
+/* -- driver.c. It cannot go on: what is out comes home, the lease is given back where the database lets it, within
+ * seconds. The first code counts. */
+void driver_end(struct driver *d, int exit_code);
 
 /* -- open.c. Makes all there is, in a driver of zeroes: EXIT_OK, or an exit code, and it is logged. What there is
  * by then is closed by driver_close all the same. */

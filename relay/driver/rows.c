@@ -17,7 +17,7 @@ static uint32_t number_of(struct driver *d, const char *topic)
 
     if (number == UINT32_MAX) {
         log_error("relay", "out of memory");
-        d->exit_code = EXIT_INTERNAL;
+        driver_end(d, EXIT_INTERNAL);
     }
     return number;
 }

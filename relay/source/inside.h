@@ -109,6 +109,7 @@ struct source {
     struct conn conn[N_SIDES];
     enum setup setup[N_SIDES];
     bool up;
+    bool refused; /* SOURCE_REFUSED was told */
     char history[N_SIDES][40]; /* of the server that each side is connected to */
     char last_history[40];     /* of the last link; "": there was none */
     uint64_t retry_at_ms;

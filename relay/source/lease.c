@@ -49,6 +49,10 @@ void source_resign(struct source *s, uint64_t now_ms, uint64_t page)
                                    c->snap.bytes };
     const int lengths[] = { 8, 8, c->snap.len };
 
+    if (s->epoch == 0) { /* there never was one */
+        source_push(s, (struct source_event){ .type = SOURCE_RESIGNED });
+        return;
+    }
     CRASH_POINT("source.before_resign");
     source_request(s, now_ms, REQUEST_RESIGN, "outbox_resign", 3, values, lengths);
     CRASH_POINT("source.resign_sent");
@@ -97,6 +101,7 @@ int lease_on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
         log_error("source", "outbox.relay has no row 'default'", "remedy",
                   "insert into outbox.relay (name) values ('default')" THEN_START);
         source_refuse(s, EXIT_CONFIGURATION);
+        source_push(s, (struct source_event){ .type = SOURCE_LEASE_FAILED });
         return 0;
     }
     if (PQgetisnull(res, 0, 0)) {

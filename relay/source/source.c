@@ -129,6 +129,7 @@ static void link_open(struct source *s, uint64_t now_ms)
 
 void source_refuse(struct source *s, int exit_code)
 {
+    s->refused = true;
     source_push(s, (struct source_event){ .type = SOURCE_REFUSED, .exit_code = exit_code });
 }
 
@@ -139,9 +140,10 @@ bool source_lacks_right(struct source *s, const PGresult *res)
 
     if (state == NULL || strcmp(state, "42501") != 0)
         return false;
-    log_error("source", "the relay's role lacks a right", "error",
-              PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy",
-              "apply sql/roles.sql and grant outbox_relay to the role of the dsn" THEN_START);
+    if (!s->refused) /* what the relay does on its way out may lack it as well */
+        log_error("source", "the relay's role lacks a right", "error",
+                  PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy",
+                  "apply sql/roles.sql and grant outbox_relay to the role of the dsn" THEN_START);
     source_refuse(s, EXIT_PERMISSION);
     return true;
 }
@@ -287,9 +289,7 @@ void source_request_failed(struct source *s, enum request what, const PGresult *
         [REQUEST_CLEAN] = { SOURCE_SWEEP_FAILED, "the sweep failed" },
     };
 
-    if (res != NULL && source_lacks_right(s, res))
-        return;
-    if (res != NULL)
+    if (res != NULL && !source_lacks_right(s, res))
         say_failed(s, failed[what].said, failed[what].event == SOURCE_LEASE_FAILED, res);
     const char *text = res != NULL ? PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY) : NULL;
     snprintf(s->why, sizeof s->why, "%s: %s", failed[what].said, text != NULL ? text : "");

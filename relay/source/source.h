@@ -89,7 +89,15 @@ enum source_event_type {
     SOURCE_TIDIED,
     SOURCE_FIGURES,   /* answer to figures; .figures NULL: they could not be had */
     SOURCE_SCHEMA,    /* answer to schema: .schema_version; .schema_ends: the next connection would be refused */
-    SOURCE_REFUSED    /* this database cannot be used as it is; .exit_code says how to end */
+    SOURCE_REFUSED    /* this database cannot be used as it is; .exit_code says how to end. A request that it was the
+                       * answer to has its own one as well, but for the reads; resign may still be asked for */
+};
+
+/* The lease that another relay has, as it was when it was asked for. */
+struct source_lease {
+    const char *owner; /* NULL: not known */
+    int64_t silent_ms; /* since it was renewed; -1: not known */
+    int64_t left_ms;   /* until it ends */
 };
 
 enum source_walk {

@@ -158,7 +158,12 @@ void stop_relay(struct world *w, struct relay *r)
         r->stopped_ms = w->now;
     r->stopped = true;
     touch(r);
-    core_stop(&r->core, w->now);
+    if (!w->calm && w->now % 4 == 0) {
+        w->count[N_QUITS]++;
+        core_quit(&r->core, w->now);
+    } else {
+        core_stop(&r->core, w->now);
+    }
 }
 
 void reload_relay(struct world *w, struct relay *r)

@@ -8,7 +8,7 @@ const char *const count_names[N_COUNTS] = {
     "histories", "steps", "reads", "produced", "logged", "duplicates", "marked",
     "of them before the calm", "refused", "maybe", "topic failed", "partition cold", "queue full",
     "resets", "failed resets", "links lost", "leases lost", "failed marks", "kills", "freezes",
-    "ghosts", "stops", "unclean ends", "clean once", "held retrying", "held blocked",
+    "ghosts", "stops", "of them for good reason", "unclean ends", "clean once", "held retrying", "held blocked",
     "held paused", "held scheduled", "held dead", "keys freed", "rows back from held", "stalls",
     "holds fenced", "retried or discarded by a person", "producers broken by a topic",
     "maybe and held", "failed reads", "given up because held could not be written", "reloads"

@@ -116,6 +116,95 @@ START_TEST(stop_while_the_lease_is_asked_for_gives_it_back)
 }
 END_TEST
 
+/* -- quitting --------------------------------------------------------------------------------- */
+
+START_TEST(quit_purges_after_two_seconds_and_resigns)
+{
+    rows_out("A-1 A-2", "produce A-1 main\nproduce A-2 main\n");
+    quit();
+    pass_quietly(1999);
+    leave_out("renew");
+    expect("");
+    pass_quietly(1);
+    expect("reset main\n");
+    report("A-1", OUTCOME_MAYBE, BLAME_NONE);
+    expect("release A-1\n");
+    persisted("A-2");
+    lane_ready(LANE_MAIN, true);
+    expect("mark A-2\n");
+    marked(true);
+    expect("release A-2\nresign before page 1\n");
+    core_resigned(&t.core, t.now);
+    run();
+    ck_assert_int_eq(t.core.phase, CORE_DONE);
+}
+END_TEST
+
+/* What cannot be marked is found in its topic by the next leader, which begins before it. */
+START_TEST(quit_marks_once)
+{
+    rows_out("A-1 A-2", "produce A-1 main\nproduce A-2 main\n");
+    persisted("A-1");
+    pass(100);
+    expect_but_reads("mark A-1\n");
+    core_quit(&t.core, t.now);
+    marked(false);
+    expect("release A-1\n");
+    persisted("A-2");
+    expect("mark A-2\n");
+    marked(false);
+    expect("release A-2\nresign before page 1\n");
+}
+END_TEST
+
+START_TEST(quit_never_resigns_with_rows_out)
+{
+    rows_out("A-1", "produce A-1 main\n");
+    quit();
+    pass_quietly(2000);
+    leave_out("renew");
+    expect("reset main\n");
+    pass_quietly(4999);
+    leave_out("renew");
+    expect("");
+    ck_assert_int_eq(t.core.phase, CORE_DRAIN);
+    pass_quietly(1);
+    leave_out("renew");
+    expect("");
+    ck_assert_int_eq(t.core.phase, CORE_DONE);
+}
+END_TEST
+
+START_TEST(quit_without_a_link_is_done_at_once)
+{
+    begin();
+    quit();
+    ck_assert_int_eq(t.core.phase, CORE_DONE);
+    rows_out("A-1", "produce A-1 main\n");
+    link_is(false);
+    quit();
+    ck_assert_int_eq(t.core.phase, CORE_DONE);
+    rows_out("A-1", "produce A-1 main\n");
+    quit();
+    ck_assert_int_eq(t.core.phase, CORE_DRAIN);
+    link_is(false);
+    ck_assert_int_eq(t.core.phase, CORE_DONE);
+}
+END_TEST
+
+/* The lease was had, and what is held could not be loaded: the failure tells nothing of the lease. */
+START_TEST(quit_gives_back_what_may_be_ours)
+{
+    begin();
+    link_is(true);
+    expect("acquire\n");
+    core_quit(&t.core, t.now);
+    core_lease_failed(&t.core, t.now);
+    run();
+    expect("resign before page 0\n");
+}
+END_TEST
+
 /* -- once ------------------------------------------------------------------------------------- */
 
 static void lead_once(void)
@@ -317,6 +406,11 @@ Suite *suite_end(void)
     tcase_add_test(tc, stop_with_nothing_in_hand_and_no_lease_is_done_at_once);
     tcase_add_test(tc, stop_does_not_wait_for_ever_for_the_resignation);
     tcase_add_test(tc, stop_while_the_lease_is_asked_for_gives_it_back);
+    tcase_add_test(tc, quit_purges_after_two_seconds_and_resigns);
+    tcase_add_test(tc, quit_marks_once);
+    tcase_add_test(tc, quit_never_resigns_with_rows_out);
+    tcase_add_test(tc, quit_without_a_link_is_done_at_once);
+    tcase_add_test(tc, quit_gives_back_what_may_be_ours);
     tc = new_case(suite, "once");
     tcase_add_test(tc, once_ends_when_all_is_marked);
     tcase_add_test(tc, once_reads_on_while_it_is_catching_up);

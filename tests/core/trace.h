@@ -215,6 +215,12 @@ static inline void stop(void)
     run();
 }
 
+static inline void quit(void)
+{
+    core_quit(&t.core, t.now);
+    run();
+}
+
 /* Keeps the lease, where a story needs more time, and looks at every deadline. */
 static inline void pass_quietly(uint64_t ms)
 {

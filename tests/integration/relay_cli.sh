@@ -118,6 +118,46 @@ says role_of_the_wrong_kind 77 'remedy="apply sql/roles.sql and grant outbox_rel
 append 5
 says role_outbox_relay_is_enough 0 'rows_marked=5' --once "${good[@]}" "${steady[@]}" -X "dsn=$relay_dsn user=relay_cli_relay"
 
+# --- a right that is lost while it leads -------------------------------------------------------------
+
+# ends_for_a_right NAME: it does so by itself, with the status that says so
+ends_for_a_right() {
+    relay_end "$1" 120
+    equal "$1_ends_for_a_right" 77 "$status"
+    equal "$1_says_so_once" 1 "$(times_said "$1" "the relay's role lacks a right")"
+}
+has_the_lease() { sql "select coalesce(owner, 'nobody') from outbox.relay"; }
+relay=(-X "dsn=$relay_dsn user=relay_cli_relay" -X lease.ttl=1h)
+leaves=$(sql "select string_agg(inhrelid::regclass::text, ', ') from pg_inherits where inhparent = 'outbox.sent'::regclass")
+
+relay_start marks "${relay[@]}" -X lease.owner=marks
+wait_said marks msg=leading 120 || not_ok marks_leads
+sql "revoke insert on outbox.sent, $leaves from outbox_relay"
+append 5
+ends_for_a_right marks
+equal marks_gives_the_lease_back nobody "$(has_the_lease)"
+sql "grant insert on outbox.sent, $leaves to outbox_relay"
+relay_start heir "${relay[@]}" -X lease.owner=heir
+holds heir_leads_at_once wait_said heir 'msg=leading .*because=resigned' 120
+holds what_could_not_be_marked_is wait_sent
+relay_signal heir TERM
+relay_end heir 120
+
+# What is held is loaded once the lease is had.
+sql "revoke select on outbox.held from outbox_relay"
+relay_start loads "${relay[@]}" -X lease.owner=loads
+ends_for_a_right loads
+equal loads_gives_the_lease_back nobody "$(has_the_lease)"
+sql "grant select on outbox.held to outbox_relay"
+
+# Without the right to write it nothing can be given back, and the end waits for nothing.
+relay_start renews "${relay[@]}" -X lease.owner=renews
+wait_said renews msg=leading 120 || not_ok renews_leads
+sql "revoke update on outbox.relay from outbox_relay"
+ends_for_a_right renews
+equal renews_keeps_the_lease renews "$(has_the_lease)"
+sql "grant update on outbox.relay to outbox_relay; update outbox.relay set owner = null, lease_expires_at = null"
+
 says dsn_that_cannot_be_read 78 'the setting dsn cannot be read' --check-config -X "dsn=host=x sslmoed=1" -X kafka.bootstrap.servers=x
 
 sql "delete from outbox.relay"
