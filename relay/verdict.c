@@ -422,8 +422,7 @@ static void say(const struct verdict_input *in, struct verdict *v)
         if (v->level == VERDICT_WARN && !v->finding[0].said)
             append(v->text, sizeof v->text, ", but %s", v->finding[0].text);
     }
-    if (strchr(".?!", v->text[strlen(v->text) - 1]) == NULL) /* which another's error may end with */
-        append(v->text, sizeof v->text, ".");
+    append(v->text, sizeof v->text, "%s", verdict_full_stop(v->text));
 }
 
 void verdict_reach(const struct verdict_input *in, struct verdict *ret_verdict)

@@ -137,6 +137,8 @@ const char *verdict_age(double seconds, char *to, uint32_t to_size);
 const char *verdict_rate(double rate, char *to, uint32_t to_size);
 /* "1.2 GiB". Returns to. */
 const char *verdict_bytes(int64_t n, char *to, uint32_t to_size);
+/* What makes a sentence of a clause that may end with another's words: "." or nothing. */
+const char *verdict_full_stop(const char *clause);
 /* "12,345". Returns to. */
 const char *verdict_count(int64_t n, char *to, uint32_t to_size);
 /* "let it end, or end it: `SELECT pg_terminate_backend(42)`, ...". Returns to. */

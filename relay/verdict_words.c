@@ -63,6 +63,13 @@ const char *verdict_rate(double rate, char *to, uint32_t to_size)
     return to;
 }
 
+const char *verdict_full_stop(const char *clause)
+{
+    size_t len = strlen(clause);
+
+    return len > 0 && strchr(".?!", clause[len - 1]) != NULL ? "" : ".";
+}
+
 /* The role of the relay may do it to sessions of its own only. */
 const char *verdict_end_session(int64_t pid, char *to, uint32_t to_size)
 {

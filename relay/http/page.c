@@ -146,7 +146,7 @@ static void put_sentence(FILE *out, const char *clause)
 {
     char text[sizeof((struct verdict_finding *)0)->text + 2];
 
-    snprintf(text, sizeof text, "%s.", clause);
+    snprintf(text, sizeof text, "%s%s", clause, verdict_full_stop(clause));
     if (text[0] >= 'a' && text[0] <= 'z')
         text[0] = (char)(text[0] - 'a' + 'A');
     page_text(out, text);

@@ -39,12 +39,22 @@ PGconn *connect_wait(const struct connect_options *opt)
     return connect_by(PQconnectdbParams, opt);
 }
 
+/* A line of libpq's that begins with a tab is advice ("Is the server running ...?"), which others give for us. */
+static void leave_out_advice(char *text)
+{
+    for (char *at; (at = strstr(text, "\n\t")) != NULL;) {
+        char *next = strchr(at + 1, '\n');
+        memmove(at, next != NULL ? next : at + strlen(at), next != NULL ? strlen(next) + 1 : 1);
+    }
+}
+
 void connect_error(const PGconn *pg, char *line, size_t size)
 {
     snprintf(line, size, "%s", pg != NULL ? PQerrorMessage(pg) : "out of memory");
+    leave_out_advice(line);
     for (char *p = line; *p != '\0'; p++)
         if (*p == '\n' || *p == '\t')
             *p = ' ';
-    for (size_t len = strlen(line); len > 0 && line[len - 1] == ' ';)
+    for (size_t len = strlen(line); len > 0 && strchr(" .", line[len - 1]) != NULL;)
         line[--len] = '\0';
 }

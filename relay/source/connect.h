@@ -21,7 +21,7 @@ PGconn *connect_start(const struct connect_options *opt);
 /* Connects, and waits for it; NULL: out of memory. */
 PGconn *connect_wait(const struct connect_options *opt);
 
-/* The connection's last error on one line; NULL: it is that memory ran out. There is no password in it: the dsn
+/* The connection's last error on one line, without a full stop, for more may follow; NULL: it is that memory ran out. There is no password in it: the dsn
  * was parsed before (source_check_dsn). */
 void connect_error(const PGconn *pg, char *line, size_t size);
 

@@ -63,9 +63,6 @@ static int fail_link(struct operate *o, const char *what)
     char line[512];
 
     connect_error(o->pg, line, sizeof line);
-    size_t len = strlen(line);
-    if (len > 0 && line[len - 1] == '.') /* more follows */
-        line[len - 1] = '\0';
     return operate_fail(o, EXIT_UNAVAILABLE, "%s: %s; see the setting dsn (--print-config shows it)", what,
                         line[0] != '\0' ? line : "out of memory");
 }
