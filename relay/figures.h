@@ -16,7 +16,8 @@
 struct figures_topic {
     char name[256];
     int64_t pending, held, dead;
-    double oldest_s; /* negative: nothing of it waits */
+    double oldest_s; /* of what waits and will go by itself; negative: nothing does */
+    double behind_s; /* of what waits behind a dead one of its key, so for a person; negative: nothing does */
 };
 
 /* Text of others may be cut. */
@@ -49,9 +50,6 @@ struct figures {
     struct figures_held row[FIGURES_HELD]; /* dead ones first, then the oldest */
     struct figures_blocker blocker[FIGURES_BLOCKERS]; /* the oldest first */
     int64_t bytes[FIGURES_PARTS]; /* on disk */
-    char leader[160]; /* who has the lease, or had it last; "": nobody */
-    double lease_s;   /* until it ends; negative: so long ago it ended */
-    double renewed_s; /* since the leader was heard of, or gave it back; negative: never */
 };
 
 #endif

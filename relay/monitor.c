@@ -223,7 +223,10 @@ void monitor_link(struct monitor *m, bool up, const char *why)
 {
     if (up && m->db_was_up)
         m->metrics.db_reconnects[0]++;
+    if (m->db_up && !up)
+        m->db_lost_ms = m->now_ms;
     m->db_up = up;
+    m->leader.owner[0] = '\0';
     m->schema_ends = 0; /* or the link would not be up */
     m->schema_asked_ms = m->now_ms;
     m->followed = false;
@@ -246,6 +249,15 @@ void monitor_lease(struct monitor *m, bool ours)
 {
     m->metrics.leads[0] += ours;
     m->followed = !ours;
+    m->had_role = true;
+}
+
+void monitor_leader(struct monitor *m, const char *owner, double silent_s, double left_s)
+{
+    snprintf(m->leader.owner, sizeof m->leader.owner, "%s", owner != NULL ? owner : "");
+    m->leader.silent_s = silent_s;
+    m->leader.left_s = left_s;
+    m->leader.ms = m->now_ms;
 }
 
 void monitor_marked(struct monitor *m, uint32_t n_rows)

@@ -50,6 +50,8 @@ void monitor_link(struct monitor *m, bool up, const char *why);
 void monitor_page(struct monitor *m, uint32_t n_rows);
 /* A lead begins; or the lease was asked for, and another relay has it. */
 void monitor_lease(struct monitor *m, bool ours);
+/* Who has the lease: NULL: not known. So long ago it was renewed, and so long is left of it; negative: not known. */
+void monitor_leader(struct monitor *m, const char *owner, double silent_s, double left_s);
 void monitor_marked(struct monitor *m, uint32_t n_rows);
 /* An answer to OP_MARK or OP_HOLD: why it failed, in the database's words; NULL: it did not, or that is not known. */
 void monitor_written(struct monitor *m, enum metric_op op, const char *why);

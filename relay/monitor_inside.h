@@ -29,7 +29,14 @@ struct monitor {
     uint64_t asked_us[N_METRIC_OPS]; /* 0: not under way */
 
     bool db_up, db_was_up;
+    uint64_t db_lost_ms; /* when it was, last */
+    bool had_role; /* it has led or stood by */
     bool followed; /* another relay was heard to lead since the link came up */
+    struct {
+        char owner[160]; /* "": not known */
+        double silent_s, left_s; /* negative: not known */
+        uint64_t ms; /* when that was so */
+    } leader;
     char db_error[300];
     enum verdict_fact kafka_up;
     uint64_t kafka_down_ms; /* since then */

@@ -16,9 +16,19 @@ static const struct figures *fresh_figures(const struct monitor *m)
 
 /* -- the gauges ----------------------------------------------------------------------------- */
 
+/* The time that was so long ago when the figures were had. */
 static double ago(const struct monitor *m, double seconds)
 {
-    return (double)m->unix_us / 1e6 - seconds;
+    return (double)m->unix_us / 1e6 - (double)(m->now_ms - m->figures_ms) / 1e3 - seconds;
+}
+
+/* To the earlier time. */
+static void set_since(const struct monitor *m, double age_s, double *gauge)
+{
+    double since = ago(m, age_s);
+
+    if (age_s >= 0 && !(*gauge <= since))
+        *gauge = since;
 }
 
 static void set_topic_gauges(struct monitor *m, const struct figures *f)
@@ -27,16 +37,15 @@ static void set_topic_gauges(struct monitor *m, const struct figures *f)
 
     for (uint32_t i = 0; i < LABELS_TOPIC; i++) {
         t->pending_rows[i] = f != NULL ? 0 : (double)NAN;
-        t->oldest_pending[i] = NAN;
+        t->oldest_pending[i] = t->oldest_blocked[i] = NAN;
     }
     for (uint32_t i = 0; f != NULL && i < f->n_topics; i++) {
         const struct figures_topic *from = &f->topic[i];
         uint32_t index = from->name[0] != '\0' ? metrics_topic(t, from->name) : METRIC_TOPICS;
         t->topics.others = t->topics.others || index == METRIC_TOPICS;
         t->pending_rows[index] += (double)from->pending;
-        double since = ago(m, from->oldest_s);
-        if (from->oldest_s >= 0 && !(t->oldest_pending[index] <= since))
-            t->oldest_pending[index] = since;
+        set_since(m, from->oldest_s, &t->oldest_pending[index]);
+        set_since(m, from->behind_s, &t->oldest_blocked[index]);
     }
 }
 
@@ -140,7 +149,7 @@ static void add_figures(const struct figures *f, struct status *s)
         t->pending = from->pending;
         t->held = from->held;
         t->dead = from->dead;
-        t->oldest_s = from->oldest_s;
+        t->oldest_s = from->oldest_s > from->behind_s ? from->oldest_s : from->behind_s;
     }
 }
 
@@ -169,7 +178,34 @@ static enum verdict_role role_of(const struct monitor *m, const struct core *cor
     case CORE_FOLLOW:
         break;
     }
-    return m->followed && m->db_up ? VERDICT_STANDS_BY : VERDICT_STARTING;
+    if (m->followed && m->db_up)
+        return VERDICT_STANDS_BY;
+    return m->had_role || (m->db_was_up && !m->db_up) ? VERDICT_NOT_KNOWN : VERDICT_STARTING;
+}
+
+static double since_s(const struct monitor *m, uint64_t ms)
+{
+    return (double)(m->now_ms - ms) / 1000;
+}
+
+/* As it is now: the answer was of the moment at which it came. */
+static void fill_leader(const struct monitor *m, struct status *s)
+{
+    double looked_s = since_s(m, m->leader.ms);
+
+    memcpy(s->leader, m->leader.owner, sizeof s->leader);
+    s->leader_silent_s = s->lease_left_s = -1;
+    s->leader_looked_s = looked_s;
+    if (s->leader[0] != '\0' && m->leader.silent_s >= 0)
+        s->leader_silent_s = m->leader.silent_s + looked_s;
+    if (s->leader[0] != '\0')
+        s->lease_left_s = m->leader.left_s - looked_s;
+}
+
+/* While no broker answers nothing passes: what is in hand waits, also what has come since the figures were had. */
+static bool in_hand_waits(const struct core *core, const struct status *s)
+{
+    return core->phase == CORE_LEAD && s->kafka_up == FACT_NO && (int64_t)core->window.n > s->figures.pending;
 }
 
 /* Of the figures, or what is known without them: what is in hand, or that nothing is left to read. */
@@ -177,10 +213,11 @@ static void fill_waiting(const struct core *core, struct status *s)
 {
     s->pending = -1;
     s->oldest_s = -1;
-    if (s->figures_known) {
+    if (s->figures_known && !in_hand_waits(core, s)) {
         s->pending = s->figures.pending;
         s->pending_about = s->figures.estimated;
         s->oldest_s = s->figures.oldest_s;
+        s->pending_age_s = s->figures_age_s;
     } else if (core->phase == CORE_LEAD && core->window.n == 0 && core->caught_up) {
         s->pending = 0;
     } else if (core->phase == CORE_LEAD && core->window.n > 0) {
@@ -227,8 +264,13 @@ static void judge(const struct status *s, const struct verdict_overdue *overdue,
     in.schema_ends = s->schema_ends;
     in.kafka_up = s->kafka_up;
     in.kafka_error = or_null(s->kafka_error);
+    in.leader = or_null(s->leader);
+    in.silent_s = s->leader_silent_s;
+    in.looked_s = s->leader_looked_s;
+    in.lease_left_s = s->lease_left_s;
     in.pending = s->pending;
     in.pending_about = s->pending_about;
+    in.as_of_s = s->pending_age_s;
     in.oldest_s = s->oldest_s;
     in.rate = s->rate;
     in.idle_s = s->idle_s;
@@ -242,9 +284,6 @@ static void judge(const struct status *s, const struct verdict_overdue *overdue,
         in.paused_why = s->topic[0].why;
     }
     if (s->figures_known) {
-        in.leader = or_null(s->figures.leader);
-        in.silent_s = s->figures.renewed_s;
-        in.lease_left_s = s->role == VERDICT_STANDS_BY ? s->figures.lease_s - s->figures_age_s : -1;
         in.held = s->figures.held[STATE_RETRYING] + s->figures.held[STATE_BLOCKED] +
                   s->figures.held[STATE_PAUSED] + s->figures.held[STATE_SCHEDULED];
         in.dead = s->figures.held[STATE_DEAD];
@@ -289,6 +328,7 @@ static void fill(struct monitor *m, const struct core *core, const struct incide
     s->role = role_of(m, core);
     s->db_up = m->db_up;
     s->db_was_up = m->db_was_up;
+    s->db_lost_s = m->db_was_up && !m->db_up ? since_s(m, m->db_lost_ms) : -1;
     s->schema_ends = m->schema_ends;
     memcpy(s->db_error, m->db_error, sizeof s->db_error);
     s->kafka_up = m->kafka_up;
@@ -301,8 +341,9 @@ static void fill(struct monitor *m, const struct core *core, const struct incide
     s->figures_known = f != NULL;
     if (f != NULL) {
         s->figures = *f;
-        s->figures_age_s = (double)(m->now_ms - m->figures_ms) / 1000;
+        s->figures_age_s = since_s(m, m->figures_ms);
     }
+    fill_leader(m, s);
     fill_topics(m, core, incidents, s);
     fill_waiting(core, s);
     fill_samples(m, s);

@@ -13,6 +13,9 @@
 /* So long nothing was published although something waits: then it cannot be said to flow. */
 #define IDLE_S 5.0
 
+/* What waits is told with its age when that is more: while somebody looks it is asked for more often. */
+#define AS_OF_S 7.0
+
 /* -- words ---------------------------------------------------------------------------------- */
 
 /* Cut where it must be, never within a character. */
@@ -43,6 +46,15 @@ __attribute__((format(printf, 3, 4))) static void append(char *text, size_t size
         whole_characters(text);
 }
 
+/* " (as of 12 s ago)", where that is worth a word. */
+static void append_as_of(char *text, size_t size, const struct verdict_input *in)
+{
+    char age[32];
+
+    if (in->as_of_s >= AS_OF_S)
+        append(text, size, " (as of %s ago)", verdict_age(in->as_of_s, age, sizeof age));
+}
+
 /* "12,345 events wait, the oldest for 12 min"; nothing when nothing waits or it is not known. */
 static void append_waiting(char *text, size_t size, const char *before, const struct verdict_input *in)
 {
@@ -56,6 +68,7 @@ static void append_waiting(char *text, size_t size, const char *before, const st
     if (in->oldest_s >= 0)
         append(text, size, in->pending == 1 ? ", for %s" : ", the oldest for %s",
                verdict_age(in->oldest_s, age, sizeof age));
+    append_as_of(text, size, in);
 }
 
 /* -- findings ------------------------------------------------------------------------------- */
@@ -143,7 +156,7 @@ static void judge_kafka(const struct verdict_input *in, struct verdict *v)
 /* Does another relay lead that does not lead? A lease of minutes goes on without it. */
 static bool leader_is_silent(const struct verdict_input *in)
 {
-    return in->db_up == FACT_YES && in->leader != NULL && in->silent_s >= LEADER_SILENT_S && in->lease_left_s >= 0 &&
+    return in->db_up == FACT_YES && in->leader != NULL && in->silent_s - in->looked_s >= LEADER_SILENT_S && in->lease_left_s >= 0 &&
            (in->role == VERDICT_LEADS || in->role == VERDICT_STANDS_BY);
 }
 
@@ -385,6 +398,7 @@ static void say_flow(const struct verdict_input *in, struct verdict *v)
         append(v->text, sizeof v->text, in->held + in->dead > 0
                                             ? "Events flow: what is not held is published"
                                             : "Events flow: every committed event is published");
+        append_as_of(v->text, sizeof v->text, in);
     }
 }
 
@@ -407,6 +421,9 @@ static void say(const struct verdict_input *in, struct verdict *v)
         switch (in->role) {
         case VERDICT_STARTING:
             append(v->text, sizeof v->text, "Starting: nothing is known yet");
+            break;
+        case VERDICT_NOT_KNOWN:
+            append(v->text, sizeof v->text, "It is not known who leads: this relay asks");
             break;
         case VERDICT_STOPPING:
             append(v->text, sizeof v->text, "Stopping: what is on its way is waited for, nothing new is read");

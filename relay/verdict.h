@@ -25,6 +25,7 @@
 
 enum verdict_role {
     VERDICT_STARTING,     /* it has not asked yet who leads */
+    VERDICT_NOT_KNOWN,    /* it has led or stood by, and then lost its lead or the database; it has not heard yet who leads */
     VERDICT_LEADS,        /* seen from outside: some relay leads */
     VERDICT_STANDS_BY,    /* another relay leads */
     VERDICT_NOBODY_LEADS, /* seen from outside: the lease has ended and nobody has taken it */
@@ -81,10 +82,12 @@ struct verdict_input {
     int64_t pending;     /* neither sent nor held, and due; negative: not known */
     bool pending_capped; /* there are more than that */
     bool pending_about;  /* it is an estimate */
+    double as_of_s;      /* so long ago what waits was as it is said here; 0: it is so now */
     double oldest_s;     /* how long the oldest due event has waited; negative: not known */
     double rate;         /* confirmed per second, lately; negative: not known */
     double idle_s;       /* since the last one was confirmed; negative: not known, or there was none */
     double silent_s;     /* since the leader was last heard of, or gave the lease back; negative: not known */
+    double looked_s;     /* of that the part since the lease was looked at, in which it may have been renewed */
     double lease_left_s; /* of another relay that leads: until its lease ends; negative: not known, or it has ended */
     double stuck_s;      /* so long nothing has moved although something could; 0: it moves, or not known */
     const char *stuck_why; /* what the database refuses meanwhile, in its words; NULL: nothing, or not known */

@@ -98,15 +98,19 @@ static void on_sweep_failed(struct driver *d)
     core_swept(&d->core, d->now_ms, false);
 }
 
-static void on_lease(struct driver *d, bool ours)
+static void on_lease(struct driver *d, bool ours, const struct source_lease *lease)
 {
     bool led = d->core.phase == CORE_LEAD;
 
     monitor_answered(d->monitor, OP_LEASE);
     d->robbed = d->robbed || (led && !ours);
     core_lease(&d->core, d->now_ms, ours);
-    if (!ours)
+    if (ours) {
+        monitor_leader(d->monitor, d->owner, 0, -1);
+    } else {
+        monitor_leader(d->monitor, lease->owner, (double)lease->silent_ms / 1e3, (double)lease->left_ms / 1e3);
         monitor_lease(d->monitor, false);
+    }
     if (!led && d->core.phase == CORE_LEAD) {
         monitor_lease(d->monitor, true);
         janitor_lead_begins(&d->janitor);
@@ -172,7 +176,7 @@ void driver_on_event(struct driver *d, const struct source_event *e)
         on_sweep_failed(d);
         break;
     case SOURCE_LEASE:
-        on_lease(d, e->ours);
+        on_lease(d, e->ours, &e->lease);
         break;
     case SOURCE_LEASE_FAILED:
         on_lease_failed(d);

@@ -25,6 +25,7 @@ static bool check_role(FILE *out, const struct status *s)
     case VERDICT_STOPPING:
         return check(out, false, "role", "it is stopping");
     case VERDICT_STARTING:
+    case VERDICT_NOT_KNOWN:
     case VERDICT_NOBODY_LEADS:
         break;
     }

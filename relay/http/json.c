@@ -47,6 +47,8 @@ static const char *role_of(enum verdict_role role)
     switch (role) {
     case VERDICT_STARTING:
         return "starting";
+    case VERDICT_NOT_KNOWN:
+        return "unknown";
     case VERDICT_LEADS:
         return "leads";
     case VERDICT_STANDS_BY:
@@ -143,13 +145,15 @@ void json_write(const struct status *s, FILE *out)
         "{s:o, s:s, s:o, s:s, s:o, s:o, s:f, s:f, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", //
         "verdict", text_of(s->verdict.text), "level", verdict_level_name(s->verdict.level), "findings",
         findings_of(&s->verdict), "role", role_of(s->role), "owner", text_of(s->owner), "leader",
-        text_of(known ? s->figures.leader : NULL), "unix_time", (double)s->unix_ms / 1e3, "started_unix_time",
+        text_of(s->leader), "unix_time", (double)s->unix_ms / 1e3, "started_unix_time",
         (double)s->started_unix_ms / 1e3, "db_up", s->db_up, "db_error", text_of(s->db_error), "kafka_up",
         fact_of(s->kafka_up), "kafka_error", text_of(s->kafka_error), "rate", number_of(s->rate), "latency_p99_s",
         number_of(s->latency_s), "pending", count_of(s->pending), "oldest_s", number_of(s->oldest_s), "pending_estimated",
         s->pending_about, "stuck_s", number_of(s->stuck_s), "inflight_rows", count_of(s->inflight_rows));
 
     if (all != NULL) {
+        json_object_set_new(all, "db_lost_s", number_of(s->db_lost_s));
+        json_object_set_new(all, "figures_age_s", known ? number_of(s->figures_age_s) : json_null());
         json_object_set_new(all, "bytes", count_of(s->bytes));
         json_object_set_new(all, "bucket_overdue_s", number_of(s->overdue_s));
         json_object_set_new(all, "topics", topics_of(s));

@@ -118,6 +118,8 @@ static const char *role_word(const struct status *s)
     switch (s->role) {
     case VERDICT_STARTING:
         return "starting";
+    case VERDICT_NOT_KNOWN:
+        return s->db_up ? "asks who leads" : "without PostgreSQL";
     case VERDICT_LEADS:
         return "leads";
     case VERDICT_STANDS_BY:
@@ -136,7 +138,12 @@ static void put_top(FILE *out, const struct status *s)
 {
     fprintf(out, "<div class=\"top\"><b>outbox-relay</b><span>");
     page_text(out, s->owner);
-    fprintf(out, " &middot; %s</span><time>", role_word(s));
+    fprintf(out, " &middot; %s", role_word(s));
+    if (s->role == VERDICT_NOT_KNOWN && s->db_lost_s >= 0) {
+        fputs(" for ", out);
+        put_age(out, s->db_lost_s);
+    }
+    fputs("</span><time>", out);
     put_time(out, s->unix_ms, true);
     fputs("</time></div>", out);
 }
@@ -420,13 +427,17 @@ static void put_foot(FILE *out, const struct status *s)
 {
     fprintf(out, "<footer>PostgreSQL %s &middot; Kafka %s &middot; ", s->db_up ? "answers" : "does not answer",
             up_word(s->kafka_up));
-    if (s->figures_known && s->figures.leader[0] != '\0') {
+    if (s->leader[0] != '\0') {
         fputs("the lease is with ", out);
-        page_text(out, s->figures.leader);
+        page_text(out, s->leader);
         fputs(", last heard of ", out);
-        put_age(out, s->figures.renewed_s);
-        fputs(" ago", out);
-        fputs(" &middot; ", out);
+        put_age(out, s->leader_silent_s);
+        fputs(" ago &middot; ", out);
+    }
+    if (s->figures_known) {
+        fputs("what waits, is held or blocks is as of ", out);
+        put_age(out, s->figures_age_s);
+        fputs(" ago &middot; ", out);
     }
     fputs("running for ", out);
     put_age(out, (double)(s->unix_ms - s->started_unix_ms) / 1000);

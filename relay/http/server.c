@@ -237,10 +237,10 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
                            "there is /, /metrics, /livez, /readyz (?verbose), /healthz and /status.json\n", NULL);
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
         return answer_text(c, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n", "GET, HEAD");
-    if (route < ROUTE_LIVEZ)
+    bool verbose = MHD_lookup_connection_value_n(c, MHD_GET_ARGUMENT_KIND, "verbose", 7, &value, NULL) == MHD_YES;
+    if (route < ROUTE_LIVEZ || (route == ROUTE_READYZ && verbose)) /* a probe shows no figures */
         atomic_store(&h->board->looked_ms, loop_now_ms());
     const struct status *s = status_take(h->board);
-    bool verbose = MHD_lookup_connection_value_n(c, MHD_GET_ARGUMENT_KIND, "verbose", 7, &value, NULL) == MHD_YES;
     enum MHD_Result rc = answer_made(h, c, route, s, verbose);
     status_release(h->board, s);
     return rc;

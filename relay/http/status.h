@@ -47,7 +47,12 @@ struct status {
     enum verdict_role role;
     char owner[160];
     const char *version; /* static */
+    char leader[160];        /* who has the lease; "": not known */
+    double leader_silent_s;  /* since the leader was last heard of; negative: not known */
+    double leader_looked_s;  /* since it was looked at whether it was */
+    double lease_left_s;     /* of another relay's lease; negative: not known, or it has ended */
     bool db_up, db_was_up;
+    double db_lost_s; /* since the link was lost; negative: it is up, or never was */
     int schema_ends; /* the version that the next connection would be refused for; 0: none */
     char db_error[300];
     enum verdict_fact kafka_up;
@@ -59,6 +64,7 @@ struct status {
     uint32_t inflight_rows;
     int64_t pending;        /* negative: not known */
     bool pending_about;     /* it is an estimate */
+    double pending_age_s;   /* so long ago that was so; 0: now */
     double oldest_s;        /* negative: nothing waits, or not known */
     double overdue_s;       /* how long ago a bucket should have been emptied; negative: none, or not known */
     int64_t bytes;          /* of the outbox on disk; negative: not known */

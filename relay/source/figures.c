@@ -6,7 +6,7 @@
 #include "relay/source/buckets.h"
 #include "relay/source/inside.h"
 
-enum kind { KIND_LEASE, KIND_TOPIC, KIND_STATE, KIND_HELD, KIND_BLOCKER, KIND_SIZE };
+enum kind { KIND_SUMMARY, KIND_TOPIC, KIND_STATE, KIND_HELD, KIND_BLOCKER, KIND_SIZE };
 enum column { COL_KIND, COL_A, COL_B, COL_C, COL_D, COL_E, COL_N1, COL_N2, COL_N3, COL_F1, COL_F2, N_COLUMNS };
 
 static const char *const state_names[FIGURES_STATES] = { "retrying", "blocked", "paused", "scheduled", "dead",
@@ -40,24 +40,30 @@ static double seconds_of(const struct answer *a, int col, double unknown)
     return d;
 }
 
+/* To the larger one; a clock that was set back makes no negative age. */
+static void grow(double *oldest_s, double age_s)
+{
+    if (age_s > *oldest_s)
+        *oldest_s = age_s > 0 ? age_s : 0;
+}
+
 /* Those that have no room are added up in one without a name. */
 static void add_topic(const struct answer *a, struct figures *f)
 {
     bool room = f->n_topics < FIGURES_TOPICS;
     struct figures_topic *t = &f->topic[room ? f->n_topics : FIGURES_TOPICS];
-    double oldest_s = seconds_of(a, COL_F1, -1);
 
     if (room)
         text_of(a, COL_A, t->name, sizeof t->name);
     if (room || f->n_topics == FIGURES_TOPICS) {
         f->n_topics++;
-        t->oldest_s = -1;
+        t->oldest_s = t->behind_s = -1;
     }
     t->pending += number_of(a, COL_N1);
     t->held += number_of(a, COL_N2);
     t->dead += number_of(a, COL_N3);
-    if (oldest_s > t->oldest_s)
-        t->oldest_s = oldest_s > 0 ? oldest_s : 0;
+    grow(&t->oldest_s, seconds_of(a, COL_F1, -1));
+    grow(&t->behind_s, seconds_of(a, COL_F2, -1));
     f->pending += number_of(a, COL_N1);
 }
 
@@ -124,13 +130,10 @@ static void decode(const PGresult *res, struct figures *f)
     f->oldest_s = -1;
     for (struct answer a = { res, 0 }; a.row < PQntuples(res); a.row++) {
         switch ((enum kind)wire_i16(PQgetvalue(res, a.row, COL_KIND))) {
-        case KIND_LEASE:
-            text_of(&a, COL_A, f->leader, sizeof f->leader);
+        case KIND_SUMMARY:
             rest = number_of(&a, COL_N1);
             n_blockers = number_of(&a, COL_N2);
-            f->lease_s = seconds_of(&a, COL_F1, 0);
-            f->renewed_s = PQgetisnull(res, a.row, COL_N3) ? -1 : (double)number_of(&a, COL_N3) / 1000;
-            f->oldest_s = seconds_of(&a, COL_F2, -1);
+            f->oldest_s = seconds_of(&a, COL_F1, -1);
             break;
         case KIND_TOPIC:
             add_topic(&a, f);

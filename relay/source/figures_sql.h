@@ -10,12 +10,18 @@
 
 #include "relay/source/space_sql.h"
 
+/* Since when the event of this id has been due. */
+#define SQL_DUE_AT(id)                                                                             \
+    "select nullif(greatest(e.created_at, e.available_at), 'infinity') as due_at "                 \
+    "from outbox.event e where e.id = " id " limit 1"
+
 /* The lateral LIMIT 1 makes one probe of an index for each row; a join might read all of sent. The late
  * rows are those of outbox.backlog_now; after a long absence, when the snapshot is old, finding them would
  * mean to walk over all that came since, and they are left out. From infinity, which an application may give as
- * the time of an event, nothing can be subtracted before PostgreSQL 17. */
+ * the time of an event, nothing can be subtracted before PostgreSQL 17. `behind` has the keys whose first row that
+ * could still go is blocked, so by a dead one: where it is retrying (on.poison = skip) it is that one they wait for. */
 #define SQL_FIGURES                                                                                \
-    "with saved as materialized (select r.owner, r.lease_expires_at, r.renewed_at, r.cursor_id, r.floor_id, r.cursor_snapshot, " \
+    "with saved as materialized (select r.cursor_id, r.floor_id, r.cursor_snapshot, "             \
     "pg_snapshot_xmax(pg_current_snapshot())::text::numeric < pg_snapshot_xmax(r.cursor_snapshot)::text::numeric + 200000 as recent " \
     "from outbox.relay r where r.name = 'default'), "                                              \
     "scan as materialized (select e.id, e.bucket, e.topic, greatest(e.created_at, e.available_at) as due_at " \
@@ -35,30 +41,39 @@
     "left join lateral (select true as is from outbox.sent s where s.bucket = u.bucket and s.id = u.id limit 1) s on true " \
     "left join lateral (select true as is from outbox.held h where h.id = u.id limit 1) h on true " \
     "where s.is is null and h.is is null and u.due_at <= now()), "                                 \
-    "kept as materialized (select h.id, h.bucket, h.topic, h.state from outbox.held h order by h.id limit 20000), " \
+    "behind as materialized (select d.topic, d.digest, f.id from (select distinct h.topic, sha256(h.key) as digest " \
+    "from (select * from outbox.held where state = 'dead' limit 1000) h where h.key is not null) d " \
+    "cross join lateral (select b.id, b.state from outbox.held b where b.topic = d.topic and sha256(b.key) = d.digest " \
+    "and b.key is not null and b.state in ('retrying', 'blocked') order by b.id + 0 limit 1) f where f.state = 'blocked'), " \
+    "kept as materialized (select h.id, h.bucket, h.topic, h.state, "                              \
+    "case when h.state = 'blocked' and exists (select from behind) then sha256(h.key) end as digest " \
+    "from outbox.held h order by h.id limit 20000), "                                              \
     "factor as materialized (select case when count(*) < 20000 then 1 else greatest(1, " \
     "(select c.reltuples from pg_catalog.pg_class c where c.oid = 'outbox.held'::regclass) / 20000.0) end as x from kept), " \
     "per_topic as (select t.topic, sum(t.pending) as pending, sum(t.held) as held, sum(t.dead) as dead, " \
-    "min(t.due_at) as due_at from ("                                                               \
-    "select w.topic, count(*) as pending, 0 as held, 0 as dead, min(w.due_at) as due_at from waiting w group by w.topic " \
-    "union all select g.topic, 0, g.held, g.dead, o.due_at from (select k.topic, "                 \
+    "min(t.due_at) as due_at, min(t.behind_at) as behind_at from ("                                \
+    "select w.topic, count(*) as pending, 0 as held, 0 as dead, min(w.due_at) as due_at, null::timestamptz as behind_at " \
+    "from waiting w group by w.topic "                                                             \
+    "union all select g.topic, 0, g.held, g.dead, o.due_at, null from (select k.topic, "           \
     "count(*) filter (where k.state not in ('dead', 'discarded')) as held, "                       \
     "count(*) filter (where k.state = 'dead') as dead, "                                           \
-    "min(k.id) filter (where k.state in ('retrying', 'blocked', 'paused')) as oldest from kept k group by k.topic) g " \
-    "left join lateral (select nullif(greatest(e.created_at, e.available_at), 'infinity') as due_at " \
-    "from outbox.event e where e.id = g.oldest limit 1) o on true) t group by t.topic), "                              \
+    "min(k.id) filter (where k.state in ('retrying', 'blocked', 'paused') and b.id is null) as oldest from kept k " \
+    "left join behind b on b.topic = k.topic and b.digest = k.digest "                       \
+    "group by k.topic) g left join lateral (" SQL_DUE_AT("g.oldest") ") o on true "                \
+    "union all select b.topic, 0, 0, 0, null, o.due_at from behind b left join lateral (" SQL_DUE_AT("b.id") ") o on true) t " \
+    "group by t.topic), "                                                                          \
     "shown as materialized (select * from (select h.* from (select * from outbox.held where state = 'dead' limit 1000) h " \
     "order by h.id limit 10) d union all select * from (select h.* from (select * from outbox.held order by id limit 5000) h " \
     "where h.state not in ('dead', 'discarded') order by h.id limit 10) w), "                      \
     "block as materialized (select * from outbox.blocker b where coalesce(b.age >= interval '2 seconds', true)) " \
-    "select 0::int2, s.owner, null::text, null::text, null::text, null::text, "                    \
+    "select 0::int2, null::text, null::text, null::text, null::text, null::text, "                 \
     "case when (select count(*) from scan) < 10000 then 0 "                                        \
     "else greatest(0, (select max(e.id) from outbox.event e) - (select max(id) from scan)) end::int8, " \
-    "(select count(*) from block)::int8, (extract(epoch from now() - s.renewed_at) * 1000)::int8, " \
-    "extract(epoch from s.lease_expires_at - now())::float8, "                                     \
-    "extract(epoch from now() - (select min(w.due_at) from waiting w))::float8 from saved s "      \
+    "(select count(*) from block)::int8, null::int8, "                                             \
+    "extract(epoch from now() - (select min(w.due_at) from waiting w))::float8, null::float8 from saved s " \
     "union all select * from (select 1::int2, p.topic, null, null, null, null, p.pending::int8, "  \
-    "(p.held * f.x)::int8, (p.dead * f.x)::int8, extract(epoch from now() - p.due_at)::float8, null::float8 " \
+    "(p.held * f.x)::int8, (p.dead * f.x)::int8, extract(epoch from now() - p.due_at)::float8, "    \
+    "extract(epoch from now() - p.behind_at)::float8 "                                             \
     "from per_topic p cross join factor f order by p.pending + p.held + p.dead desc, p.topic) t "  \
     "union all select 2::int2, k.state, null, null, null, null, (count(*) * f.x)::int8, null, null, null, null " \
     "from kept k cross join factor f group by k.state, f.x "                                       \

@@ -121,6 +121,7 @@ struct source {
     struct cursors cursors;
     int64_t floor, catch_up_to;
     bool following; /* said so */
+    char leader[160]; /* the other relay that had the lease when it was asked for last */
     bool catching_up;
     bool first_read; /* from the cursor that was loaded: the floor does not hold yet */
     int64_t epoch;

@@ -58,22 +58,30 @@ void source_resign(struct source *s, uint64_t now_ms, uint64_t page)
     CRASH_POINT("source.resign_sent");
 }
 
-static void log_follow(struct source *s, const PGresult *res)
+static void log_follow(struct source *s, const struct source_lease *lease)
 {
-    const char *owner = PQgetvalue(res, 0, 5);
-    bool namesake = strcmp(owner, s->cfg.owner) == 0;
-
-    /* The lease was over, perhaps our own, and yet we did not get it: another relay was quicker. The next
-     * answer says who. */
-    if (!PQgetisnull(res, 0, 6) && wire_i64(PQgetvalue(res, 0, 6)) <= 0)
-        return;
+    bool namesake = strcmp(lease->owner, s->cfg.owner) == 0;
 
     log_write(s->following ? LOG_LEVEL_DEBUG : namesake ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "source",
-              "another relay leads; this one stands by", "owner", owner, "lease_left_ms",
-              PQgetisnull(res, 0, 6) ? "?" : log_i64(wire_i64(PQgetvalue(res, 0, 6))), "remedy",
+              "another relay leads; this one stands by", "owner", lease->owner, "lease_left_ms",
+              log_i64(lease->left_ms), "remedy",
               namesake ? "it has this one's name: give each process a lease.owner of its own" : NULL,
               (char *)0);
     s->following = true;
+}
+
+/* Not ours. When it was over, perhaps our own, another relay was quicker; the next answer says who. */
+static void follow(struct source *s, const PGresult *res)
+{
+    struct source_event e = { .type = SOURCE_LEASE, .ours = false };
+    int64_t left_ms = PQgetisnull(res, 0, 6) ? 0 : wire_i64(PQgetvalue(res, 0, 6));
+
+    if (left_ms > 0) {
+        snprintf(s->leader, sizeof s->leader, "%s", PQgetvalue(res, 0, 5));
+        e.lease = (struct source_lease){ s->leader, PQgetisnull(res, 0, 8) ? -1 : wire_i64(PQgetvalue(res, 0, 8)), left_ms };
+        log_follow(s, &e.lease);
+    }
+    source_push(s, e);
 }
 
 /* Whose the lease was, and why it could be had; the cases are those of the statement. */
@@ -105,8 +113,7 @@ int lease_on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
         return 0;
     }
     if (PQgetisnull(res, 0, 0)) {
-        log_follow(s, res);
-        source_push(s, (struct source_event){ .type = SOURCE_LEASE, .ours = false });
+        follow(s, res);
         return 0;
     }
     s->acquired = true;

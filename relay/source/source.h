@@ -132,6 +132,7 @@ struct source_event {
     bool moved; /* UP: the database has another history than on the last link: ids may mean other events */
     bool full, catching_up;
     bool ours;
+    struct source_lease lease; /* LEASE, not ours; the name is the source's, as below */
     int exit_code;
     /* MARKED, HELD: one row of the request for each key of which nothing is held any more. The arrays
      * here and below are the source's, good until the next call of source_next or of a request. */

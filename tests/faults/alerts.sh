@@ -84,6 +84,13 @@ all_out() {
         and not exists (select from outbox.held h where h.id = e.id)" || not_ok all_is_out
 }
 
+# --- the schema ---------------------------------------------------------------------------------------
+
+fault sql "insert into outbox.schema_version values (1000, '99.0.0', true)"
+alert OutboxSchemaChanged
+sql "delete from outbox.schema_version where version = 1000"
+calm OutboxSchemaChanged
+
 # --- rows and topics ---------------------------------------------------------------------------------
 
 mock topic "$topic-gone" 1
@@ -98,6 +105,12 @@ fault sql "insert into outbox.event (topic, type, key, payload)
            select '$topic', 'x', convert_to('p' || n, 'UTF8'), convert_to(repeat('x', 11000000), 'UTF8') from generate_series(1, 2) n"
 alert OutboxSendsFail # first: it is over by itself
 alert OutboxDeadRows
+# What is behind a dead one waits for the same person, and says so instead of OutboxEventsWait.
+sql "insert into outbox.event (topic, type, key, payload) values ('$topic', 'x', convert_to('p1', 'UTF8'), convert_to('y', 'UTF8'))"
+n_faults=$((n_faults + 1))
+alert OutboxEventsBlocked
+told_once() { fires OutboxEventsBlocked && ! fires OutboxEventsWait; }
+holds and_is_told_of_once wait_until 60 told_once
 relay_args
 "$OUTBOX_RELAY" discard --all --yes --reason 'a test' -X "dsn=$relay_dsn" >/dev/null
 calm OutboxDeadRows

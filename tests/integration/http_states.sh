@@ -34,6 +34,9 @@ serve standby "${steady[@]}" -X lease.owner=second
 says standby_knows_who_leads standby "^This relay stands by: <script>.* leads and was last heard of [0-9.]* s ago\\.\$"
 holds standby_is_ready answers standby /readyz 200
 holds standby_does_not_lead metric_is standby outbox_relay_leader 0
+ask standby /status.json
+equal standby_knows_the_role stands_by "$(jq -r .role "$dir/body")"
+equal standby_knows_the_leader "$hostile" "$(jq -r .leader "$dir/body")"
 holds standby_knows_what_waits wait_until 20 metric_is standby 'outbox_relay_held_rows{state="dead"}' 0
 
 # --- a topic that is missing, a row that is refused, a transaction that stays open ------------------
@@ -169,6 +172,8 @@ other "alter database $name allow_connections false"
 other "select pg_terminate_backend(pid) from pg_stat_activity where datname = '$name'"
 says database_away stuck '^Events do not flow: PostgreSQL cannot be used: .*not currently accepting connections'
 holds unready_without_a_database answers stuck /readyz 503
+holds its_role_is_not_known wait_shows stuck /status.json '"role":"unknown".*"db_lost_s":[0-9]'
+holds nor_on_its_page wait_shows stuck / ' without PostgreSQL for [0-9]'
 holds alive_without_a_database answers stuck /livez 200
 holds db_is_down metric_is stuck outbox_relay_db_up 0
 other "alter database $name allow_connections true"

@@ -42,6 +42,15 @@ static bool keeps_the_lease(struct source *s)
     return wait_for(s, SOURCE_LEASE).ours;
 }
 
+/* What one that stands by is told of the lease. */
+static struct source_lease look(struct source *s)
+{
+    source_acquire(s, now());
+    struct source_event e = wait_for(s, SOURCE_LEASE);
+    ck_assert(!e.ours);
+    return e.lease;
+}
+
 static const char *owner(void)
 {
     return rig_scalar(db, "select coalesce(owner, 'nobody') from outbox.relay");
@@ -66,6 +75,29 @@ static void end(void)
     PQfinish(db);
     PQfinish(person);
 }
+
+START_TEST(a_standby_is_told_whose_the_lease_is)
+{
+    ck_assert(gets_the_lease(one));
+    rig_exec(db, "update outbox.relay set renewed_at = clock_timestamp() - interval '1 hour', "
+                 "lease_expires_at = clock_timestamp() + interval '2 hours'");
+    struct source_lease lease = look(two);
+    ck_assert_str_eq(lease.owner, "one");
+    ck_assert_int_ge(lease.silent_ms, 3600 * 1000);
+    ck_assert_int_lt(lease.silent_ms, 2 * 3600 * 1000);
+    ck_assert_int_gt(lease.left_ms, 3600 * 1000);
+    ck_assert_int_le(lease.left_ms, 2 * 3600 * 1000);
+    rig_exec(db, "update outbox.relay set renewed_at = null");
+    lease = look(two);
+    ck_assert_str_eq(lease.owner, "one");
+    ck_assert_int_lt(lease.silent_ms, 0);
+    rig_exec(db, "update outbox.relay set epoch = epoch + 1"); /* told to the one that had it */
+    source_renew(one, now(), 0);
+    struct source_event e = wait_for(one, SOURCE_LEASE);
+    ck_assert(!e.ours);
+    ck_assert_ptr_null(e.lease.owner);
+}
+END_TEST
 
 START_TEST(lease_is_of_one_until_it_ends)
 {
@@ -270,6 +302,7 @@ Suite *suite_rivals(void)
     TCase *tc = tcase_create("rivals");
 
     tcase_add_checked_fixture(tc, begin, end);
+    tcase_add_test(tc, a_standby_is_told_whose_the_lease_is);
     tcase_add_test(tc, lease_is_of_one_until_it_ends);
     tcase_add_test(tc, lease_that_is_given_back_is_free_at_once);
     tcase_add_test(tc, lease_that_cannot_be_written_is_said_with_a_remedy_and_not_each_time);

@@ -103,6 +103,8 @@ START_TEST(unready_at_the_beginning_and_at_the_end)
 {
     s->role = VERDICT_STARTING;
     expect(false, "[-]role failed: it has not heard yet who leads\n");
+    s->role = VERDICT_NOT_KNOWN;
+    expect(false, "[-]role failed: it has not heard yet who leads\n");
     s->role = VERDICT_STOPPING;
     expect(false, "[-]role failed: it is stopping\n");
     ck_assert(!health_ready(NULL, 1000, 1000, NULL));
@@ -149,7 +151,7 @@ START_TEST(page_and_json_bear_hostile_text_everywhere)
     EVIL(s->topic[0].name);
     EVIL(s->topic[0].why);
     s->figures_known = true;
-    EVIL(s->figures.leader);
+    EVIL(s->leader);
     s->figures.n_held = s->figures.n_blockers = 1;
     EVIL(s->figures.row[0].topic);
     EVIL(s->figures.row[0].state);
@@ -176,6 +178,56 @@ START_TEST(page_and_json_bear_hostile_text_everywhere)
     ck_assert_ptr_nonnull(strstr(json, "\\\\xff"));
     free(page);
     free(json);
+}
+END_TEST
+
+static void written(void (*write)(const struct status *s, FILE *out), const char *part)
+{
+    size_t len;
+
+    free(text);
+    FILE *out = open_memstream(&text, &len);
+    write(s, out);
+    fclose(out);
+    ck_assert_msg(strstr(text, part) != NULL, "no %s in\n%s", part, text);
+}
+
+static void as_page(const struct status *of, FILE *out)
+{
+    page_write(of, "nonce", out);
+}
+
+START_TEST(role_without_a_database_is_not_known)
+{
+    s->role = VERDICT_NOT_KNOWN;
+    s->db_lost_s = -1;
+    written(as_page, "asks who leads</span>");
+    written(json_write, "\"role\":\"unknown\"");
+    written(json_write, "\"db_lost_s\":null");
+    s->db_up = false;
+    s->db_lost_s = 12;
+    written(as_page, "without PostgreSQL for 12 s</span>");
+    written(json_write, "\"db_lost_s\":12.0");
+}
+END_TEST
+
+START_TEST(sentence_ends_once)
+{
+    s->verdict.n_findings = 3;
+    snprintf(s->verdict.finding[1].text, sizeof s->verdict.finding[1].text, "is it there?");
+    snprintf(s->verdict.finding[2].text, sizeof s->verdict.finding[2].text, "it is not");
+    written(as_page, "<b>Is it there?</b>");
+    written(as_page, "<b>It is not.</b>");
+}
+END_TEST
+
+START_TEST(figures_come_with_their_age)
+{
+    written(json_write, "\"figures_age_s\":null");
+    s->figures_known = true;
+    s->figures_age_s = 12;
+    written(json_write, "\"figures_age_s\":12.0");
+    written(as_page, "what waits, is held or blocks is as of 12 s ago");
 }
 END_TEST
 
@@ -209,6 +261,9 @@ Suite *suite_health(void)
     tcase_add_test(tc, unready_at_the_beginning_and_at_the_end);
     tcase_add_test(tc, text_of_others_is_no_markup);
     tcase_add_test(tc, page_and_json_bear_hostile_text_everywhere);
+    tcase_add_test(tc, role_without_a_database_is_not_known);
+    tcase_add_test(tc, sentence_ends_once);
+    tcase_add_test(tc, figures_come_with_their_age);
     tcase_add_test(tc, addresses);
     suite_add_tcase(suite, tc);
     return suite;

@@ -45,6 +45,8 @@ START_TEST(verdict_nothing_known_claims_nothing)
     struct verdict_input in = VERDICT_INPUT_UNKNOWN;
 
     expect(&in, VERDICT_GOOD, "Starting: nothing is known yet.");
+    in.role = VERDICT_NOT_KNOWN;
+    expect(&in, VERDICT_GOOD, "It is not known who leads: this relay asks.");
     in.role = VERDICT_LEADS;
     expect(&in, VERDICT_GOOD, "A relay leads; what waits is not known.");
 }
@@ -386,10 +388,16 @@ START_TEST(verdict_standby)
     verdict_reach(&in, &v);
     ck_assert_int_eq(v.level, VERDICT_WARN);
     ck_assert_ptr_nonnull(strstr(v.text, ", but relay-0 leads and has been silent for 30 s, though"));
+    in.looked_s = 20.5; /* for most of the time nobody has looked */
+    expect(&in, VERDICT_GOOD, "This relay stands by: relay-0 leads and was last heard of 30 s ago.");
     in.silent_s = -1;
     in.pending = 5;
     in.oldest_s = 120;
+    in.as_of_s = 6.9;
     expect(&in, VERDICT_WARN, "This relay stands by: relay-0 leads; 5 events wait, the oldest for 2 min.");
+    in.as_of_s = 12;
+    expect(&in, VERDICT_WARN, "This relay stands by: relay-0 leads; 5 events wait, the oldest for 2 min (as of 12 s ago).");
+    in.as_of_s = 0;
     in.leader = NULL;
     in.oldest_s = 1;
     in.kafka_up = FACT_NO; /* it is the leader that sends */

@@ -1,0 +1,234 @@
+/* test_monitor.c - what is published of a relay, and of when it is: the leader's age, figures, and what it is itself. */
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/monitor_inside.h"
+
+#define MINUTE 60000
+
+static struct monitor *m;
+static struct core core;
+static struct incidents incidents;
+static struct janitor janitor;
+static uint64_t now_ms;
+
+static void setup(void)
+{
+    struct core_config cfg = { .inflight_rows = 4, .batch_rows = 4, .inflight_bytes = 1000, .lease_ttl_ms = 10 * MINUTE };
+
+    now_ms = 1000;
+    m = monitor_new(&(struct monitor_config){ .owner = "me", .version = "1", .librdkafka = "2", .libpq = "3" }, now_ms);
+    ck_assert_ptr_nonnull(m);
+    ck_assert_int_eq(core_init(&core, now_ms, &cfg), 0);
+    janitor_init(&janitor, now_ms, 0);
+}
+
+static void teardown(void)
+{
+    monitor_free(m);
+    core_deinit(&core);
+}
+
+/* So much later, the next picture; good until the one after it. */
+static const struct status *picture(uint64_t later_ms)
+{
+    now_ms += later_ms;
+    monitor_turn(m, now_ms);
+    m->publish_ms = 0;
+    monitor_state(m, &core, &incidents, &janitor);
+    return m->board.current;
+}
+
+static void says(uint64_t later_ms, const char *sentence)
+{
+    ck_assert_str_eq(picture(later_ms)->verdict.text, sentence);
+}
+
+static void link_is(bool up)
+{
+    monitor_link(m, up, up ? NULL : "it is gone");
+    core_link(&core, now_ms, up);
+}
+
+static void begin_to_lead(void)
+{
+    struct core_action a;
+
+    link_is(true);
+    while (core_next(&core, now_ms, &a) && a.what != CORE_ACQUIRE)
+        ;
+    core_lease(&core, now_ms, true);
+    ck_assert_int_eq(core.phase, CORE_LEAD);
+    monitor_leader(m, "me", 0, -1);
+    monitor_lease(m, true);
+}
+
+static void figures(int64_t pending, double oldest_s)
+{
+    struct figures *f = calloc(1, sizeof *f);
+
+    ck_assert_ptr_nonnull(f);
+    f->pending = pending;
+    f->oldest_s = oldest_s;
+    f->n_topics = 1;
+    snprintf(f->topic[0].name, sizeof f->topic[0].name, "orders");
+    f->topic[0].pending = pending;
+    f->topic[0].oldest_s = oldest_s;
+    f->topic[0].behind_s = 50;
+    monitor_figures(m, f);
+    free(f);
+}
+
+static void another_leads(double silent_s, double left_s)
+{
+    monitor_leader(m, "other", silent_s, left_s);
+    monitor_lease(m, false);
+}
+
+START_TEST(leaders_age_is_that_of_now)
+{
+    link_is(true);
+    another_leads(0.5, 10);
+    says(0, "This relay stands by: other leads and was last heard of 0.5 s ago.");
+    says(3000, "This relay stands by: other leads and was last heard of 3.5 s ago.");
+    another_leads(0.2, 10);
+    says(0, "This relay stands by: other leads and was last heard of 0.2 s ago.");
+    ck_assert_str_eq(picture(0)->leader, "other");
+}
+END_TEST
+
+/* That nobody has looked for long is no fault of the leader's. */
+START_TEST(leader_is_silent_when_it_was_seen_to_be)
+{
+    link_is(true);
+    another_leads(2, 600);
+    says(20000, "This relay stands by: other leads and was last heard of 22 s ago.");
+    another_leads(22, 580);
+    says(1000, "This relay stands by: other leads and was last heard of 23 s ago, but other leads and has been silent for 23 s, "
+               "though it should renew its lease every second: it is gone, frozen or kept from writing; its lease lasts 9 min "
+               "39 s more.");
+}
+END_TEST
+
+START_TEST(leader_without_a_name_is_another)
+{
+    link_is(true);
+    monitor_leader(m, NULL, 0, 0);
+    monitor_lease(m, false);
+    says(1000, "This relay stands by: another one leads.");
+}
+END_TEST
+
+START_TEST(old_figures_say_how_old)
+{
+    begin_to_lead();
+    figures(0, -1);
+    says(5000, "Events flow: every committed event is published.");
+    says(7000, "Events flow: every committed event is published (as of 12 s ago).");
+    ck_assert(fabs(picture(0)->figures_age_s - 12) < 0.01);
+    figures(5, 8.8);
+    says(0, "Events flow: 5 events wait, the oldest for 8.8 s.");
+    says(12000, "Events flow: 5 events wait, the oldest for 8.8 s (as of 12 s ago).");
+}
+END_TEST
+
+/* It does not move with the age of the figures. */
+START_TEST(since_when_events_wait_is_a_time)
+{
+    begin_to_lead();
+    figures(1, 100);
+    const struct metrics *t = &picture(0)->metrics;
+    double pending = t->oldest_pending[0], blocked = t->oldest_blocked[0], unix_s = (double)m->unix_us / 1e6;
+
+    ck_assert(fabs(unix_s - pending - 100) < 0.01);
+    ck_assert(fabs(unix_s - blocked - 50) < 0.01);
+    t = &picture(12000)->metrics; /* of which the clock of the day knows nothing */
+    ck_assert(fabs((double)m->unix_us / 1e6 - 12 - t->oldest_pending[0] - 100) < 0.01);
+}
+END_TEST
+
+/* Two that were read since then wait; the figures do not know them. */
+START_TEST(rows_in_hand_wait_while_no_broker_answers)
+{
+    struct core_action a;
+
+    begin_to_lead();
+    figures(0, -1);
+    uint32_t topic = core_topic(&core, "orders");
+    while (core_next(&core, now_ms, &a) && a.what != CORE_READ)
+        ;
+    ck_assert_uint_ne(core_row(&core, topic, 0, 10, false), NO_SLOT);
+    ck_assert_uint_ne(core_row(&core, topic, 0, 10, false), NO_SLOT);
+    core_page_end(&core, now_ms, 2, false, false);
+    monitor_kafka(m, false, "refused");
+    says(12000, "Events do not flow: no Kafka broker answers: refused; about 2 events wait.");
+}
+END_TEST
+
+START_TEST(role_is_starting_only_once)
+{
+    ck_assert_int_eq(picture(0)->role, VERDICT_STARTING);
+    monitor_link(m, false, "refused");
+    ck_assert_int_eq(picture(1000)->role, VERDICT_STARTING);
+    ck_assert(picture(0)->db_lost_s < 0);
+    link_is(true);
+    ck_assert_int_eq(picture(0)->role, VERDICT_STARTING);
+    link_is(false);
+    ck_assert_int_eq(picture(0)->role, VERDICT_NOT_KNOWN);
+}
+END_TEST
+
+START_TEST(role_is_not_known_without_the_database)
+{
+    link_is(true);
+    another_leads(0, 10);
+    ck_assert_int_eq(picture(0)->role, VERDICT_STANDS_BY);
+    link_is(false);
+    ck_assert_int_eq(picture(12000)->role, VERDICT_NOT_KNOWN);
+    ck_assert(fabs(picture(0)->db_lost_s - 12) < 0.01);
+    ck_assert_str_eq(picture(0)->leader, "");
+    monitor_link(m, false, "still"); /* an attempt that failed does not begin it anew */
+    ck_assert(fabs(picture(1000)->db_lost_s - 13) < 0.01);
+    link_is(true);
+    ck_assert(picture(0)->db_lost_s < 0);
+    says(0, "It is not known who leads: this relay asks.");
+    another_leads(0, 10);
+    ck_assert_int_eq(picture(0)->role, VERDICT_STANDS_BY);
+}
+END_TEST
+
+START_TEST(role_is_not_known_after_a_lead_that_ended_by_itself)
+{
+    begin_to_lead();
+    ck_assert_int_eq(picture(0)->role, VERDICT_LEADS);
+    struct core_action a;
+    now_ms += 20 * MINUTE;
+    while (core.phase == CORE_LEAD && core_next(&core, now_ms, &a))
+        ;
+    ck_assert_int_eq(core.phase, CORE_FOLLOW);
+    ck_assert_int_eq(picture(0)->role, VERDICT_NOT_KNOWN);
+}
+END_TEST
+
+Suite *suite_monitor(void);
+
+Suite *suite_monitor(void)
+{
+    Suite *s = suite_create("monitor");
+    TCase *tc = tcase_create("monitor");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, leaders_age_is_that_of_now);
+    tcase_add_test(tc, leader_is_silent_when_it_was_seen_to_be);
+    tcase_add_test(tc, leader_without_a_name_is_another);
+    tcase_add_test(tc, old_figures_say_how_old);
+    tcase_add_test(tc, since_when_events_wait_is_a_time);
+    tcase_add_test(tc, rows_in_hand_wait_while_no_broker_answers);
+    tcase_add_test(tc, role_is_starting_only_once);
+    tcase_add_test(tc, role_is_not_known_without_the_database);
+    tcase_add_test(tc, role_is_not_known_after_a_lead_that_ended_by_itself);
+    suite_add_tcase(s, tc);
+    return s;
+}
