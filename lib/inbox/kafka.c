@@ -423,6 +423,15 @@ static void assign_once_more(struct inbox_consumer *c, const rd_kafka_topic_part
     add_to_assignment(c, list);
 }
 
+/* librdkafka before 2.1.0 takes the milliseconds that are left for microseconds: a seek that takes more than 5 ms, as on
+ * a busy machine, had failed. */
+static int seek_timeout_ms(void)
+{
+    enum { MENDED_IN = 0x020100ff };
+
+    return rd_kafka_version() < MENDED_IN ? BEGIN_TIMEOUT_MS * 1000 : BEGIN_TIMEOUT_MS;
+}
+
 bool inbox__kafka_begin(struct inbox_consumer *c, struct inbox__partition *p, int64_t *offset)
 {
     rd_kafka_topic_partition_list_t *list = list_of(p);
@@ -433,7 +442,7 @@ bool inbox__kafka_begin(struct inbox_consumer *c, struct inbox__partition *p, in
         ok = ask_group(c, list);
     *offset = list->elems[0].offset >= 0 ? list->elems[0].offset : -1;
     if (ok) {
-        rd_kafka_error_t *error = rd_kafka_seek_partitions(c->kafka->rk, list, BEGIN_TIMEOUT_MS);
+        rd_kafka_error_t *error = rd_kafka_seek_partitions(c->kafka->rk, list, seek_timeout_ms());
         ok = error == NULL && list->elems[0].err == RD_KAFKA_RESP_ERR_NO_ERROR;
         rd_kafka_error_destroy(error);
         started = list->elems[0].err != RD_KAFKA_RESP_ERR__STATE &&
