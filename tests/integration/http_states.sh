@@ -51,7 +51,7 @@ sql "insert into outbox.event (topic, type, key, payload) values ('$topic', 'x',
 holds a_dead_row_is_counted wait_until 30 metric_is web 'outbox_relay_held_rows{state="dead"}' 1
 holds and_shown_with_its_reason wait_shows web / 'class="tag bad">dead.*MSG_SIZE_TOO_LARGE'
 equal counted_by_topic 1 "$(metric web "outbox_relay_rows_dead_total{topic=\"$topic\"}")"
-holds failures_are_counted_by_reason metric web "outbox_relay_rows_failed_total{topic=\"$topic\",reason=\"MSG_SIZE_TOO_LARGE\"}"
+holds failures_are_counted_by_reason test "$(metric web "outbox_relay_rows_failed_total{topic=\"$topic\",reason=\"MSG_SIZE_TOO_LARGE\"}")" -ge 1
 
 PGAPPNAME=$hostile psql -XqAt -d "$dsn" >/dev/null 2>&1 <<<"begin; insert into outbox.event (topic, type) values ('$topic', 'x'); select pg_sleep(600); commit" &
 open_pid=$!
