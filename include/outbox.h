@@ -212,7 +212,7 @@ typedef struct outbox_event {
     size_t struct_size;
     const char *topic;            /* required; OUTBOX_MAX_TOPIC_BYTES */
     const void *key;              /* any bytes; NULL: no key, no order; "" with 0: an empty key */
-    size_t key_len;               /* 0 when key is NULL */
+    size_t key_len;               /* 0 when key is NULL; forgotten, all such events have one key: the empty one */
     const char *type;             /* required; not empty; OUTBOX_MAX_TYPE_BYTES */
     int32_t schema_version;       /* of the payload; 1 or more */
     const char *content_type;     /* NULL or media type, but not application/cloudevents... */
@@ -220,7 +220,8 @@ typedef struct outbox_event {
     size_t payload_len;           /* 0 when payload is NULL */
     const outbox_header *headers; /* NULL when n_headers is 0 */
     size_t n_headers;             /* OUTBOX_MAX_HEADERS */
-    const char *event_id;         /* NULL: made by the library; else a UUID as 36 characters */
+    const char *event_id;         /* NULL: made by the library; else a UUID as 36 characters, another one for
+                                     each event: consumers drop the second, the database does not look */
     const char *correlation_id;   /* NULL or not empty; OUTBOX_MAX_CORRELATION_BYTES */
     const char *causation_id;     /* NULL or not empty; OUTBOX_MAX_CORRELATION_BYTES */
     const char *traceparent;      /* NULL or a W3C version 00 value, 55 lower-case characters */

@@ -8,13 +8,19 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-manual.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
+# In scdoc's source a backslash takes the next character as it is, between fences as well: one alone would be lost.
+lone_backslashes() {
+    awk '/^```/ { open = !open; next } open { gsub(/\\\\/, ""); if (/\\/) { print FILENAME ":" FNR; bad = 1 } }
+        END { exit bad }' "$1"
+}
+
 # excerpts PAGE: under a heading "## ... : FILE", each block between fences is a part of lib/examples/FILE.
 excerpts() {
     awk -v at="$work/block" '
         /^##? / { file = ($0 ~ /: [a-z_]+\/[A-Za-z_.]+$/) ? $NF : "" }
         /^```/  { if (open && file != "") { close(name); print file, name }
                   open = !open; n += open; name = at n; next }
-        open && file != "" { print > name }' "$1"
+        open && file != "" { gsub(/\\\\/, "\\"); print > name }' "$1"
 }
 
 # part_of FILE BLOCK: the block's lines follow each other in the file
@@ -33,6 +39,7 @@ for page in lib/man/*.scd relay/man/*.scd; do
     else
         printf 'ok - %s is well formed # skip scdoc is not installed\n' "$page"
     fi
+    check "${page##*/} loses no backslash of a program" lone_backslashes "$page"
     while read -r file block; do
         shown=$((shown + 1))
         check "${page##*/} shows what is in lib/examples/$file ($shown)" part_of "lib/examples/$file" "$block"
