@@ -211,12 +211,19 @@ static void put_off_behind_failed(struct batch *b)
             put_off(b->rec[i]);
 }
 
+/* The last call that is written down has returned, and none was begun since: why it failed is in another process's
+ * log, and may be mended. So it has one call here, whatever the count says, and dies of that with its reason. */
+static bool may_be_mended(const struct inbox__record *r)
+{
+    return r->calls_before > 0 && !r->ended && r->item.failures == 0;
+}
+
 /* Has it used up its calls by such as lost the link, or ended the process? AGAIN: no. */
 static enum inbox__fate spent(const struct batch *b, const struct inbox__record *r)
 {
     const struct inbox__settings *set = &b->c->set;
 
-    if (set->retry_attempts != 0 && inbox__attempts_calls(r) >= set->retry_attempts)
+    if (set->retry_attempts != 0 && inbox__attempts_calls(r) >= set->retry_attempts && !may_be_mended(r))
         return INBOX__ATTEMPTS;
     /* The database's clock went on while no process was there: one call alone never spends the time. */
     if (set->retry_attempts == 0 && r->ended && r->calls_before > 1 && set->retry_total_ms != 0 &&

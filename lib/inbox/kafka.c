@@ -126,6 +126,20 @@ static void assign(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *li
         inbox__kafka_pause(c, p, inbox__partition_rests(c, p));
 }
 
+static void say_given_up(struct inbox_consumer *c, const rd_kafka_topic_partition_t *tp,
+                         const struct inbox__partition *p, bool lost)
+{
+    int number = (int)tp->partition;
+
+    if (lost)
+        inbox__log(c, 4, "%s/%d is lost: Kafka has not heard of this process for too long", tp->topic, number);
+    else if (p != NULL && p->claimed && p->part.stored >= 0)
+        inbox__log(c, 6, "%s/%d is handed back; its position in the database is %lld", tp->topic, number,
+                   (long long)p->part.stored);
+    else
+        inbox__log(c, 6, "%s/%d is handed back", tp->topic, number);
+}
+
 static void give_up(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *list)
 {
     bool lost = rd_kafka_assignment_lost(c->kafka->rk);
@@ -134,11 +148,9 @@ static void give_up(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *l
     if (!lost)
         inbox__kafka_hint(c);
     for (int i = 0; i < list->cnt; i++) {
-        const char *topic = list->elems[i].topic;
-        int number = (int)list->elems[i].partition;
-        struct inbox__partition *p = inbox__partition_find(c, topic, number);
-        inbox__log(c, lost ? 4 : 6, "%s/%d is %s", topic, number,
-                   lost ? "lost: Kafka has not heard of this process for too long" : "given up");
+        const rd_kafka_topic_partition_t *tp = &list->elems[i];
+        struct inbox__partition *p = inbox__partition_find(c, tp->topic, tp->partition);
+        say_given_up(c, tp, p, lost);
         if (p == NULL)
             continue;
         if (p->claimed)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "relay/affix.h"
 #include "relay/commands/findings.h"
 #include "relay/commands/inbox.h"
 #include "relay/commands/object.h"
@@ -18,7 +19,8 @@
 #define WIDE 60
 #define ASK_KAFKA_MS 3000
 #define SLOW_S 60.0   /* so long a record may wait, and its position stand still, */
-#define STUCK_S 300.0 /* before it is looked at; and before events count as not applied */
+#define STUCK_S 300.0 /* before it is looked at; and before events count as not applied, */
+#define GONE_S 120.0  /* which is sooner where nothing of the consumer moves, and no process of it is seen */
 
 static const char help[] =
     "Usage: outbox-relay inbox status [--consumer C] [--json]\n"
@@ -40,6 +42,9 @@ static const char help[] =
     "OWNED: partitions that a process has, or had when it was killed; LAG: records in Kafka that are not finished\n"
     "(control records of transactions count, too); OLDEST: since when the first of these waits; DEAD: dead letters\n"
     "that wait for a decision; RETRY: those on their way back; KEEP: for how long ids are remembered.\n"
+    "\n"
+    "Events are not applied when a partition has stood still for 5 min while a record of it waits; after 2 min where\n"
+    "nothing of its consumer has moved, and no session \"inbox C\" in the database shows that a process of it lives.\n"
     "\n"
     "Exit codes: 0 events are applied, also when something needs a look; 69 they are not, or the database or\n"
     "Kafka cannot be reached; 64 usage, 70 internal error, 77 a right is missing, 78 settings or schema.\n";
@@ -217,23 +222,34 @@ static void position_to_table(struct look *l, const struct operate_position *p, 
     table_add_text(t, p->owner, WIDE);
 }
 
-static void judge_position(struct look *l, const struct operate_position *p, int64_t lag, double oldest_s)
+/* Nothing of it has moved for long, and no session shows that a process of it lives. */
+static bool may_be_gone(const struct consumer *c)
 {
-    static const char remedy[] = "look into the log of its process: a handler that takes long, or one event that "
-                                 "is tried again and again.";
+    return c != NULL && !c->is.linked && (c->is.moved_s < 0 || c->is.moved_s >= GONE_S);
+}
+
+static void judge_position(struct look *l, const struct consumer *c, const struct operate_position *p, int64_t lag,
+                           double oldest_s)
+{
+    static const char remedy[] = "see whether that process still runs; if not, start it; if it does, look into its log: "
+                                 "a handler that takes long, or one event that is tried again and again. After a "
+                                 "replay wait a minute, and look again.";
     /* it may have stood for long only because nothing came */
     double stands_s = p->moved_s >= 0 && p->moved_s < oldest_s ? p->moved_s : oldest_s;
-    char age[32];
+    char age[32], text[1200];
 
     if (p->owner == NULL || stands_s < SLOW_S)
         return; /* of partitions without an owner the consumer says enough */
-    verdict_age(stands_s, age, sizeof age);
-    if (stands_s >= STUCK_S)
-        findings_fail(&l->found, EXIT_UNAVAILABLE, "position", remedy, "consumer %s stands still in %s/%" PRId32
-                      " for %s, with %" PRId64 " records to do", p->consumer, p->topic, p->partition, age, lag);
+    int host = (int)strcspn(p->owner, "/"); /* the owner is host/pid/chance */
+    const char *pid = p->owner[host] != '\0' ? p->owner + host + 1 : "?";
+    snprintf(text, sizeof text, "consumer %s stands still in %s/%" PRId32 ": it has not moved for %s, %" PRId64
+             " record%s %s to be done, and its owner is process %.*s on host %.*s", p->consumer, p->topic,
+             p->partition, verdict_age(stands_s, age, sizeof age), lag, plural(lag), lag == 1 ? "is" : "are",
+             (int)strcspn(pid, "/"), pid, host, p->owner);
+    if (stands_s >= STUCK_S || (stands_s >= GONE_S && may_be_gone(c)))
+        findings_fail(&l->found, EXIT_UNAVAILABLE, "position", remedy, "%s", text);
     else
-        findings_warn(&l->found, "position", remedy, "consumer %s stands still in %s/%" PRId32
-                      " for %s, with %" PRId64 " records to do", p->consumer, p->topic, p->partition, age, lag);
+        findings_warn(&l->found, "position", remedy, "%s", text);
 }
 
 static void on_position(void *arg, const struct operate_position *p)
@@ -250,7 +266,7 @@ static void on_position(void *arg, const struct operate_position *p)
         c->lag = (c->lag > 0 ? c->lag : 0) + lag;
     if (c != NULL && oldest_s > c->oldest_s)
         c->oldest_s = oldest_s;
-    judge_position(l, p, lag, oldest_s);
+    judge_position(l, c, p, lag, oldest_s);
     if (l->position_list != NULL)
         position_to_list(l, p, lag, oldest_s);
     else
@@ -269,7 +285,9 @@ static void judge_consumer(struct look *l, const struct consumer *c)
                       "consumer %s has started and never had a partition", c->name);
     else if (is->owned == 0)
         findings_fail(&l->found, EXIT_UNAVAILABLE, "owner",
-                      "start it; if it is to be no more, delete its rows of inbox.consumer and inbox.position.",
+                      "start it; one that was just started may still be waiting to join its group (kafka.session.timeout.ms, "
+                      "45 s unless set): see its log; if it is to be no more, delete its rows of inbox.consumer and "
+                      "inbox.position.",
                       "no process of consumer %s has a partition", c->name);
     else if (is->owned < is->partitions)
         findings_warn(&l->found, "owner", "wait for a rebalance to end; delete rows of inbox.position that are of "
@@ -278,7 +296,7 @@ static void judge_consumer(struct look *l, const struct consumer *c)
     if (is->dead > 0)
         findings_warn(&l->found, "dead letters", "outbox-relay inbox dead lists them; then inbox retry or inbox discard.",
                       "%" PRId64 " dead letter%s of consumer %s wait%s for a decision, the oldest for %s", is->dead,
-                      is->dead == 1 ? "" : "s", c->name, is->dead == 1 ? "s" : "",
+                      plural(is->dead), c->name, is->dead == 1 ? "s" : "",
                       verdict_age(is->oldest_dead_s, age, sizeof age));
 }
 

@@ -105,6 +105,7 @@ static int look_at_consumers(struct operate *o,
             .dead = operate_number(res, row, 6),
             .retry = operate_number(res, row, 7),
             .oldest_dead_s = age(res, row, 8),
+            .linked = strcmp(PQgetvalue(res, row, 9), "t") == 0,
         };
         on_consumer(arg, &c);
     }

@@ -33,6 +33,7 @@ struct operate_consumer {
     double moved_s; /* since any position last moved */
     int64_t dead, retry;
     double oldest_dead_s;
+    bool linked; /* a session of a process of it is seen; false: none, or it has another name */
 };
 
 struct operate_position {

@@ -7,10 +7,12 @@
 
 #define SQL_AGE(column) "extract(epoch from clock_timestamp() - " column ")::float8"
 
+/* libinbox names its sessions like this, unless the application names them otherwise. */
 #define SQL_CONSUMERS                                                                              \
     "select p.consumer, p.dedupe_keep, p.partitions, p.owned, p.owners, "                          \
     SQL_AGE("p.last_moved_at") ", p.dead, p.retry, " SQL_AGE("p.oldest_dead_at")                   \
-    " from inbox.progress p order by p.consumer"
+    ", exists (select from pg_catalog.pg_stat_activity a where a.datname = current_database() "    \
+    "and a.application_name = left('inbox ' || p.consumer, 63)) from inbox.progress p order by p.consumer"
 
 #define SQL_POSITIONS                                                                              \
     "select p.consumer, p.topic, p.kafka_partition, coalesce(p.next_offset, -1), p.owner, "        \

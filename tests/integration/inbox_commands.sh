@@ -204,6 +204,30 @@ equal lag_is_counted '69 2 true' "$code $(j "(j->'consumers'->0->>'lag') || ' ' 
 # The same with an owner that has stood still for long, judged by the record's own age and the position's.
 sql "update inbox.position set owner = 'host/1/x', moved_at = now() - interval '1 hour'"
 inbox_says what_came_just_now_is_not_late 0 '^Events are applied$' status -X "kafka.bootstrap.servers=$brokers"
+# A record that waits for long: of a consumer that moves elsewhere one partition stands; of one that does not, and of
+# which no session is seen, nothing shows that a process lives.
+printf '%s\tk\tce_id=e7;ce_type=test;ce_source=tests;@timestamp=%s\tgood\n' "$topic" $((($(date +%s) - 7200) * 1000)) |
+    "$OUTBOX_TOOLS/produce" "$brokers"
+end=$(($(sql 'select next_offset from inbox.position') + 2)) # behind e5 and e6
+sql "update inbox.position set next_offset = $end, owner = 'host/1/x', moved_at = now() - interval '150 seconds'"
+stands() { inbox_says "$1" "$2" "^$3.*consumer consumer stands still in $topic/0: it has not moved for [0-9]* min.*, 1 record is to be done, and its owner is process 1 on host host" \
+    status -X "kafka.bootstrap.servers=$brokers"; }
+stands nothing_moves_and_nobody_is_seen 69 'Events are not applied'
+said_so the_process_may_be_gone 69 'do: see whether that process still runs; if not, start it'
+PGAPPNAME='inbox consumer' psql -Xq -d "$dsn" -c 'select pg_sleep(3600)' >"$dir/session.log" 2>&1 </dev/null &
+session=$!
+in_sessions="from pg_stat_activity where application_name = 'inbox consumer'"
+wait_sql 120 1 "select count(*) $in_sessions" || not_ok a_session_is_seen "$(<"$dir/session.log")"
+sql "update inbox.position set moved_at = now() - interval '150 seconds'"
+stands one_that_is_seen_needs_a_look 0 'Events are applied, but look'
+sql "select pg_terminate_backend(pid) $in_sessions" >"$dir/ended"
+wait "$session" || true
+wait_sql 120 0 "select count(*) $in_sessions" || not_ok the_session_ends
+sql "update inbox.position set moved_at = now() - interval '150 seconds';
+     insert into inbox.position (consumer, topic, kafka_partition, moved_at) values ('consumer', 'inbox-commands-none', 0, now())"
+inbox_says one_that_moves_elsewhere_needs_a_look 0 '^Events are applied, but look' status -X "kafka.bootstrap.servers=$brokers"
+said_so and_says_where 0 "stands still in $topic/0"
+sql "delete from inbox.position where topic = 'inbox-commands-none'"
 sql "update inbox.position set next_offset = 1000"
 inbox_says a_position_behind_the_end_has_no_lag 0 '^Events are applied$' status -X "kafka.bootstrap.servers=$brokers"
 exit $bad

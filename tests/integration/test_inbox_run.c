@@ -78,6 +78,44 @@ START_TEST(time_and_two_calls_do)
 }
 END_TEST
 
+/* Eight calls have failed and returned, and now four are allowed. */
+static void be_called_after_eight_failures(int (*is)(const inbox_message *msg))
+{
+    rig_exec(control, "insert into inbox.position (consumer, topic, kafka_partition, next_offset) "
+                      "values ('run', 'nth', 0, 0); "
+                      "insert into inbox.attempt (consumer, topic, kafka_partition, kafka_offset, event_id, attempts) "
+                      "values ('run', 'nth', 0, 0, 'nth a-1', 8)");
+    in_log = two;
+    behaves = is;
+    new_consumer("4", "15m");
+    run();
+}
+
+static int a_1_fails(const inbox_message *msg)
+{
+    if (strcmp(msg->event_id, "a-1") != 0)
+        return INBOX_DONE;
+    inbox_fail(msg, "no stock");
+    return INBOX_RETRY;
+}
+
+START_TEST(what_was_mended_while_nobody_ran_is_applied)
+{
+    be_called_after_eight_failures(is_done);
+    ck_assert_str_eq(applied(), "a-1 b-1");
+    ck_assert_int_eq(rig_scalar_i64(control, "select count(*) from inbox.dead"), 0);
+}
+END_TEST
+
+START_TEST(what_was_not_dies_with_its_reason)
+{
+    be_called_after_eight_failures(a_1_fails);
+    ck_assert_str_eq(applied(), "b-1");
+    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', reason, attempts, error) from inbox.dead"),
+                     "attempts 9 no stock");
+}
+END_TEST
+
 /* -- what is said of failures ------------------------------------------------------------------- */
 
 static char told[1000]; /* what the log says of failures, a line each */
@@ -95,14 +133,6 @@ static void tell(int level, const char *line, void *arg)
     snprintf(told + len, sizeof told - len, "%s\n", line);
     last_told_ms = inbox__now_ms();
     first_told_ms = n_told++ == 0 ? last_told_ms : first_told_ms;
-}
-
-static int a_1_fails(const inbox_message *msg)
-{
-    if (strcmp(msg->event_id, "a-1") != 0)
-        return INBOX_DONE;
-    inbox_fail(msg, "no stock");
-    return INBOX_RETRY;
 }
 
 START_TEST(each_attempt_that_fails_is_told_with_what_comes_next)
@@ -447,6 +477,8 @@ Suite *suite_inbox_run(void)
     tcase_add_test(tc, a_repeat_that_is_finished_leaves_no_call_behind);
     tcase_add_test(tc, time_alone_spends_no_event_after_one_call);
     tcase_add_test(tc, time_and_two_calls_do);
+    tcase_add_test(tc, what_was_mended_while_nobody_ran_is_applied);
+    tcase_add_test(tc, what_was_not_dies_with_its_reason);
     tcase_add_test(tc, each_attempt_that_fails_is_told_with_what_comes_next);
     tcase_add_test(tc, many_that_fail_are_not_all_told);
     tcase_add_test(tc, a_deadlock_costs_no_attempt);
