@@ -64,8 +64,7 @@ static int fail_value(const struct load *l, const struct setting_spec *spec, con
 
     fail(l, "%s = %.60s%s: must be ", spec->key, value, long_value ? "..." : "");
     setting_print_allowed(spec, l->msg);
-    if (setting_lacks_unit(spec, value))
-        fputs("; the unit is missing", l->msg);
+    fputs(setting_unit_remark(spec, value), l->msg);
     return -1;
 }
 
@@ -136,6 +135,13 @@ static int refuse_public_secret(const struct load *l, const char *prefix, const 
     return 0;
 }
 
+static bool is_quoted(const char *value)
+{
+    size_t n = strlen(value);
+
+    return n >= 2 && value[0] == '"' && value[n - 1] == '"';
+}
+
 static int set_own(const struct load *l, const struct setting_spec *spec, const char *value)
 {
     struct setting_origin *origin = &l->s->origin[spec - setting_specs];
@@ -148,6 +154,8 @@ static int set_own(const struct load *l, const struct setting_spec *spec, const 
         return -1;
     if (no_memory)
         return fail(l, "out of memory");
+    if (is_quoted(value)) /* not shown: it may hold a password */
+        return fail(l, "%s: there are no quotes around a value; leave them out", spec->key);
     switch (setting_store(l->s, spec, value)) {
     case SETTING_STORED:
         *origin = l->origin;

@@ -111,6 +111,10 @@ typedef void settings_note(void *arg, const struct settings_change *change);
 int settings_reload(struct settings *s, const struct settings *fresh, settings_note *note, void *arg,
                     char *err, size_t err_size);
 
+/* Puts the place of a property of librdkafka before a message that begins with its key, as the sink's do:
+ * "relay.conf:4: kafka.linger.ms: ...". Leaves other messages as they are. */
+void settings_name_place(const struct settings *s, char *err, size_t err_size);
+
 /* Are the settings given that have no default? `need`: of enum setting_need. 0, or -1 with err. */
 int settings_require(const struct settings *s, unsigned need, char *err, size_t err_size);
 

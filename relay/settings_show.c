@@ -92,7 +92,8 @@ void settings_write_sample(FILE *out)
     fputs("# Settings of outbox-relay: key = value, one in a line. A line that starts with\n"
           "# # is a comment; there is no comment behind a value, and there are no quotes.\n"
           "# The environment (OUTBOX_RELAY_BATCH_ROWS) and -X batch.rows=500 win over this\n"
-          "# file. Each value below is the default.\n", out);
+          "# file. Each value below is the default; that of kafka.bootstrap.servers, which\n"
+          "# has none, is an example.\n", out);
     for (size_t i = 0; i < N_SETTINGS; i++) {
         fputs("\n", out);
         print_wrapped("# ", setting_specs[i].doc, out);
@@ -148,7 +149,7 @@ void settings_write_man(FILE *out)
           "The same settings are taken from systemd's credentials (a file of *$CREDENTIALS_DIRECTORY* with the\n"
           "name of the setting), from the environment (*OUTBOX_RELAY_BATCH_ROWS* for batch.rows;\n"
           "*OUTBOX_RELAY_DSN_FILE* names a file with the value) and from *-X* _key=value_. The later wins.\n\n"
-          "Durations are written with a unit: ms, s, m, h; sizes with B, KiB, MiB, GiB.\n\n"
+          "Durations are written with a unit and no blank before it: ms, s, m, h; sizes with B, KiB, MiB, GiB.\n\n"
           "A secret is a password in *dsn*, and what librdkafka takes as a password, key or secret. It is\n"
           "refused on the command line, and in a file that others than its owner may read (a file of root's\n"
           "may be readable for its group); and it is masked wherever settings are shown.\n\n# SETTINGS\n\n", out);

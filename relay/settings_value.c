@@ -169,11 +169,16 @@ enum setting_stored setting_store(struct settings *s, const struct setting_spec 
     return SETTING_REFUSED;
 }
 
-bool setting_lacks_unit(const struct setting_spec *spec, const char *text)
+const char *setting_unit_remark(const struct setting_spec *spec, const char *text)
 {
     bool has_units = units_of(spec->type)->name[0] != '\0';
+    size_t n = strspn(text, "0123456789");
 
-    return has_units && *text != '\0' && text[strspn(text, "0123456789")] == '\0';
+    if (!has_units || n == 0)
+        return "";
+    return text[n] == '\0'  ? "; the unit is missing"
+           : text[n] == ' ' ? "; no blank before the unit"
+                            : "";
 }
 
 void setting_print_text(const char *text, FILE *out)

@@ -66,8 +66,8 @@ void *setting_field(const struct settings *s, const struct setting_spec *spec);
 enum setting_stored setting_store(struct settings *s, const struct setting_spec *spec,
                                   const char *text);
 
-/* Is the text a number without the unit that it needs? */
-bool setting_lacks_unit(const struct setting_spec *spec, const char *text);
+/* What is wrong with the unit of a number, for the end of a sentence: "; the unit is missing"; or "". */
+const char *setting_unit_remark(const struct setting_spec *spec, const char *text);
 
 /* The value in force, passwords masked. */
 void setting_print_value(const struct settings *s, const struct setting_spec *spec, FILE *out);

@@ -11,6 +11,8 @@
 
 #include "kafka_inside.h"
 #include "lib/outbox/error.h"
+#include "lib/outbox/text.h"
+#include "lib/shared/number.h"
 
 #define BEGIN_TIMEOUT_MS 5000
 
@@ -18,11 +20,21 @@
 
 static int set(rd_kafka_conf_t *conf, const char *name, const char *value, outbox_error *err)
 {
-    char why[256];
+    char why[256], taken[64], quoted[OUTBOX__QUOTE_SIZE];
+    size_t size = sizeof taken;
 
-    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) == RD_KAFKA_CONF_OK)
-        return OUTBOX_OK;
-    return outbox__error_set(err, INBOX_EKAFKA, "kafka.%s: %s", name, why);
+    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) != RD_KAFKA_CONF_OK) {
+        for (size_t n = strlen(why); n > 0 && why[n - 1] == '\n'; n--)
+            why[n - 1] = '\0';
+        return outbox__error_set(err, INBOX_EKAFKA, "kafka.%s: %s", name, why);
+    }
+    if (rd_kafka_conf_get(conf, name, taken, &size) == RD_KAFKA_CONF_OK && size <= sizeof taken &&
+        number_was_cut(value, taken))
+        return outbox__error_set(err, OUTBOX_EINVAL,
+                                 "kafka.%s: %s is not allowed; librdkafka takes a plain number "
+                                 "without a unit and would read %s", name,
+                                 outbox__quote(value, strlen(value), quoted), taken);
+    return OUTBOX_OK;
 }
 
 static int set_all(const struct inbox_consumer *c, rd_kafka_conf_t *conf, outbox_error *err)

@@ -72,7 +72,7 @@ static int set_text(char **field, const char *value, outbox_error *err)
 }
 
 /* ", with a unit: B, KiB, MiB or GiB"; nothing where there is none. */
-static const char *unit_words(const struct number_unit *units, char ret[64])
+static void unit_words(const struct number_unit *units, char ret[64])
 {
     size_t at = 0;
 
@@ -81,7 +81,6 @@ static const char *unit_words(const struct number_unit *units, char ret[64])
         at += (size_t)snprintf(ret + at, 64 - at, "%s%s", u == units         ? ", with a unit: "
                                                           : u[1].name == NULL ? " or "
                                                                               : ", ", u->name);
-    return ret;
 }
 
 static int set_number(struct inbox__settings *s, size_t n, const char *value, outbox_error *err)
@@ -92,11 +91,14 @@ static int set_number(struct inbox__settings *s, size_t n, const char *value, ou
 
     (void)number_parse(numbers[n].units, numbers[n].least, &least);
     (void)number_parse(numbers[n].units, numbers[n].most, &most);
+    unit_words(numbers[n].units, words);
     if (!number_parse(numbers[n].units, value, &number) || number < least || number > most)
         return outbox__error_set(err, OUTBOX_EINVAL,
-                                 "%s: %s is not allowed; it may be %s to %s%s", numbers[n].name,
+                                 "%s: %s is not allowed; it may be %s to %s%s%s", numbers[n].name,
                                  outbox__quote(value, strlen(value), quoted), numbers[n].least,
-                                 numbers[n].most, unit_words(numbers[n].units, words));
+                                 numbers[n].most, words,
+                                 words[0] != '\0' && strchr(value, ' ') != NULL
+                                     ? "; no blank before the unit" : "");
     memcpy((char *)s + numbers[n].field, &number, sizeof number);
     return OUTBOX_OK;
 }

@@ -1,4 +1,5 @@
-/* number.h - whole numbers with a unit, as settings have them ("20ms", "64MiB"). Pure. */
+/* number.h - whole numbers with a unit, as settings have them ("20ms", "64MiB"), and numbers that another
+ * reader took for something else. Pure. */
 #ifndef OUTBOX_SHARED_NUMBER_H
 #define OUTBOX_SHARED_NUMBER_H
 
@@ -37,6 +38,36 @@ static inline bool number_parse(const struct number_unit *units, const char *tex
             return true;
         }
     return false;
+}
+
+#define NUMBER_DIGITS "0123456789"
+
+/* Behind the blanks and the sign that a number may begin with. */
+static inline const char *number_unsigned(const char *text)
+{
+    text += strspn(text, " \t");
+    return text + (*text == '+' || *text == '-');
+}
+
+/* Has a reader that stops where it understands no more, as strtol does, made another number of the text?
+ * "60s" becomes 60, "0,5" 0, and "010" 8. taken: how the reader writes what it has; where that is no
+ * plain number, or the text itself, the text is no number to it. 0x10 and 1e3 count as cut as well. */
+static inline bool number_was_cut(const char *given, const char *taken)
+{
+    const char *g = number_unsigned(given), *t = number_unsigned(taken);
+
+    if (strcmp(given, taken) == 0 || strspn(g, NUMBER_DIGITS) == 0 || strspn(t, NUMBER_DIGITS) == 0)
+        return false;
+    g += strspn(g, "0");
+    t += strspn(t, "0");
+    size_t n = strspn(g, NUMBER_DIGITS), n_taken = strspn(t, NUMBER_DIGITS);
+    const char *rest = g + n, *rest_taken = t + n_taken;
+    bool fraction = *rest_taken == '.';
+    if (rest_taken[fraction ? 1 + strspn(rest_taken + 1, NUMBER_DIGITS) : 0] != '\0')
+        return false;
+    if (*rest == '.') /* may be rounded, not left out */
+        rest += 1 + strspn(rest + 1, fraction ? NUMBER_DIGITS : "0");
+    return rest[strspn(rest, " \t")] != '\0' || n != n_taken || memcmp(g, t, n) != 0;
 }
 
 #endif

@@ -254,10 +254,11 @@ void doctor_kafka(struct doctor *d)
     }
     struct sink_property *p = options_kafka(d->o, &n);
     struct inspect *kafka = p != NULL ? inspect_new(p, n, err, sizeof err) : NULL;
-    if (kafka == NULL)
+    if (kafka == NULL) {
+        settings_name_place(&d->o->settings, err, sizeof err);
         findings_fail(&d->findings, EXIT_CONFIGURATION, "kafka", "correct the setting", "%s",
                       p != NULL ? err : "out of memory");
-    else if (!inspect_reach(kafka, ASK_MS, &brokers, err, sizeof err))
+    } else if (!inspect_reach(kafka, ASK_MS, &brokers, err, sizeof err))
         findings_fail(&d->findings, EXIT_UNAVAILABLE, "kafka", "mend " VERDICT_MEND_KAFKA,
                       "no broker answers this command: %s", err);
     else {

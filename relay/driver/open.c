@@ -86,8 +86,10 @@ static int open_sink(struct driver *d, const struct settings *set)
                   &(struct tail_config){ props, set->n_kafka, set->envelope, set->inflight_rows,
                                          set->inflight_bytes },
                   set->takeover_tail == TAKEOVER_TAIL_AUTO && set->envelope != ENVELOPE_PLAIN);
-    if (rc < 0)
+    if (rc < 0) {
+        settings_name_place(set, err, sizeof err);
         log_error("sink", "the producer cannot be set up", "error", err);
+    }
     return rc < 0 ? EXIT_CONFIGURATION : EXIT_OK;
 }
 

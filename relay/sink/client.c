@@ -4,17 +4,28 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/shared/number.h"
 #include "relay/log.h"
 
 int client_set(rd_kafka_conf_t *conf, const char *name, const char *value, char *err,
                size_t err_size)
 {
-    char why[256];
+    char why[256], taken[64];
+    size_t size = sizeof taken;
 
-    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) == RD_KAFKA_CONF_OK)
-        return 0;
-    snprintf(err, err_size, "kafka.%s: %s", name, why);
-    return -1;
+    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) != RD_KAFKA_CONF_OK) {
+        for (size_t n = strlen(why); n > 0 && why[n - 1] == '\n'; n--)
+            why[n - 1] = '\0';
+        snprintf(err, err_size, "kafka.%s: %s", name, why);
+        return -1;
+    }
+    if (rd_kafka_conf_get(conf, name, taken, &size) == RD_KAFKA_CONF_OK && size <= sizeof taken &&
+        number_was_cut(value, taken)) {
+        snprintf(err, err_size, "kafka.%s = %.60s: librdkafka takes a plain number without a unit; "
+                 "it would read %s", name, value, taken);
+        return -1;
+    }
+    return 0;
 }
 
 int client_set_all(rd_kafka_conf_t *conf, const struct sink_property *p, size_t n, char *err,

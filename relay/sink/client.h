@@ -8,7 +8,8 @@
 
 #include "relay/sink/sink.h"
 
-/* 0, or -1 and err names the property. */
+/* 0, or -1 and err begins with the property: "kafka.linger.ms: ..." or "kafka.linger.ms = 5s: ...". A
+ * number of which librdkafka would read only the beginning is refused. */
 int client_set(rd_kafka_conf_t *conf, const char *name, const char *value, char *err,
                size_t err_size);
 int client_set_all(rd_kafka_conf_t *conf, const struct sink_property *p, size_t n, char *err,

@@ -56,6 +56,16 @@ says missing_dsn_says_where_to_put_it 78 'dsn is not set.*OUTBOX_RELAY_DSN' -X "
 says missing_brokers_say_where_to_put_them 78 'kafka.bootstrap.servers is not set' -X "dsn=$relay_dsn"
 says unknown_kafka_property 78 'kafka.linger.mss: No such configuration property' "${good[@]}" -X kafka.linger.mss=5
 says bad_kafka_value 78 'kafka.linger.ms: Invalid value' --check-config "${good[@]}" -X kafka.linger.ms=soon
+says kafka_value_without_a_line_end 78 'outside allowed range [0-9.]*"$' --check-config "${good[@]}" -X kafka.socket.timeout.ms=1
+printf 'kafka.linger.ms = 5\nkafka.socket.timeout.ms = 60s\n' >>"$file"
+cut='relay.conf:5: kafka.socket.timeout.ms = 60s: librdkafka takes a plain number without a unit; it would read 60'
+says kafka_number_with_a_unit 78 "$cut" --config "$file"
+says check_of_a_kafka_number_with_a_unit 78 "$cut" --check-config --config "$file"
+says doctor_of_a_kafka_number_with_a_unit 78 "$cut" doctor --config "$file"
+sed -i 's/^kafka.socket.timeout.ms.*/kafka.socket.timeouts.ms = 60000/' "$file"
+says unknown_kafka_property_names_file_and_line 78 'relay.conf:5: kafka.socket.timeouts.ms: No such configuration property' --check-config --config "$file"
+sed -i '4,$d' "$file"
+says value_in_quotes 78 'source: there are no quotes around a value' --check-config "${good[@]}" -X 'source="/shop"'
 says kafka_property_that_is_ours 78 'kafka.acks cannot be set' "${good[@]}" -X kafka.acks=1
 
 shown() { "$OUTBOX_RELAY" --print-config "$@" | sed -n 's/^poll.max = //p'; }

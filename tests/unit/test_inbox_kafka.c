@@ -1,5 +1,5 @@
-/* test_inbox_kafka.c - a partition for which there is no memory ends the run: nobody else would read it. The
- * broker is librdkafka's mock, in this process. */
+/* test_inbox_kafka.c - which properties are refused; and a partition for which there is no memory ends the
+ * run: nobody else would read it. The broker is librdkafka's mock, in this process. */
 #include <check.h>
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
@@ -67,6 +67,47 @@ START_TEST(no_memory_for_a_partition_ends_the_run)
 }
 END_TEST
 
+/* What is said of a property. "" when it is taken: the dsn, which is looked at last, is none. */
+static const char *refused(const char *property, const char *value, int *ret_code)
+{
+    static outbox_error err;
+    const char *const settings[] = { "dsn", "none", "group", "g", "topics", "t",
+                                     "kafka.bootstrap.servers", "127.0.0.1:1", property, value, NULL };
+    struct inbox_consumer *c = NULL;
+
+    err = (outbox_error)OUTBOX_ERROR_INIT;
+    *ret_code = inbox_consumer_new(settings, &c, &err);
+    ck_assert_int_ne(*ret_code, OUTBOX_OK);
+    return strncmp(err.message, "dsn: ", 5) == 0 ? "" : err.message;
+}
+
+START_TEST(a_number_that_librdkafka_would_cut_is_refused)
+{
+    int code;
+
+    ck_assert_str_eq(refused("kafka.socket.timeout.ms", "60s", &code),
+                     "kafka.socket.timeout.ms: \"60s\" is not allowed; librdkafka takes a plain number "
+                     "without a unit and would read 60");
+    ck_assert_int_eq(code, OUTBOX_EINVAL);
+    ck_assert_str_ne(refused("kafka.linger.ms", "0,5", &code), "");
+    ck_assert_str_eq(refused("kafka.socket.timeout.ms", "60000", &code), "");
+    ck_assert_str_eq(refused("kafka.linger.ms", "0.5", &code), "");
+    ck_assert_str_eq(refused("kafka.client.id", "60s", &code), "");
+}
+END_TEST
+
+START_TEST(words_of_librdkafka_end_without_a_new_line)
+{
+    int code;
+    const char *words = refused("kafka.socket.timeout.ms", "1", &code);
+
+    ck_assert_msg(strstr(words, "outside allowed range") != NULL, "%s", words);
+    ck_assert_int_eq(code, INBOX_EKAFKA);
+    ck_assert_ptr_null(strstr(words, "\\n"));
+    ck_assert_msg(strchr(" ?\n", words[strlen(words) - 1]) == NULL, "%s", words);
+}
+END_TEST
+
 Suite *suite_inbox_kafka(void);
 Suite *suite_inbox_kafka(void)
 {
@@ -74,6 +115,8 @@ Suite *suite_inbox_kafka(void)
     TCase *tc = tcase_create("kafka");
 
     tcase_add_test(tc, no_memory_for_a_partition_ends_the_run);
+    tcase_add_test(tc, a_number_that_librdkafka_would_cut_is_refused);
+    tcase_add_test(tc, words_of_librdkafka_end_without_a_new_line);
     suite_add_tcase(s, tc);
     return s;
 }

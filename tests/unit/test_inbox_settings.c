@@ -155,6 +155,15 @@ START_TEST(texts_are_looked_at)
 }
 END_TEST
 
+START_TEST(a_unit_stands_right_behind_its_number)
+{
+    REFUSE("with a unit: ms, s, m, h or d; no blank before the unit", NEEDED, "retry.base", "5 s");
+    REFUSE("KiB, MiB or GiB; no blank before the unit", NEEDED, "inflight.bytes", "1 MiB");
+    REFUSE("\"6 4\" is not allowed; it may be 1 to 64", NEEDED, "batch.rows", "6 4");
+    ck_assert_ptr_null(strstr(err.message, "blank"));
+}
+END_TEST
+
 START_TEST(what_the_guarantees_rest_on_is_refused)
 {
     static const char *const names[] = { "group.id", "enable.auto.commit", "enable.auto.offset.store",
@@ -200,6 +209,7 @@ Suite *suite_inbox_settings(void)
     tcase_add_test(tc, what_is_missing_is_named);
     tcase_add_test(tc, what_is_unknown_finds_its_neighbour);
     tcase_add_test(tc, texts_are_looked_at);
+    tcase_add_test(tc, a_unit_stands_right_behind_its_number);
     tcase_add_test(tc, what_the_guarantees_rest_on_is_refused);
     tcase_add_test(tc, waits_must_fit_into_what_is_remembered);
     suite_add_tcase(s, tc);
