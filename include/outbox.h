@@ -226,7 +226,7 @@ typedef struct outbox_event {
     const char *causation_id;     /* NULL or not empty; OUTBOX_MAX_CORRELATION_BYTES */
     const char *traceparent;      /* NULL or a W3C version 00 value, 55 lower-case characters */
     const char *tracestate;       /* NULL or the W3C value that goes with traceparent */
-    int64_t available_at_us;      /* Unix microseconds, not to be sent before; 0: now */
+    int64_t available_at_us;      /* not to be sent before; Unix microseconds from 2000 on; 0: now */
     uint32_t flags;               /* OUTBOX_APPEND_...; unknown ones are refused */
     size_t max_event_bytes;       /* in place of OUTBOX_MAX_EVENT_BYTES; 0: that one */
     uint32_t hops;                /* how many events caused one another before this one; 0: none */

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "error.h"
 #include "text.h"
@@ -349,6 +350,26 @@ static int check_flags(const outbox_event *event, outbox_error *err)
     return OUTBOX_OK;
 }
 
+/* A time before 2000 was counted in seconds or milliseconds, and would be long over: the event would go at once. */
+#define AVAILABLE_MIN_US INT64_C(946684800000000)
+
+static int check_available_at(int64_t us, outbox_error *err)
+{
+    char date[32];
+    struct tm tm;
+
+    if (us < 0)
+        return outbox__error_set(err, OUTBOX_EINVAL,
+                                 "available_at_us is %" PRId64 "; it counts from 1970, 0 is now", us);
+    if (us == 0 || us >= AVAILABLE_MIN_US)
+        return OUTBOX_OK;
+    time_t seconds = (time_t)(us / 1000000);
+    strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &tm));
+    return outbox__error_set(err, OUTBOX_EINVAL,
+                             "available_at_us is %" PRId64 ", which is %s: it counts microseconds "
+                             "since 1970, and none before 2000 is taken", us, date);
+}
+
 static int check_numbers(const outbox_event *event, struct outbox__checked *ret, outbox_error *err)
 {
     ret->max_bytes = event->max_event_bytes != 0 ? event->max_event_bytes : OUTBOX_MAX_EVENT_BYTES;
@@ -362,11 +383,7 @@ static int check_numbers(const outbox_event *event, struct outbox__checked *ret,
     if (event->schema_version < 1)
         return outbox__error_set(err, OUTBOX_EINVAL, "schema_version is %ld; it starts at 1",
                                  (long)event->schema_version);
-    if (event->available_at_us < 0)
-        return outbox__error_set(err, OUTBOX_EINVAL,
-                                 "available_at_us is %lld; it counts from 1970, 0 is now",
-                                 (long long)event->available_at_us);
-    return OUTBOX_OK;
+    return check_available_at(event->available_at_us, err);
 }
 
 static int check_event_id(const char *text, struct outbox__checked *ret, outbox_error *err)

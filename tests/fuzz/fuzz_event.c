@@ -257,6 +257,7 @@ static void check_accepted(const outbox_event *e, const struct outbox__row *row)
     REQUIRE(e->key_len + e->payload_len <= OUTBOX_MAX_EVENT_BYTES);
     REQUIRE(e->schema_version >= 1 && row->lengths[OUTBOX__SCHEMA_VERSION] == 4);
     REQUIRE((row->values[OUTBOX__AVAILABLE_AT] == NULL) == (e->available_at_us == 0));
+    REQUIRE(e->available_at_us == 0 || e->available_at_us >= INT64_C(946684800000000));
     REQUIRE((row->non_ascii == NULL) == (is_ascii(e->type) && is_ascii(e->content_type)));
     check_id(e, row);
     check_envelope(e, row, &pairs, check_headers(e, row, &pairs));

@@ -36,7 +36,7 @@ static void make(struct made *m, struct input *in)
     if (presence & 8)
         m->event.correlation_id = m->text[4];
     if (presence & 16)
-        m->event.available_at_us = 1;
+        m->event.available_at_us = INT64_C(946684800000001);
     m->event.hops = presence >> 5;
 }
 

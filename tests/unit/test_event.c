@@ -109,16 +109,33 @@ END_TEST
 
 START_TEST(event_available_at_counts_from_the_unix_epoch)
 {
-    event.available_at_us = 1; /* 30 years before PostgreSQL's epoch */
+    event.available_at_us = INT64_C(946684800000001);
     accept_event();
-    expect_column(OUTBOX__AVAILABLE_AT, BYTES("\xff\xfc\xa2\xfe\xc4\xc8\x20\x01"));
+    expect_column(OUTBOX__AVAILABLE_AT, BYTES("\x00\x00\x00\x00\x00\x00\x00\x01"));
     outbox__row_deinit(&row);
+    event.available_at_us = INT64_C(946684800000000); /* PostgreSQL's epoch, and the earliest */
+    accept_and_drop();
     event.available_at_us = INT64_MAX;
     accept_and_drop();
     event.available_at_us = -1;
     refuse_event("available_at_us", "-1");
     event.available_at_us = INT64_MIN;
     refuse_event("available_at_us", "1970");
+}
+END_TEST
+
+START_TEST(event_refuses_a_time_in_seconds_or_milliseconds)
+{
+    event.available_at_us = 1760000000;
+    refuse_event("available_at_us is 1760000000, which is 1970-01-01T00:29:20Z", "microseconds");
+    event.available_at_us = INT64_C(1760000000000);
+    refuse_event("which is 1970-01-21T08:53:20Z", "microseconds");
+    event.available_at_us = INT64_C(946684799999999);
+    refuse_event("which is 1999-12-31T23:59:59Z", "before 2000");
+    event.available_at_us = 1;
+    refuse_event("which is 1970-01-01T00:00:00Z", "microseconds");
+    event.available_at_us = 0;
+    accept_and_drop();
 }
 END_TEST
 
@@ -417,6 +434,7 @@ static void add_column_tests(Suite *suite)
     tcase_add_test(tcase, event_keeps_empty_apart_from_absent);
     tcase_add_test(tcase, event_refuses_a_length_without_bytes);
     tcase_add_test(tcase, event_available_at_counts_from_the_unix_epoch);
+    tcase_add_test(tcase, event_refuses_a_time_in_seconds_or_milliseconds);
     suite_add_tcase(suite, tcase);
 }
 
