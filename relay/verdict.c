@@ -1,6 +1,7 @@
 /* verdict.c - see verdict.h. */
 #include "relay/verdict.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -90,8 +91,10 @@ static void judge_database(const struct verdict_input *in, struct verdict *v)
 {
     if (in->db_up != FACT_NO)
         return;
-    struct verdict_finding *f =
-        find(v, VERDICT_BAD, "Mend " VERDICT_MEND_DATABASE ".");
+    struct verdict_finding *f = find(v, VERDICT_BAD, in->db_remedy != NULL ? in->db_remedy
+                                                                           : "Mend " VERDICT_MEND_DATABASE);
+    f->remedy[0] = (char)toupper((unsigned char)f->remedy[0]);
+    append(f->remedy, sizeof f->remedy, ".");
     append(f->text, sizeof f->text, in->by_command ? "this command cannot look into the database" : "PostgreSQL cannot be used");
     if (in->by_command)
         append(f->remedy, sizeof f->remedy, " A relay that runs has a connection of its own: its page (http.listen) and its log "

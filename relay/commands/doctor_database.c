@@ -469,7 +469,9 @@ void doctor_database(struct doctor *d)
     }
     int code = operate_open(a.op);
     if (code != EXIT_OK) {
-        findings_fail(&d->findings, code, "database", "mend " VERDICT_MEND_DATABASE, "%s", operate_error(a.op));
+        char why[1024];
+        const char *how = operate_reason(a.op, why, sizeof why);
+        findings_fail(&d->findings, code, "database", how != NULL ? how : "mend " VERDICT_MEND_DATABASE, "%s", why);
     } else {
         ask_server(&a);
         if (ask(&a, FACT_INSTALLED, "schema", NULL) && a.installed &&

@@ -436,9 +436,9 @@ static int look_at_database(struct look *l, const struct options *o, struct oper
         l->in.overdue = l->space.overdue;
     }
     if (code != EXIT_OK) {
-        copy(l->db_error, sizeof l->db_error, without(operate_error(op), "cannot connect to PostgreSQL: "));
+        l->in.db_remedy = operate_reason(op, l->db_error, sizeof l->db_error);
         l->in.db_up = FACT_NO;
-        l->in.db_error = l->db_error;
+        l->in.db_error = without(l->db_error, "cannot connect to PostgreSQL: ");
     }
     return EXIT_OK;
 }

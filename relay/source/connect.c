@@ -58,3 +58,33 @@ void connect_error(const PGconn *pg, char *line, size_t size)
     for (size_t len = strlen(line); len > 0 && strchr(" .", line[len - 1]) != NULL;)
         line[--len] = '\0';
 }
+
+static const struct {
+    const char *begins, *ends; /* the second one somewhere behind the first */
+    const char *remedy;
+} refusals[] = {
+    { "authentication failed for user", "", /* 28P01, and 28000 of the other methods */
+      "correct user and password of the setting dsn, or the password in the password file (passfile)" },
+    { "no password supplied", "",
+      "the server asks for a password: give it in the setting dsn or in a password file (passfile)" },
+    { "pg_hba.conf", "", /* 28000 */
+      "let the DBA allow this role, database and address in pg_hba.conf of the server, or correct the setting dsn" },
+    { "role \"", "\" does not exist",
+      "correct user in the setting dsn, or let the DBA create that role" },
+    { "role \"", "\" is not permitted to log in",
+      "let dsn name a role that may log in, or the DBA ALTER ROLE ... LOGIN" },
+    { "database \"", "\" does not exist", /* 3D000 */
+      "correct dbname in the setting dsn, or let the DBA create that database" },
+    { "permission denied for database", "", /* 42501 */
+      "let the DBA GRANT CONNECT ON DATABASE to the role of the dsn, or correct the setting dsn" },
+};
+
+const char *connect_remedy(const char *words)
+{
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        const char *at = strstr(words, refusals[i].begins);
+        if (at != NULL && strstr(at, refusals[i].ends) != NULL)
+            return refusals[i].remedy;
+    }
+    return NULL;
+}

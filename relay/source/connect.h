@@ -25,4 +25,9 @@ PGconn *connect_wait(const struct connect_options *opt);
  * was parsed before (source_check_dsn). */
 void connect_error(const PGconn *pg, char *line, size_t size);
 
+/* What mends it when a server has refused a connection with these words: a clause, static. NULL: that they do not tell,
+ * or the server could not be reached. libpq gives no SQLSTATE of a connection that failed, so the server's English is
+ * looked for; a server that speaks another language gets NULL. Pure. */
+const char *connect_remedy(const char *words);
+
 #endif

@@ -95,6 +95,9 @@ int operate_connect_inbox(struct operate *o);
 
 /* Why the last call failed; good until the next. */
 const char *operate_error(const struct operate *o);
+/* The same in two: the reason is written to `to`, what mends it is returned, a clause, static. NULL: there is no remedy
+ * but that of a server that cannot be reached. */
+const char *operate_reason(const struct operate *o, char *to, size_t to_size);
 
 /* The chosen rows in order of id, at most `limit`. Counting who waits costs a walk over the later rows
  * of each one's key: n_waiting is 0 unless it is asked for. */

@@ -20,6 +20,8 @@ struct operate {
     char state[6]; /* the SQLSTATE of the last failure; "": it was none of the server's */
     char said[300]; /* and that with the server's words */
     char error[1024];
+    const char *remedy; /* with which it ends, behind "; ", and where; NULL: none of ours */
+    size_t reason_len;
 };
 
 #define MAX_PARAMS 12

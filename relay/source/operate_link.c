@@ -44,6 +44,12 @@ const char *operate_error(const struct operate *o)
     return o->error;
 }
 
+const char *operate_reason(const struct operate *o, char *to, size_t to_size)
+{
+    snprintf(to, to_size, "%.*s", o->remedy != NULL ? (int)o->reason_len : (int)sizeof o->error, o->error);
+    return o->remedy;
+}
+
 /* -- errors ----------------------------------------------------------------------------------- */
 
 int operate_fail(struct operate *o, int exit_code, const char *fmt, ...)
@@ -54,6 +60,16 @@ int operate_fail(struct operate *o, int exit_code, const char *fmt, ...)
     vsnprintf(o->error, sizeof o->error, fmt, args);
     va_end(args);
     o->state[0] = o->said[0] = '\0';
+    o->remedy = NULL;
+    return exit_code;
+}
+
+/* Behind operate_fail: what mends that, static. Returns exit_code. */
+static int mended_by(struct operate *o, int exit_code, const char *remedy)
+{
+    o->remedy = remedy;
+    o->reason_len = strlen(o->error);
+    snprintf(o->error + o->reason_len, sizeof o->error - o->reason_len, "; %s", remedy);
     return exit_code;
 }
 
@@ -63,8 +79,10 @@ static int fail_link(struct operate *o, const char *what)
     char line[512];
 
     connect_error(o->pg, line, sizeof line);
-    return operate_fail(o, EXIT_UNAVAILABLE, "%s: %s; see the setting dsn (--print-config shows it)", what,
-                        line[0] != '\0' ? line : "out of memory");
+    const char *remedy = connect_remedy(line);
+    int code = operate_fail(o, EXIT_UNAVAILABLE, "%s: %s%s", what, line[0] != '\0' ? line : "out of memory",
+                            remedy == NULL ? "; see the setting dsn (--print-config shows it)" : "");
+    return remedy != NULL ? mended_by(o, code, remedy) : code;
 }
 
 #define UNEXPECTED " is not what this program expects: apply the migrations in sql/ in order"
@@ -104,9 +122,9 @@ static int fail_result(struct operate *o, const PGresult *res)
     size_t i = 0;
     while (strncmp(state, remedies[i].state, strlen(remedies[i].state)) != 0)
         i++;
-    int code = operate_fail(o, remedies[i].exit_code, "PostgreSQL: %s (SQLSTATE %s); %s", text, state,
-                            o->of_inbox && remedies[i].inbox_remedy != NULL ? remedies[i].inbox_remedy
-                                                                            : remedies[i].remedy);
+    int code = operate_fail(o, remedies[i].exit_code, "PostgreSQL: %s (SQLSTATE %s)", text, state);
+    mended_by(o, code, o->of_inbox && remedies[i].inbox_remedy != NULL ? remedies[i].inbox_remedy
+                                                                       : remedies[i].remedy);
     snprintf(o->state, sizeof o->state, "%s", state);
     snprintf(o->said, sizeof o->said, "%s %s", state, text);
     return code;
@@ -247,6 +265,8 @@ static int commit(struct operate *o)
 static void rollback(struct operate *o)
 {
     char error[sizeof o->error], state[sizeof o->state], said[sizeof o->said];
+    const char *remedy = o->remedy;
+    size_t reason_len = o->reason_len;
     bool deadlock = o->deadlock;
 
     if (o->pg == NULL || PQtransactionStatus(o->pg) == PQTRANS_IDLE)
@@ -258,6 +278,8 @@ static void rollback(struct operate *o)
     memcpy(o->error, error, sizeof error);
     memcpy(o->state, state, sizeof state);
     memcpy(o->said, said, sizeof said);
+    o->remedy = remedy;
+    o->reason_len = reason_len;
     o->deadlock = deadlock;
 }
 
@@ -296,9 +318,9 @@ static int check_versions(struct operate *o, const struct schema *s, int newest,
 {
     if (newest >= s->version && breaking <= s->version)
         return EXIT_OK;
-    return operate_fail(o, EXIT_CONFIGURATION, "the schema %s has version %d and this program needs %d; "
-                "%s", s->name, newest, s->version,
-                newest < s->version ? "apply the newer files in sql/" : "upgrade outbox-relay");
+    int code = operate_fail(o, EXIT_CONFIGURATION, "the schema %s has version %d and this program needs %d", s->name,
+                            newest, s->version);
+    return mended_by(o, code, newest < s->version ? "apply the newer files in sql/" : "upgrade outbox-relay");
 }
 
 static int check_schema(struct operate *o, const struct schema *s)
@@ -310,9 +332,10 @@ static int check_schema(struct operate *o, const struct schema *s)
         return code;
     bool installed = strcmp(PQgetvalue(res, 0, 0), "t") == 0;
     PQclear(res);
-    if (!installed)
-        return operate_fail(o, EXIT_CONFIGURATION, "the %s is not installed in database \"%s\"; %s", s->name,
-                    PQdb(o->pg), s->remedy);
+    if (!installed) {
+        code = operate_fail(o, EXIT_CONFIGURATION, "the %s is not installed in database \"%s\"", s->name, PQdb(o->pg));
+        return mended_by(o, code, s->remedy);
+    }
     code = operate_run_text(o, s->newest, &res);
     if (code != EXIT_OK)
         return code;

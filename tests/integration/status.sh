@@ -118,9 +118,18 @@ says database_is_down 69 '^Whether events flow is not known: this command cannot
 said_so database_is_down_remedy 69 'Mend the server .*correct dsn and restart it'
 cmd status --json -X "dsn=host=127.0.0.1 port=1"
 equal database_is_down_json 'null false null' "$(j "concat_ws(' ', (j->'flowing')::text, j->>'database_up', (j->'lead')::text)")"
+says unreachable_says_see_the_dsn 69 'see the setting dsn (--print-config shows it)' status -X "dsn=host=127.0.0.1 port=1"
 says relay_may_know_more 69 'A relay that runs has a connection of its own' status -X "dsn=host=127.0.0.1 port=1"
 says no_schema_is_told 78 'not installed in database "postgres"' status -X "dsn=$relay_dsn dbname=postgres"
 said_so no_schema_first_line 78 '^Whether events flow is not known: this command cannot look into the database: '
+remedy_is() { equal "$1" "$2 $3 0" "$code $(grep -c "^     $4" "$dir/out" || true) $(grep -c 'Mend the server' "$dir/out" || true)"; }
+remedy_is no_schema_remedy 78 1 'Let the DBA apply sql/001_outbox.up.sql, or correct the setting dsn. A relay that runs '
+says no_such_database 69 'look into the database: .*database "status_nowhere" does not exist\.$' status -X "dsn=$relay_dsn dbname=status_nowhere"
+remedy_is no_such_database_remedy 69 1 'Correct dbname in the setting dsn'
+says doctor_tells_no_such_database 69 'database "status_nowhere" does not exist$' doctor "${kafka[@]}" -X "dsn=$relay_dsn dbname=status_nowhere"
+holds doctor_says_the_same grep -q 'do: correct dbname in the setting dsn' "$dir/out"
+says no_such_role 69 'look into the database: .*role "status_nobody" does not exist\.$' status -X "dsn=$relay_dsn user=status_nobody"
+remedy_is no_such_role_remedy 69 1 'Correct user in the setting dsn'
 cmd status --json -X "dsn=$relay_dsn dbname=postgres"
 equal no_schema_json '78 null null bad t' "$code $(j "concat_ws(' ', (j->'flowing')::text, (j->'database_up')::text, j->>'level', (j->>'database_error') like '%not installed%')")"
 
@@ -218,4 +227,6 @@ says count_is_whole_again 0 '^orders  *1999  *1 ' status
 sql "drop role if exists status_monitor, status_poor; create role status_monitor login in role outbox_monitor; create role status_poor login"
 says monitor_may_ask 0 '^Events flow' status -X "dsn=$relay_dsn user=status_monitor"
 says others_may_not 77 'apply sql/roles.sql' status -X "dsn=$relay_dsn user=status_poor"
+remedy_is missing_right_remedy 77 1 'Apply sql/roles.sql and grant outbox_relay to the role of the dsn\. '
+holds missing_right_is_said_without_it grep -q '^Whether events flow is not known: .*permission denied.*(SQLSTATE 42501)\.$' "$dir/out"
 exit "$bad"

@@ -157,7 +157,12 @@ START_TEST(verdict_command_that_cannot_look)
     in.pending = -1;
     in.db_error = "no";
     expect(&in, VERDICT_BAD, "Whether events flow is not known: this command cannot look into the database: no.");
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "Mend the server"));
     ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "its page"));
+    in.db_remedy = "correct dbname";
+    expect(&in, VERDICT_BAD, "Whether events flow is not known: this command cannot look into the database: no.");
+    ck_assert_int_eq(strncmp(v.finding[0].remedy, "Correct dbname. A relay that runs ", 34), 0);
+    ck_assert_ptr_null(strstr(v.finding[0].remedy, "Mend the server"));
 }
 END_TEST
 
