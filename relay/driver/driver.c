@@ -115,14 +115,24 @@ static void report_health(struct driver *d)
         notify_status(&d->notify, monitor_sentence(d->monitor));
 }
 
+/* Of --once, which has not done what it was asked for. */
+static void log_not_all(const struct driver *d)
+{
+    if (!loop_stop_requested() && d->leader[0] != '\0')
+        log_error("relay", "another relay leads and publishes", "owner", d->leader, "remedy",
+                  "end it first, or leave it to it; `outbox-relay status` says whether events flow");
+    else
+        log_error("relay", loop_stop_requested() ? "interrupted before everything was published"
+                                                 : "not everything could be published",
+                  "remedy", "see the lines above; SELECT * FROM outbox.backlog");
+}
+
 static int finish(const struct driver *d)
 {
     int code = d->exit_code >= 0 ? d->exit_code : d->core.unclean ? EXIT_UNAVAILABLE : EXIT_OK;
 
     if (d->once && d->exit_code < 0 && (d->core.unclean || loop_stop_requested())) {
-        log_error("relay", loop_stop_requested() ? "interrupted before everything was published"
-                                                 : "not everything could be published",
-                  "remedy", "see the lines above; SELECT * FROM outbox.backlog");
+        log_not_all(d);
         code = EXIT_UNAVAILABLE;
     }
     log_write(code == EXIT_OK ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "relay", "stopped", "rows_read",

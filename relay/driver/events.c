@@ -1,5 +1,8 @@
 /* events.c - what the source has to say, told to all whom it concerns. Knows no SQL. */
 #include "relay/driver/inside.h"
+
+#include <stdio.h>
+
 #include "relay/log.h"
 
 /* The source speaks of ids, the core of slots: both of the request under way. */
@@ -105,6 +108,7 @@ static void on_lease(struct driver *d, bool ours, const struct source_lease *lea
     monitor_answered(d->monitor, OP_LEASE);
     d->robbed = d->robbed || (led && !ours);
     core_lease(&d->core, d->now_ms, ours);
+    snprintf(d->leader, sizeof d->leader, "%s", !ours && lease->owner != NULL ? lease->owner : "");
     if (ours) {
         monitor_leader(d->monitor, d->owner, 0, -1);
     } else {

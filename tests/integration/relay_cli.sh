@@ -168,6 +168,13 @@ ends_for_a_right renews
 equal renews_keeps_the_lease renews "$(has_the_lease)"
 sql "grant update on outbox.relay to outbox_relay; update outbox.relay set owner = null, lease_expires_at = null"
 
+# --- once, beside one that leads ---------------------------------------------------------------------
+
+sql "update outbox.relay set owner = 'elsewhere', epoch = epoch + 1, lease_expires_at = now() + interval '1 hour', renewed_at = now()"
+append 5
+says once_beside_a_leader 69 'msg="another relay leads and publishes" component=relay owner=elsewhere remedy="end it first, or leave it to it' --once "${good[@]}" -X lease.ttl=1s
+sql "update outbox.relay set owner = null, lease_expires_at = null"
+
 says dsn_that_cannot_be_read 78 'the setting dsn cannot be read' --check-config -X "dsn=host=x sslmoed=1" -X kafka.bootstrap.servers=x
 
 sql "delete from outbox.relay"
