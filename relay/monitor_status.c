@@ -14,12 +14,17 @@ static const struct figures *fresh_figures(const struct monitor *m)
     return m->db_up && m->figures_ms > 0 && m->now_ms - m->figures_ms < FIGURES_OLD_MS ? m->figures : NULL;
 }
 
+static double since_s(const struct monitor *m, uint64_t ms)
+{
+    return (double)(m->now_ms - ms) / 1000;
+}
+
 /* -- the gauges ----------------------------------------------------------------------------- */
 
 /* The time that was so long ago when the figures were had. */
 static double ago(const struct monitor *m, double seconds)
 {
-    return (double)m->unix_us / 1e6 - (double)(m->now_ms - m->figures_ms) / 1e3 - seconds;
+    return (double)m->unix_us / 1e6 - since_s(m, m->figures_ms) - seconds;
 }
 
 /* To the earlier time. */
@@ -181,11 +186,6 @@ static enum verdict_role role_of(const struct monitor *m, const struct core *cor
     if (m->followed && m->db_up)
         return VERDICT_STANDS_BY;
     return m->had_role || (m->db_was_up && !m->db_up) ? VERDICT_NOT_KNOWN : VERDICT_STARTING;
-}
-
-static double since_s(const struct monitor *m, uint64_t ms)
-{
-    return (double)(m->now_ms - ms) / 1000;
 }
 
 /* As it is now: the answer was of the moment at which it came. */
