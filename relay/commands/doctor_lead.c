@@ -53,7 +53,7 @@ void doctor_relays(struct findings *f, const struct relays *r, enum doctor_lease
     if (r->n == 0)
         findings_warn(f, "relays", "start one; if one runs, its log says why it cannot connect, and its dsn where to",
                       "no relay is connected to this database");
-    else if (lease == LEASE_FREE ? r->n_silent == r->n : lease == LEASE_HELD && strstr(from, "silent for ") != NULL)
+    else if (lease == LEASE_FREE ? r->n_silent == r->n : lease == LEASE_HELD && r->n_silent_standby > 0)
         judge_silent(f, r, lease == LEASE_FREE);
     else if (lease != LEASE_HELD)
         findings_ok(f, "relays", "%d connected%s", r->n, from);

@@ -9,9 +9,12 @@
 
 void relays_add(struct relays *r, const struct operate_relay *relay)
 {
+    bool silent = relay->silent_s >= LEADER_SILENT_S;
+
     r->n++;
     r->n_leading += relay->leads;
-    r->n_silent += relay->silent_s >= LEADER_SILENT_S;
+    r->n_silent += silent;
+    r->n_silent_standby += silent && !relay->leads;
     if (r->n_shown == RELAYS_SHOWN)
         return;
     struct relay_seen *x = &r->list[r->n_shown++];
@@ -22,6 +25,7 @@ void relays_add(struct relays *r, const struct operate_relay *relay)
 void relays_nobody_leads(struct relays *r)
 {
     r->n_leading = 0;
+    r->n_silent_standby = r->n_silent;
     for (int i = 0; i < r->n_shown; i++)
         r->list[i].leads = false;
 }

@@ -12,8 +12,9 @@
 
 /* Start from zeroes. */
 struct relays {
-    int n, n_leading; /* all of them; of these, those that lead, which is one at most */
-    int n_silent;     /* that should have said a word to the server, and have not */
+    int n, n_leading;     /* all of them; of these, those that lead, which is one at most */
+    int n_silent;         /* that should have said a word to the server, and have not */
+    int n_silent_standby; /* of these, those that do not lead */
     int n_shown;
     struct relay_seen {
         bool leads;

@@ -336,6 +336,11 @@ START_TEST(relays_that_are_connected)
     connect(&r, false, "10.0.0.7:58156", 0.4);
     doctor_relays(&f, &r, LEASE_HELD);
     ck_assert(found(FINDING_OK, "1 stands by (from 10.0.0.7:58156); the one that leads is not connected now"));
+    for (int i = 1; i < RELAYS_SHOWN; i++)
+        connect(&r, false, "10.0.0.7:58156", 0.4);
+    connect(&r, false, "10.0.0.8:1", 17.2); /* one more than is shown */
+    doctor_relays(&f, &r, LEASE_HELD);
+    ck_assert_uint_eq(findings_count(&f, FINDING_WARN), 3);
 }
 END_TEST
 
