@@ -56,6 +56,8 @@ void doctor_lead(struct findings *f, const struct operate_fact *x);
 void doctor_relays(struct findings *f, const struct relays *r, enum doctor_lease lease);
 /* Do events flow under the relay that leads? Pure. */
 void doctor_flow(struct findings *f, const struct operate_lead *lead);
+/* A transaction that has held the outbox back for a minute. Pure. */
+void doctor_blocker(struct findings *f, const struct operate_blocker *b);
 /* A fact about the database. Pure. */
 void doctor_fact(struct findings *f, const struct operate_fact *fact);
 

@@ -1,8 +1,6 @@
 /* doctor_lead.c - what `doctor` makes of who leads, which relays are connected and whether events move. Pure. */
-#include <stdlib.h>
 #include <string.h>
 
-#include "relay/affix.h"
 #include "relay/commands/doctor.h"
 #include "relay/commands/flow.h"
 #include "relay/exit_codes.h"
