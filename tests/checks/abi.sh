@@ -7,10 +7,11 @@
 # node of its map, and anything but an addition needs a new soname.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=tests/tools/cases.sh
+. tests/tools/cases.sh
 
 O=${OUTBOX_BUILD:-${O:-.build}}
 baseline=tests/checks/abi
-failed=0
 work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-abi.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 export LC_ALL=C
@@ -46,10 +47,9 @@ same() {
     local name=$1
     shift
     if "$@" >"$work/diff" 2>&1; then
-        printf 'ok - %s\n' "$name"
+        ok "$name"
     else
-        printf 'not ok - %s: if it is wanted, run make abi-baseline: %s\n' "$name" "$(tr -s '\n ' '  ' <"$work/diff")"
-        failed=1
+        not_ok "$name" "if it is wanted, run make abi-baseline: $(tr -s '\n ' '  ' <"$work/diff")"
     fi
 }
 
@@ -65,15 +65,15 @@ if [[ ${1-} == --baseline ]]; then
 fi
 
 if [[ $platform != "$(<"$baseline/platform")" ]]; then
-    printf 'ok - the ABI # skip the baseline is of %s, this is %s\n' "$(<"$baseline/platform")" "$platform"
+    skip 'the ABI' "the baseline is of $(<"$baseline/platform"), this is $platform"
     exit 0
 fi
 constants >"$work/now"
 same 'constants and sizes are those of the baseline' diff -U0 "$baseline/constants" "$work/now"
 if ! command -v abidw >/dev/null; then
-    printf 'ok - functions and layouts # skip abidw is not installed (Debian: abigail-tools)\n'
+    skip 'functions and layouts' 'abidw is not installed (Debian: abigail-tools)'
 elif nm "$O/liboutbox.so.0" | grep -qE '__(asan|tsan)_'; then
-    printf 'ok - functions and layouts # skip the library has sanitizers\n'
+    skip 'functions and layouts' 'the library has sanitizers'
 else
     for name in outbox inbox; do
         corpus $name >"$work/now.abi"
@@ -81,4 +81,4 @@ else
         same "functions and layouts of lib$name are those of the baseline" abidiff "$baseline/lib$name.abi" "$work/now.abi"
     done
 fi
-exit "$failed"
+exit "$bad"

@@ -24,7 +24,7 @@ if bin=$(tests/tools/prometheus 2>&1); then
     holds rules_are_good "$bin/promtool" check rules "$here/prometheus/outbox-relay.rules.yml"
     holds alerts_fire_when_they_should "$bin/promtool" test rules "$here/prometheus/outbox-relay.rules.test.yml"
 else
-    ok "rules_are_good # skip $bin"
+    skip rules_are_good "$bin"
 fi
 
 # --- systemd ------------------------------------------------------------------------------------------
@@ -39,7 +39,7 @@ if command -v systemd-analyze >/dev/null; then
         if [[ -z $said ]]; then ok "unit_is_good: $unit"; else not_ok "unit_is_good: $unit" "$said"; fi
     done
 else
-    ok 'units_are_good # skip systemd-analyze is not there'
+    skip units_are_good 'systemd-analyze is not there'
 fi
 
 # --- kubernetes, docker: secrets and rights ------------------------------------------------------------

@@ -12,7 +12,7 @@ version=$(sed -n 's/^#define OUTBOX_VERSION_STRING "\(.*\)"$/\1/p' include/outbo
 archive=outbox-$version.tar.gz
 
 if ! git rev-parse --git-dir >/dev/null 2>&1; then
-    printf 'ok - make dist # skip this is not a git repository\n'
+    skip 'make dist' 'this is not a git repository'
     exit 0
 fi
 

@@ -3,10 +3,11 @@
 # header in either order, and so does every header of the libraries.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=tests/tools/cases.sh
+. tests/tools/cases.sh
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-header.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-failed=0
 read -ra pq_flags < <(pkg-config --cflags libpq)
 warn=(-pedantic -Wall -Wextra -Wshadow -Wconversion -Wundef -Werror)
 
@@ -15,10 +16,9 @@ compiles() {
     local name=$1
     shift
     if "$@" -fsyntax-only - 2>"$work/log"; then
-        printf 'ok - %s\n' "$name"
+        ok "$name"
     else
-        printf 'not ok - %s: %s\n' "$name" "$(grep -m 1 -E 'error|warning' "$work/log" || head -n 1 "$work/log")"
-        failed=1
+        not_ok "$name" "$(grep -m 1 -E 'error|warning' "$work/log" || head -n 1 "$work/log")"
     fi
 }
 
@@ -76,7 +76,7 @@ ours='#include "outbox.h"'
 theirs='#include <libpq-fe.h>'
 
 for cc in gcc clang-14; do
-    command -v "$cc" >/dev/null || { printf 'ok - %s # skip not installed\n' "$cc"; continue; }
+    command -v "$cc" >/dev/null || { skip "$cc" 'not installed'; continue; }
     for language in c:c11 c:c17 c++:c++11 c++:c++17; do
         compiler=("$cc" -x "${language%%:*}" "-std=${language##*:}" "${warn[@]}" -Iinclude)
         # What the header's macros become in a program is that program's to be warned of.
@@ -94,16 +94,14 @@ done
 # A result that nobody looks at is an event that nobody knows is missing.
 if gcc -x c -std=c11 -Werror -Iinclude -c -o "$work/ignored.o" - 2>"$work/log" \
     <<<"$ours"$'\nvoid f(PGconn *c, const outbox_event *e);\nvoid f(PGconn *c, const outbox_event *e) { outbox_append(c, e, 0); }'; then
-    printf 'not ok - an ignored result is a warning: it compiled in silence\n'
-    failed=1
+    not_ok 'an ignored result is a warning' 'it compiled in silence'
 elif grep -q 'unused-result' "$work/log"; then
-    printf 'ok - an ignored result is a warning\n'
+    ok 'an ignored result is a warning'
 else
-    printf 'not ok - an ignored result is a warning: %s\n' "$(head -n 1 "$work/log")"
-    failed=1
+    not_ok 'an ignored result is a warning' "$(head -n 1 "$work/log")"
 fi
 
 for header in lib/outbox/*.h lib/inbox/*.h lib/shared/*.h; do
     compiles "$header alone" gcc -x c -std=c11 "${warn[@]}" -Iinclude -I. "${pq_flags[@]}" <<<"#include \"$header\""
 done
-exit "$failed"
+exit "$bad"

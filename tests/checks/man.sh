@@ -67,7 +67,7 @@ finds() {
     [[ -s $work/build/man/${target#man3/} ]] && ! grep -q '^\.so ' "$work/build/man/${target#man3/}"
 }
 if ! command -v scdoc >/dev/null; then
-    echo 'ok - man finds every function # skip scdoc is not installed'
+    skip 'man finds every function' 'scdoc is not installed'
 elif ! make -s O="$work/build" man >"$work/log" 2>&1; then
     not_ok 'the pages are made' "$(tail -n 3 "$work/log")"
 else
@@ -78,7 +78,7 @@ fi
 for page in lib/man/*.scd relay/man/*.scd; do
     name=$(basename "$page" .scd)
     if ! command -v scdoc >/dev/null; then
-        printf 'ok - %s # skip scdoc is not installed\n' "$name"
+        skip "$name" 'scdoc is not installed'
     elif scdoc <"$page" >"$work/page" 2>"$work/log"; then
         ok "$name passes through scdoc"
     else

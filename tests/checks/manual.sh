@@ -37,7 +37,7 @@ for page in lib/man/*.scd relay/man/*.scd; do
     if command -v scdoc >/dev/null; then
         check "$page is well formed" bash -c 'scdoc <"$1" >/dev/null' _ "$page"
     else
-        printf 'ok - %s is well formed # skip scdoc is not installed\n' "$page"
+        skip "$page is well formed" 'scdoc is not installed'
     fi
     check "${page##*/} loses no backslash of a program" lone_backslashes "$page"
     while read -r file block; do

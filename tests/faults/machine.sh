@@ -21,7 +21,7 @@ tcp_dsn=$("$pg" conninfo "$dir/pg" tcp)
 network_gone() {
     local n
     if [[ ${MACHINE_SH_NETWORK-} != own ]]; then
-        printf 'ok - network_gone # skip no network namespace can be made: %s\n' "${why##*$'\n'}"
+        skip network_gone "no network namespace can be made: ${why##*$'\n'}"
         return
     fi
     relay_dsn=$tcp_dsn
@@ -46,7 +46,7 @@ clock_jumps() {
     local fake
     fake=$(compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' | head -n 1) || true
     if [[ -z $fake ]]; then
-        printf 'ok - clock_jumps # skip libfaketime is not installed\n'
+        skip clock_jumps 'libfaketime is not installed'
         return
     fi
     printf '+0\n' >"$dir/clock"

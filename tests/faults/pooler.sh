@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
 
 if ! command -v pgbouncer >/dev/null; then
-    echo "ok - relay_refuses_a_pooler # skip pgbouncer is not installed"
+    skip relay_refuses_a_pooler "pgbouncer is not installed"
     exit 0
 fi
 

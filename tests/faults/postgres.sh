@@ -107,7 +107,7 @@ disk_full() {
     local small=$dir/small
     mkdir "$small"
     if ! mount -t tmpfs -o size=160m,mode=0711 tmpfs "$small" 2>"$dir/mount.log"; then
-        printf 'ok - disk_full # skip no tmpfs can be mounted: %s\n' "$(tail -n 1 "$dir/mount.log")"
+        skip disk_full "no tmpfs can be mounted: $(tail -n 1 "$dir/mount.log")"
         return
     fi
     mounts+=("$small")

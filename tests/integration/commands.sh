@@ -275,7 +275,7 @@ if command -v script >/dev/null; then
     said_so answer_yes 0 '3 events retried'
     equal asked_and_done 'retrying 0 now dead 5 never' "$(held 3) $(held 4)"
 else
-    ok 'asking # skip there is no script(1)'
+    skip asking 'there is no script(1)'
 fi
 
 # --- discard -----------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ if [[ -n $fake ]]; then
     out=$(<"$dir/out") err=$(<"$dir/err")
     said_so clocks_differ 78 '^warn  clock .*PostgreSQL is [23] min.* behind that of this machine'
 else
-    ok 'clocks_differ # skip faketime is not installed'
+    skip clocks_differ 'faketime is not installed'
 fi
 
 # A pooler in between: what it hands out is not the session that was opened.
@@ -107,7 +107,7 @@ if command -v pgbouncer >/dev/null; then
     end_process "$bouncer_pid"
     bouncer_pid=
 else
-    ok 'pooler # skip pgbouncer is not installed'
+    skip pooler 'pgbouncer is not installed'
 fi
 
 # --- what holds cleaning back -----------------------------------------------------------------------

@@ -74,7 +74,7 @@ if command -v promtool >/dev/null; then
     ask web /metrics
     holds promtool_has_nothing_to_say promtool check metrics <"$dir/body"
 else
-    ok 'promtool_has_nothing_to_say # skip promtool (package prometheus) is not installed'
+    skip promtool_has_nothing_to_say 'promtool (package prometheus) is not installed'
 fi
 
 help=$("$OUTBOX_RELAY" --metrics-help)
@@ -197,7 +197,7 @@ if said six 'msg=listening'; then
     url[six]=http://$(sed -n 's/.*msg=listening .*address=//p' "$dir/six.log")
     holds ipv6_is_served answers six /livez 200
 else
-    ok "ipv6_is_served # skip no IPv6 here: $(grep -o 'error="[^"]*"' "$dir/six.log" | head -n 1)"
+    skip ipv6_is_served "no IPv6 here: $(grep -o 'error="[^"]*"' "$dir/six.log" | head -n 1)"
 fi
 relay_kill six
 relay_start every -X 'http.listen=:0'

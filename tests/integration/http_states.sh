@@ -92,7 +92,7 @@ if command -v chromium >/dev/null && command -v python3 >/dev/null; then
 else
     for name in browser_opens_the_page no_script_of_others_ran the_page_has_refreshed_itself \
         it_fits_a_phone; do
-        ok "$name # skip chromium or python3 is not installed"
+        skip "$name" "chromium or python3 is not installed"
     done
 fi
 kill "$open_pid" 2>/dev/null || true

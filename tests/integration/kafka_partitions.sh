@@ -31,7 +31,7 @@ class Keys {
 }
 JAVA
 if ! command -v javac >/dev/null; then
-    ok 'partitions_are_those_of_the_java_producer # skip no javac here, only a Java runtime'
+    skip partitions_are_those_of_the_java_producer 'no javac here, only a Java runtime'
     exit "$bad"
 fi
 reset

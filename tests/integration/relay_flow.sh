@@ -133,7 +133,7 @@ if (($(sql 'show server_version_num') >= 140000)); then
     relay_kill stands_by
     relay_kill leads
 else
-    printf 'ok - a_session_that_rests_is_not_ended # skip the server is older than 14\n'
+    skip a_session_that_rests_is_not_ended 'the server is older than 14'
 fi
 
 # --- rows for later --------------------------------------------------------------------------------

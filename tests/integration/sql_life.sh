@@ -147,7 +147,7 @@ test_dump() {
     command -v "$dump" >/dev/null || dump=pg_dump
     server=$(q "select current_setting('server_version_num')::int / 10000")
     if (($("$dump" --version | sed 's/.* \([0-9][0-9]*\).*/\1/') < server)); then
-        printf 'ok - dump_and_restore # skip %s is older than server %s\n' "$("$dump" --version)" "$server"
+        skip dump_and_restore "$("$dump" --version) is older than server $server"
         return
     fi
     q "select outbox.set_bucket_period('1 hour'); insert into outbox.event (topic, key, type, headers) select 't' || i % 2, 'k', 'ty', '[[\"a\",\"b\"]]' from generate_series(1, 20) i;
