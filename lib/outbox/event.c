@@ -12,7 +12,6 @@
 #include "error.h"
 #include "text.h"
 
-#define JSONB_VERSION 1
 /* Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01. */
 #define PG_EPOCH_US INT64_C(946684800000000)
 
@@ -47,14 +46,13 @@ static size_t put_pairs(char *to, size_t at, const outbox_header *headers, size_
     return at;
 }
 
-/* jsonb in binary is a version byte and the text, here an array of [name, value]. The text is ASCII
- * only, so that the connection's client_encoding does not touch it. With to NULL it only counts. */
+/* json in binary is its text, here an array of [name, value]. ASCII only, so that the connection's
+ * client_encoding does not touch it. With to NULL it only counts. */
 static size_t put_headers(char *to, const outbox_event *event,
                           const struct outbox__checked *checked)
 {
-    size_t at = put_byte(to, 0, JSONB_VERSION);
+    size_t at = put_byte(to, 0, '[');
 
-    at = put_byte(to, at, '[');
     at = put_pairs(to, at, checked->carried, checked->n_carried);
     at = put_pairs(to, at, event->headers, event->n_headers);
     return put_byte(to, at - 1, ']');

@@ -36,7 +36,7 @@
     "where e.bucket = m.bucket and e.id = m.id and m.sent_at is not null limit 1) x on true) "     \
     "select null::pg_snapshot, (select max(id) from seen), null::smallint, "                       \
     "null::uuid, null::timestamptz, null::int, null::text, null::bytea, null::text, null::text, "  \
-    "null::bytea, null::jsonb, null::bigint, null::bool, null::int, null::bigint "                 \
+    "null::bytea, null::json, null::bigint, null::bool, null::int, null::bigint "                 \
     "union all (select null, e.mark_id, e.bucket, e.event_id, e.created_at, e.schema_version, "    \
     "e.topic, e.key, e.type, e.content_type, e.payload, e.headers, null, "                         \
     "e.before + e.size >= $8::bigint, e.kafka_partition, e.kafka_offset from sized e "             \
@@ -45,7 +45,7 @@
 /* The next event of that walk, $1 and $2 as there, without what may not be read. */
 #define SQL_WALK_STUB                                                                              \
     "select null::pg_snapshot, e.id, e.bucket, e.event_id, e.created_at, e.schema_version, e.topic, " \
-    "null::bytea, ''::text, null::text, null::bytea, null::jsonb, null::bigint, null::bool, "      \
+    "null::bytea, ''::text, null::text, null::bytea, null::json, null::bigint, null::bool, "      \
     "m.kafka_partition, m.kafka_offset from (select e.id, e.bucket, e.event_id, e.created_at, "    \
     "e.schema_version, e.topic from outbox.event e "                                               \
     "where e.id > $1::bigint and e.id <= $2::bigint order by e.id limit 1) e "                     \
@@ -85,7 +85,7 @@
     SQL_TIME("clock_timestamp()") ", e.xid, "                                                      \
     "current_setting('track_commit_timestamp') = 'on' and "                                        \
     "e.xid < pg_snapshot_xmax(pg_current_snapshot()), "                                            \
-    "e.bucket, coalesce(octet_length(e.payload), -1), coalesce(jsonb_array_length(e.headers), 0), " \
+    "e.bucket, coalesce(octet_length(e.payload), -1), coalesce(json_array_length(e.headers), 0), " \
     "e.schema_version, coalesce(m.kafka_partition, -1), coalesce(m.kafka_offset, -1), "            \
     "extract(epoch from coalesce(m.sent_at, clock_timestamp()) - "                                 \
     "least(greatest(e.created_at, e.available_at), now() + interval '100 years'))::float8, "       \

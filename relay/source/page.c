@@ -136,15 +136,12 @@ static int64_t unix_us(int64_t pg_us)
     return __builtin_add_overflow(pg_us, PG_EPOCH_US, &us) ? INT64_MAX : us;
 }
 
-/* jsonb's binary form is its text behind a version byte. */
 static int decode_headers(struct value v, struct pairs *scratch, size_t *ret_n, size_t *ret_bytes)
 {
     *ret_n = *ret_bytes = 0;
     if (v.at == NULL)
         return 0;
-    if (v.len < 1 || v.at[0] != 1)
-        return PAIRS_MALFORMED;
-    return pairs_decode(v.at + 1, v.len - 1, scratch, ret_n, ret_bytes);
+    return pairs_decode(v.at, v.len, scratch, ret_n, ret_bytes);
 }
 
 bool page_is_at_fault(const char *sqlstate)

@@ -108,7 +108,7 @@ static void put_utf8(struct reader *r, uint32_t point)
     *r->to++ = (char)(0x80 | (point & 0x3f));
 }
 
-/* Behind \u. jsonb has neither \u0000 nor half a surrogate pair. */
+/* Behind \u. What is valid as jsonb has neither \u0000 nor half a surrogate pair. */
 static bool take_unicode(struct reader *r)
 {
     uint32_t unit, low;

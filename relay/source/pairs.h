@@ -1,6 +1,6 @@
 /* pairs.h - the headers column, as text, into headers. Pure: no I/O, no library.
  *
- * The column is jsonb: [["name", "value"], ...]. The decoder takes exactly that, in any JSON
+ * The column is json that is valid as jsonb: [["name", "value"], ...]. The decoder takes exactly that, in any JSON
  * spelling, and refuses everything else; it never reads outside the text. A decoder of our own
  * because this runs for every row: on six pairs it is about 15 times as fast as jansson's
  * json_loadb and a walk.

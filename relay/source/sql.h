@@ -123,7 +123,7 @@
 #define SQL_NO_EVENT                                                                               \
     "null::uuid as event_id, null::timestamptz as created_at, null::int as schema_version, "       \
     "null::text as topic, null::bytea as key, null::text as type, null::text as content_type, "    \
-    "null::bytea as payload, null::jsonb as headers"
+    "null::bytea as payload, null::json as headers"
 #define SQL_NO_ROW "null::bigint as id, null::smallint as bucket, " SQL_NO_EVENT
 
 #define SQL_ROW_0                                                                                  \
@@ -164,7 +164,7 @@
 /* What it takes to hold a row; $3: with its key. Topics have no characters that need a conversion. */
 #define SQL_STUB_COLUMNS                                                                           \
     "e.id, e.bucket, e.event_id, e.created_at, e.schema_version, e.topic, case when $3 then e.key end, "\
-    "''::text, null::text, null::bytea, null::jsonb"
+    "''::text, null::text, null::bytea, null::json"
 
 #define SQL_PREPARE(name, types, text) "prepare " name " (" types ") as " text "; "
 

@@ -41,7 +41,7 @@ struct client {
 
 static char payload[256];
 static const char key[] = "k4711", type[] = "com.example.order.placed", media[] = "application/json";
-static const char headers[] = "\1[[\"header-a\",\"abcdefgh\"],[\"header-b\",\"abcdefgh\"]]";
+static const char headers[] = "[[\"header-a\",\"abcdefgh\"],[\"header-b\",\"abcdefgh\"]]";
 static const outbox_header own_headers[] = { { "header-a", "abcdefgh", 8 }, { "header-b", "abcdefgh", 8 } };
 enum { TIME_IS_UP = -1 };
 static atomic_int turn; /* index into way, or TIME_IS_UP */
@@ -72,8 +72,8 @@ static double seconds_of(clockid_t clock)
 static const char *const values[COLUMNS - 1] = { "bench", key, type, "\0\0\0\1", media, payload, headers };
 static const int lengths[COLUMNS - 1] = { 5, sizeof key - 1, sizeof type - 1, 4, sizeof media - 1,
                                           sizeof payload, sizeof headers - 1 };
-static const Oid types[COLUMNS] = { 25, 17, 25, 23, 25, 17, 3802, 2950 };
-static const Oid array_types[COLUMNS] = { 1009, 1001, 1009, 1007, 1009, 1001, 3807, 2951 };
+static const Oid types[COLUMNS] = { 25, 17, 25, 23, 25, 17, 114, 2950 };
+static const Oid array_types[COLUMNS] = { 1009, 1001, 1009, 1007, 1009, 1001, 199, 2951 };
 static const int formats[COLUMNS] = { 1, 1, 1, 1, 1, 1, 1, 1 };
 
 static void random_ids(struct client *c, size_t n)
@@ -281,7 +281,7 @@ static void set_up_tables(PGconn *conn)
     run(conn, "insert into bench.business select i, 0 from generate_series(0, 6399) i");
     run(conn, "create table bench.plain (id bigserial primary key, created_at timestamptz not null"
               " default now(), event_id uuid not null, schema_version int not null, topic text not null,"
-              " key bytea, type text not null, content_type text, payload bytea, headers jsonb,"
+              " key bytea, type text not null, content_type text, payload bytea, headers json,"
               " sent_at timestamptz); create index on bench.plain (id) where sent_at is null");
     run(conn, "checkpoint");
 }

@@ -291,7 +291,7 @@ rival() {
     sql "$2" "create schema if not exists rival; drop table if exists rival.event;
         create table rival.event (id bigserial primary key, created_at timestamptz not null default now(),
             event_id uuid not null, schema_version int not null, topic text not null, key bytea, type text not null,
-            content_type text, payload bytea, headers jsonb, sent_at timestamptz);
+            content_type text, payload bytea, headers json, sent_at timestamptz);
         insert into rival.event (event_id, schema_version, topic, key, type, payload, headers)
             select event_id, schema_version, topic, key, type, payload, headers from outbox.event
             order by id limit $(($(rows_of "$2") / $3));

@@ -87,11 +87,11 @@ equal order_service_places_pays_and_ships '0 shipped' "$status $(sql 'select str
 equal order_service_tells_each_step_in_order \
     'orders placed 0, mails wanted 0, orders paid 1, orders shipped 2' \
     "$(sql "select string_agg(topic || ' ' || regexp_replace(type, '.*\.', '') || ' ' ||
-                coalesce((select h ->> 1 from jsonb_array_elements(headers) h where h ->> 0 = 'hops'), '0'), ', ' order by id)
+                coalesce((select h ->> 1 from json_array_elements(headers) h where h ->> 0 = 'hops'), '0'), ', ' order by id)
               from outbox.event")"
 equal order_service_carries_its_correlation_on 't 2' \
     "$(sql "select bool_and(h ->> 1 = (select event_id::text from outbox.event where type like '%placed')) || ' ' || count(*)
-              from outbox.event, jsonb_array_elements(headers) h where h ->> 0 = 'correlationid'" | sed 's/true/t/')"
+              from outbox.event, json_array_elements(headers) h where h ->> 0 = 'correlationid'" | sed 's/true/t/')"
 example order_service 1
 equal order_service_places_no_order_twice '1 4' "$status $(sql 'select count(*) from outbox.event')"
 fail 23505 1000000 "$on_event"

@@ -15,7 +15,7 @@ list_events() {
          select e.event_id::text as id, e.type, e.schema_version, convert_from(e.key, 'UTF8') as order_id,
                 max(h ->> 1) filter (where h ->> 0 = 'correlationid') as correlation,
                 max(h ->> 1) filter (where h ->> 0 = 'causationid') as causation
-           from outbox.event e left join jsonb_array_elements(e.headers) h on true where e.type <> 'test'
+           from outbox.event e left join json_array_elements(e.headers) h on true where e.type <> 'test'
           group by e.event_id, e.type, e.schema_version, e.key;
          analyze audit.events"
 }

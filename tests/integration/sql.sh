@@ -63,7 +63,7 @@ test_multi_statement() {
 
 # limit CONSTRAINT COLUMN GOOD BAD...: as SQL expressions; the other columns are fine.
 limit() {
-    local constraint=$1 column=$2 good=$3 bad sql columns="topic, type" values="'t', 'ty'"
+    local constraint=$1 column=$2 good=$3 wrong sql columns="topic, type" values="'t', 'ty'"
     shift 3
     case $column in
     topic) columns="type, topic" values="'ty'" ;;
@@ -72,8 +72,8 @@ limit() {
     esac
     sql="insert into outbox.event ($columns) values ($values, "
     works "$constraint accepts $good" q "$sql $good)"
-    for bad in "$@"; do
-        refuses "$constraint refuses $bad" "\"$constraint\"" q "$sql $bad)"
+    for wrong in "$@"; do
+        refuses "$constraint refuses $wrong" "\"$constraint\"" q "$sql $wrong)"
     done
 }
 
@@ -91,6 +91,7 @@ test_limits() {
     limit event_payload_length payload "convert_to(repeat('a', 33554432), 'UTF8')" "convert_to(repeat('a', 33554433), 'UTF8')"
     limit event_headers_length headers "jsonb_build_array(jsonb_build_array('a', repeat('a', 1048000)))" \
         "jsonb_build_array(jsonb_build_array('a', repeat('a', 1048600)))"
+    limit event_headers_length headers "(repeat(' ', 8388590) || '[[\"a\",\"b\"]]')::json" "(repeat(' ', 8388608) || '[]')::json"
     gives "the_rule_is_the_errors_constraint" 23514/outbox/event/event_topic_length "do \$\$ declare c text; t text; s text;
         begin insert into outbox.event (topic, type) values ('', 'ty');
         exception when check_violation then get stacked diagnostics c = constraint_name, t = table_name, s = schema_name;
@@ -104,6 +105,9 @@ test_limits() {
         '[["a",1]]' '[[1,"a"]]' '[["a",null]]' '[["a",["b"]]]' '[[["a"],"b"]]' '[["a",{}]]' '[{"a":"b"}]' '[["a","b"],"c"]' \
         '[["a","b"],1]' '[null]' '[["a","b"],["c"]]' '[["a","b"],["c",true]]' '[[["a","b"]]]' '[["a","b"],["c","d",null]]'; do
         refuses "headers may not be $e" '"event_headers_pairs"' q "insert into outbox.event (topic, type, headers) values ('t', 'ty', '$e')"
+    done
+    for e in '[["a","\u0000"]]' '[["a","\ud800"]]' '[["a","\udc00b"]]' '[["\u0000","b"]]'; do
+        refuses "headers may not be $e" "nicode" q "insert into outbox.event (topic, type, headers) values ('t', 'ty', '$e')"
     done
     refuses "topic may not be null" "null value" q "insert into outbox.event (type) values ('ty')"
     refuses "type may not be null" "null value" q "insert into outbox.event (topic) values ('t')"
