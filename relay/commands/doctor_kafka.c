@@ -243,7 +243,6 @@ static void ask_topics(struct doctor *d, struct inspect *kafka)
 void doctor_kafka(struct doctor *d)
 {
     char err[1024];
-    size_t n = 0;
     int brokers = 0;
 
     doctor_library(&d->findings, inspect_library_version(), producer_compresses(&d->o->settings));
@@ -252,13 +251,10 @@ void doctor_kafka(struct doctor *d)
                       "%s", err);
         return;
     }
-    struct sink_property *p = options_kafka(d->o, &n);
-    struct inspect *kafka = p != NULL ? inspect_new(p, n, err, sizeof err) : NULL;
-    if (kafka == NULL) {
-        settings_name_place(&d->o->settings, err, sizeof err);
-        findings_fail(&d->findings, EXIT_CONFIGURATION, "kafka", "correct the setting", "%s",
-                      p != NULL ? err : "out of memory");
-    } else if (!inspect_reach(kafka, ASK_MS, &brokers, err, sizeof err))
+    struct inspect *kafka = options_inspect(d->o, err, sizeof err);
+    if (kafka == NULL)
+        findings_fail(&d->findings, EXIT_CONFIGURATION, "kafka", "correct the setting", "%s", err);
+    else if (!inspect_reach(kafka, ASK_MS, &brokers, err, sizeof err))
         findings_fail(&d->findings, EXIT_UNAVAILABLE, "kafka", "mend " VERDICT_MEND_KAFKA,
                       "no broker answers this command: %s", err);
     else {
@@ -266,5 +262,4 @@ void doctor_kafka(struct doctor *d)
         ask_topics(d, kafka);
     }
     inspect_free(kafka);
-    free(p);
 }

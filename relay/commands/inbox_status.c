@@ -128,17 +128,14 @@ static void fail_kafka(struct look *l, const char *err)
 static void open_kafka(struct look *l)
 {
     char err[1024];
-    size_t n;
 
     if (settings_require(&l->o->settings, SETTINGS_NEED_KAFKA, err, sizeof err) < 0)
         return;
     l->asked = true;
-    struct sink_property *p = options_kafka(l->o, &n);
-    snprintf(err, sizeof err, "out of memory");
-    l->kafka = p != NULL ? reader_new(p, n, err, sizeof err) : NULL;
+    l->kafka = options_reader(l->o, err, sizeof err);
     if (l->kafka == NULL)
-        fail_kafka(l, err);
-    free(p);
+        findings_fail(&l->found, EXIT_CONFIGURATION, "kafka", "correct the setting.",
+                      "Kafka cannot be asked: %s", err);
 }
 
 static void on_record(void *arg, const struct reader_record *record)

@@ -7,6 +7,8 @@
 #include <stdint.h>
 
 #include "relay/settings.h"
+#include "relay/sink/inspect.h"
+#include "relay/sink/reader.h"
 #include "relay/sink/sink.h"
 #include "relay/source/operate.h"
 
@@ -69,6 +71,10 @@ __attribute__((format(printf, 3, 4))) int options_fail(const struct options *o, 
 int options_settings(struct options *o, unsigned need);
 /* What kafka.<property> settings there are: an array to be freed; NULL when out of memory. */
 struct sink_property *options_kafka(const struct options *o, size_t *ret_n);
+/* With these to the brokers, which are not asked yet. NULL: not possible, and err says why, with the place
+ * (file and line, ...) of a setting that is wrong. */
+struct reader *options_reader(const struct options *o, char *err, size_t err_size);
+struct inspect *options_inspect(const struct options *o, char *err, size_t err_size);
 /* The connection, not opened yet. NULL: out of memory, which was said. */
 struct operate *options_operate(const struct options *o, bool only_reads);
 /* Both, and connects to the database: to the outbox, or the inbox when the command is one of inbox's.

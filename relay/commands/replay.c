@@ -217,7 +217,7 @@ static int open_sink(struct replay *v)
 {
     const struct settings *set = &v->o->settings;
     struct resend *r = &v->resend;
-    char err[512] = "out of memory";
+    char err[1024] = "out of memory";
     size_t n = 0;
 
     r->envelope = (struct envelope){ set->envelope, set->source };
@@ -230,6 +230,8 @@ static int open_sink(struct replay *v)
     struct sink_property *p = options_kafka(v->o, &n);
     int rc = p != NULL ? resend_open(r, p, n, set->inflight_bytes, err, sizeof err) : -1;
     free(p);
+    if (rc < 0)
+        settings_name_place(set, err, sizeof err);
     return rc == 0 ? -1 : options_fail(v->o, EXIT_CONFIGURATION, "%s", err);
 }
 

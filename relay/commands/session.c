@@ -32,6 +32,32 @@ struct sink_property *options_kafka(const struct options *o, size_t *ret_n)
     return p;
 }
 
+struct reader *options_reader(const struct options *o, char *err, size_t err_size)
+{
+    size_t n;
+    struct sink_property *p = options_kafka(o, &n);
+
+    snprintf(err, err_size, "out of memory");
+    struct reader *reader = p != NULL ? reader_new(p, n, err, err_size) : NULL;
+    if (reader == NULL)
+        settings_name_place(&o->settings, err, err_size);
+    free(p);
+    return reader;
+}
+
+struct inspect *options_inspect(const struct options *o, char *err, size_t err_size)
+{
+    size_t n;
+    struct sink_property *p = options_kafka(o, &n);
+
+    snprintf(err, err_size, "out of memory");
+    struct inspect *inspect = p != NULL ? inspect_new(p, n, err, err_size) : NULL;
+    if (inspect == NULL)
+        settings_name_place(&o->settings, err, err_size);
+    free(p);
+    return inspect;
+}
+
 struct operate *options_operate(const struct options *o, bool only_reads)
 {
     const struct operate_options operate_options = {

@@ -112,12 +112,10 @@ static void on_blocker(void *arg, const struct operate_blocker *b)
 static void ask_kafka(struct look *l, const struct options *o)
 {
     char err[1024];
-    size_t n;
 
     if (settings_require(&o->settings, SETTINGS_NEED_KAFKA, err, sizeof err) < 0)
         return;
-    struct sink_property *p = options_kafka(o, &n);
-    struct inspect *kafka = p != NULL ? inspect_new(p, n, l->kafka_error, sizeof l->kafka_error) : NULL;
+    struct inspect *kafka = options_inspect(o, l->kafka_error, sizeof l->kafka_error);
     if (kafka != NULL)
         l->in.kafka_up = inspect_reach(kafka, ASK_KAFKA_MS, &l->brokers, l->kafka_error,
                                        sizeof l->kafka_error) ? FACT_YES : FACT_NO;
@@ -125,7 +123,6 @@ static void ask_kafka(struct look *l, const struct options *o)
         l->in.kafka_up = FACT_NO;
     l->in.kafka_error = l->kafka_error;
     inspect_free(kafka);
-    free(p);
 }
 
 /* -- from the command line ------------------------------------------------------------------- */

@@ -94,22 +94,18 @@ static void ask_kafka(struct at_place *p, const struct options *o, const struct 
 {
     const struct envelope envelope = { o->settings.envelope, o->settings.source };
     struct envelope_buf buf = { .headers = NULL };
-    size_t n = 0;
-    struct sink_property *properties = options_kafka(o, &n);
 
     p->kind = o->settings.envelope;
     p->row = sent->row;
     p->found = NOT_KNOWN;
     snprintf(p->why, sizeof p->why, "out of memory");
-    if (properties != NULL &&
-        envelope_headers(&envelope, sent->row, &buf, &p->headers, &p->n_headers) == 0) {
-        struct reader *r = reader_new(properties, n, p->why, sizeof p->why);
+    if (envelope_headers(&envelope, sent->row, &buf, &p->headers, &p->n_headers) == 0) {
+        struct reader *r = options_reader(o, p->why, sizeof p->why);
         if (r != NULL)
             look_at_record(p, r, sent);
         reader_free(r);
     }
     envelope_buf_deinit(&buf);
-    free(properties);
 }
 
 /* Only what was sent, and where is known, can be looked at. */

@@ -360,23 +360,18 @@ static int verify(struct verify *v)
 static int open_chunk(struct verify *v)
 {
     struct options *o = v->o;
-    char err[512];
-    size_t n = 0;
-    struct sink_property *properties = options_kafka(o, &n);
+    char err[1024];
 
     v->chunk = calloc(1, sizeof *v->chunk);
     v->examples = o->json ? json_array() : NULL;
-    if (properties == NULL || v->chunk == NULL || (o->json && v->examples == NULL)) {
-        free(properties);
+    if (v->chunk == NULL || (o->json && v->examples == NULL))
         return options_fail(o, EXIT_INTERNAL, "out of memory");
-    }
     v->envelope = (struct envelope){ o->settings.envelope, o->settings.source };
     v->chunk->envelope = &v->envelope;
     v->chunk->timeout_ms = READ_MS;
     v->chunk->on_late_repeat = on_late_repeat;
     v->chunk->arg = v;
-    v->chunk->reader = reader_new(properties, n, err, sizeof err);
-    free(properties);
+    v->chunk->reader = options_reader(o, err, sizeof err);
     return v->chunk->reader != NULL ? EXIT_OK : options_fail(o, EXIT_CONFIGURATION, "%s", err);
 }
 

@@ -156,6 +156,9 @@ inbox_says dead_letters_need_a_look 0 '^Events are applied, but look: 1 dead let
 sql 'update inbox.position set owner = null'
 inbox_says nobody_has_a_partition 69 '^Events are not applied as they should be: no process of consumer billing has a partition' status
 inbox_says another_consumer_only 0 '^No consumer of this name' status --consumer mail
+printf 'kafka.socket.timeout.ms = 60s\n' >"$dir/wrong.conf"
+inbox status -X "kafka.bootstrap.servers=$brokers" --config "$dir/wrong.conf"
+said_so a_wrong_setting_is_named_with_its_place "$code" '^Events .*: Kafka cannot be asked: .*wrong.conf:1: kafka.socket.timeout.ms = 60s: librdkafka takes'
 inbox_says no_broker 69 'Kafka does not answer' status -X kafka.bootstrap.servers=127.0.0.1:1
 sql 'truncate inbox.dead, inbox.consumer, inbox.position restart identity'
 

@@ -42,6 +42,14 @@ relay_once send
 equal relay_sends 0 "$status"
 cmd verify "${kafka[@]}"
 said_so all_as_sent 0 '^All are there as they were sent: 330 events compared$'
+printf '# numbers of librdkafka have no unit\nkafka.socket.timeout.ms = 60s\n' >"$dir/wrong.conf"
+named='wrong.conf:2: kafka.socket.timeout.ms = 60s: librdkafka takes a plain number'
+says verify_names_the_place_of_a_wrong_setting 78 "$named" verify "${kafka[@]}" --config "$dir/wrong.conf"
+says replay_names_the_place_of_a_wrong_setting 78 "$named" replay --from-id 1 --to-id 1 --yes "${kafka[@]}" --config "$dir/wrong.conf"
+cmd trace --id 1 "${kafka[@]}" --config "$dir/wrong.conf"
+said_so trace_names_the_place_of_a_wrong_setting "$code" "$named"
+cmd status "${kafka[@]}" --config "$dir/wrong.conf"
+said_so status_names_the_place_of_a_wrong_setting "$code" "$named"
 for envelope in debezium plain; do
     cmd verify "${kafka[@]}" --json -X envelope=$envelope
     equal "other_envelope_$envelope" '69 0 330' "$code $(j "concat_ws(' ', j->>'n_as_sent', j->>'n_changed')")"
