@@ -154,6 +154,11 @@ enum inbox_code {
     INBOX_EHANDLER = -33 /* a handler ended the transaction that it was lent: a defect of it */
 };
 
+/** A short static text for any code that a function of this library returns, those of enum
+ *  outbox_code too; for an unknown one, such as what is above 0, "unknown outbox error code".
+ *  outbox_strerror() does not know the codes of this library. Never NULL. Any thread. */
+OUTBOX_API const char *inbox_strerror(int code);
+
 /** message.flags: the record has no usable id and counts by its place; see Identity. */
 #define INBOX_MESSAGE_NO_ID 0x1u
 /** message.flags: a dead letter that somebody sent back (outbox-relay inbox retry). Later events of

@@ -65,6 +65,7 @@ int consume(const char *const *settings)
         return INBOX_EKAFKA;
     inbox_message_from_headers(&msg);
     inbox_consumer_log(c, 0, 0);
+    msg.type = inbox_strerror(INBOX_EKAFKA);
     inbox_consumer_stop(c);
     inbox_consumer_stats(c, &stats);
     inbox_consumer_free(c);

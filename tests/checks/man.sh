@@ -89,7 +89,7 @@ done
 for page in lib/man/*.3.scd; do
     name=$(basename "$page" .3.scd)
     for title in NAME SYNOPSIS DESCRIPTION 'RETURN VALUE' LIFETIMES THREADS EXAMPLES 'SEE ALSO'; do
-        case $name:$title in outbox_version_number:LIFETIMES | outbox_strerror:LIFETIMES) continue ;; esac
+        case $name:$title in outbox_version_number:LIFETIMES | outbox_strerror:LIFETIMES | inbox_strerror:LIFETIMES) continue ;; esac
         [[ -n $(section "$page" "$title") ]] || not_ok "$name has all sections" "$title is missing"
     done
     for other in $(grep -oE '\*(out|in)box_[a-z_]+\*\(3\)' "$page" | grep -oE '(out|in)box_[a-z_]+' | sort -u); do

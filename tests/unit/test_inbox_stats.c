@@ -1,4 +1,5 @@
-/* test_inbox_stats.c - the figures of a consumer: counted, published, copied, and as Prometheus text. */
+/* test_inbox_stats.c - the figures of a consumer: counted, published, copied, and as Prometheus text;
+ * and codes as text. */
 #include <check.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -299,6 +300,21 @@ START_TEST(ce_sequence_of_a_key_has_them_where_the_setting_says_so)
 END_TEST
 
 Suite *suite_inbox_stats(void);
+START_TEST(each_code_of_both_libraries_has_a_text_of_its_own)
+{
+    static const int codes[] = { OUTBOX_OK, OUTBOX_EINVAL, OUTBOX_ENOTXN, OUTBOX_EABORTED, OUTBOX_ELINK, OUTBOX_ESCHEMA,
+                                 OUTBOX_EDB, OUTBOX_ENOMEM, INBOX_EKAFKA, INBOX_EHANDLER, 1 /* unknown */ };
+    const size_t n = sizeof codes / sizeof codes[0];
+
+    for (size_t a = 0; a < n; a++)
+        for (size_t b = 0; b < a; b++)
+            ck_assert_str_ne(inbox_strerror(codes[a]), inbox_strerror(codes[b]));
+    ck_assert_str_eq(inbox_strerror(OUTBOX_EDB), outbox_strerror(OUTBOX_EDB));
+    ck_assert_ptr_nonnull(strstr(inbox_strerror(OUTBOX_ESCHEMA), "inbox"));
+    ck_assert_str_eq(inbox_strerror(INBOX_EHANDLER - 1), inbox_strerror(1));
+}
+END_TEST
+
 Suite *suite_inbox_stats(void)
 {
     Suite *s = suite_create("inbox_stats");
@@ -316,6 +332,7 @@ Suite *suite_inbox_stats(void)
     tcase_add_test(tc, numbers_of_an_outbox_have_no_gaps);
     tcase_add_test(tc, numbers_of_a_key_have);
     tcase_add_test(tc, ce_sequence_of_a_key_has_them_where_the_setting_says_so);
+    tcase_add_test(tc, each_code_of_both_libraries_has_a_text_of_its_own);
     suite_add_tcase(s, tc);
     return s;
 }
