@@ -219,7 +219,7 @@ void monitor_answered(struct monitor *m, enum metric_op op)
     m->asked_us[op] = 0;
 }
 
-void monitor_link(struct monitor *m, bool up, const char *why)
+void monitor_link(struct monitor *m, bool up, const char *why, const char *remedy)
 {
     if (up && m->db_was_up)
         m->metrics.db_reconnects[0]++;
@@ -233,6 +233,7 @@ void monitor_link(struct monitor *m, bool up, const char *why)
     memset(m->write_error, 0, sizeof m->write_error);
     m->db_was_up = m->db_was_up || up;
     snprintf(m->db_error, sizeof m->db_error, "%s", up || why == NULL ? "" : why);
+    m->db_remedy = remedy;
     if (!up)
         memset(m->asked_us, 0, sizeof m->asked_us);
 }

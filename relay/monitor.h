@@ -45,8 +45,8 @@ uint64_t monitor_deadline(const struct monitor *m);
 /* -- the database. One statement of each kind at a time. */
 void monitor_asked(struct monitor *m, enum metric_op op);
 void monitor_answered(struct monitor *m, enum metric_op op);
-/* why: the reason, when it is down; NULL: not known. */
-void monitor_link(struct monitor *m, bool up, const char *why);
+/* why: the reason, when it is down; NULL: not known. remedy: what mends that, static; NULL: nothing of its own. */
+void monitor_link(struct monitor *m, bool up, const char *why, const char *remedy);
 void monitor_page(struct monitor *m, uint32_t n_rows);
 /* A lead begins; or the lease was asked for, and another relay has it. */
 void monitor_lease(struct monitor *m, bool ours);

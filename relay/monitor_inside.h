@@ -38,6 +38,7 @@ struct monitor {
         uint64_t ms; /* when that was so */
     } leader;
     char db_error[300];
+    const char *db_remedy; /* static, or NULL */
     enum verdict_fact kafka_up;
     uint64_t kafka_down_ms; /* since then */
     char kafka_error[300];

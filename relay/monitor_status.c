@@ -261,6 +261,7 @@ static void judge(const struct status *s, const struct verdict_overdue *overdue,
     in.role = s->role;
     in.db_up = s->db_up ? FACT_YES : s->db_error[0] != '\0' || s->db_was_up ? FACT_NO : FACT_UNKNOWN;
     in.db_error = or_null(s->db_error);
+    in.db_remedy = s->db_remedy;
     in.schema_ends = s->schema_ends;
     in.kafka_up = s->kafka_up;
     in.kafka_error = or_null(s->kafka_error);
@@ -331,6 +332,7 @@ static void fill(struct monitor *m, const struct core *core, const struct incide
     s->db_lost_s = m->db_was_up && !m->db_up ? since_s(m, m->db_lost_ms) : -1;
     s->schema_ends = m->schema_ends;
     memcpy(s->db_error, m->db_error, sizeof s->db_error);
+    s->db_remedy = m->db_remedy;
     s->kafka_up = m->kafka_up;
     memcpy(s->kafka_error, m->kafka_error, sizeof s->kafka_error);
     s->stuck_s = monitor_stuck_s(m);

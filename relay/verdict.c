@@ -94,7 +94,7 @@ static void judge_database(const struct verdict_input *in, struct verdict *v)
     struct verdict_finding *f = find(v, VERDICT_BAD, in->db_remedy != NULL ? in->db_remedy
                                                                            : "Mend " VERDICT_MEND_DATABASE);
     f->remedy[0] = (char)toupper((unsigned char)f->remedy[0]);
-    append(f->remedy, sizeof f->remedy, ".");
+    append(f->remedy, sizeof f->remedy, "%s.", in->db_remedy != NULL && !in->by_command ? VERDICT_TRIES_AGAIN : "");
     append(f->text, sizeof f->text, in->by_command ? "this command cannot look into the database" : "PostgreSQL cannot be used");
     if (in->by_command)
         append(f->remedy, sizeof f->remedy, " A relay that runs has a connection of its own: its page (http.listen) and its log "

@@ -16,6 +16,8 @@
 #define VERDICT_MEND_DATABASE \
     "the server or the way to it, and a relay that runs goes on by itself; or correct dsn and restart it. A " \
     "password file (passfile) is read again at each attempt"
+/* Behind a remedy for what this dsn is refused for. */
+#define VERDICT_TRIES_AGAIN "; the relay tries again by itself, and takes a changed dsn when it is restarted"
 #define VERDICT_MEND_KAFKA \
     "the brokers or the way to them, and a relay that runs goes on by itself; or correct " \
     "kafka.bootstrap.servers, or the kafka.security and kafka.sasl settings, and restart it. Nothing is lost meanwhile"

@@ -18,16 +18,16 @@ static void on_freed(struct driver *d, const struct source_event *e, const uint3
 
 static void on_up(struct driver *d, bool moved)
 {
-    monitor_link(d->monitor, true, NULL);
+    monitor_link(d->monitor, true, NULL, NULL);
     if (moved)
         core_moved(&d->core);
     core_link(&d->core, d->now_ms, true);
     notify_ready(&d->notify);
 }
 
-static void on_down(struct driver *d, const char *why)
+static void on_down(struct driver *d, const char *why, const char *remedy)
 {
-    monitor_link(d->monitor, false, why);
+    monitor_link(d->monitor, false, why, remedy);
     takeover_end(&d->takeover);
     janitor_link_down(&d->janitor);
     core_link(&d->core, d->now_ms, false);
@@ -148,7 +148,7 @@ void driver_on_event(struct driver *d, const struct source_event *e)
         on_up(d, e->moved);
         break;
     case SOURCE_DOWN:
-        on_down(d, e->why);
+        on_down(d, e->why, e->remedy);
         break;
     case SOURCE_PAGE:
         on_page(d, e, TAKEOVER_OUTBOX);

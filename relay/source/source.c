@@ -10,6 +10,7 @@
 #include "relay/crash_point.h"
 #include "relay/exit_codes.h"
 #include "relay/log.h"
+#include "relay/source/connect.h"
 #include "relay/source/inside.h"
 #include "relay/verdict.h"
 
@@ -90,11 +91,16 @@ void source_push(struct source *s, struct source_event e)
 
 void source_link_lost(struct source *s, uint64_t now_ms, const char *why)
 {
+    const char *remedy = s->up ? NULL : connect_remedy(why);
+    char text[400];
+
+    snprintf(text, sizeof text, "%s" VERDICT_TRIES_AGAIN, remedy != NULL ? remedy : "");
     uint64_t delay = retry_delay_ms(s->cfg.retry_base_ms, s->cfg.retry_max_ms, s->failures++,
                                     retry_random(&s->rng));
 
     log_warn("source", s->up ? "lost PostgreSQL" : "cannot use PostgreSQL", "error", why, "retry_ms",
-             log_i64((int64_t)delay), "remedy", s->up ? NULL : "mend " VERDICT_MEND_DATABASE);
+             log_i64((int64_t)delay), "remedy",
+             remedy != NULL ? text : s->up ? NULL : "mend " VERDICT_MEND_DATABASE);
     snprintf(s->why, sizeof s->why, "%s", why); /* which may be of a connection that is closed now */
     for (int i = 0; i < N_SIDES; i++)
         conn_close(&s->conn[i]);
@@ -107,7 +113,7 @@ void source_link_lost(struct source *s, uint64_t now_ms, const char *why)
     s->request = REQUEST_NONE;
     s->retry_at_ms = now_ms + delay;
     s->n_events = 0; /* answers of a link that is gone */
-    source_push(s, (struct source_event){ .type = SOURCE_DOWN, .why = s->why });
+    source_push(s, (struct source_event){ .type = SOURCE_DOWN, .why = s->why, .remedy = remedy });
 }
 
 static void link_open(struct source *s, uint64_t now_ms)

@@ -129,6 +129,7 @@ struct source_event {
     struct row **rows; /* the three PAGEs: taken by the caller; the array itself is the source's */
     uint32_t n_rows;
     const char *why; /* DOWN: the reason; MARK_FAILED, HOLD_FAILED: what the database said, or NULL. Good until the next one */
+    const char *remedy; /* DOWN: what mends that, a clause, static; NULL: that the server or the way to it is mended */
     bool moved; /* UP: the database has another history than on the last link: ids may mean other events */
     bool full, catching_up;
     bool ours;

@@ -185,4 +185,6 @@ relay_start wrong -X http.listen=127.0.0.1:0 -X "dsn=${dsn/user=outbox/user=nobo
 wait_said wrong 'msg=listening'
 url[wrong]=http://$(sed -n 's/.*msg=listening .*address=//p' "$dir/wrong.log")
 says wrong_user_from_the_beginning wrong '^Events do not flow: PostgreSQL cannot be used: '
+holds its_page_says_what_to_do wait_shows wrong /status.json '"remedy":"Correct user in the setting dsn, or let the DBA create that role; the relay tries again by itself'
+holds its_log_says_the_same said wrong 'msg="cannot use PostgreSQL".*remedy="correct user in the setting dsn, or let the DBA create that role; the relay tries again'
 exit "$bad"

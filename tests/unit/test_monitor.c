@@ -48,7 +48,7 @@ static void says(uint64_t later_ms, const char *sentence)
 
 static void link_is(bool up)
 {
-    monitor_link(m, up, up ? NULL : "it is gone");
+    monitor_link(m, up, up ? NULL : "it is gone", NULL);
     core_link(&core, now_ms, up);
 }
 
@@ -170,7 +170,7 @@ END_TEST
 START_TEST(role_is_starting_only_once)
 {
     ck_assert_int_eq(picture(0)->role, VERDICT_STARTING);
-    monitor_link(m, false, "refused");
+    monitor_link(m, false, "refused", NULL);
     ck_assert_int_eq(picture(1000)->role, VERDICT_STARTING);
     ck_assert(picture(0)->db_lost_s < 0);
     link_is(true);
@@ -189,7 +189,7 @@ START_TEST(role_is_not_known_without_the_database)
     ck_assert_int_eq(picture(12000)->role, VERDICT_NOT_KNOWN);
     ck_assert(fabs(picture(0)->db_lost_s - 12) < 0.01);
     ck_assert_str_eq(picture(0)->leader, "");
-    monitor_link(m, false, "still"); /* an attempt that failed does not begin it anew */
+    monitor_link(m, false, "still", NULL); /* an attempt that failed does not begin it anew */
     ck_assert(fabs(picture(1000)->db_lost_s - 13) < 0.01);
     link_is(true);
     ck_assert(picture(0)->db_lost_s < 0);

@@ -127,6 +127,12 @@ START_TEST(verdict_database_away)
     expect(&in, VERDICT_BAD, "Events do not flow: PostgreSQL cannot be used: FATAL: password authentication "
                              "failed for user \"relay\".");
     ck_assert_uint_eq(v.n_findings, 1);
+    ck_assert_int_eq(strncmp(v.finding[0].remedy, "Mend the server", 15), 0);
+    in.db_remedy = "correct the password";
+    expect(&in, VERDICT_BAD, "Events do not flow: PostgreSQL cannot be used: FATAL: password authentication "
+                             "failed for user \"relay\".");
+    ck_assert_int_eq(strncmp(v.finding[0].remedy, "Correct the password; the relay tries again by itself, ", 54), 0);
+    in.db_remedy = NULL;
     in.db_error = "Is the server running on that host and accepting TCP/IP connections?";
     expect(&in, VERDICT_BAD, "Events do not flow: PostgreSQL cannot be used: Is the server running on that host and "
                              "accepting TCP/IP connections?");
