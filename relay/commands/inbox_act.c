@@ -44,7 +44,8 @@ static const char retry_help[] =
     "seconds, in the transaction of its side effects. One that fails is dead again, with the new error; one\n"
     "that succeeds leaves inbox.dead. Later events of its key went past it long ago: a handler must bear that.\n"
     "\n" HELP_OPTIONS(RETRY_LINE)
-    "An ID may name a discarded one, too, while it is still there.\n" HELP_END;
+    "An ID may name a discarded one, too, while it is still there: it is discarded no longer, and its reason is\n"
+    "forgotten. (outbox-relay retry refuses a discarded event: there later ones of its key had waited for it.)\n" HELP_END;
 
 static const char discard_help[] =
     "Usage: outbox-relay inbox discard ID... | --consumer C [--topic T] | --all  --reason TEXT\n"
@@ -168,7 +169,8 @@ static void on_letter(void *arg, const struct operate_letter *l)
     text_put(stdout, l->event_id, WIDE);
     fputs(", ", stdout);
     text_put(stdout, l->topic, WIDE);
-    printf("/%" PRId32 "@%" PRId64 "): %s; last error: ", l->partition, l->offset, l->state);
+    printf("/%" PRId32 "@%" PRId64 "): %s%s; last error: ", l->partition, l->offset, l->state,
+           !is_discard(d) && l->was != NULL && strcmp(l->was, "discarded") == 0 ? ", discarded no longer" : "");
     text_put(stdout, l->error, WIDE);
     putchar('\n');
 }

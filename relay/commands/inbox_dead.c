@@ -11,14 +11,17 @@
 #define WIDE 80
 
 static const char help[] =
-    "Usage: outbox-relay inbox dead [--consumer C] [--topic T] [--limit N] [--all-states] [--json]\n"
+    "Usage: outbox-relay inbox dead [--consumer C] [--topic T] [--limit N] [--state S | --all-states]\n"
+    "                               [--json]\n"
     "List the events that a consumer could not apply and that wait for a decision, the oldest first: which\n"
     "event, where it stands in Kafka, why it is dead, and what its handler said last.\n"
     "\n"
     "      --consumer C      only those of this consumer (its Kafka group)\n"
     "      --topic T         only those from this topic\n"
     "      --limit N         list at most N (default 50); all are counted\n"
-    "      --all-states      also those on their way back (retry) and those given up (discarded)\n"
+    "      --state S         list those in state S instead: dead (they wait), retry (on their way back),\n"
+    "                        discarded (given up); may be repeated\n"
+    "      --all-states      list all of them, whatever their state\n"
     "      --json            one JSON object instead of the table: letters, n, n_listed\n"
     "  -c, --config FILE     read settings from FILE; only dsn is needed\n"
     "  -X KEY=VALUE          set one setting; may be repeated\n"
@@ -27,6 +30,7 @@ static const char help[] =
     "Examples:\n"
     "  outbox-relay inbox dead -X dsn=postgresql:///billing\n"
     "  outbox-relay inbox dead -X dsn=postgresql:///billing --consumer billing --json\n"
+    "  outbox-relay inbox dead -X dsn=postgresql:///billing --state discarded\n"
     "\n"
     "REASON: rejected, by the handler; attempts, retry.attempts were used up; time, retry.total had passed.\n"
     "The contents of an event are not shown; inbox.dead has them, for who may read it:\n"
@@ -36,7 +40,7 @@ static const char help[] =
     "error, 77 a right is missing, 78 settings or schema.\n";
 
 struct listing {
-    bool all_states;
+    unsigned states;
     struct table table;
     json_t *letters; /* NULL: a table is wanted */
     int64_t n, n_listed;
@@ -47,7 +51,7 @@ static void add_heads(struct listing *l)
 {
     static const char *const heads[] = { "ID",     "CONSUMER", "EVENT ID", "TYPE",  "PLACE", "STATE",
                                          "REASON", "ATTEMPTS", "SINCE",    "ERROR", "DISCARDED BECAUSE" };
-    size_t n = sizeof heads / sizeof heads[0] - !l->all_states;
+    size_t n = sizeof heads / sizeof heads[0] - !(l->states & OPERATE_LETTER_DISCARDED);
 
     for (size_t i = 0; i < n; i++)
         table_add(&l->table, heads[i]);
@@ -73,7 +77,7 @@ static void add_letter(struct listing *l, const struct operate_letter *letter)
     table_add_number(t, letter->attempts);
     table_add_text(t, letter->died_at, WIDE);
     table_add_text(t, letter->error, WIDE);
-    if (l->all_states)
+    if (l->states & OPERATE_LETTER_DISCARDED)
         table_add_text(t, letter->discard_reason, WIDE);
 }
 
@@ -112,15 +116,15 @@ static void print_object(struct listing *l)
 
 static void print_words(struct listing *l)
 {
-    const char *waits = l->all_states ? "" : " that waits for a decision";
+    const char *such = l->states == OPERATE_LETTER_DEAD || l->states == OPERATE_LETTER_ALL ? "" : "such ";
 
     if (l->n == 0) {
-        printf("no dead letter%s\n", waits);
+        printf("no %sdead letter%s\n", such, l->states == OPERATE_LETTER_DEAD ? " that waits for a decision" : "");
         return;
     }
     if (!table_print(&l->table, stdout))
         l->failed = true;
-    printf("%" PRId64 " dead letter%s in all", l->n, plural(l->n));
+    printf("%" PRId64 " %sdead letter%s in all", l->n, such, plural(l->n));
     if (l->n > l->n_listed)
         printf("; the oldest %" PRId64 " are listed, --limit N lists more", l->n_listed);
     putchar('\n');
@@ -129,10 +133,10 @@ static void print_words(struct listing *l)
 static int show(struct options *o, struct operate *op)
 {
     const struct operate_letters choice = {
-        .states = o->all_states ? OPERATE_LETTER_ALL : OPERATE_LETTER_DEAD,
+        .states = o->choice.states,
         .consumer = o->consumer, .topic = o->choice.topic, .upto = INT64_MAX,
     };
-    struct listing l = { .all_states = o->all_states };
+    struct listing l = { .states = o->choice.states };
 
     if (o->json && (l.letters = json_array()) == NULL)
         return options_fail(o, EXIT_INTERNAL, "out of memory");

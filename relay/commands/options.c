@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "relay/exit_codes.h"
+#include "relay/source/operate_inbox.h"
 #include "relay/text.h"
 
 #define DEFAULT_LIMIT 50
@@ -138,21 +139,33 @@ static int set_reason(struct options *o, const char *value)
 static int set_state(struct options *o, const char *value)
 {
     static const struct {
+        enum options_of of;
         const char *name;
         unsigned state;
     } states[] = {
-        { "retrying", OPERATE_RETRYING },   { "blocked", OPERATE_BLOCKED },
-        { "paused", OPERATE_PAUSED },       { "scheduled", OPERATE_SCHEDULED },
-        { "dead", OPERATE_DEAD },           { "discarded", OPERATE_DISCARDED },
+        { OPTIONS_DEAD, "retrying", OPERATE_RETRYING },
+        { OPTIONS_DEAD, "blocked", OPERATE_BLOCKED },
+        { OPTIONS_DEAD, "paused", OPERATE_PAUSED },
+        { OPTIONS_DEAD, "scheduled", OPERATE_SCHEDULED },
+        { OPTIONS_DEAD, "dead", OPERATE_DEAD },
+        { OPTIONS_DEAD, "discarded", OPERATE_DISCARDED },
+        { OPTIONS_INBOX_DEAD, "dead", OPERATE_LETTER_DEAD },
+        { OPTIONS_INBOX_DEAD, "retry", OPERATE_LETTER_RETRY },
+        { OPTIONS_INBOX_DEAD, "discarded", OPERATE_LETTER_DISCARDED },
     };
+    char names[100] = "";
 
-    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
+        if (states[i].of != o->of)
+            continue;
         if (strcmp(value, states[i].name) == 0) {
             o->choice.states |= states[i].state;
             return -1;
         }
-    return options_fail(o, EXIT_USAGE, "--state %s: must be one of retrying, blocked, paused, "
-                        "scheduled, dead, discarded", value);
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", names[0] != '\0' ? ", " : "",
+                 states[i].name);
+    }
+    return options_fail(o, EXIT_USAGE, "--state %s: must be one of %s", value, names);
 }
 
 static int hex_digit(char c)
@@ -221,7 +234,7 @@ static const struct spec specs[] = {
     { "topic", 0, OPTIONS_DEAD | ACTS | RANGES | OPTIONS_INBOX_DEAD | OPTIONS_INBOX_ACTS, TAKEN(set_topic) },
     { "consumer", 0, OPTIONS_INBOX, TEXT(consumer) },
     { "limit", 0, OPTIONS_DEAD | OPTIONS_VERIFY | OPTIONS_STATUS | OPTIONS_INBOX_DEAD, NUMBER(limit, MAX_LIMIT) },
-    { "state", 0, OPTIONS_DEAD, TAKEN(set_state) },
+    { "state", 0, OPTIONS_DEAD | OPTIONS_INBOX_DEAD, TAKEN(set_state) },
     { "all-states", 0, OPTIONS_DEAD | OPTIONS_INBOX_DEAD, FLAG(all_states) },
     { "id", 0, ACTS | OPTIONS_TRACE, NUMBER(choice.id, INT64_MAX) },
     { "key", 0, ACTS | OPTIONS_REPLAY, TEXT(key) },
@@ -364,7 +377,10 @@ static int check_line(struct options *o)
 
 static void default_choice(struct options *o)
 {
-    if (o->all_states)
+    if (o->of == OPTIONS_INBOX_DEAD)
+        o->choice.states = o->all_states ? OPERATE_LETTER_ALL : o->choice.states != 0 ? o->choice.states
+                                                                                              : OPERATE_LETTER_DEAD;
+    else if (o->all_states)
         o->choice.states = OPERATE_ALL_STATES;
     else if (o->of == OPTIONS_RETRY || o->with_retrying)
         o->choice.states = OPERATE_DEAD | OPERATE_RETRYING;

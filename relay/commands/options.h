@@ -49,7 +49,7 @@ struct options {
     bool probe_write;          /* doctor */
     unsigned char *key_bytes; /* of --key-hex; owned */
     const char *key, *key_hex;
-    struct operate_choice choice;
+    struct operate_choice choice; /* inbox dead: its states are of enum operate_letter_state */
     bool all_states;      /* dead, inbox dead */
     const char *consumer; /* inbox; or NULL */
     int64_t letter_ids[OPTIONS_MAX_LETTERS]; /* inbox retry, discard: each once */

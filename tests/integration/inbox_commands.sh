@@ -76,6 +76,11 @@ said_so dead_counts 0 '^4 dead letters in all$'
 equal dead_shows_no_contents 0 "$(grep -c secret "$dir/out" || true)"
 inbox_says dead_of_a_consumer_and_topic 0 '^1 dead letter in all' dead --consumer billing --topic payments
 inbox_says dead_lists_no_more_than_asked_for 0 '^4 dead letters in all; the oldest 1 are listed' dead --limit 1
+inbox_says dead_of_a_state 0 '^6  *billing .* discarded ' dead --state discarded
+said_so dead_of_a_state_has_only_those 0 '^1 such dead letter in all$'
+inbox_says dead_of_two_states 0 '^2 such dead letters in all$' dead --state discarded --state retry
+inbox_says dead_of_a_state_that_none_has 0 '^no such dead letter$' dead --state retry --consumer mail
+inbox_says dead_of_an_unknown_state 64 'state paused: must be one of dead, retry, discarded$' dead --state paused
 inbox dead --all-states --json
 equal dead_as_json '6 6 retry 40 event-1 t' "$(j "(j->>'n') || ' ' || (j->>'n_listed') || ' ' || (j->'letters'->4->>'state') || ' ' ||
     (j->'letters'->0->>'offset') || ' ' || (j->'letters'->0->>'event_id') || ' ' || left((j->'letters'->0->'error' is not null)::text, 1)")"
@@ -89,6 +94,8 @@ inbox_says what_is_on_its_way_is_refused 1 'dead letter 5 of consumer billing is
 inbox_says what_is_discarded_is_not_again 1 'dead letter 6 of consumer billing is discarded already' discard 1 6 --reason x
 equal of_several_ids_all_or_none '1 dead, 2 dead, 3 dead, 4 dead, 5 retry, 6 discarded' "$(states)"
 inbox_says retry_by_ids 0 '^2 dead letters sent back to the handler$' retry 1 6 1
+said_so retry_says_of_a_discarded_one_that_it_was 0 '^dead letter 6 .*: retry, discarded no longer; last error'
+said_so retry_says_so_of_no_other 0 '^dead letter 1 .*: retry; last error'
 equal retry_sets_the_state '1 retry, 2 dead, 3 dead, 4 dead, 5 retry, 6 retry' "$(states)"
 equal retry_says_when t "$(sql 'select changed_at > now() - interval $$1 hour$$ from inbox.dead where id = 1')"
 inbox discard 2 5 --reason "it's test data" --json
