@@ -1,15 +1,11 @@
-/* consumer.c - inbox_consumer: made, run, stopped, freed; the loop, and which handler an event has.
- * Knows neither libpq nor librdkafka. */
+/* consumer.c - inbox_consumer: made, run, stopped, freed; and the loop. Knows neither libpq nor librdkafka. */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "attempts.h"
 #include "inside.h"
 #include "lib/outbox/error.h"
 
@@ -17,70 +13,6 @@
 #define TURN_EVERY_MS 60000
 #define REDRIVE_EVERY_MS 1000
 #define WAITS_LONG_MS 5000 /* for partitions: then somebody may wonder */
-
-/* -- small things ----------------------------------------------------------------------------- */
-
-uint64_t inbox__now_us(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
-uint64_t inbox__now_ms(void)
-{
-    return inbox__now_us() / 1000;
-}
-
-void inbox__log(struct inbox_consumer *c, int level, const char *format, ...)
-{
-    char line[1024];
-    va_list args;
-
-    if (c->log == NULL)
-        return;
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    line[strcspn(line, "\n")] = '\0';
-    c->log(level, line, c->log_arg);
-}
-
-const struct inbox__handler *inbox__handler_of(const struct inbox_consumer *c, const char *type)
-{
-    const struct inbox__handler *otherwise = NULL;
-
-    for (size_t i = 0; i < c->n_handlers; i++) {
-        const struct inbox__handler *h = &c->handlers[i];
-        if (h->type == NULL)
-            otherwise = h;
-        else if (type != NULL && strcmp(h->type, type) == 0)
-            return h;
-    }
-    return otherwise;
-}
-
-void inbox__received(struct inbox_consumer *c, struct inbox__partition *p, struct inbox__record *r)
-{
-    r->item.part = &p->part;
-    c->figures.received++;
-    inbox__stats_sequence(c, r);
-    if (inbox__handler_of(c, r->msg.type) == NULL) {
-        c->figures.ignored++;
-        inbox__window_pass(&p->part, r->item.offset);
-        inbox__record_free(r);
-        return;
-    }
-    inbox__attempts_match(p, r);
-    inbox__window_add(&c->window, &r->item);
-}
-
-void inbox_fail(const inbox_message *msg, const char *text)
-{
-    if (msg != NULL && msg->internal != NULL && text != NULL)
-        inbox__record_fail(msg->internal, text);
-}
 
 /* -- making and freeing ----------------------------------------------------------------------- */
 
@@ -167,6 +99,12 @@ void inbox_consumer_stop(inbox_consumer *c)
 {
     if (c != NULL)
         atomic_store(&c->stop, 1);
+}
+
+void inbox_fail(const inbox_message *msg, const char *text)
+{
+    if (msg != NULL && msg->internal != NULL && text != NULL)
+        inbox__record_fail(msg->internal, text);
 }
 
 /* -- running ---------------------------------------------------------------------------------- */

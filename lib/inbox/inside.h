@@ -1,6 +1,6 @@
 /* inside.h - what the files of libinbox share: the consumer and its parts.
  *
- * The way of an event: kafka.c (record) -> consumer.c (handler found, into the window) -> batch.c (batch_calls.c:
+ * The way of an event: kafka.c (record) -> received.c (handler found, into the window) -> batch.c (batch_calls.c:
  * transaction, handlers; batch_end.c: COMMIT) -> window.c (done, again, waiting). Only db.c, batch_*.c, call.c,
  * steps.c, attempts.c, redrive.c and accept.c know libpq, only kafka.c and kafka_offsets.c librdkafka, and window.c,
  * record.c and settings.c neither.
@@ -131,12 +131,17 @@ struct inbox_consumer {
     inbox_stats published;
 };
 
-/* -- consumer.c -------------------------------------------------------------------------------- */
+/* -- log.c ------------------------------------------------------------------------------------- */
 
+/* Of CLOCK_MONOTONIC. */
 uint64_t inbox__now_ms(void);
 uint64_t inbox__now_us(void);
+/* One line to the function of inbox_consumer_log(), if there is one; level: of syslog. */
 __attribute__((format(printf, 3, 4)))
 void inbox__log(struct inbox_consumer *c, int level, const char *format, ...);
+
+/* -- received.c -------------------------------------------------------------------------------- */
+
 /* NULL: there is none. */
 const struct inbox__handler *inbox__handler_of(const struct inbox_consumer *c, const char *type);
 /* The record is the window's from here on, or freed. */
