@@ -118,11 +118,6 @@ uint32_t metrics_broker(struct metrics *m, const char *broker)
     return index_of(&m->brokers, broker);
 }
 
-const char *metrics_topic_name(const struct metrics *m, uint32_t index)
-{
-    return index < m->topics.n ? m->topics.name[index] : NULL;
-}
-
 static bool has(const struct label_values *v, uint32_t index)
 {
     return index < v->n || (index == v->most && v->others);
@@ -194,13 +189,6 @@ void metrics_seconds(struct histogram *h, double seconds)
 void metrics_rows(struct histogram *h, uint32_t rows)
 {
     observe(h, rows_bounds, rows);
-}
-
-void metrics_histogram_add(struct histogram *to, const struct histogram *from)
-{
-    for (uint32_t i = 0; i <= HISTOGRAM_BUCKETS; i++)
-        to->bucket[i] += from->bucket[i];
-    to->sum += from->sum;
 }
 
 static uint64_t count_of(const struct histogram *h)

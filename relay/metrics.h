@@ -86,14 +86,10 @@ static inline uint32_t metrics_topic_reason(uint32_t topic, uint32_t code)
 {
     return topic * LABELS_CODE + code;
 }
-/* NULL: it is the shared one. */
-const char *metrics_topic_name(const struct metrics *m, uint32_t index);
 
 void metrics_seconds(struct histogram *h, double seconds);
 void metrics_rows(struct histogram *h, uint32_t rows);
 
-/* Adds the values of another series of the same metric. */
-void metrics_histogram_add(struct histogram *to, const struct histogram *from);
 /* The value below which a share of all observed lies, as far as the buckets tell; NaN when nothing was. */
 double metrics_quantile(const struct histogram *h, double share);
 

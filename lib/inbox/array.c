@@ -5,12 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void inbox__array_clear(struct inbox__array *a)
-{
-    a->len = 0;
-    a->failed = false;
-}
-
 void inbox__array_deinit(struct inbox__array *a)
 {
     free(a->text);

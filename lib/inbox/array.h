@@ -12,7 +12,6 @@ struct inbox__array {
     bool failed;
 };
 
-void inbox__array_clear(struct inbox__array *a);
 void inbox__array_deinit(struct inbox__array *a);
 /* A text element; NULL is a NULL. */
 void inbox__array_text(struct inbox__array *a, const char *element);

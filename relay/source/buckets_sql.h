@@ -1,5 +1,5 @@
 /* buckets_sql.h - what the janitor asks, as text: how old the buckets are, is all in one of them resolved,
- * empty it, tidy what was kept. Used by buckets.c and aside.c only; see sql.h for the session.
+ * empty it, tidy what was kept. Used by aside.c only; see sql.h for the session.
  *
  * Resolved is an event that is in outbox.sent, or that outbox.held names: the emptying keeps it then, unless
  * a person has discarded it.

@@ -1,4 +1,4 @@
-/* figures_sql.h - the statement behind source_figures. Used by figures.c and aside.c only.
+/* figures_sql.h - the statement behind source_figures. Used by aside.c only.
  *
  * Cheap whatever the backlog is, for it is asked every few seconds: after the saved cursor at most 10,000
  * events are looked at, and the rest is taken from the ids; of outbox.held at most 20,000 rows, and then

@@ -164,7 +164,7 @@ START_TEST(arrays_are_quoted)
     struct inbox__array a = { 0 };
 
     ck_assert_str_eq(inbox__array_finish(&a), "{}");
-    inbox__array_clear(&a);
+    inbox__array_deinit(&a);
     inbox__array_text(&a, "a\"b\\c,{}");
     inbox__array_text(&a, NULL);
     inbox__array_text(&a, "NULL");

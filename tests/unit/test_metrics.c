@@ -120,7 +120,6 @@ START_TEST(metrics_topic_has_one_index)
 
     ck_assert_uint_ne(a, b);
     ck_assert_uint_eq(metrics_topic(&m, "a"), a);
-    ck_assert_str_eq(metrics_topic_name(&m, b), "b");
     m.rows_read[a] = 1;
     m.rows_read[b] = 2;
     expect_line("outbox_relay_rows_read_total{topic=\"a\"} 1");
@@ -140,7 +139,7 @@ START_TEST(metrics_topics_beyond_the_limit_share_a_value)
     ck_assert_uint_eq(lines_with("outbox_relay_rows_read_total{"), METRIC_TOPICS + 1);
     expect_line("outbox_relay_rows_read_total{topic=\"topic-99\"} 1");
     expect_line("outbox_relay_rows_read_total{topic=\"(other)\"} 9900");
-    ck_assert_ptr_null(metrics_topic_name(&m, metrics_topic(&m, "another")));
+    ck_assert_uint_eq(metrics_topic(&m, "another"), METRIC_TOPICS);
 }
 END_TEST
 
@@ -225,15 +224,14 @@ END_TEST
 
 START_TEST(metrics_quantiles)
 {
-    struct histogram h = { .sum = 0 }, other = { .sum = 0 };
+    struct histogram h = { .sum = 0 };
 
     ck_assert(isnan(metrics_quantile(&h, 0.5)));
     for (int i = 0; i < 100; i++)
         metrics_seconds(&h, 0.02);
     ck_assert_double_eq_tol(metrics_quantile(&h, 0.5), 0.0175, 1e-9); /* half way from 0.01 to 0.025 */
-    metrics_seconds(&other, 1000);
     for (int i = 0; i < 10; i++)
-        metrics_histogram_add(&h, &other);
+        metrics_seconds(&h, 1000);
     ck_assert_double_eq_tol(metrics_quantile(&h, 0.99), 300, 1e-9); /* more cannot be told */
 }
 END_TEST
