@@ -6,6 +6,8 @@
 
 #include <stddef.h>
 
+#include "lib/shared/hex.h"
+
 #define STAMP_BITS 60
 #define STAMP_MASK ((UINT64_C(1) << STAMP_BITS) - 1)
 
@@ -57,23 +59,12 @@ void outbox__uuid_format(const unsigned char uuid[16], char ret[OUTBOX__UUID_TEX
     *to = '\0';
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 bool outbox__uuid_parse(const char *text, unsigned char ret[16])
 {
     size_t n = 0; /* nibbles read */
 
     for (size_t i = 0; i < OUTBOX__UUID_TEXT_SIZE - 1; i++) {
-        int value = hex_value(text[i]);
+        int value = hex_digit(text[i]);
 
         if (is_hyphen_place(i)) {
             if (text[i] != '-')

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/shared/hex.h"
 #include "relay/exit_codes.h"
 #include "relay/source/operate_inbox.h"
 #include "relay/text.h"
@@ -166,11 +167,6 @@ static int set_state(struct options *o, const char *value)
                  states[i].name);
     }
     return options_fail(o, EXIT_USAGE, "--state %s: must be one of %s", value, names);
-}
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : isxdigit((unsigned char)c) ? (c | 0x20) - 'a' + 10 : -1;
 }
 
 static int set_key_hex(struct options *o)

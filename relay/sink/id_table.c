@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/shared/hex.h"
+
 /* Ids may be anything that the application chose, so all bits count. */
 static uint32_t first_slot(const struct id_table *t, const uint8_t id[16])
 {
@@ -80,15 +82,6 @@ void id_table_deinit(struct id_table *t)
 {
     free(t->place);
     *t = (struct id_table){ .place = NULL };
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
 bool id_parse(const void *text, size_t len, uint8_t ret_id[16])

@@ -1,11 +1,11 @@
 /* operate_events.c - see operate_events.h. */
 #include "relay/source/operate_events.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/shared/hex.h"
 #include "relay/exit_codes.h"
 #include "relay/source/operate_events_sql.h"
 #include "relay/source/operate_inside.h"
@@ -274,7 +274,7 @@ static int64_t time_of_uuid(const char *uuid)
         return -1;
     for (const char *p = uuid; p < uuid + 13; p++)
         if (*p != '-')
-            ms = ms << 4 | (isdigit((unsigned char)*p) ? *p - '0' : (*p | 0x20) - 'a' + 10);
+            ms = ms << 4 | hex_digit(*p);
     return ms;
 }
 

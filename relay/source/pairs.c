@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/shared/hex.h"
+
 /* The text still to read, and where decoded bytes go. No piece of text becomes longer by decoding,
  * a terminator included, for it loses its quotes; so as many bytes as the text has are room enough.
  * */
@@ -64,26 +66,16 @@ static void copy_plain(struct reader *r)
         *r->to++ = *r->at++;
 }
 
-/* 16: not a digit. */
-static unsigned hex_digit(char ch)
-{
-    if (ch >= '0' && ch <= '9')
-        return (unsigned)(ch - '0');
-    if (ch >= 'a' && ch <= 'f')
-        return (unsigned)(ch - 'a' + 10);
-    return ch >= 'A' && ch <= 'F' ? (unsigned)(ch - 'A' + 10) : 16;
-}
-
 static bool take_hex4(struct reader *r, uint32_t *ret_unit)
 {
     *ret_unit = 0;
     if (r->end - r->at < 4)
         return false;
     for (int i = 0; i < 4; i++) {
-        unsigned digit = hex_digit(*r->at++);
-        if (digit > 15)
+        int digit = hex_digit(*r->at++);
+        if (digit < 0)
             return false;
-        *ret_unit = *ret_unit << 4 | digit;
+        *ret_unit = *ret_unit << 4 | (uint32_t)digit;
     }
     return true;
 }
