@@ -24,6 +24,8 @@
 
 #define VERDICT_MEND_SCHEMA \
     "the outbox-relay that goes with this schema and restart it; until then the loss of a connection ends it"
+/* Whole; where the relay's role lacks a right. */
+#define VERDICT_GRANT_ROLE "apply sql/roles.sql and grant outbox_relay to the role of the dsn"
 
 enum verdict_role {
     VERDICT_STARTING,     /* it has not asked yet who leads */

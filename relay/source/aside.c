@@ -12,6 +12,7 @@
 #include "relay/source/figures_sql.h"
 #include "relay/source/inside.h"
 #include "relay/source/sql.h"
+#include "relay/verdict.h"
 
 /* What is asked here is worth no wait. A request for a lock that is not granted queues everybody else
  * behind it for so long. */
@@ -127,8 +128,7 @@ static void log_failed(struct aside *a, const PGresult *res)
     if (right)
         a->right_told[a->request] = true;
     log_warn("source", requests[a->request].failed, "sqlstate", state, "error",
-             PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy",
-             right ? "apply sql/roles.sql and grant outbox_relay to the role of the dsn" : NULL);
+             PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy", right ? VERDICT_GRANT_ROLE : NULL);
 }
 
 void aside_send(struct source *s, uint64_t now_ms, enum aside_request what, const char *statement,

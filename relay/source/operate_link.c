@@ -17,6 +17,7 @@
 #include "relay/source/operate_sql.h"
 #include "relay/source/schema.h"
 #include "relay/source/source.h"
+#include "relay/verdict.h"
 
 #define LOCK_TIMEOUT_MS 5000  /* the relay's own transactions take milliseconds */
 
@@ -93,8 +94,7 @@ static const struct {
     const char *remedy;
     const char *inbox_remedy; /* NULL: the same */
 } remedies[] = {
-    { "42501", EXIT_PERMISSION,
-      "apply sql/roles.sql and grant outbox_relay to the role of the dsn",
+    { "42501", EXIT_PERMISSION, VERDICT_GRANT_ROLE,
       "apply sql/inbox_roles.sql and grant inbox_operator (or inbox_monitor, to look only) to the role "
       "of the dsn" },
     { "42", EXIT_CONFIGURATION, "the schema outbox" UNEXPECTED, "the schema inbox" UNEXPECTED },

@@ -148,8 +148,7 @@ bool source_lacks_right(struct source *s, const PGresult *res)
         return false;
     if (!s->refused) /* what the relay does on its way out may lack it as well */
         log_error("source", "the relay's role lacks a right", "error",
-                  PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy",
-                  "apply sql/roles.sql and grant outbox_relay to the role of the dsn" THEN_START);
+                  PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy", VERDICT_GRANT_ROLE THEN_START);
     source_refuse(s, EXIT_PERMISSION);
     return true;
 }
