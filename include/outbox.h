@@ -27,7 +27,8 @@
  *   the business data. It uses one statement and one round trip, needs INSERT on outbox.event and
  *   USAGE of its schema, names every object with its schema, and leaves no session state behind: no
  *   prepared statement, no setting, no lock beyond the transaction. So it also works through a
- *   transaction pooler. outbox_append_many() does the same for an array of events,
+ *   transaction pooler. That statement is CALL outbox.append_event(...), whose plan the server keeps
+ *   by itself; everybody may call it, and it inserts with the rights of the caller. outbox_append_many() does the same for an array of events,
  *   outbox_append_send() for connections in pipeline or non-blocking mode. The one thing that stays
  *   in a session is what outbox_prepare() puts there, for callers who ask for it.
  *   After a refusal by the library (OUTBOX_EINVAL, OUTBOX_ENOTXN, OUTBOX_ENOMEM) nothing was sent
@@ -345,7 +346,8 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_append_send(PGconn *conn, const outbox_eve
  * @param result  borrowed, PQclear() stays the caller's; what PQgetResult() gave for that append
  * @param err     borrowed; may be NULL
  * @return OUTBOX_OK: the event is in the transaction; or
- *   OUTBOX_EINVAL    result is NULL or not that of an INSERT. It says nothing about the event.
+ *   OUTBOX_EINVAL    result is NULL or that of neither an INSERT nor a CALL. It says nothing about
+ *                    the event.
  *   OUTBOX_EABORTED  an earlier command failed, and this one was not run; or the transaction had
  *                    failed before. flags: TXN_ABORTED
  *   OUTBOX_ELINK     the server ended the connection, or the result is libpq's own: the connection
@@ -363,7 +365,8 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_append_result(const PGresult *result, outb
 
 /**
  * Prepare the statements of all appends on this connection, so that the server parses and plans
- * them once. Optional; events with OUTBOX_APPEND_PREPARED in their flags use them.
+ * them once. Optional: it saves most for events that are OUTBOX_APPEND_ORDERED, less for single ones
+ * without it, of which the server keeps the plan anyway. Events with OUTBOX_APPEND_PREPARED in their flags use them.
  *
  * The library keeps no note of it: what was prepared is known to the server's session, under names
  * that start with "outbox_". So the flag on a connection that was not prepared, or on which DISCARD
@@ -381,7 +384,7 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_append_result(const PGresult *result, outb
  * @return OUTBOX_OK, or the codes of outbox_check_schema() with their states; OUTBOX_ESCHEMA and
  *         OUTBOX_EDB abort an open transaction (flags: TXN_ABORTED), and what is not prepared yet
  *         stays so: call it again (see above). The server asks for the INSERT privilege at each
- *         append, not here.
+ *         append, not here; outbox_check_schema() does.
  * Blocks for five round trips at most.
  */
 OUTBOX_API OUTBOX_MUST_USE int outbox_prepare(PGconn *conn, outbox_error *err);
@@ -454,8 +457,8 @@ OUTBOX_API OUTBOX_MUST_USE size_t outbox_frame_confluent(uint32_t schema_id, con
                                                          size_t size);
 
 /**
- * Tell whether the tables in this database are ones that this library can write to. Meant for the
- * start of a program: outbox_append() does not repeat the check.
+ * Tell whether the tables in this database are ones that this library can write to, and whether this
+ * role may. Meant for the start of a program: outbox_append() does not repeat the check.
  *
  * Works inside a transaction and outside of one. A missing schema is an answer here and no error
  * of the server, so an open transaction stays usable. Inside a transaction it keeps an ACCESS
@@ -470,8 +473,9 @@ OUTBOX_API OUTBOX_MUST_USE size_t outbox_frame_confluent(uint32_t schema_id, con
  *   OUTBOX_EINVAL    NULL conn, pipeline mode, a command or COPY in progress. Nothing was sent.
  *   OUTBOX_EABORTED  the transaction had failed before. Nothing was sent. flags: TXN_ABORTED
  *   OUTBOX_ELINK     the connection was bad or broke. flags: LINK_LOST
- *   OUTBOX_EDB       the role may not read outbox.schema_version (the transaction is untouched), or
- *                    any other refusal. flags as for outbox_append()
+ *   OUTBOX_EDB       the role may not read outbox.schema_version, or lacks a privilege that an append
+ *                    needs: the message is the GRANT. The transaction is untouched. Or any other
+ *                    refusal. flags as for outbox_append()
  * Blocks for two round trips.
  */
 OUTBOX_API OUTBOX_MUST_USE int outbox_check_schema(PGconn *conn, outbox_error *err);

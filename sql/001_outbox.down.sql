@@ -89,6 +89,7 @@ DROP FUNCTION outbox.backlog_now();
 DROP FUNCTION outbox.empty_bucket(smallint, bigint, interval, pg_snapshot, bigint[]);
 DROP FUNCTION outbox.set_bucket_period(interval);
 DROP FUNCTION outbox.append_json(text, text, text, jsonb, jsonb, integer, text, uuid, timestamptz);
+DROP PROCEDURE outbox.append_event(text, bytea, text, integer, text, bytea, json, uuid, timestamptz);
 DROP FUNCTION outbox.append(text, bytea, text, bytea, jsonb, integer, text, uuid, timestamptz);
 DROP TABLE outbox.relay;
 DROP TABLE outbox.held;

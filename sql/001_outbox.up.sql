@@ -8,7 +8,7 @@
 -- Duration  Well under a second; nothing is scanned or rewritten.
 -- Tables    Creates schema outbox with event (event_0..event_7, event_kept), sent (the same ring),
 --           held, relay, schema_version; views event_status, backlog, blocker; functions event_is_sound, append,
---           append_json, set_bucket_period, empty_bucket, backlog_now.
+--           append_json, set_bucket_period, empty_bucket, backlog_now; procedure append_event.
 -- Needs     PostgreSQL 13 or later and CREATE on the database (or an empty schema "outbox" of your
 --           own). No extension, no superuser. Roles are in roles.sql and optional.
 -- Retry     Safe: it runs in one transaction, so a failure leaves nothing behind. Where it is
@@ -571,12 +571,31 @@ COMMENT ON COLUMN outbox.backlog.topic IS 'Kafka topic';
 
 -- What each touches, and which role of roles.sql may call it. All run with the rights of the caller:
 --   event_is_sound     nothing; the check of event                                                everybody
+--   append_event       inserts into event                                      everybody who may insert there
 --   append             inserts into event                                                         outbox_writer
 --   append_json        calls append                                                               outbox_writer
 --   set_bucket_period  the default of event.bucket: ACCESS EXCLUSIVE of event, for a moment       outbox_owner
 --   empty_bucket       truncates event_N and sent_N, moves rows to event_kept and sent_kept,
 --                      updates and deletes in held, locks the row of relay FOR SHARE              outbox_relay
 --   backlog_now        reads relay, event, sent, held                             outbox_relay, outbox_monitor
+
+-- What liboutbox calls to store one event. The server keeps the plan of the INSERT for the session, with nothing
+-- prepared there; and CALL, unlike SELECT, has no plan of its own. liboutbox names the types of the parameters in their
+-- order: a procedure of others needs another name.
+CREATE PROCEDURE outbox.append_event(
+    topic text, key bytea, type text, schema_version integer, content_type text, payload bytea, headers json,
+    event_id uuid, available_at timestamptz
+) LANGUAGE plpgsql SECURITY INVOKER AS $body$
+BEGIN
+    INSERT INTO outbox.event (topic, key, type, schema_version, content_type, payload, headers, event_id,
+                              available_at)
+    VALUES (topic, key, type, schema_version, content_type, payload, headers, event_id, available_at);
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'outbox: stored 0 rows instead of 1: a trigger or rule on outbox.event takes events away'
+            USING ERRCODE = 'triggered_data_change_violation';
+    END IF;
+END
+$body$;
 
 -- No RETURNING: that would ask for SELECT, which writers do not have. Names are qualified, because the body runs
 -- with the caller's search_path.
@@ -782,9 +801,13 @@ REVOKE ALL ON FUNCTION outbox.append(text, bytea, text, bytea, jsonb, integer, t
 
 -- Whoever may insert must be able to, whatever the default privileges of this database.
 GRANT EXECUTE ON FUNCTION outbox.event_is_sound(integer, text, bytea, text, text, bytea, json) TO PUBLIC;
+GRANT EXECUTE ON PROCEDURE
+    outbox.append_event(text, bytea, text, integer, text, bytea, json, uuid, timestamptz) TO PUBLIC;
 
 COMMENT ON FUNCTION outbox.event_is_sound(integer, text, bytea, text, text, bytea, json) IS
     'True, or an error (23514) that names the rule of an event which is broken. The check of outbox.event';
+COMMENT ON PROCEDURE outbox.append_event(text, bytea, text, integer, text, bytea, json, uuid, timestamptz) IS
+    'Store an event with the current transaction, for liboutbox: the INSERT, with a plan that the session keeps';
 COMMENT ON FUNCTION outbox.append(text, bytea, text, bytea, jsonb, integer, text, uuid, timestamptz) IS
     'Store an event with the current transaction and return its event_id. headers: an array of '
     '[name, value] pairs, or an object (in the order of jsonb). A direct INSERT is as good';

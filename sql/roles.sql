@@ -71,7 +71,7 @@ BEGIN
          WHERE c.relnamespace = 'outbox'::regnamespace AND c.relkind IN ('r', 'p', 'v')
            AND c.relowner <> 'outbox_owner'::regrole
         UNION ALL
-        SELECT 'FUNCTION', p.oid::regprocedure::text
+        SELECT 'ROUTINE', p.oid::regprocedure::text
           FROM pg_proc p
          WHERE p.pronamespace = 'outbox'::regnamespace AND p.proowner <> 'outbox_owner'::regrole
     LOOP
@@ -92,6 +92,8 @@ GRANT INSERT (topic, key, type, schema_version, content_type, payload, headers, 
 GRANT EXECUTE ON FUNCTION
     outbox.append(text, bytea, text, bytea, jsonb, integer, text, uuid, timestamptz),
     outbox.append_json(text, text, text, jsonb, jsonb, integer, text, uuid, timestamptz) TO outbox_writer;
+GRANT EXECUTE ON PROCEDURE
+    outbox.append_event(text, bytea, text, integer, text, bytea, json, uuid, timestamptz) TO outbox_writer;
 
 -- Relay: reads events and marks them. It empties a bucket by moving what is held to event_kept and
 -- truncating both leaves; TRUNCATE also allows the lock that goes before. No UPDATE on events and

@@ -33,11 +33,25 @@ int outbox__encoding_check(PGconn *conn, const struct outbox__row *row, outbox_e
                              row->non_ascii, encoding != NULL ? encoding : "unknown");
 }
 
-/* A trigger or rule of the database's owner can turn an INSERT into nothing without an error. */
+/* libpq takes no const, and changes nothing. */
+static const char *tag_of(const PGresult *result)
+{
+    return PQcmdStatus((PGresult *)(uintptr_t)result);
+}
+
+static bool is_call(const PGresult *result)
+{
+    return strcmp(tag_of(result), "CALL") == 0;
+}
+
+/* A trigger or rule of the database's owner can turn an INSERT into nothing without an error. The
+ * procedure sees to that itself. */
 int outbox__stored_check(const PGresult *result, size_t n_rows, outbox_error *err)
 {
     const char *stored = PQcmdTuples((PGresult *)(uintptr_t)result); /* it changes nothing */
 
+    if (is_call(result))
+        return OUTBOX_OK;
     if (strtoull(stored, NULL, 10) == n_rows) /* "" where a rule left no count; n_rows is never 0 */
         return OUTBOX_OK;
     return outbox__error_set(err, OUTBOX_EDB,
@@ -135,15 +149,12 @@ int outbox_append_send(PGconn *conn, const outbox_event *event, outbox_error *er
 
 int outbox_append_result(const PGresult *result, outbox_error *err)
 {
-    const char *tag;
-
     switch (PQresultStatus(result)) {
     case PGRES_COMMAND_OK:
-        tag = PQcmdStatus((PGresult *)(uintptr_t)result);
-        if (strncmp(tag, "INSERT ", 7) == 0)
+        if (is_call(result) || strncmp(tag_of(result), "INSERT ", 7) == 0)
             return outbox__stored_check(result, 1, err);
         return outbox__error_set(err, OUTBOX_EINVAL,
-                                 "the result is that of %.20s, not of an append", tag);
+                                 "the result is that of %.20s, not of an append", tag_of(result));
     case PGRES_PIPELINE_ABORTED:
         return outbox__error_set_all(err, OUTBOX_EABORTED, OUTBOX_ERRF_TXN_ABORTED, NULL,
                                      "an earlier command of the pipeline failed, and the append "

@@ -1,4 +1,4 @@
-/* event.c - one event as the parameters of the INSERT. See event.h.
+/* event.c - one event as the parameters of the statement. See event.h.
  *
  * Pure but for one malloc for long headers; the id of an event without one is the caller's
  * business, as it needs a clock. checks.c has looked at the event before anything is encoded.

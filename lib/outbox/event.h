@@ -1,4 +1,4 @@
-/* event.h - one event as the parameters of the INSERT. Pure: knows the wire format of PostgreSQL's
+/* event.h - one event as the parameters of the statement. Pure: knows the wire format of PostgreSQL's
  * binary parameters, but neither libpq nor a connection.
  */
 #ifndef OUTBOX_LIB_EVENT_H

@@ -1,17 +1,20 @@
 /* schema.c - compare the installed schema version with the one this library was written for.
  *
  * Asks the catalog first, which anyone may read and which cannot fail for want of a table or of a
- * privilege: an open transaction of the caller survives every answer. Operators are written with
+ * privilege: an open transaction of the caller survives every answer. What an append needs is asked then. Operators are written with
  * their schema too, so the caller's search_path has no say.
  */
 #include <libpq-fe.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "conn.h"
 #include "error.h"
 #include "outbox.h"
+#include "statement.h"
+#include "text.h"
 
 #define STRINGIFY(x) #x
 #define NUMBER_TEXT(x) STRINGIFY(x)
@@ -27,9 +30,21 @@ static const char sql_find[] =
     " AND c.relname OPERATOR(pg_catalog.=) 'schema_version'"
     " WHERE n.nspname OPERATOR(pg_catalog.=) 'outbox'";
 
+/* Here they do: the schema may be used. */
+#define EVENT "pg_catalog.to_regclass('outbox.event')::pg_catalog.oid"
+#define PROCEDURE "pg_catalog.to_regprocedure('" OUTBOX__PROCEDURE OUTBOX__PROCEDURE_TYPES "')::pg_catalog.oid"
+
+enum { VERSION, TOO_NEW, HAS_EVENT, HAS_PROCEDURE, NOT_INSERTED, MAY_CALL, ROLE };
 static const char sql_version[] =
     "SELECT coalesce(pg_catalog.max(version), 0), coalesce(pg_catalog.bool_or(breaking)"
-    " FILTER (WHERE version OPERATOR(pg_catalog.>) " NUMBER_TEXT(OUTBOX_SCHEMA_VERSION) "), false)"
+    " FILTER (WHERE version OPERATOR(pg_catalog.>) " NUMBER_TEXT(OUTBOX_SCHEMA_VERSION) "), false),"
+    " " EVENT " IS NOT NULL, " PROCEDURE " IS NOT NULL,"
+    " (SELECT pg_catalog.string_agg(a.attname::pg_catalog.text, ', ' ORDER BY a.attnum)"
+    " FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) " EVENT
+    " AND a.attname OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array('" OUTBOX__COLUMNS "', ', '))"
+    " AND NOT pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT')),"
+    " pg_catalog.has_function_privilege(" PROCEDURE ", 'EXECUTE'),"
+    " pg_catalog.quote_ident(CURRENT_USER)"
     " FROM outbox.schema_version";
 
 static bool is_true(const PGresult *result, int column)
@@ -58,22 +73,51 @@ static int judge_find(const PGresult *result, outbox_error *err)
     return OUTBOX_OK;
 }
 
+static int say_grant(const PGresult *result, const char *privilege, const char *columns, const char *on,
+                     outbox_error *err)
+{
+    char role[140];
+
+    outbox__one_line(PQgetvalue(result, 0, ROLE), role, sizeof(role));
+    return outbox__error_set(err, OUTBOX_EDB,
+                             "role %s may not append: GRANT %s%s ON %s TO %s; or GRANT outbox_writer TO %s, "
+                             "see sql/roles.sql",
+                             role, privilege, columns, on, role, role);
+}
+
+/* What an append needs, and outbox_check_schema() alone can tell before the first one. */
+static int judge_rights(const PGresult *result, outbox_error *err)
+{
+    char columns[sizeof(OUTBOX__COLUMNS) + 4];
+
+    snprintf(columns, sizeof(columns), " (%s)", PQgetvalue(result, 0, NOT_INSERTED));
+    if (!PQgetisnull(result, 0, NOT_INSERTED))
+        return say_grant(result, "INSERT", columns, "outbox.event", err);
+    if (!is_true(result, MAY_CALL))
+        return say_grant(result, "EXECUTE", "", "PROCEDURE " OUTBOX__PROCEDURE, err);
+    return OUTBOX_OK;
+}
+
 static int judge_version(const PGresult *result, outbox_error *err)
 {
-    long version = strtol(PQgetvalue(result, 0, 0), NULL, 10);
+    long version = strtol(PQgetvalue(result, 0, VERSION), NULL, 10);
 
     if (version < OUTBOX_SCHEMA_VERSION)
         return outbox__error_set(err, OUTBOX_ESCHEMA,
                                  "the outbox schema has version %ld, too old for this library, "
                                  "which needs %d; apply the newer files of sql/ in order",
                                  version, OUTBOX_SCHEMA_VERSION);
-    if (is_true(result, 1))
+    if (is_true(result, TOO_NEW))
         return outbox__error_set(err, OUTBOX_ESCHEMA,
                                  "the outbox schema has version %ld, too new for this library, "
                                  "which knows %d, and a change since then is breaking; use a newer "
                                  "library (this is %s)",
                                  version, OUTBOX_SCHEMA_VERSION, OUTBOX_VERSION_STRING);
-    return OUTBOX_OK;
+    if (!is_true(result, HAS_EVENT))
+        return not_installed("table outbox.event", err);
+    if (!is_true(result, HAS_PROCEDURE))
+        return not_installed("procedure " OUTBOX__PROCEDURE, err);
+    return judge_rights(result, err);
 }
 
 /* Both statements give one row or none. */

@@ -44,7 +44,7 @@ test_install() {
     gives "every_function_and_the_schema_have_a_comment" "t" "select bool_and(obj_description(oid, 'pg_proc') is not null)
         and obj_description('outbox'::regnamespace, 'pg_namespace') is not null
         from pg_proc where pronamespace = 'outbox'::regnamespace"
-    gives "functions_are_not_public_but_the_check" event_is_sound "select string_agg(proname, ',')
+    gives "functions_are_not_public_but_what_an_insert_needs" append_event,event_is_sound "select string_agg(proname, ',' order by proname)
         from pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
         where pronamespace = 'outbox'::regnamespace and a.grantee = 0"
 }
@@ -170,12 +170,14 @@ test_xid_before_id() {
         "$(xid_while_drawing "insert into outbox.event (type, topic) select 'ty', 't' || i from generate_series(1, 3) i order by i desc" outbox.event_id_seq)"
     equal "append_has_its_xid_first" t \
         "$(xid_while_drawing "select outbox.append('t', null, 'ty', null)" outbox.event_id_seq)"
+    equal "append_event_has_its_xid_first" t \
+        "$(xid_while_drawing "call outbox.append_event('t', null, 'ty', 1, null, null, null, gen_random_uuid(), null)" outbox.event_id_seq)"
     equal "copy_has_its_xid_first" t \
         "$(xid_while_drawing "copy outbox.event (topic, type) from stdin;"$'\n'"t"$'\t'"ty"$'\n\\.\n' outbox.event_id_seq)"
     # The control: with the columns the other way round the same probe says no.
     q "create table control (id bigint generated always as identity, xid xid8 default pg_current_xact_id(), topic text)"
     equal "control_with_id_first_has_none" f "$(xid_while_drawing "insert into control (topic) values ('t')" control_id_seq)"
-    gives "paused_inserts_went_through" "8" "select count(*) from outbox.event"
+    gives "paused_inserts_went_through" "9" "select count(*) from outbox.event"
     q "drop table control; truncate outbox.event"
 }
 
@@ -234,10 +236,11 @@ test_append() {
     gives "append_json_takes_headers_and_id" "$id|[[\"a\", \"b\"]]" "do \$\$ begin
         perform outbox.append_json('j3', 'k', 'ty', '1', '{\"a\":\"b\"}', event_id => '$id'); end \$\$;
         select event_id, headers from outbox.event where topic = 'j3'"
-    gives "direct_insert_equals_append" "1" "do \$\$ begin perform outbox.append('d', 'k', 'ty', 'p', '[[\"a\",\"b\"]]', 2, 'text/plain', '$id', '2030-01-01');
+    gives "direct_insert_and_append_event_equal_append" "1|3" "do \$\$ begin perform outbox.append('d', 'k', 'ty', 'p', '[[\"a\",\"b\"]]', 2, 'text/plain', '$id', '2030-01-01');
         insert into outbox.event (topic, key, type, schema_version, content_type, payload, headers, event_id, available_at)
         values ('d', 'k', 'ty', 2, 'text/plain', 'p', '[[\"a\",\"b\"]]', '$id', '2030-01-01'); end \$\$;
-        select count(distinct to_jsonb(e) - 'id' - 'xid' - 'created_at') from outbox.event e where topic = 'd'"
+        call outbox.append_event('d', 'k', 'ty', 2, 'text/plain', 'p', '[[\"a\",\"b\"]]', '$id', '2030-01-01');
+        select count(distinct to_jsonb(e) - 'id' - 'xid' - 'created_at'), count(*) from outbox.event e where topic = 'd'"
     gives "rolled_back_append_leaves_nothing" "0" "begin; do \$\$ begin perform outbox.append('r', null, 'ty', null); end \$\$; rollback;
         select count(*) from outbox.event where topic = 'r'"
     q "truncate outbox.event"
@@ -276,6 +279,7 @@ test_roles() {
 test_writer() {
     local t
     may outbox_writer "append" "select outbox.append('t', 'k', 'ty', 'p', '{\"a\":\"b\"}')"
+    may outbox_writer "append_event" "call outbox.append_event('t', 'k', 'ty', 1, null, 'p', '[[\"a\",\"b\"]]', gen_random_uuid(), null)"
     may outbox_writer "append_json" "select outbox.append_json('t', 'k', 'ty', '{}')"
     may outbox_writer "insert the public columns" "insert into outbox.event (topic, key, type, schema_version, content_type, payload, headers,
         event_id, available_at) values ('t', 'k', 'ty', 1, 'text/plain', 'p', '[]', gen_random_uuid(), now())"
@@ -327,6 +331,7 @@ test_relay_role() {
     may outbox_relay "empty a bucket by the function" "select outbox.empty_bucket(3::smallint, epoch, '0', pg_current_snapshot(), '{}') from outbox.relay"
     may outbox_relay "tidy the kept" "delete from outbox.event_kept where id < 0; delete from outbox.sent_kept where id < 0"
     may outbox_relay "empty the kept" "truncate outbox.event_kept, outbox.sent_kept"
+    may_not outbox_relay "append_event" "call outbox.append_event('t', 'k', 'ty', 1, null, 'p', null, gen_random_uuid(), null)"
     may_not outbox_relay "append" "select outbox.append('t', null, 'ty', null)"
     may_not outbox_relay "insert events" "insert into outbox.event (topic, type) values ('t', 'ty')"
     may_not outbox_relay "update events" "update outbox.event set topic = 'x'"

@@ -77,6 +77,7 @@ test_outbox() {
         values ('t', 'k', 'ty', 'text/plain', 'p', '$pairs'), ('t', null, 'ty', null, null, null)"
     works "$1_append" q "select outbox.append('t', 'k', 'ty', 'p', '$pairs', content_type => 'text/plain')"
     works "$1_append_with_an_object" q "select outbox.append('t', 'k', 'ty', 'p', '{\"a\": \"b\"}')"
+    works "$1_append_event" q "call outbox.append_event('t', 'k', 'ty', 1, null, 'p', '$pairs', pg_catalog.gen_random_uuid(), null)"
     works "$1_append_json" q "select outbox.append_json('t', 'k', 'ty', '{\"a\": 1}')"
     refuses "$1_rules_hold" '"event_topic_not_dots"' q "insert into outbox.event (topic, type) values ('..', 'ty')"
     refuses "$1_rules_of_headers_hold" '"event_headers_pairs"' q "insert into outbox.event (topic, type, headers) values ('t', 'ty', '[[\"\",\"b\"]]')"

@@ -23,6 +23,14 @@ static void teardown_scratch(void)
     teardown();
 }
 
+/* As far as the check looks. */
+#define EVENT_TABLE \
+    "create table outbox.event (topic text, key bytea, type text, schema_version int," \
+    " content_type text, payload bytea, headers json, event_id uuid, available_at timestamptz);"
+#define PROCEDURE \
+    "create procedure outbox.append_event(text, bytea, text, int, text, bytea, json, uuid, timestamptz)" \
+    " language sql as '';"
+
 /* Inside of a transaction, which stays usable, and outside of one. */
 static void expect_schema(int code, const char *words)
 {
@@ -69,6 +77,10 @@ START_TEST(check_schema_tells_each_state_apart)
                       " breaking boolean not null, applied_at timestamptz default now())");
     expect_schema(OUTBOX_ESCHEMA, "too old");
     rig_exec(scratch, "insert into outbox.schema_version values (1, '0.1.0', true)");
+    expect_schema(OUTBOX_ESCHEMA, "table outbox.event does not exist");
+    rig_exec(scratch, EVENT_TABLE);
+    expect_schema(OUTBOX_ESCHEMA, "procedure outbox.append_event does not exist");
+    rig_exec(scratch, PROCEDURE);
     expect_schema(OUTBOX_OK, "");
     rig_exec(scratch, "insert into outbox.schema_version values (2, '0.1.0', false)");
     expect_schema(OUTBOX_OK, "");
@@ -94,9 +106,48 @@ START_TEST(check_schema_ignores_the_search_path)
              " initcond = 0); create schema outbox;"
              "create table outbox.schema_version (version integer, min_relay text,"
              " breaking boolean not null, applied_at timestamptz default now());"
-             "insert into outbox.schema_version values (1, '0.1.0', true);"
+             "insert into outbox.schema_version values (1, '0.1.0', true);" EVENT_TABLE PROCEDURE
+             "create domain evil.text as integer;"
              "set search_path = evil, pg_catalog");
     expect_schema(OUTBOX_OK, "");
+}
+END_TEST
+
+/* What the message says is done, and it is the cure. */
+static void expect_grant(const char *grant)
+{
+    char role[64], words[300];
+
+    snprintf(role, sizeof(role), "\"Shop %d\"", (int)getpid());
+    snprintf(words, sizeof(words), "role %s may not append: GRANT %s TO %s; or GRANT outbox_writer TO %s,", role,
+             grant, role, role);
+    expect_code(outbox_check_schema(conn, &err), OUTBOX_EDB, 0);
+    expect_words(words);
+    ck_assert_int_eq(PQtransactionStatus(conn), PQTRANS_INTRANS);
+    rig_exec(conn, "reset role");
+    rig_execf(conn, "grant %s to %s", grant, role);
+    rig_execf(conn, "set role %s", role);
+}
+
+/* All of it in a transaction that is rolled back. */
+START_TEST(check_schema_names_the_privilege_that_is_missing)
+{
+    rig_execf(conn, "begin; create role \"Shop %d\"; grant usage on schema outbox to \"Shop %d\";"
+                    "grant select on outbox.schema_version to \"Shop %d\";"
+                    "revoke execute on procedure outbox.append_event from public",
+              (int)getpid(), (int)getpid(), (int)getpid());
+    rig_execf(conn, "set role \"Shop %d\"", (int)getpid());
+    expect_grant("INSERT (event_id, schema_version, topic, key, type, content_type, payload, headers, available_at)"
+                 " ON outbox.event");
+    expect_grant("EXECUTE ON PROCEDURE outbox.append_event");
+    ck_assert_msg(outbox_check_schema(conn, &err) == OUTBOX_OK, "%s", err.message);
+    event.topic = "granted";
+    append_ok();
+    rig_execf(conn, "reset role; revoke insert (headers, key) on outbox.event from \"Shop %d\"", (int)getpid());
+    rig_execf(conn, "set role \"Shop %d\"", (int)getpid());
+    expect_grant("INSERT (key, headers) ON outbox.event");
+    ck_assert_msg(outbox_check_schema(conn, &err) == OUTBOX_OK, "%s", err.message);
+    rig_exec(conn, "rollback");
 }
 END_TEST
 
@@ -110,6 +161,7 @@ Suite *suite_check_schema(void)
     tcase_add_checked_fixture(real, setup, teardown);
     tcase_add_test(real, check_schema_accepts_the_real_one);
     tcase_add_test(real, check_schema_refuses_in_a_failed_transaction);
+    tcase_add_test(real, check_schema_names_the_privilege_that_is_missing);
     suite_add_tcase(suite, real);
     tcase_add_checked_fixture(states, setup_scratch, teardown_scratch);
     tcase_add_test(states, check_schema_tells_each_state_apart);

@@ -184,6 +184,31 @@ START_TEST(send_refuses_a_wrong_event_and_queues_nothing)
 }
 END_TEST
 
+/* Nothing is stored before the Sync, although a procedure that is called outside of a transaction
+ * block could commit. */
+START_TEST(send_without_begin_belongs_to_the_implicit_transaction)
+{
+    event.topic = "implicit";
+    enter();
+    for (int fails = 1; fails >= 0; fails--) {
+        queue("select 1"); /* a command is out: nothing is refused */
+        expect_ok(send_event());
+        expect_ok(send_event());
+        if (fails)
+            queue("select 1 / 0");
+        ck_assert_int_eq(PQpipelineSync(conn), 1);
+        expect_result(PGRES_TUPLES_OK);
+        expect_ok(append_result());
+        expect_ok(append_result());
+        if (fails)
+            expect_result(PGRES_FATAL_ERROR);
+        expect_result(PGRES_PIPELINE_SYNC);
+        expect_rows("implicit", fails ? 0 : 2);
+    }
+    leave();
+}
+END_TEST
+
 /* ---- Without a pipeline ---------------------------------------------------------------------- */
 
 static bool wait_for(short what)
@@ -273,7 +298,7 @@ END_TEST
 
 START_TEST(result_tells_of_a_row_that_was_taken_away)
 {
-    result_tells("swallow", OUTBOX_EDB, 0, "stored 0 rows");
+    result_tells("swallow", OUTBOX_EDB, ABORTED, "stored 0 rows");
 }
 END_TEST
 
@@ -370,6 +395,7 @@ Suite *suite_send(void)
     tcase_add_test(tcase, send_after_a_begin_without_sync_is_refused_when_its_result_was_read);
     tcase_add_test(tcase, send_behind_a_failure_is_aborted_and_nothing_is_stored);
     tcase_add_test(tcase, send_refuses_a_wrong_event_and_queues_nothing);
+    tcase_add_test(tcase, send_without_begin_belongs_to_the_implicit_transaction);
     tcase_add_test(tcase, send_does_not_block_on_a_nonblocking_connection);
     tcase_add_test(tcase, send_refuses_what_append_refuses);
     tcase_add_loop_test(tcase, result_tells_each_failure, 0, N(server_failures));
