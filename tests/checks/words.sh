@@ -153,7 +153,7 @@ each own_codes_are_given is_given <<<"$own"
 # Each function has a line on what it touches.
 for file in sql/001_outbox.up.sql sql/002_inbox.up.sql; do
     equal "what_functions_touch_is_told: $file" \
-        "$(sed -nE 's/^CREATE FUNCTION [a-z]+\.([a-z_]+)\(.*/\1/p' "$file" | sort | xargs)" \
+        "$(sed -nE 's/^CREATE (FUNCTION|PROCEDURE) [a-z]+\.([a-z_]+)\(.*/\2/p' "$file" | sort | xargs)" \
         "$(sed -n '/^-- What each touches/,/^$/p' "$file" | sed -nE 's/^--   ([a-z_]+) .*/\1/p' | sort | xargs)"
 done
 # What make wants elsewhere is what the Debian packages are built with.
