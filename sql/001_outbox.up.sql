@@ -580,8 +580,8 @@ COMMENT ON COLUMN outbox.backlog.topic IS 'Kafka topic';
 --   backlog_now        reads relay, event, sent, held                             outbox_relay, outbox_monitor
 
 -- What liboutbox calls to store one event. The server keeps the plan of the INSERT for the session, with nothing
--- prepared there; and CALL, unlike SELECT, has no plan of its own. liboutbox names the types of the parameters in their
--- order: a procedure of others needs another name.
+-- prepared there; and CALL, unlike SELECT, has no plan of its own. liboutbox looks for it by its name and passes the
+-- parameters in this order: a procedure with others needs another name.
 CREATE PROCEDURE outbox.append_event(
     topic text, key bytea, type text, schema_version integer, content_type text, payload bytea, headers json,
     event_id uuid, available_at timestamptz

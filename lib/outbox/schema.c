@@ -32,7 +32,7 @@ static const char sql_find[] =
 
 /* Here they do: the schema may be used. */
 #define EVENT "pg_catalog.to_regclass('outbox.event')::pg_catalog.oid"
-#define PROCEDURE "pg_catalog.to_regprocedure('" OUTBOX__PROCEDURE OUTBOX__PROCEDURE_TYPES "')::pg_catalog.oid"
+#define PROCEDURE "pg_catalog.to_regproc('" OUTBOX__PROCEDURE "')::pg_catalog.oid"
 
 enum { VERSION, TOO_NEW, HAS_EVENT, HAS_PROCEDURE, NOT_INSERTED, MAY_CALL, ROLE };
 static const char sql_version[] =

@@ -10,13 +10,10 @@
 
 #include "event.h"
 
-/** The columns that an event is stored in, and the procedure of sql/001 that does so, with its types. */
+/** The columns that an event is stored in, and the procedure of sql/001 that does so. */
 #define OUTBOX__COLUMNS \
     "topic, key, type, schema_version, content_type, payload, headers, event_id, available_at"
 #define OUTBOX__PROCEDURE "outbox.append_event"
-#define OUTBOX__PROCEDURE_TYPES \
-    "(pg_catalog.text, pg_catalog.bytea, pg_catalog.text, pg_catalog.int4, pg_catalog.text," \
-    " pg_catalog.bytea, pg_catalog.json, pg_catalog.uuid, pg_catalog.timestamptz)"
 
 struct outbox__statement {
     const char *name; /* when it is prepared; changes with sql */
