@@ -34,6 +34,7 @@ struct core_config {
     uint64_t mark_delay_ms;
     uint64_t retry_base_ms, retry_max_ms;
     uint32_t retry_attempts; /* after the first; then a refused row is dead */
+    uint32_t hops_max;       /* with more a row is dead at once; 0: never */
     uint64_t stall_timeout_ms; /* 0: never */
     uint64_t sweep_ms;         /* between two sweeps; 0: none */
     uint64_t lease_ttl_ms;
@@ -56,8 +57,8 @@ enum core_do {
                      core_page_end, or core_read_failed */
     CORE_READ_DUE,   /* read from outbox.held what is due: core_held_row, core_due_end */
     CORE_READ_TOPIC, /* read from there what is paused of topic: core_held_row, core_topic_end */
-    CORE_PRODUCE, /* slot into lane; answer core_report, now or later, or core_full or core_cold; core_refused or
-                     core_unreadable where it is not for Kafka */
+    CORE_PRODUCE, /* slot into lane; answer core_report, now or later, or core_full or core_cold; core_refused,
+                     core_refuses_hops or core_unreadable where it is not for Kafka */
     CORE_MARK,    /* slots[0..n); answer core_freed for some, then core_marked; the array is good
                      until then */
     CORE_HOLD,    /* put slots[0..n) into outbox.held as their .hold says; answer core_freed for some,
@@ -209,6 +210,9 @@ void core_report(struct core *c, uint64_t now_ms, uint32_t slot, enum outcome ou
 /* In place of a report: the row was refused for itself before it was handed over. for_good: another
  * attempt would end the same, so it is dead at once. */
 void core_refused(struct core *c, uint64_t now_ms, uint32_t slot, bool for_good);
+/* Before it is handed over: the row has come by so many causes. True: by too many, whatever Kafka would say, and so it was
+ * refused for good, as by core_refused. */
+bool core_refuses_hops(struct core *c, uint64_t now_ms, uint32_t slot, uint64_t hops);
 /* In place of a report: the row has nothing to send, for it could not be read, nor could it next time: it is dead.
  * Where its key is what cannot be read, any later row of its topic may be of that key: unless these pass dead rows
  * anyway, the topic waits. */

@@ -186,6 +186,14 @@ void core_refused(struct core *c, uint64_t now_ms, uint32_t slot, bool for_good)
     unpark_topic(c, &c->topics.topic[r->topic]);
 }
 
+bool core_refuses_hops(struct core *c, uint64_t now_ms, uint32_t slot, uint64_t hops)
+{
+    if (c->cfg.hops_max == 0 || hops <= c->cfg.hops_max)
+        return false;
+    core_refused(c, now_ms, slot, true);
+    return true;
+}
+
 void core_report(struct core *c, uint64_t now_ms, uint32_t slot, enum outcome out, enum blame blame)
 {
     struct window_row *r = flow_row(c, slot);

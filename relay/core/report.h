@@ -1,5 +1,5 @@
 /* report.h - what comes of a row that was out: confirmed, refused, or not heard of; and whose fault that is, the
- * row's, its topic's or the producer's. Its functions for the sink are core_report() and core_refused() of core.h.
+ * row's, its topic's or the producer's. Its functions for the sink stand in core.h: core_report(), core_refused() and their like.
  *
  * Used inside core/ only. Pure.
  */

@@ -47,6 +47,7 @@ struct core_config driver_core_settings(const struct settings *set, bool once)
         .retry_base_ms = set->retry_base_ms,
         .retry_max_ms = set->retry_max_ms,
         .retry_attempts = set->retry_attempts,
+        .hops_max = set->hops_max,
         .skip_poison = set->on_poison == ON_POISON_SKIP,
         .stall_timeout_ms = set->stall_timeout_ms,
         .sweep_ms = SWEEP_MS,

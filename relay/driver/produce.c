@@ -44,11 +44,10 @@ static bool refuse_circle(struct driver *d, uint32_t slot)
 {
     uint64_t hops = envelope_hops(d->slot[slot].row);
 
-    if (d->settings->hops_max == 0 || hops <= d->settings->hops_max)
+    if (!core_refuses_hops(&d->core, d->now_ms, slot, hops))
         return false;
     d->n_failed++;
-    incidents_circle(hops, d->settings->hops_max, &d->slot[slot].reason);
-    core_refused(&d->core, d->now_ms, slot, true);
+    incidents_circle(hops, d->core.cfg.hops_max, &d->slot[slot].reason);
     return true;
 }
 

@@ -157,6 +157,22 @@ START_TEST(row_whose_key_cannot_be_read_is_dead_where_later_ones_pass)
 END_TEST
 
 /* The earlier row of its key may yet come home unwritten; the later one waits for it like any other. */
+START_TEST(row_with_more_hops_than_it_may_have_is_dead_at_once)
+{
+    struct core_config cfg = t.core.cfg;
+
+    rows_out("Ay1 Ax1", "produce Ay1 main\nproduce Ax1 main\n");
+    ck_assert(!core_refuses_hops(&t.core, t.now, slot_of("Ax1"), UINT64_MAX)); /* no limit is set */
+    cfg.hops_max = 3;
+    core_configure(&t.core, &cfg);
+    ck_assert(!core_refuses_hops(&t.core, t.now, slot_of("Ax1"), 3));
+    expect("");
+    ck_assert(core_refuses_hops(&t.core, t.now, slot_of("Ax1"), 4));
+    run();
+    expect("hold Ax1 dead\n");
+}
+END_TEST
+
 START_TEST(row_that_is_refused_for_good_behind_one_of_its_key_waits_for_that_one)
 {
     rows_out("Ax1 Ax2", "produce Ax1 main\nproduce Ax2 main\n");
@@ -444,6 +460,7 @@ Suite *suite_flow(void)
     tc = new_case(suite, "refused before they are sent");
     tcase_add_test(tc, row_that_the_sink_refuses_goes_to_held_without_a_reset);
     tcase_add_test(tc, row_that_is_refused_for_good_is_dead_at_once_and_holds_its_key);
+    tcase_add_test(tc, row_with_more_hops_than_it_may_have_is_dead_at_once);
     tcase_add_test(tc, row_that_cannot_be_read_is_dead_at_once_and_holds_its_key);
     tcase_add_test(tc, topic_waits_behind_a_row_whose_key_cannot_be_read);
     tcase_add_test(tc, row_whose_key_cannot_be_read_is_dead_where_later_ones_pass);
