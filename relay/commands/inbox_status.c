@@ -12,12 +12,15 @@
 #include "relay/commands/inbox.h"
 #include "relay/commands/object.h"
 #include "relay/exit_codes.h"
+#include "relay/loop.h"
 #include "relay/sink/reader.h"
 #include "relay/text.h"
 #include "relay/verdict.h"
 
 #define WIDE 60
 #define ASK_KAFKA_MS 3000
+#define AGAIN_MS 2000 /* what seems to stand still is looked at once more, so long after the command began */
+#define LOOK_MS 200   /* between two such looks */
 #define SLOW_S 60.0   /* so long a record may wait, and its position stand still, */
 #define STUCK_S 300.0 /* before it is looked at; and before events count as not applied, */
 #define GONE_S 120.0  /* which is sooner where nothing of the consumer moves, and no process of it is seen */
@@ -45,6 +48,8 @@ static const char help[] =
     "\n"
     "Events are not applied when a partition has stood still for 5 min while a record of it waits; after 2 min where\n"
     "nothing of its consumer has moved, and no session \"inbox C\" in the database shows that a process of it lives.\n"
+    "Then it is looked at again for up to 2 s: an event that has come this moment may be an old one (a replay, a\n"
+    "relay that was away).\n"
     "\n"
     "Exit codes: 0 events are applied, also when something needs a look; 69 they are not, or the database or\n"
     "Kafka cannot be reached; 64 usage, 70 internal error, 77 a right is missing, 78 settings or schema.\n";
@@ -58,6 +63,8 @@ struct consumer {
 
 struct look {
     const struct options *o;
+    struct operate *op;
+    uint64_t began_ms;
     struct consumer *consumers;
     size_t n_consumers;
     struct reader *kafka; /* NULL: not asked, or no longer */
@@ -225,17 +232,44 @@ static bool may_be_gone(const struct consumer *c)
     return c != NULL && !c->is.linked && (c->is.moved_s < 0 || c->is.moved_s >= GONE_S);
 }
 
+struct again {
+    const struct operate_position *was;
+    bool stands;
+};
+
+static void on_again(void *arg, const struct operate_position *p)
+{
+    struct again *a = arg;
+
+    if (p->partition == a->was->partition && strcmp(p->topic, a->was->topic) == 0 &&
+        strcmp(p->consumer, a->was->consumer) == 0)
+        a->stands = p->next_offset == a->was->next_offset;
+}
+
+/* A record that has come this moment may be old: a replay, a retry or a relay that was away keep the event's time.
+ * Nothing tells when it came, so a consumer that had nothing to do is given the time to take it. */
+static bool still_stands(const struct look *l, const struct operate_position *p)
+{
+    struct again a = { p, true };
+
+    for (;;) {
+        bool last = loop_now_ms() >= l->began_ms + AGAIN_MS;
+        if (operate_positions(l->op, on_again, &a) != EXIT_OK || !a.stands || last)
+            return a.stands;
+        loop_wait(NULL, 0, loop_now_ms() + LOOK_MS);
+    }
+}
+
 static void judge_position(struct look *l, const struct consumer *c, const struct operate_position *p, int64_t lag,
                            double oldest_s)
 {
     static const char remedy[] = "see whether that process still runs; if not, start it; if it does, look into its log: "
-                                 "a handler that takes long, or one event that is tried again and again. After a "
-                                 "replay wait a minute, and look again.";
+                                 "a handler that takes long, or one event that is tried again and again.";
     /* it may have stood for long only because nothing came */
     double stands_s = p->moved_s >= 0 && p->moved_s < oldest_s ? p->moved_s : oldest_s;
     char age[32], text[1200];
 
-    if (p->owner == NULL || stands_s < SLOW_S)
+    if (p->owner == NULL || stands_s < SLOW_S || !still_stands(l, p))
         return; /* of partitions without an owner the consumer says enough */
     int host = (int)strcspn(p->owner, "/"); /* the owner is host/pid/chance */
     const char *pid = p->owner[host] != '\0' ? p->owner + host + 1 : "?";
@@ -436,7 +470,7 @@ static int show(struct look *l)
 
 static int look(struct options *o, struct operate *op)
 {
-    struct look l = { .o = o };
+    struct look l = { .o = o, .op = op, .began_ms = loop_now_ms() };
     int code = EXIT_OK;
 
     if (o->json && (l.position_list = json_array()) == NULL)

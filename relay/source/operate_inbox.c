@@ -113,9 +113,7 @@ static int look_at_consumers(struct operate *o,
     return code;
 }
 
-static int look_at_positions(struct operate *o,
-                             void (*on_position)(void *arg, const struct operate_position *position),
-                             void *arg)
+int operate_positions(struct operate *o, operate_on_position *on_position, void *arg)
 {
     const struct params none = { .limit = "" };
     PGresult *res = NULL;
@@ -138,11 +136,11 @@ static int look_at_positions(struct operate *o,
 
 int operate_inbox_status(struct operate *o,
                          void (*on_consumer)(void *arg, const struct operate_consumer *consumer),
-                         void (*on_position)(void *arg, const struct operate_position *position), void *arg)
+                         operate_on_position *on_position, void *arg)
 {
     int code = look_at_consumers(o, on_consumer, arg);
 
-    return code == EXIT_OK ? look_at_positions(o, on_position, arg) : code;
+    return code == EXIT_OK ? operate_positions(o, on_position, arg) : code;
 }
 
 int operate_letters(struct operate *o, const struct operate_letters *choice, int64_t limit,

@@ -67,10 +67,14 @@ struct operate_letter_total {
 
 typedef void operate_on_letter(void *arg, const struct operate_letter *letter);
 
-/* The consumers by name, then the positions of all. A callback may take its time: nothing is locked. */
+typedef void operate_on_position(void *arg, const struct operate_position *position);
+
+/* The positions of all consumers. A callback may take its time, and ask further questions: nothing is locked. */
+int operate_positions(struct operate *o, operate_on_position *on_position, void *arg);
+/* The consumers by name, then the positions, as above. */
 int operate_inbox_status(struct operate *o,
                          void (*on_consumer)(void *arg, const struct operate_consumer *consumer),
-                         void (*on_position)(void *arg, const struct operate_position *position), void *arg);
+                         operate_on_position *on_position, void *arg);
 
 /* In order of id, at most `limit`. */
 int operate_letters(struct operate *o, const struct operate_letters *choice, int64_t limit,
