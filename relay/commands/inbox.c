@@ -2,6 +2,7 @@
 #include "relay/commands/inbox.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "relay/commands/commands.h"
@@ -58,6 +59,45 @@ int command_inbox(int argc, char **argv)
         }
     const struct options o = { .program = argv[0] };
     return options_fail(&o, EXIT_USAGE, "%s: the command comes first: status, dead, retry or discard", argv[1]);
+}
+
+#define MAX_NAMES 20
+
+struct names {
+    const char *wanted;
+    FILE *out;
+    size_t n;
+    bool known;
+};
+
+static void on_name(void *arg, const char *name)
+{
+    struct names *names = arg;
+
+    names->known = names->known || strcmp(name, names->wanted) == 0;
+    if (names->n < MAX_NAMES)
+        fprintf(names->out, "%s%s", names->n > 0 ? ", " : "", name);
+    else if (names->n == MAX_NAMES)
+        fputs(" and others", names->out);
+    names->n++;
+}
+
+char *inbox_known(const struct options *o, struct operate *op)
+{
+    struct names names = { .wanted = o->consumer };
+    char *text = NULL;
+    size_t len;
+
+    if (o->consumer == NULL || (names.out = open_memstream(&text, &len)) == NULL)
+        return NULL;
+    fputs("those known here: ", names.out);
+    int code = operate_consumer_names(op, on_name, &names);
+    if (names.n == 0)
+        fputs("none", names.out);
+    if (fclose(names.out) == 0 && code == EXIT_OK && !names.known)
+        return text;
+    free(text);
+    return NULL;
 }
 
 json_t *inbox_letter_object(const struct operate_letter *l)

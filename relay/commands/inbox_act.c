@@ -130,6 +130,13 @@ static int count(struct deed *d, struct operate *op)
         return options_fail_operate(d->o, op, code);
     if (d->n_matched > 0)
         return -1;
+    char *known = inbox_known(d->o, op);
+    if (known != NULL) {
+        code = options_fail(d->o, EXIT_NO_MATCH, "nothing to %s: there is no consumer %s; %s", d->name, c->consumer,
+                            known);
+        free(known);
+        return code;
+    }
     return options_fail(d->o, EXIT_NO_MATCH, "nothing to %s: no dead letter waits for a decision%s%s%s%s", d->name,
                         c->consumer != NULL ? ", consumer " : "", c->consumer != NULL ? c->consumer : "",
                         c->topic != NULL ? ", topic " : "", c->topic != NULL ? c->topic : "");

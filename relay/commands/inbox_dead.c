@@ -1,6 +1,7 @@
 /* inbox_dead.c - `outbox-relay inbox dead`: dead letters as a table or as JSON. Changes nothing. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "relay/affix.h"
 #include "relay/commands/inbox.h"
@@ -114,12 +115,17 @@ static void print_object(struct listing *l)
     json_decref(object);
 }
 
-static void print_words(struct listing *l)
+/* known: NULL, or which consumers there are when there is none of the name. */
+static void print_words(struct listing *l, const char *known)
 {
     const char *such = l->states == OPERATE_LETTER_DEAD || l->states == OPERATE_LETTER_ALL ? "" : "such ";
 
     if (l->n == 0) {
-        printf("no %sdead letter%s\n", such, l->states == OPERATE_LETTER_DEAD ? " that waits for a decision" : "");
+        printf("no %sdead letter%s%s", such, l->states == OPERATE_LETTER_DEAD ? " that waits for a decision" : "",
+               known != NULL ? ": there is no such consumer; " : "");
+        if (known != NULL)
+            text_put(stdout, known, 1000);
+        putchar('\n');
         return;
     }
     if (!table_print(&l->table, stdout))
@@ -147,8 +153,11 @@ static int show(struct options *o, struct operate *op)
         options_fail_operate(o, op, code);
     else if (o->json)
         print_object(&l);
-    else
-        print_words(&l);
+    else {
+        char *known = l.n == 0 ? inbox_known(o, op) : NULL;
+        print_words(&l, known);
+        free(known);
+    }
     if (code == EXIT_OK && (l.failed || l.table.failed))
         code = options_fail(o, EXIT_INTERNAL, "out of memory; list fewer with --limit");
     json_decref(l.letters);

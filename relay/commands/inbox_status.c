@@ -406,9 +406,12 @@ static char *sentence_of(const struct look *l)
         return NULL;
     if (failed > 0)
         fprintf(out, "Events are not applied as they should be: %s", first_of(&l->found, FINDING_FAIL));
-    else if (l->n_consumers == 0)
-        fputs(l->o->consumer != NULL ? "No consumer of this name has ever started here" : "No consumer has ever started here", out);
-    else
+    else if (l->n_consumers == 0) {
+        char *known = inbox_known(l->o, l->op);
+        fprintf(out, "No consumer%s has ever started here%s%s", l->o->consumer != NULL ? " of this name" : "",
+                known != NULL ? "; " : "", known != NULL ? known : "");
+        free(known);
+    } else
         fprintf(out, "Events are applied%s%s", warned > 0 ? ", but look: " : "", first_of(&l->found, FINDING_WARN));
     if (failed + warned > 1)
         fprintf(out, " (and %zu more, below)", failed + warned - 1);

@@ -143,6 +143,18 @@ int operate_inbox_status(struct operate *o,
     return code == EXIT_OK ? operate_positions(o, on_position, arg) : code;
 }
 
+int operate_consumer_names(struct operate *o, void (*on_name)(void *arg, const char *name), void *arg)
+{
+    const struct params none = { .limit = "" };
+    PGresult *res = NULL;
+    int code = operate_look(o, SQL_CONSUMER_NAMES, 0, &none, &res);
+
+    for (int row = 0; code == EXIT_OK && row < PQntuples(res); row++)
+        on_name(arg, PQgetvalue(res, row, 0));
+    PQclear(res);
+    return code;
+}
+
 int operate_letters(struct operate *o, const struct operate_letters *choice, int64_t limit,
                     operate_on_letter *on_letter, void *arg)
 {

@@ -76,6 +76,9 @@ int operate_inbox_status(struct operate *o,
                          void (*on_consumer)(void *arg, const struct operate_consumer *consumer),
                          operate_on_position *on_position, void *arg);
 
+/* The names of all consumers that have started here or have dead letters, in order. */
+int operate_consumer_names(struct operate *o, void (*on_name)(void *arg, const char *name), void *arg);
+
 /* In order of id, at most `limit`. */
 int operate_letters(struct operate *o, const struct operate_letters *choice, int64_t limit,
                     operate_on_letter *on_letter, void *arg);

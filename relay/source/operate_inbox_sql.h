@@ -14,6 +14,10 @@
     ", exists (select from pg_catalog.pg_stat_activity a where a.datname = current_database() "    \
     "and a.application_name = left('inbox ' || p.consumer, 63)) from inbox.progress p order by p.consumer"
 
+/* Those that have started here, and those that only dead letters are left of. */
+#define SQL_CONSUMER_NAMES                                                                         \
+    "select p.consumer from inbox.progress p union select d.consumer from inbox.dead_letter d order by 1"
+
 #define SQL_POSITIONS                                                                              \
     "select p.consumer, p.topic, p.kafka_partition, coalesce(p.next_offset, -1), p.owner, "        \
     SQL_AGE("p.moved_at") " from inbox.position p order by p.consumer, p.topic, p.kafka_partition"

@@ -105,6 +105,13 @@ equal discard_keeps_reason_and_error "it's test data|t" "$(sql 'select discard_r
 inbox_says retry_of_all 0 '^2 dead letters sent back' retry --all --yes
 equal all_are_those_that_wait '1 retry, 2 discarded, 3 retry, 4 retry, 5 discarded, 6 retry' "$(states)"
 inbox_says nothing_left 1 'nothing to retry: no dead letter waits for a decision, consumer mail' retry --consumer mail --yes
+for command in 'retry --yes' 'discard --yes --reason x'; do
+    # shellcheck disable=SC2086 # several words
+    inbox_says "a_name_that_is_wrong_is_told_by_${command%% *}" 1 "^.*: nothing to ${command%% *}: there is no consumer billnig; those known here: billing, mail$" \
+        $command --consumer billnig
+done
+inbox_says a_name_that_is_wrong_is_told_by_dead 0 '^no dead letter that waits for a decision: there is no such consumer; those known here: billing, mail$' \
+    dead --consumer billnig
 letters_anew
 sql "update inbox.dead set called_by = 'gone'"
 inbox discard 1 5 --reason x
@@ -162,7 +169,7 @@ letter billing orders
 inbox_says dead_letters_need_a_look 0 '^Events are applied, but look: 1 dead letter of consumer billing waits for a decision, the oldest for 2 h' status
 sql 'update inbox.position set owner = null'
 inbox_says nobody_has_a_partition 69 '^Events are not applied as they should be: no process of consumer billing has a partition' status
-inbox_says another_consumer_only 0 '^No consumer of this name' status --consumer mail
+inbox_says another_consumer_only 0 '^No consumer of this name has ever started here; those known here: billing$' status --consumer mail
 printf 'kafka.socket.timeout.ms = 60s\n' >"$dir/wrong.conf"
 inbox status -X "kafka.bootstrap.servers=$brokers" --config "$dir/wrong.conf"
 said_so a_wrong_setting_is_named_with_its_place "$code" '^Events .*: Kafka cannot be asked: .*wrong.conf:1: kafka.socket.timeout.ms = 60s: librdkafka takes'
