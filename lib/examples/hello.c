@@ -19,7 +19,7 @@ static int run(PGconn *conn, const char *sql, const char *id, const char *expect
     return ok;
 }
 
-static int store_event(PGconn *conn, const char *order_id)
+static int store_event(PGconn *conn, const char *order_id, char ret_event_id[37])
 {
     static const char payload[] = "{\"item\": \"book\"}";
     outbox_event event = OUTBOX_EVENT_INIT;
@@ -32,7 +32,10 @@ static int store_event(PGconn *conn, const char *order_id)
     event.content_type = "application/json";
     event.payload = payload;
     event.payload_len = strlen(payload);
-    if (outbox_append(conn, &event, &err) == OUTBOX_OK)
+    event.event_id = ret_event_id; /* NULL, which it is at first, lets the library make one */
+    if (outbox_event_id_new(ret_event_id) != OUTBOX_OK)
+        snprintf(err.message, sizeof err.message, "no random bytes for an event's id");
+    else if (outbox_append(conn, &event, &err) == OUTBOX_OK)
         return 1;
     fprintf(stderr, "outbox: %s\n", err.message);
     return 0;
@@ -42,13 +45,16 @@ int main(int argc, char **argv)
 {
     PGconn *conn = PQconnectdb(argc > 1 ? argv[1] : "");
     const char *id = argc > 2 ? argv[2] : "4711";
+    char event_id[37];
     int ok = PQstatus(conn) == CONNECTION_OK;
 
     if (!ok)
         fprintf(stderr, "%s", PQerrorMessage(conn));
     ok = ok && run(conn, "BEGIN", NULL, "BEGIN") &&
          run(conn, "INSERT INTO orders (id, item) VALUES ($1, 'book')", id, "INSERT 0 1") &&
-         store_event(conn, id) && run(conn, "COMMIT", NULL, "COMMIT");
+         store_event(conn, id, event_id) && run(conn, "COMMIT", NULL, "COMMIT");
+    if (ok)
+        printf("order %s and event %s are committed; the relay sends the event\n", id, event_id);
     PQfinish(conn); /* without COMMIT the server rolls back */
     return ok ? 0 : 1;
 }

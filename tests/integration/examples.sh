@@ -63,6 +63,8 @@ for name in hello pipeline event_loop retry raii; do
     empty
     example $name 1
     does "${name}_stores_an_order_and_its_event" 0 '' '1 orders, 1 events'
+    [[ $name != hello ]] ||
+        equal hello_says_what_is_committed "order 1 and event $(sql 'select event_id from outbox.event') are committed; the relay sends the event" "$said"
     example $name 1
     does "${name}_fails_with_an_order_that_is_there" 1 'orders_pkey' '1 orders, 1 events'
     example $name 2 'host=/nonexistent'
