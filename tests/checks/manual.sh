@@ -63,5 +63,12 @@ O=${OUTBOX_BUILD:-${O:-.build}}
 read -ra libs < <(pkg-config --cflags --libs libpq rdkafka)
 check 'the consumer of the README compiles as it stands there' "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror \
     -Iinclude -o "$work/billing" "$work/billing.c" "$O/libinbox.a" "$O/liboutbox.a" "${libs[@]}" -pthread
+named=0
+# Where the demos send the reader there is such a heading.
+while read -r heading; do
+    check "the README has \"$heading\", which a demo names" grep -qE "^##+ $heading\$" README.md
+    named=$((named + 1))
+done < <(sed -nE 's/^ *(next_step )?.README\.md, "([^"]+)".*/\2/p' tests/demo/demo tests/demo/saga)
+check 'demos name headings' test "$named" -ge 3
 check 'it has 40 lines at most' test "$(grep -c . "$work/billing.c")" -le 40
 exit "$bad"
