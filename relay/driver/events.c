@@ -141,6 +141,7 @@ static void on_cleanup(struct driver *d, const struct source_event *e)
     monitor_cleanup(d->monitor, &d->janitor);
 }
 
+/* A flat switch over all that the source says. */
 void driver_on_event(struct driver *d, const struct source_event *e)
 {
     switch (e->type) {

@@ -31,6 +31,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/tools/tool.h"
+
 enum { MAX_LINKS = 200, BUFFER = 65536, LINE = 100, FIXED_FDS = 2 };
 
 enum direction { UP, DOWN, N_DIRECTIONS }; /* to the target, and back */
@@ -66,12 +68,6 @@ struct proxy {
     char line[LINE];
     size_t n_line;
 };
-
-static _Noreturn void give_up(const char *what)
-{
-    fprintf(stderr, "proxy: %s: %s\n", what, strerror(errno));
-    exit(EXIT_FAILURE);
-}
 
 /* -- connections ---------------------------------------------------------------------------- */
 
@@ -130,8 +126,7 @@ static void link_open(struct proxy *p)
     struct link *l = &p->link[p->n_links++];
     *l = (struct link){ .fd = { client, target } };
     for (int d = 0; d < N_DIRECTIONS; d++)
-        if ((l->flow[d].bytes = malloc(BUFFER)) == NULL)
-            give_up("malloc");
+        l->flow[d].bytes = checked(malloc(BUFFER));
 }
 
 /* -- bytes ---------------------------------------------------------------------------------- */
@@ -290,7 +285,7 @@ static void serve(struct proxy *p)
                     (struct pollfd){ .fd = events != 0 ? p->link[i].fd[d] : -1, .events = events };
             }
         if (poll(fds, FIXED_FDS + N_DIRECTIONS * n_links, -1) < 0 && errno != EINTR)
-            give_up("poll");
+            give_up("poll: %s", strerror(errno));
         pause_between(p);
         for (size_t i = n_links; i-- > 0;) /* downwards: closing one moves the last into its place */
             if (!link_step(p, &p->link[i]))
@@ -346,7 +341,7 @@ static void listen_on(struct proxy *p, in_port_t port)
         setsockopt(p->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
         bind(p->listener, (struct sockaddr *)&at, len) < 0 || listen(p->listener, 128) < 0 ||
         getsockname(p->listener, (struct sockaddr *)&at, &len) < 0)
-        give_up("listen");
+        give_up("listen: %s", strerror(errno));
     printf("%d\n", ntohs(at.sin_port));
 }
 
