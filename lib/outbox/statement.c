@@ -3,16 +3,17 @@
  * No RETURNING: it needs the SELECT privilege, which a writer does not have.
  *
  * One event, not prepared: a procedure in the schema. An INSERT costs the server more to parse and to plan,
- * with the partitions and the defaults of the table, than to run; the plan of a procedure stays
- * with the session, under no name that could meet another client's behind a pooler.
+ * with the partitions and the defaults of the table, than to run; the plan of a procedure stays with the
+ * session, under no name that could meet another client's behind a pooler.
  *
  * The lock of an ordered append comes before the event's id, in the same statement: it is taken when
  * the FROM clause gives its first row, and the defaults of the columns that are not named (xid, id)
  * are computed for each such row, after it. The server computes the key of the lock, so that all
  * writers agree on it, whatever they are written in.
  *
- * Many: an array that is NULL stands for a column of nulls, as ROWS FROM pads to the longest. ORDER BY the ordinality makes the order of the ids a matter of SQL. It costs no sort, for the
- * server knows that unnest() gives its rows in that order.
+ * Many: an array that is NULL stands for a column of nulls, as ROWS FROM pads to the longest. ORDER BY the
+ * ordinality makes the order of the ids a matter of SQL. It costs no sort, for the server knows that
+ * unnest() gives its rows in that order.
  */
 #include "statement.h"
 
