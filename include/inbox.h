@@ -40,8 +40,8 @@
  *   same group, is dropped: whether the relay sent it twice, the consumer was killed anywhere,
  *   PostgreSQL or a broker crashed, partitions moved or were added, or somebody replayed it, within
  *   dedupe.keep. Where the database comes back without transactions that it had committed (a standby
- *   that had not got them was promoted) what they did is done again. What a handler does elsewhere (HTTP, files, another connection) is not part of
- *   the transaction, and may happen more than once.
+ *   that had not got them was promoted) what they did is done again. What a handler does elsewhere
+ *   (HTTP, files, another connection) is not part of the transaction, and may happen more than once.
  *   Order: the events of one key in one partition are applied one after the other as they stand
  *   there, over retries, restarts and rebalances. An event that fails holds back its key only. After
  *   an event has become a dead letter the later ones of its key go on without it. Events without a
@@ -347,8 +347,8 @@ OUTBOX_API void inbox_fail(const inbox_message *msg, const char *text);
  * @param err       borrowed; may be NULL
  * @return INBOX_NEW, INBOX_DUPLICATE, or a negative code:
  *   OUTBOX_EINVAL    a NULL that is not allowed, a struct_size that is larger than this library's or
- *                    that no header had, a group that is too long, no topic or too long a one, pipeline mode or a command in progress. Nothing was
- *                    sent.
+ *                    that no header had, a group that is too long, no topic or too long a one,
+ *                    pipeline mode or a command in progress. Nothing was sent.
  *   OUTBOX_ENOTXN, OUTBOX_EABORTED, OUTBOX_ELINK, OUTBOX_ESCHEMA, OUTBOX_EDB
  *                    as for outbox_append(), with the same flags
  * Blocks for one round trip, and for the other transaction.

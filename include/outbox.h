@@ -27,15 +27,15 @@
  *   the business data. It uses one statement and one round trip, needs INSERT on outbox.event and
  *   USAGE of its schema, names every object with its schema, and leaves no session state behind: no
  *   prepared statement, no setting, no lock beyond the transaction. So it also works through a
- *   transaction pooler. That statement is CALL outbox.append_event(...), whose plan the server keeps
- *   by itself; everybody may call it, and it inserts with the rights of the caller. outbox_append_many() does the same for an array of events,
- *   outbox_append_send() for connections in pipeline or non-blocking mode. The one thing that stays
- *   in a session is what outbox_prepare() puts there, for callers who ask for it.
+ *   transaction pooler. The server keeps the plan by itself: the statement is CALL
+ *   outbox.append_event(...), which inserts with the rights of the caller. outbox_append_many() does
+ *   the same for an array of events, outbox_append_send() for connections in pipeline or non-blocking
+ *   mode. All that stays in a session is what outbox_prepare() puts there, for callers who ask for it.
  *   After a refusal by the library (OUTBOX_EINVAL, OUTBOX_ENOTXN, OUTBOX_ENOMEM) nothing was sent
  *   and the transaction is as usable as before. After an error of the server it is not: roll back.
- *   After a lost link the transaction is gone and the event is not committed: open a new
- *   connection and run the whole transaction again. Only where COMMIT was sent already, as in a
- *   pipeline, may it have committed: ask first (lib/examples/retry.c).
+ *   After a lost link the transaction is gone and the event is not committed: open a new connection
+ *   and run the whole transaction again. Only where COMMIT was sent already, as in a pipeline, may
+ *   it have committed: ask first (lib/examples/retry.c).
  *
  * Ownership
  *   Everything passed in is borrowed for the time of the call and never changed; nothing is kept
@@ -346,15 +346,13 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_append_send(PGconn *conn, const outbox_eve
  * @param result  borrowed, PQclear() stays the caller's; what PQgetResult() gave for that append
  * @param err     borrowed; may be NULL
  * @return OUTBOX_OK: the event is in the transaction; or
- *   OUTBOX_EINVAL    result is NULL or that of neither an INSERT nor a CALL. It says nothing about
- *                    the event.
+ *   OUTBOX_EINVAL    result is NULL or not that of an append: it says nothing about the event
  *   OUTBOX_EABORTED  an earlier command failed, and this one was not run; or the transaction had
  *                    failed before. flags: TXN_ABORTED
  *   OUTBOX_ELINK     the server ended the connection, or the result is libpq's own: the connection
  *                    broke, or libpq had no memory for the answer. Close the connection and run the
  *                    transaction again on a new one. If COMMIT was sent behind the append (without
- *                    BEGIN: a Sync), it may have committed: ask on the new one first.
- *                    flags: LINK_LOST
+ *                    BEGIN: a Sync), it may have committed: ask there first. flags: LINK_LOST
  *   OUTBOX_ESCHEMA, OUTBOX_EDB
  *                    as for outbox_append(). flags: TXN_ABORTED, and RETRY_TXN when running the
  *                    transaction again is the cure
@@ -365,26 +363,25 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_append_result(const PGresult *result, outb
 
 /**
  * Prepare the statements of all appends on this connection, so that the server parses and plans
- * them once. Optional: it saves most for events that are OUTBOX_APPEND_ORDERED, less for single ones
- * without it, of which the server keeps the plan anyway. Events with OUTBOX_APPEND_PREPARED in their flags use them.
+ * them once. Optional; events with OUTBOX_APPEND_PREPARED in their flags use them. It saves most for
+ * OUTBOX_APPEND_ORDERED; of other single ones the server keeps the plan anyway.
  *
  * The library keeps no note of it: what was prepared is known to the server's session, under names
  * that start with "outbox_". So the flag on a connection that was not prepared, or on which DISCARD
  * ALL or DEALLOCATE ALL was run since, is an error of the server (SQLSTATE 26000) that aborts the
- * transaction. Behind a pooler that hands out other sessions (transaction or statement mode) that is
- * what happens sooner or later, unless the pooler itself follows prepared statements
- * (PgBouncer from 1.21, max_prepared_statements): leave it out there.
- * Calling it again on the same connection is harmless, except behind such a pooler: it keeps the
- * statements under names of its own, so they are not found and prepared once more, and it ends the
- * connection of a client that prepares a name twice. There call it once for each connection, and open
- * another when it fails. Prepared statements outlive transactions, rolled back ones too.
+ * transaction. Behind a pooler that hands out other sessions (transaction or statement mode) that
+ * happens sooner or later, unless it follows prepared statements (PgBouncer from 1.21,
+ * max_prepared_statements): leave it out there. Calling it again on the same connection is
+ * harmless, except behind such a pooler: it keeps the statements under names of its own, so they
+ * are not found and prepared once more, and it ends the connection of a client that prepares a name
+ * twice. There call it once for each connection, and open another when it fails. Prepared
+ * statements outlive transactions, rolled back ones too.
  *
  * @param conn   borrowed; connected, idle, not in pipeline mode; in a transaction or not
  * @param err    borrowed; may be NULL
  * @return OUTBOX_OK, or the codes of outbox_check_schema() with their states; OUTBOX_ESCHEMA and
  *         OUTBOX_EDB abort an open transaction (flags: TXN_ABORTED), and what is not prepared yet
- *         stays so: call it again (see above). The server asks for the INSERT privilege at each
- *         append, not here; outbox_check_schema() does.
+ *         stays so: call it again (see above). The INSERT privilege is asked for at each append.
  * Blocks for five round trips at most.
  */
 OUTBOX_API OUTBOX_MUST_USE int outbox_prepare(PGconn *conn, outbox_error *err);
@@ -492,8 +489,7 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_check_schema(PGconn *conn, outbox_error *e
  * @return OUTBOX_OK, or
  *   OUTBOX_EINVAL    ret_id is NULL
  *   OUTBOX_ENOMEM    the system gives no random bytes (getrandom(2) fails)
- * Any thread may call it at any time. It does not block once the system's random number generator
- * has been seeded, which happens early at boot.
+ * Any thread may call it at any time. It does not block once the system's random numbers are seeded.
  */
 OUTBOX_API OUTBOX_MUST_USE int outbox_event_id_new(char ret_id[37]);
 

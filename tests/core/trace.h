@@ -273,6 +273,17 @@ static inline void open_topic(void)
     expect("produce A-0 main\nmark A-0\nread 4\nrelease A-0\n");
 }
 
+/* A lease that outlasts the story. */
+static inline void lead_patiently(uint64_t stall_timeout_ms)
+{
+    struct core_config cfg = default_config();
+
+    cfg.lease_ttl_ms = 1000000;
+    cfg.stall_timeout_ms = stall_timeout_ms;
+    lead_with(&cfg);
+    open_topic();
+}
+
 static inline void lead_with_open_topic(void)
 {
     lead();

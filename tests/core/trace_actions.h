@@ -185,6 +185,14 @@ static inline uint32_t slot_of(const char *name)
     ck_abort_msg("no row %s is in the window", name);
 }
 
+static inline bool is_in_hand(const char *name)
+{
+    for (uint32_t s = 0; s < CAP; s++)
+        if (strcmp(t.name[s], name) == 0)
+            return true;
+    return false;
+}
+
 static inline const struct window_row *row_of(const char *name)
 {
     return &t.core.window.row[slot_of(name)];
