@@ -177,20 +177,28 @@ static inline void expect_but_reads(const char *trace)
 
 /* -- names ---------------------------------------------------------------------------------- */
 
-static inline uint32_t slot_of(const char *name)
+/* CAP: it is not in the window. */
+static inline uint32_t find_slot(const char *name)
 {
-    for (uint32_t s = 0; s < CAP; s++)
-        if (strcmp(t.name[s], name) == 0)
-            return s;
-    ck_abort_msg("no row %s is in the window", name);
+    uint32_t s = 0;
+
+    while (s < CAP && strcmp(t.name[s], name) != 0)
+        s++;
+    return s;
 }
 
 static inline bool is_in_hand(const char *name)
 {
-    for (uint32_t s = 0; s < CAP; s++)
-        if (strcmp(t.name[s], name) == 0)
-            return true;
-    return false;
+    return find_slot(name) < CAP;
+}
+
+static inline uint32_t slot_of(const char *name)
+{
+    uint32_t s = find_slot(name);
+
+    if (s == CAP)
+        ck_abort_msg("no row %s is in the window", name);
+    return s;
 }
 
 static inline const struct window_row *row_of(const char *name)
