@@ -1,6 +1,6 @@
 /* core.c - what happened to rows: read, marked, put into outbox.held, and what became of a lane. Their way
- * through the window is in flow.c, that into outbox.held and back in hold.c, when they are read at all in
- * phase.c, and what to do next in next.c. See core.h.
+ * through the window is in flow.c, that into outbox.held in hold.c, that back in back.c, when they are read
+ * at all in phase.c, and what to do next in next.c. See core.h.
  */
 #include "relay/core/core.h"
 
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "lib/shared/retry.h"
+#include "relay/core/back.h"
 #include "relay/core/flow.h"
 #include "relay/core/hold.h"
 #include "relay/core/phase.h"
@@ -139,7 +140,7 @@ uint32_t core_held_row(struct core *c, uint64_t now_ms, uint32_t topic, uint64_t
         r->attempts = 0; /* it goes to nobody any more */
     else
         row_list_push(&c->window, &c->ready, slot);
-    hold_came_back(c, slot);
+    back_came(c, slot);
     if (info.found)
         flow_acked(c, now_ms, slot);
     return slot;
@@ -187,7 +188,7 @@ void core_topic_end(struct core *c, uint64_t now_ms, bool full)
     (void)now_ms;
     read_ended(c);
     c->topics.topic[c->reading_topic].more |= full;
-    hold_topic_settled(c, c->reading_topic);
+    back_topic_settled(c, c->reading_topic);
 }
 
 void core_read_failed(struct core *c, uint64_t now_ms)

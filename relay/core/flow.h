@@ -60,7 +60,7 @@ void flow_unsend(struct core *c, uint32_t slot);
 /* To be sent, in its place. */
 void flow_ready(struct core *c, uint32_t slot);
 
-/* For hold.c. */
+/* For hold.c and back.c. */
 struct key_wait *flow_wait_of(struct core *c, const struct window_row *r);
 void flow_unpark(struct core *c, struct row_list *parked);
 /* Is an earlier row of the key with Kafka, or not there yet? */

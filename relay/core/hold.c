@@ -1,27 +1,12 @@
 /* hold.c - see hold.h. */
 #include "relay/core/hold.h"
 
-#include <assert.h>
-
+#include "relay/core/back.h"
 #include "relay/core/flow.h"
 
 static struct topic *topic_of(struct core *c, const struct window_row *r)
 {
     return &c->topics.topic[r->topic];
-}
-
-/* Keys of two topics are two groups even where their hashes are one. */
-static uint64_t group_key(uint32_t topic, uint64_t key)
-{
-    uint64_t h = (key ^ key >> 29) * UINT64_C(0xbf58476d1ce4e5b9) + topic;
-
-    h = (h ^ h >> 32) * UINT64_C(0x94d049bb133111eb);
-    return h != 0 ? h : 1;
-}
-
-void core_held_key(struct core *c, uint32_t topic, uint64_t key)
-{
-    held_keys_add(&c->held, group_key(topic, key));
 }
 
 /* -- behind ------------------------------------------------------------------------------------ */
@@ -51,35 +36,13 @@ static void wait_behind(struct core *c, struct row_list *behind, uint32_t slot)
     c->behind_bytes += flow_row(c, slot)->bytes;
 }
 
-static void unpark_behind(struct core *c, struct row_list *behind)
-{
-    for (uint32_t s = behind->head; s != NO_SLOT; s = flow_row(c, s)->next) {
-        c->n_behind--;
-        c->behind_bytes -= flow_row(c, s)->bytes;
-    }
-    flow_unpark(c, behind);
-}
-
-void hold_unpark_topic(struct core *c, uint32_t topic)
-{
-    struct topic *t = &c->topics.topic[topic];
-
-    t->returning = false;
-    flow_unpark(c, &t->parked);
-    unpark_behind(c, &t->behind);
-    for (struct key_wait *w = NULL; (w = keys_next(&c->keys, w)) != NULL;) {
-        flow_unpark(c, &w->parked);
-        unpark_behind(c, &w->behind);
-    }
-}
-
 /* Keys of two topics can have one hash. Then a row waits behind the other topic's key, and an earlier one
  * of its own may be out that the database does not know of: put there it would be the first of its key. */
 static bool must_stay(struct core *c, uint32_t slot)
 {
     const struct window_row *r = flow_row(c, slot);
 
-    if (held_keys_has(&c->held, group_key(r->topic, r->key)))
+    if (back_key_is_held(c, r))
         return false;
     for (uint32_t s = 0; s < c->window.cap; s++) {
         const struct window_row *o = flow_row(c, s);
@@ -117,109 +80,7 @@ void hold_relieve(struct core *c)
         spill(c, &w->behind, HOLD_BLOCKED);
 }
 
-/* -- keys -------------------------------------------------------------------------------------- */
-
-/* The rows of the key that came back stay where they are in outbox.held, and what is behind them in
- * the window goes there. */
-static void stop_resuming(struct core *c, const struct window_row *r)
-{
-    struct key_wait *wait = flow_wait_of(c, r);
-
-    if (wait == NULL)
-        return;
-    wait->resuming = false;
-    unpark_behind(c, &wait->behind);
-}
-
-static void back_row_done(struct core *c, const struct window_row *r)
-{
-    struct key_wait *wait = flow_wait_of(c, r);
-
-    if (wait == NULL || wait->n_back == 0) /* forgotten with the lead */
-        return;
-    if (--wait->n_back > 0)
-        return;
-    stop_resuming(c, r);
-    flow_forget_idle_key(c, wait);
-}
-
-/* Rows of the same group that the database does not know of yet. */
-static bool group_is_on_its_way(struct core *c, uint64_t group)
-{
-    for (uint32_t s = c->hold.head; s != NO_SLOT; s = flow_row(c, s)->next) {
-        const struct window_row *r = flow_row(c, s);
-        if (r->key != 0 && r->hold != HOLD_PAUSED && r->hold != HOLD_SCHEDULED &&
-            group_key(r->topic, r->key) == group)
-            return true;
-    }
-    return false;
-}
-
-void core_freed(struct core *c, uint32_t slot)
-{
-    const struct window_row *r = flow_row(c, slot);
-
-    if (r->key != 0 && !core_gave_up(c) && !group_is_on_its_way(c, group_key(r->topic, r->key)))
-        held_keys_remove(&c->held, group_key(r->topic, r->key));
-}
-
-/* -- topics ------------------------------------------------------------------------------------ */
-
-static void topic_is_held(struct core *c, struct topic *t)
-{
-    c->topics.n_held += !t->held;
-    c->topics.n_changes += !t->held;
-    t->held = true;
-    t->more = true;
-}
-
-void core_held_topic(struct core *c, uint64_t now_ms, uint32_t topic)
-{
-    struct topic *t = &c->topics.topic[topic];
-
-    topic_is_held(c, t);
-    if (t->failures == 0) {
-        t->failures = 1;
-        t->found_paused = true;
-    }
-    if (t->state == TOPIC_PAUSED)
-        return;
-    t->state = TOPIC_PAUSED;
-    t->due_ms = now_ms;
-    c->ticked_ms = UINT64_MAX; /* look at it again */
-    c->topics.n_paused++;
-}
-
-void hold_topic_settled(struct core *c, uint32_t topic)
-{
-    struct topic *t = &c->topics.topic[topic];
-
-    if (!t->held || t->more || t->n_back > 0 || t->n_holding > 0 ||
-        (c->reading == READING_TOPIC && c->reading_topic == topic))
-        return;
-    t->held = false;
-    c->topics.n_held--;
-    c->topics.n_changes++;
-    unpark_behind(c, &t->behind);
-}
-
-uint64_t hold_topic_due_ms(const struct core *c, uint64_t now_ms, uint32_t *ret_topic)
-{
-    uint64_t due_ms = UINT64_MAX;
-
-    for (uint32_t n = 1; c->topics.n_held > 0 && n <= c->topics.n; n++) {
-        uint32_t i = (c->reading_topic + n) % c->topics.n; /* in turn, for it may be one that cannot be read */
-        const struct topic *t = &c->topics.topic[i];
-        if (!t->held || !t->more || t->n_back > 0 || t->n_holding > 0 ||
-            t->state == TOPIC_PAUSED || t->pilot != NO_SLOT || t->read_pause.until_ms >= due_ms)
-            continue;
-        *ret_topic = i;
-        due_ms = t->read_pause.until_ms;
-        if (due_ms <= now_ms)
-            break;
-    }
-    return due_ms;
-}
+/* -- shut out ---------------------------------------------------------------------------------- */
 
 static bool is_shut(const struct topic *t, uint32_t slot)
 {
@@ -289,7 +150,7 @@ static void shut_out_of_key(struct core *c, uint64_t now_ms, uint32_t slot)
         postpone(c, now_ms, slot);
         return;
     }
-    stop_resuming(c, r);
+    back_stop_key(c, r);
     hold_row(c, slot, HOLD_BLOCKED, 0);
 }
 
@@ -319,7 +180,7 @@ void hold_shut_out(struct core *c, uint64_t now_ms, uint32_t slot)
     }
 }
 
-/* -- in and out -------------------------------------------------------------------------------- */
+/* -- aside ------------------------------------------------------------------------------------- */
 
 /* A row that went alone when its topic was paused is the first of its key. */
 static bool goes_before_held(struct core *c, uint32_t slot)
@@ -356,7 +217,7 @@ bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot)
     struct key_wait *wait = flow_wait_of(c, r);
     bool behind = r->from == HELD_NOT && wait != NULL && wait->behind.n > 0 &&
                   flow_row(c, wait->behind.head)->seq < r->seq;
-    if (r->key == 0 || (!behind && !held_keys_has(&c->held, group_key(r->topic, r->key))))
+    if (r->key == 0 || (!behind && !back_key_is_held(c, r)))
         return false;
     bool resuming = wait != NULL && wait->resuming;
     if (r->from == HELD_KEY) {
@@ -375,7 +236,7 @@ bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot)
 
 void hold_shut_key(struct core *c, uint32_t slot)
 {
-    stop_resuming(c, flow_row(c, slot));
+    back_stop_key(c, flow_row(c, slot));
     core_held_key(c, flow_row(c, slot)->topic, flow_row(c, slot)->key);
     leave_key(c, slot);
 }
@@ -391,7 +252,7 @@ void hold_row(struct core *c, uint32_t slot, enum hold_state as, uint64_t delay_
     row_list_push(&c->window, &c->hold, slot);
     switch (as) {
     case HOLD_PAUSED:
-        topic_is_held(c, t);
+        back_expect_topic(c, t);
         t->n_holding++;
         break;
     case HOLD_SCHEDULED:
@@ -404,34 +265,14 @@ void hold_row(struct core *c, uint32_t slot, enum hold_state as, uint64_t delay_
         }
         /* fallthrough */
     case HOLD_RETRYING:
-        stop_resuming(c, r);
+        back_stop_key(c, r);
         /* fallthrough */
     case HOLD_BLOCKED:
         if (r->key != 0)
-            held_keys_add(&c->held, group_key(r->topic, r->key));
+            core_held_key(c, r->topic, r->key);
         break;
     }
     leave_key(c, slot);
-}
-
-void hold_came_back(struct core *c, uint32_t slot)
-{
-    struct window_row *r = flow_row(c, slot);
-
-    if (r->from == HELD_TOPIC)
-        topic_of(c, r)->n_back++;
-    else
-        c->n_due++;
-    if (r->from == HELD_KEY && r->key != 0) {
-        struct key_wait *wait = keys_add(&c->keys, r->key);
-        held_keys_add(&c->held, group_key(r->topic, r->key));
-        wait->n_back++;
-        wait->resuming = true;
-    }
-    if (r->from == HELD_KEY && r->attempts > 0 && c->n_left > 0)
-        c->n_left--; /* one of them, unless a row of an earlier lead came back between */
-    if (r->attempts > 0 && !flow_is_behind_its_key(c, r)) /* nothing of it is out in the main lane */
-        flow_suspect(c, slot);
 }
 
 void hold_done(struct core *c, uint32_t slot)
@@ -442,21 +283,7 @@ void hold_done(struct core *c, uint32_t slot)
         topic_of(c, r)->n_holding--;
     window_state(&c->window, slot, ROW_DONE);
     row_list_push(&c->window, &c->done, slot);
-    switch ((enum held_as)r->from) {
-    case HELD_NOT:
-        break;
-    case HELD_KEY:
-        c->n_due--;
-        back_row_done(c, r);
-        break;
-    case HELD_TIME:
-        c->n_due--;
-        break;
-    case HELD_TOPIC:
-        topic_of(c, r)->n_back--;
-        hold_topic_settled(c, r->topic);
-        break;
-    }
+    back_done(c, slot);
 }
 
 void hold_written(struct core *c, uint64_t now_ms, uint32_t slot)
@@ -484,14 +311,4 @@ void hold_written(struct core *c, uint64_t now_ms, uint32_t slot)
         c->due_ms = due;
     c->n_left += r->hold == HOLD_RETRYING || r->hold == HOLD_DEAD;
     hold_done(c, slot);
-}
-
-void hold_forget(struct core *c)
-{
-    assert(c->window.n == 0);
-    held_keys_clear(&c->held);
-    for (uint32_t i = 0; i < c->topics.n; i++)
-        c->topics.topic[i].held = c->topics.topic[i].more = false;
-    c->topics.n_held = 0;
-    c->topics.n_changes++;
 }

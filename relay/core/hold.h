@@ -1,4 +1,5 @@
-/* hold.h - the way of a row into outbox.held and back. Used inside core/ only. Pure.
+/* hold.h - the way of a row into outbox.held. Used inside core/ only. Pure.
+ * It knows why a row must wait, and where; nothing of when what is there is read back: back.h.
  *
  * Rows go there by key or by topic. A key: a row was refused for itself, and the later ones wait for
  * it. A topic: it takes nothing, and all of it waits. When such a group moves again, its rows come
@@ -19,21 +20,11 @@ void hold_shut_key(struct core *c, uint32_t slot);
 bool hold_put_aside(struct core *c, uint64_t now_ms, uint32_t slot);
 /* The topic of this ready row takes nothing: the row goes to outbox.held, or stays there. */
 void hold_shut_out(struct core *c, uint64_t now_ms, uint32_t slot);
-/* A row from outbox.held is in the window: what it means for its key and its topic. */
-void hold_came_back(struct core *c, uint32_t slot);
-/* Nothing more to do for the row. */
-void hold_done(struct core *c, uint32_t slot);
 /* The row is in outbox.held now. */
 void hold_written(struct core *c, uint64_t now_ms, uint32_t slot);
-/* None of the topic's rows is left there, perhaps. */
-void hold_topic_settled(struct core *c, uint32_t topic);
-/* Everything that waits behind the topic, or behind keys of it, becomes ready. */
-void hold_unpark_topic(struct core *c, uint32_t topic);
+/* Nothing more to do for the row, wherever it came from. */
+void hold_done(struct core *c, uint32_t slot);
 /* Rows behind keys and topics that take too much of the window go to outbox.held as well. */
 void hold_relieve(struct core *c);
-/* When paused rows of a topic can be read back, and of which one next; UINT64_MAX: none. */
-uint64_t hold_topic_due_ms(const struct core *c, uint64_t now_ms, uint32_t *ret_topic);
-/* What is known of outbox.held is forgotten. The window is empty. */
-void hold_forget(struct core *c);
 
 #endif

@@ -1,5 +1,6 @@
 /* next.c - what to do next, and when to ask again: each kind of work, and from when on it can be done. */
 #include "relay/core/core.h"
+#include "relay/core/back.h"
 #include "relay/core/flow.h"
 #include "relay/core/hold.h"
 #include "relay/core/phase.h"
@@ -78,7 +79,7 @@ static bool next_lease(struct core *c, uint64_t now_ms, struct core_action *a)
     if (now_ms < c->lead.next_ms)
         return false;
     if (want_acquire(c)) {
-        hold_forget(c);
+        back_forget(c);
         *a = (struct core_action){ .what = CORE_ACQUIRE };
     } else if (c->phase != CORE_FOLLOW && c->lead.leading) {
         *a = (struct core_action){ .what = CORE_RENEW, .page = cursor_page(c) };
@@ -180,7 +181,7 @@ static uint64_t held_due_ms(const struct core *c)
 
 static uint64_t topic_due_ms(const struct core *c, uint64_t now_ms, uint32_t *ret_topic)
 {
-    return may_read_back(c) ? hold_topic_due_ms(c, now_ms, ret_topic) : UINT64_MAX;
+    return may_read_back(c) ? back_topic_due_ms(c, now_ms, ret_topic) : UINT64_MAX;
 }
 
 static uint64_t stall_due_ms(const struct core *c)

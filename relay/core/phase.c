@@ -4,8 +4,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "relay/core/back.h"
 #include "relay/core/flow.h"
-#include "relay/core/hold.h"
 
 /* After the drain's time is over the lanes are purged; this much longer is left for the marks of what
  * was confirmed at the last moment. */
@@ -182,7 +182,7 @@ static void check_once(struct core *c, uint64_t now_ms)
     }
     if (c->phase != CORE_LEAD || c->reading != READING_NOTHING)
         return;
-    if (c->caught_up && c->window.n == 0 && now_ms < c->due_ms && hold_topic_due_ms(c, now_ms, &topic) == UINT64_MAX) {
+    if (c->caught_up && c->window.n == 0 && now_ms < c->due_ms && back_topic_due_ms(c, now_ms, &topic) == UINT64_MAX) {
         c->unclean |= held;
         core_stop(c, now_ms);
     } else if ((c->caught_up || c->window.n_state[ROW_SENT] > 0) &&

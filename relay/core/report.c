@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+#include "relay/core/back.h"
 #include "relay/core/flow.h"
 #include "relay/core/hold.h"
 #include "lib/shared/retry.h"
@@ -67,7 +68,7 @@ static void pause_topic(struct core *c, uint64_t now_ms, struct topic *t)
                                         retry_random(&c->rng));
     c->topics.n_paused++;
     c->topics.n_changes++;
-    hold_unpark_topic(c, (uint32_t)(t - c->topics.topic)); /* on their way to outbox.held */
+    back_unpark_topic(c, (uint32_t)(t - c->topics.topic)); /* on their way to outbox.held */
 }
 
 /* Refused for itself. */
