@@ -44,7 +44,7 @@ test_install() {
     gives "every_function_and_the_schema_have_a_comment" "t" "select bool_and(obj_description(oid, 'pg_proc') is not null)
         and obj_description('outbox'::regnamespace, 'pg_namespace') is not null
         from pg_proc where pronamespace = 'outbox'::regnamespace"
-    gives "functions_are_not_public_but_what_an_insert_needs" append_event,event_is_sound "select string_agg(proname, ',' order by proname)
+    gives "functions_are_not_public_but_what_an_insert_needs" append_event,event_is_sound,event_keeps_rules "select string_agg(proname, ',' order by proname)
         from pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
         where pronamespace = 'outbox'::regnamespace and a.grantee = 0"
 }
@@ -109,6 +109,17 @@ test_limits() {
     for e in '[["a","\u0000"]]' '[["a","\ud800"]]' '[["a","\udc00b"]]' '[["\u0000","b"]]'; do
         refuses "headers may not be $e" "nicode" q "insert into outbox.event (topic, type, headers) values ('t', 'ty', '$e')"
     done
+    # Of each two and three of these as headers: what the short check lets pass keeps the rules, and it is asked.
+    gives "the_short_check_is_never_laxer_than_the_rules" "0|t|t" "create function pg_temp.keeps(rule text, headers json) returns boolean
+        language plpgsql as \$\$ declare kept boolean; begin
+            execute format('select outbox.%I(1, ''t'', null, ''ty'', null, null, \$1)', rule) into kept using headers; return kept;
+        exception when check_violation or untranslatable_character then return false; end \$\$;
+        with part (p) as (values ('[\"a\",\"b\"]'), ('[\"a\", \"\"]'), ('[\"\",\"b\"]'), ('[\"a\"]'), ('[\"a\",\"b\",\"c\"]'), ('[\"a\",1]'),
+                                 ('[[\"a\",\"b\"]]'), ('[\"a\",\"]\"]'), ('[\"a\",\"\\\"\"]'), ('[\"\\u0000\",\"b\"]'), ('\"c\"'), ('{}'), ('[\"a\",\"b\"] ')),
+        text (t) as (select '[' || concat_ws(s, a.p, b.p, c.p) || ']' from part a, part b,
+                     (select p from part union all select null) c, (values (','), (', '), (',  ')) d (s)),
+        said as (select pg_temp.keeps('event_is_sound', t::json) as sound, pg_temp.keeps('event_keeps_rules', t::json) as kept from text)
+        select count(*) filter (where sound <> kept), bool_or(sound), bool_or(not sound) from said"
     refuses "topic may not be null" "null value" q "insert into outbox.event (type) values ('ty')"
     refuses "type may not be null" "null value" q "insert into outbox.event (topic) values ('t')"
     refuses "id may not be given" "identity column" q "insert into outbox.event (id, topic, type) values (1, 't', 'ty')"
