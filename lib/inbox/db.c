@@ -19,17 +19,24 @@ bool inbox__db_lost(const struct inbox_consumer *c)
     return c->conn == NULL || PQstatus(c->conn) != CONNECTION_OK;
 }
 
-bool inbox__db_passes(const PGresult *result)
+/* Not all of class 55, most of which stands until somebody changes a table: triggers raise it for that, too. */
+static bool passes(const char *sqlstate)
 {
-    /* Lack of resources, a shutdown, a lock that was not to be had, bad luck; a server that is a
-     * standby now. */
-    static const char *const passing[] = { "08", "25006", "40", "53", "55", "57", "58" };
-    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    /* A lost link, a server that is a standby now, bad luck, lack of resources, a lock that was not to be had, a
+     * shutdown, a disk that fails. */
+    static const char *const passing[] = { "08", "25006", "40", "53", "55P03", "57", "58" };
 
-    for (size_t i = 0; sqlstate != NULL && i < sizeof passing / sizeof passing[0]; i++)
+    for (size_t i = 0; i < sizeof passing / sizeof passing[0]; i++)
         if (strncmp(sqlstate, passing[i], strlen(passing[i])) == 0)
             return true;
-    return sqlstate == NULL; /* libpq's own: a lost link, no memory */
+    return false;
+}
+
+bool inbox__db_passes(const PGresult *result)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return sqlstate == NULL || passes(sqlstate); /* libpq's own: a lost link, no memory */
 }
 
 const char *inbox__db_words(const PGresult *result, const char *otherwise)
@@ -194,9 +201,11 @@ static int check_last(struct inbox_consumer *c, outbox_error *err)
 /* A failed look at a new link: does it pass with time? */
 static bool will_pass(struct inbox_consumer *c, const outbox_error *err)
 {
-    return inbox__db_lost(c) || err->code == OUTBOX_ELINK || (err->flags & OUTBOX_ERRF_RETRY_TXN) ||
-           strncmp(err->sqlstate, "53", 2) == 0 || strncmp(err->sqlstate, "57", 2) == 0 ||
-           strcmp(err->sqlstate, "25006") == 0;
+    if (inbox__db_lost(c))
+        return true;
+    if (err->sqlstate[0] == '\0') /* libpq's own, or the wrong schema, which we found ourselves */
+        return (err->flags & OUTBOX_ERRF_RETRY_TXN) != 0;
+    return passes(err->sqlstate);
 }
 
 static void connect_later(struct inbox_consumer *c, uint64_t now_ms, const char *why)

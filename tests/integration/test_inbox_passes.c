@@ -1,0 +1,118 @@
+/* test_inbox_passes.c - which errors of the database pass with time: the same on a new link, in a batch and at its
+ * COMMIT. Needs OUTBOX_TEST_DSN.
+ */
+#include "tests/integration/inbox_run.h"
+#include "tests/integration/inbox_log.h"
+
+static const struct state {
+    const char *sqlstate;
+    bool passes;
+} states[] = {
+    { "08006", true },  /* a foreign server's link */
+    { "25006", true },  /* a standby */
+    { "40001", true },
+    { "53100", true },  /* the disk is full */
+    { "55P03", true },  /* a lock */
+    { "57014", true },  /* cancelled */
+    { "58030", true },  /* the disk fails */
+    { "55000", false }, /* also what triggers raise that miss something */
+    { "23505", false },
+    { "42501", false },
+};
+
+static const struct logged one[N_PARTITIONS][MOST_RECORDS + 1] = { { { "a", "a-1", "event" } } };
+
+/* Twice, for a sequence is not rolled back. */
+static void fail_twice(const char *trigger, const char *sqlstate)
+{
+    rig_execf(control,
+              "drop sequence if exists luck; create sequence luck; "
+              "create or replace function unlucky() returns trigger language plpgsql set search_path from current "
+              "as $$ begin "
+              "if nextval('luck') <= 2 then raise exception 'not now' using errcode = '%s'; end if; "
+              "return new; end $$; create %s for each row execute function unlucky()", sqlstate, trigger);
+}
+
+static void fail_no_more(void)
+{
+    rig_exec(control, "drop function if exists unlucky cascade; drop sequence if exists luck");
+}
+
+static void passing_setup(void)
+{
+    setup();
+    fail_no_more();
+}
+
+static void passing_teardown(void)
+{
+    fail_no_more();
+    teardown();
+}
+
+START_TEST(on_a_new_link)
+{
+    const struct state *s = &states[_i];
+    int code;
+
+    fail_twice("trigger unlucky before insert on inbox.consumer", s->sqlstate);
+    new_consumer("3", "15m");
+    code = inbox__db_tend(c, inbox__now_ms(), &err);
+    ck_assert_msg((code == OUTBOX_OK) == s->passes, "%s: %d", s->sqlstate, code);
+    if (s->passes)
+        ck_assert(inbox__db_lost(c)); /* and another is made later */
+    else
+        ck_assert_str_eq(err.sqlstate, s->sqlstate);
+    unlink_consumer();
+}
+END_TEST
+
+START_TEST(in_a_batch)
+{
+    const struct state *s = &states[_i];
+    int code;
+
+    fail_twice("trigger unlucky before update of next_offset on inbox.position", s->sqlstate);
+    in_log = one;
+    end_ms = rig_now_ms() - 1000 * skipped_s + DEADLINE_MS;
+    new_consumer("3", "15m");
+    code = inbox_consumer_run(c, &err);
+    ck_assert_msg((code == OUTBOX_OK) == s->passes, "%s: %d", s->sqlstate, code);
+    ck_assert_str_eq(applied(), s->passes ? "a-1" : "");
+    if (!s->passes)
+        ck_assert_str_eq(err.sqlstate, s->sqlstate);
+    inbox_consumer_free(c);
+    skipped_s = stands_at.tv_sec = 0;
+}
+END_TEST
+
+/* Else it is the event's fault, and its only attempt. */
+START_TEST(at_commit)
+{
+    const struct state *s = &states[_i];
+
+    fail_twice("constraint trigger unlucky after insert on applied deferrable initially deferred", s->sqlstate);
+    in_log = one;
+    new_consumer("1", "15m");
+    run();
+    ck_assert_str_eq(applied(), s->passes ? "a-1" : "");
+    ck_assert_str_eq(rig_scalar(control, "select coalesce(min(error_code), '') from inbox.dead"),
+                     s->passes ? "" : s->sqlstate);
+}
+END_TEST
+
+Suite *suite_inbox_passes(void);
+
+Suite *suite_inbox_passes(void)
+{
+    enum { N_STATES = sizeof states / sizeof states[0] };
+    Suite *suite = suite_create("inbox_passes");
+    TCase *tc = tcase_create("passes");
+
+    tcase_add_checked_fixture(tc, passing_setup, passing_teardown);
+    tcase_add_loop_test(tc, on_a_new_link, 0, N_STATES);
+    tcase_add_loop_test(tc, in_a_batch, 0, N_STATES);
+    tcase_add_loop_test(tc, at_commit, 0, N_STATES);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
