@@ -5,17 +5,11 @@
 #include <stdio.h>
 
 #include "relay/affix.h"
+#include "relay/commands/cells.h"
 #include "relay/commands/object.h"
 #include "relay/exit_codes.h"
 
 #define WIDE 60
-
-static void add_age(struct table *t, double seconds)
-{
-    char text[32];
-
-    table_add(t, seconds >= 0 ? verdict_age(seconds, text, sizeof text) : "-");
-}
 
 static void topic_to_list(struct look *l, const struct operate_topic *t)
 {
@@ -48,7 +42,7 @@ static void topic_to_table(struct look *l, const struct operate_topic *t)
     table_close(&l->topics);
     table_add_number(&l->topics, t->held);
     table_add_number(&l->topics, t->dead);
-    add_age(&l->topics, t->oldest_s);
+    cell_age(&l->topics, t->oldest_s);
     table_add_text(&l->topics, t->paused_why != NULL ? t->paused_why : t->paused_code, WIDE);
 }
 
@@ -90,7 +84,7 @@ static void blocker_to_table(struct look *l, const struct operate_blocker *b)
         table_add_text(t, b->prepared, WIDE);
     table_add_text(t, b->application, WIDE);
     table_add_text(t, b->username, WIDE);
-    add_age(t, b->age_s);
+    cell_age(t, b->age_s);
     table_add(t, b->holds_rows && b->holds_truncate ? "its events, and a bucket"
               : b->holds_rows                       ? "its events"
                                                     : "a bucket");
