@@ -16,7 +16,7 @@
 #include "relay/verdict.h"
 
 #define ASK_KAFKA_MS 3000
-#define AGAIN_MS 2000 /* what seems to stand still is looked at once more, so long after the command began */
+#define AGAIN_MS 2000 /* for so long what seems to stand still is looked at again */
 #define LOOK_MS 200   /* between two such looks */
 #define SLOW_S 60.0   /* so long a record may wait, and its position stand still, */
 #define STUCK_S 300.0 /* before it is looked at; and before events count as not applied, */
@@ -51,11 +51,21 @@ static const char help[] =
     "Exit codes: 0 events are applied, also when something needs a look; 69 they are not, or the database or\n"
     "Kafka cannot be reached; 64 usage, 70 internal error, 77 a right is missing, 78 settings or schema.\n";
 
+/* A position that seems to stand still. */
+struct standing {
+    char consumer[256], topic[256], owner[300];
+    int32_t partition;
+    int64_t next_offset, lag;
+    double stands_s;
+    bool moved; /* it did when it was looked at again */
+};
+
 struct asking {
     const struct options *o;
     struct operate *op;
-    uint64_t began_ms;
     struct reader *kafka; /* NULL: not asked, or no longer */
+    struct standing *standing;
+    size_t n_standing, n_moved;
     struct inbox_look look;
 };
 
@@ -160,61 +170,32 @@ static void ask_kafka(struct asking *a, const struct operate_position *p, int64_
 
 /* -- positions -------------------------------------------------------------------------------- */
 
-/* Nothing of it has moved for long, and no session shows that a process of it lives. */
-static bool may_be_gone(const struct inbox_consumer *c)
+static struct standing standing_at(const struct operate_position *p)
 {
-    return c != NULL && !c->is.linked && (c->is.moved_s < 0 || c->is.moved_s >= GONE_S);
+    struct standing s = { .partition = p->partition, .next_offset = p->next_offset };
+
+    snprintf(s.consumer, sizeof s.consumer, "%s", p->consumer);
+    snprintf(s.topic, sizeof s.topic, "%s", p->topic);
+    snprintf(s.owner, sizeof s.owner, "%s", p->owner != NULL ? p->owner : "");
+    return s;
 }
 
-struct again {
-    const struct operate_position *was;
-    bool stands;
-};
-
-static void on_again(void *arg, const struct operate_position *p)
+static void note_standing(struct asking *a, const struct operate_position *p, int64_t lag, double oldest_s)
 {
-    struct again *a = arg;
-
-    if (p->partition == a->was->partition && strcmp(p->topic, a->was->topic) == 0 &&
-        strcmp(p->consumer, a->was->consumer) == 0)
-        a->stands = p->next_offset == a->was->next_offset;
-}
-
-/* A record that has come this moment may be old: a replay, a retry or a relay that was away keep the event's time.
- * Nothing tells when it came, so a consumer that had nothing to do is given the time to take it. */
-static bool still_stands(const struct asking *a, const struct operate_position *p)
-{
-    struct again again = { p, true };
-
-    for (;;) {
-        bool last = loop_now_ms() >= a->began_ms + AGAIN_MS;
-        if (operate_positions(a->op, on_again, &again) != EXIT_OK || !again.stands || last)
-            return again.stands;
-        loop_wait(NULL, 0, loop_now_ms() + LOOK_MS);
-    }
-}
-
-static void judge_position(struct asking *a, const struct inbox_consumer *c, const struct operate_position *p, int64_t lag,
-                           double oldest_s)
-{
-    static const char remedy[] = "see whether that process still runs; if not, start it; if it does, look into its log: "
-                                 "a handler that takes long, or one event that is tried again and again.";
     /* it may have stood for long only because nothing came */
     double stands_s = p->moved_s >= 0 && p->moved_s < oldest_s ? p->moved_s : oldest_s;
-    char age[32], text[1200];
 
-    if (p->owner == NULL || stands_s < SLOW_S || !still_stands(a, p))
+    if (p->owner == NULL || stands_s < SLOW_S)
         return; /* of partitions without an owner the consumer says enough */
-    int host = (int)strcspn(p->owner, "/"); /* the owner is host/pid/chance */
-    const char *pid = p->owner[host] != '\0' ? p->owner + host + 1 : "?";
-    snprintf(text, sizeof text, "consumer %s stands still in %s/%" PRId32 ": it has not moved for %s, %" PRId64
-             " record%s %s to be done, and its owner is process %.*s on host %.*s", p->consumer, p->topic,
-             p->partition, verdict_age(stands_s, age, sizeof age), lag, plural(lag), lag == 1 ? "is" : "are",
-             (int)strcspn(pid, "/"), pid, host, p->owner);
-    if (stands_s >= STUCK_S || (stands_s >= GONE_S && may_be_gone(c)))
-        findings_fail(&a->look.findings, EXIT_UNAVAILABLE, "position", remedy, "%s", text);
-    else
-        findings_warn(&a->look.findings, "position", remedy, "%s", text);
+    struct standing *grown = realloc(a->standing, (a->n_standing + 1) * sizeof *grown);
+    if (grown == NULL) {
+        a->look.failed = true;
+        return;
+    }
+    a->standing = grown;
+    a->standing[a->n_standing] = standing_at(p);
+    a->standing[a->n_standing].lag = lag;
+    a->standing[a->n_standing++].stands_s = stands_s;
 }
 
 static void on_position(void *arg, const struct operate_position *p)
@@ -231,8 +212,73 @@ static void on_position(void *arg, const struct operate_position *p)
         c->lag = (c->lag > 0 ? c->lag : 0) + lag;
     if (c != NULL && oldest_s > c->oldest_s)
         c->oldest_s = oldest_s;
-    judge_position(a, c, p, lag, oldest_s);
+    note_standing(a, p, lag, oldest_s);
     inbox_status_add_position(&a->look, p, lag, oldest_s);
+}
+
+/* -- what stands still ------------------------------------------------------------------------ */
+
+static int by_place(const void *a, const void *b)
+{
+    const struct standing *x = a, *y = b;
+    int order = strcmp(x->consumer, y->consumer);
+
+    if (order == 0)
+        order = strcmp(x->topic, y->topic);
+    return order != 0 ? order : (x->partition > y->partition) - (x->partition < y->partition);
+}
+
+static void on_again(void *arg, const struct operate_position *p)
+{
+    struct asking *a = arg;
+    const struct standing key = standing_at(p);
+    struct standing *s = bsearch(&key, a->standing, a->n_standing, sizeof key, by_place);
+
+    if (s == NULL || s->moved || s->next_offset == p->next_offset)
+        return;
+    s->moved = true;
+    a->n_moved++;
+}
+
+/* A record that has come this moment may be old: a replay, a retry or a relay that was away keep the event's time.
+ * Nothing tells when it came, so a consumer that had nothing to do is given the time to take it. */
+static void look_again(struct asking *a)
+{
+    uint64_t until_ms = loop_now_ms() + AGAIN_MS;
+
+    if (a->n_standing == 0)
+        return;
+    qsort(a->standing, a->n_standing, sizeof *a->standing, by_place);
+    for (;;) {
+        bool last = loop_now_ms() >= until_ms;
+        if (operate_positions(a->op, on_again, a) != EXIT_OK || a->n_moved == a->n_standing || last)
+            return;
+        loop_wait(NULL, 0, loop_now_ms() + LOOK_MS);
+    }
+}
+
+/* Nothing of it has moved for long, and no session shows that a process of it lives. */
+static bool may_be_gone(const struct inbox_consumer *c)
+{
+    return c != NULL && !c->is.linked && (c->is.moved_s < 0 || c->is.moved_s >= GONE_S);
+}
+
+static void judge_standing(struct inbox_look *l, const struct standing *s)
+{
+    static const char remedy[] = "see whether that process still runs; if not, start it; if it does, look into its log: "
+                                 "a handler that takes long, or one event that is tried again and again.";
+    int host = (int)strcspn(s->owner, "/"); /* the owner is host/pid/chance */
+    const char *pid = s->owner[host] != '\0' ? s->owner + host + 1 : "?";
+    char age[32], text[1200];
+
+    snprintf(text, sizeof text, "consumer %s stands still in %s/%" PRId32 ": it has not moved for %s, %" PRId64
+             " record%s %s to be done, and its owner is process %.*s on host %.*s", s->consumer, s->topic,
+             s->partition, verdict_age(s->stands_s, age, sizeof age), s->lag, plural(s->lag), s->lag == 1 ? "is" : "are",
+             (int)strcspn(pid, "/"), pid, host, s->owner);
+    if (s->stands_s >= STUCK_S || (s->stands_s >= GONE_S && may_be_gone(consumer_of(l, s->consumer))))
+        findings_fail(&l->findings, EXIT_UNAVAILABLE, "position", remedy, "%s", text);
+    else
+        findings_warn(&l->findings, "position", remedy, "%s", text);
 }
 
 /* -- consumers -------------------------------------------------------------------------------- */
@@ -271,6 +317,9 @@ static int show(struct asking *a)
     l->one_was_named = a->o->consumer != NULL;
     l->known = l->n_consumers == 0 ? inbox_known(a->o, a->op) : NULL;
     l->kafka_up = a->kafka != NULL;
+    for (size_t i = 0; i < a->n_standing; i++)
+        if (!a->standing[i].moved)
+            judge_standing(l, &a->standing[i]);
     for (size_t i = 0; i < l->n_consumers; i++)
         judge_consumer(l, &l->consumers[i]);
     inbox_status_print(l);
@@ -282,14 +331,17 @@ static int show(struct asking *a)
 
 static int ask_and_show(struct options *o, struct operate *op)
 {
-    struct asking a = { .o = o, .op = op, .began_ms = loop_now_ms() };
+    struct asking a = { .o = o, .op = op };
 
     if (o->json && (a.look.position_list = json_array()) == NULL)
         return options_fail(o, EXIT_INTERNAL, "out of memory");
     open_kafka(&a);
     int code = operate_inbox_status(op, on_consumer, on_position, &a);
+    if (code == EXIT_OK)
+        look_again(&a);
     code = code == EXIT_OK ? show(&a) : options_fail_operate(o, op, code);
     reader_free(a.kafka);
+    free(a.standing);
     inbox_look_deinit(&a.look);
     return code;
 }

@@ -251,7 +251,24 @@ sql "alter table inbox.position rename to position_kept;
          case when clock_timestamp() > a.backend_start + interval '1 second' then next_offset + 1 else next_offset end as next_offset
          from inbox.position_kept p, pg_stat_activity a where a.pid = pg_backend_pid()"
 inbox_says one_that_moves_when_looked_at_again_stands_not 0 '^Events are applied$' status -X "kafka.bootstrap.servers=$brokers"
-sql "drop view inbox.position; alter table inbox.position_kept rename to position"
+# Beside one that moves another stands, and only that is told.
+sql "insert into inbox.position_kept (consumer, topic, kafka_partition, next_offset, owner, moved_at)
+         select 'other', topic, kafka_partition, next_offset, owner, moved_at from inbox.position_kept;
+     create or replace view inbox.position as select p.consumer, p.topic, p.kafka_partition, p.owner, p.moved_at,
+         case when p.consumer = 'consumer' and clock_timestamp() > a.backend_start + interval '1 second' then next_offset + 1
+         else next_offset end as next_offset from inbox.position_kept p, pg_stat_activity a where a.pid = pg_backend_pid()"
+inbox_says beside_one_that_moves_another_stands 0 "^Events are applied, but look: consumer other stands still in $topic/0: .* on host host$" \
+    status -X "kafka.bootstrap.servers=$brokers"
+# However many stand, each look reads them all: here all would move when they are read for the 20th time.
+sql "delete from inbox.position_kept where consumer = 'other';
+     insert into inbox.position_kept (consumer, topic, kafka_partition, next_offset, owner, moved_at)
+         select 'other ' || n, topic, kafka_partition, next_offset, owner, moved_at from inbox.position_kept, generate_series(1, 40) n;
+     create or replace view inbox.position as select p.consumer, p.topic, p.kafka_partition, p.owner, p.moved_at, next_offset + (
+         select set_config('test.looks', (coalesce(nullif(current_setting('test.looks', true), ''), '0')::int + 1)::text, false)::int / 20)
+         as next_offset from inbox.position_kept p"
+inbox_says many_that_stand_are_looked_at_together 69 '^Events .* (and 40 more, below)$' status -X "kafka.bootstrap.servers=$brokers"
+sql "drop view inbox.position; delete from inbox.position_kept where consumer like 'other%';
+     alter table inbox.position_kept rename to position"
 sql "update inbox.position set next_offset = 1000"
 inbox_says a_position_behind_the_end_has_no_lag 0 '^Events are applied$' status -X "kafka.bootstrap.servers=$brokers"
 exit $bad
