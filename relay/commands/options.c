@@ -418,5 +418,6 @@ void options_deinit(struct options *o)
 {
     free(o->key_bytes);
     o->key_bytes = NULL;
+    free(o->kafka);
     settings_free(&o->settings);
 }

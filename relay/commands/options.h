@@ -55,6 +55,8 @@ struct options {
     int64_t letter_ids[OPTIONS_MAX_LETTERS]; /* inbox retry, discard: each once */
     size_t n_letters;
     struct settings settings;
+    struct sink_property *kafka; /* those kafka.<property>; owned, but for its texts */
+    size_t n_kafka;
 };
 
 /* Fills *o, whose of and help are set and whose rest is zero; the choice gets the states that the
@@ -69,9 +71,7 @@ __attribute__((format(printf, 3, 4))) int options_fail(const struct options *o, 
 
 /* Reads the settings; `need`: of enum setting_need. EXIT_OK, or it was said what is wrong. */
 int options_settings(struct options *o, unsigned need);
-/* What kafka.<property> settings there are: an array to be freed; NULL when out of memory. */
-struct sink_property *options_kafka(const struct options *o, size_t *ret_n);
-/* With these to the brokers, which are not asked yet. NULL: not possible, and err says why, with the place
+/* To the brokers, which are not asked yet. NULL: not possible, and err says why, with the place
  * (file and line, ...) of a setting that is wrong. */
 struct reader *options_reader(const struct options *o, char *err, size_t err_size);
 struct inspect *options_inspect(const struct options *o, char *err, size_t err_size);

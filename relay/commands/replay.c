@@ -217,8 +217,7 @@ static int open_sink(struct replay *v)
 {
     const struct settings *set = &v->o->settings;
     struct resend *r = &v->resend;
-    char err[1024] = "out of memory";
-    size_t n = 0;
+    char err[1024];
 
     r->envelope = (struct envelope){ set->envelope, set->source };
     r->marker = (struct header){ compare_replay_header(set->envelope), v->walk.now, strlen(v->walk.now) };
@@ -227,12 +226,10 @@ static int open_sink(struct replay *v)
         return -1;
     if (loop_signals() < 0)
         return options_fail(v->o, EXIT_INTERNAL, "signals cannot be handled");
-    struct sink_property *p = options_kafka(v->o, &n);
-    int rc = p != NULL ? resend_open(r, p, n, set->inflight_bytes, err, sizeof err) : -1;
-    free(p);
-    if (rc < 0)
-        settings_name_place(set, err, sizeof err);
-    return rc == 0 ? -1 : options_fail(v->o, EXIT_CONFIGURATION, "%s", err);
+    if (resend_open(r, v->o->kafka, v->o->n_kafka, set->inflight_bytes, err, sizeof err) == 0)
+        return -1;
+    settings_name_place(set, err, sizeof err);
+    return options_fail(v->o, EXIT_CONFIGURATION, "%s", err);
 }
 
 static int replay(struct replay *v)

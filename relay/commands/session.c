@@ -9,6 +9,19 @@
 #include "relay/commands/options.h"
 #include "relay/exit_codes.h"
 
+static int take_properties(struct options *o)
+{
+    const struct settings *set = &o->settings;
+
+    o->kafka = calloc(set->n_kafka + 1, sizeof *o->kafka);
+    if (o->kafka == NULL)
+        return options_fail(o, EXIT_INTERNAL, "out of memory");
+    for (size_t i = 0; i < set->n_kafka; i++)
+        o->kafka[i] = (struct sink_property){ set->kafka[i].name, set->kafka[i].value };
+    o->n_kafka = set->n_kafka;
+    return EXIT_OK;
+}
+
 int options_settings(struct options *o, unsigned need)
 {
     extern char **environ;
@@ -18,43 +31,24 @@ int options_settings(struct options *o, unsigned need)
         settings_require(&o->settings, need, err, sizeof err) < 0)
         return options_fail(o, EXIT_CONFIGURATION, "%s", err);
     log_setup(o->settings.log_level, o->settings.log_format);
-    return EXIT_OK;
-}
-
-struct sink_property *options_kafka(const struct options *o, size_t *ret_n)
-{
-    const struct settings *set = &o->settings;
-    struct sink_property *p = calloc(set->n_kafka + 1, sizeof *p);
-
-    for (size_t i = 0; p != NULL && i < set->n_kafka; i++)
-        p[i] = (struct sink_property){ set->kafka[i].name, set->kafka[i].value };
-    *ret_n = set->n_kafka;
-    return p;
+    return take_properties(o);
 }
 
 struct reader *options_reader(const struct options *o, char *err, size_t err_size)
 {
-    size_t n;
-    struct sink_property *p = options_kafka(o, &n);
+    struct reader *reader = reader_new(o->kafka, o->n_kafka, err, err_size);
 
-    snprintf(err, err_size, "out of memory");
-    struct reader *reader = p != NULL ? reader_new(p, n, err, err_size) : NULL;
     if (reader == NULL)
         settings_name_place(&o->settings, err, err_size);
-    free(p);
     return reader;
 }
 
 struct inspect *options_inspect(const struct options *o, char *err, size_t err_size)
 {
-    size_t n;
-    struct sink_property *p = options_kafka(o, &n);
+    struct inspect *inspect = inspect_new(o->kafka, o->n_kafka, err, err_size);
 
-    snprintf(err, err_size, "out of memory");
-    struct inspect *inspect = p != NULL ? inspect_new(p, n, err, err_size) : NULL;
     if (inspect == NULL)
         settings_name_place(&o->settings, err, err_size);
-    free(p);
     return inspect;
 }
 
