@@ -92,13 +92,14 @@ void held_on_marked(struct source *s, const PGresult *res)
     push_settled(s, SOURCE_MARKED, res);
 }
 
-/* Rows that leave the group of their key: what waits behind them may be first now. Only a dead one can
- * free its key in the caller's eyes; with the others their topic or their time is in the way. */
-static int add_leaving(struct source *s, struct touched *t, const struct source_hold *h)
+/* Rows that leave the group of their key, a dead one if these are skipped, which the statement knows: what waits
+ * behind them may be first now. Only a dead one can free its key in the caller's eyes; with the others their topic
+ * or their time is in the way. */
+static int add_leaving(struct touched *t, const struct source_hold *h)
 {
     if (h->row->key_unreadable)
         return 0; /* its group is not known */
-    if (h->state == HOLD_DEAD && s->cfg.skip_poison)
+    if (h->state == HOLD_DEAD)
         return touched_add(t, h->row->id, h->row->bucket, true);
     if ((h->state == HOLD_PAUSED || h->state == HOLD_SCHEDULED) && h->row->held_as == HELD_KEY)
         return touched_add(t, h->row->id, h->row->bucket, false);
@@ -117,7 +118,7 @@ void source_hold(struct source *s, uint64_t now_ms, const struct source_hold *ho
 
     t->n = 0;
     for (uint32_t i = 0; rc == 0 && i < n; i++)
-        rc = add_leaving(s, t, &holds[i]);
+        rc = add_leaving(t, &holds[i]);
     if (rc < 0 || touched_encode(t) < 0) {
         source_push(s, (struct source_event){ .type = SOURCE_HOLD_FAILED });
         return;

@@ -202,7 +202,7 @@ static void effect_hold(struct world *w, struct relay *r)
         struct sim_row *o = &w->row[q->rows[i]];
         if (o->held == DB_BLOCKED && q->as[i].hold == HOLD_BLOCKED && first_of_group(w, o) == o)
             o->next_ms = w->now;
-        if (q->as[i].hold != HOLD_DEAD || !w->cfg.skip_poison || o->key == 0)
+        if (q->as[i].hold != HOLD_DEAD || o->key == 0)
             continue;
         promote(w, o);
         q->freed[i] = first_of_group(w, o) == NULL;

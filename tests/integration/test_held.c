@@ -129,6 +129,19 @@ START_TEST(dead_row_that_is_skipped_frees_its_key)
 }
 END_TEST
 
+START_TEST(dead_row_that_is_not_skipped_stays_in_front)
+{
+    open_source();
+    append_and_read("t/a t/a t/b");
+    hold("1r 2b 3r");
+    rig_exec(db, "insert into outbox.sent (bucket, id) select bucket, id from outbox.event where id = 3; "
+                 "delete from outbox.held where id = 3");
+    hold("1d 3d");
+    ck_assert_str_eq(held(), "1:dead 2:blocked");
+    ck_assert_str_eq(freed, "3");
+}
+END_TEST
+
 START_TEST(row_that_leaves_its_group_lets_the_next_one_go)
 {
     open_source();
@@ -403,6 +416,7 @@ Suite *suite_held(void)
     tcase_add_test(tc, blocked_row_waits_for_the_row_in_front);
     tcase_add_loop_test(tc, row_behind_a_dead_one_waits_unless_dead_ones_are_skipped, 0, 2);
     tcase_add_test(tc, dead_row_that_is_skipped_frees_its_key);
+    tcase_add_test(tc, dead_row_that_is_not_skipped_stays_in_front);
     tcase_add_test(tc, row_that_leaves_its_group_lets_the_next_one_go);
     tcase_add_test(tc, keys_are_any_bytes);
     tcase_add_test(tc, failed_hold_leaves_nothing_and_the_link_lives);
