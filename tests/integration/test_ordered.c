@@ -4,6 +4,7 @@
 #include "tests/integration/appends.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 static PGconn *rival;
 
@@ -47,7 +48,7 @@ static void send_to_rival(const char *payload)
     expect_ok(outbox_append_send(rival, &event, &err));
 }
 
-static void expect_rival_waits(void)
+static int n_waiting(void)
 {
     char sql[200];
 
@@ -55,9 +56,25 @@ static void expect_rival_waits(void)
              "select count(*) from pg_locks where locktype = 'advisory' and not granted"
              " and pid = %d",
              PQbackendPID(rival));
-    rig_wait_scalar(control, sql, "1", RIG_DEADLINE_MS);
+    return (int)rig_scalar_i64(control, sql);
+}
+
+static bool waits(void *unused)
+{
+    (void)unused;
+    return n_waiting() == 1;
+}
+
+static bool waits_or_has_its_answer(void *unused)
+{
     ck_assert_int_eq(PQconsumeInput(rival), 1);
-    ck_assert_int_eq(PQisBusy(rival), 1);
+    return waits(unused) || !PQisBusy(rival);
+}
+
+static void expect_rival_waits(void)
+{
+    ck_assert(rig_wait_until(waits_or_has_its_answer, NULL, RIG_DEADLINE_MS));
+    ck_assert_msg(PQisBusy(rival), "the rival did not wait");
 }
 
 static void rival_is_done(void)
@@ -179,11 +196,18 @@ END_TEST
 /* Only one key of the array is to be in order; the call waits for it before it draws any id. */
 static outbox_event pair[2];
 static int pair_code;
+static atomic_bool pair_returned;
+
+static bool waits_or_has_returned(void *unused)
+{
+    return waits(unused) || pair_returned;
+}
 
 static void *append_pair(void *arg)
 {
     (void)arg;
     pair_code = outbox_append_many(rival, pair, 2, NULL);
+    pair_returned = true;
     return NULL;
 }
 
@@ -204,13 +228,10 @@ START_TEST(order_of_many_comes_from_locks_that_are_taken_before_the_first_id)
         pair[0].flags |= OUTBOX_APPEND_PREPARED;
         pair[1].flags |= OUTBOX_APPEND_PREPARED;
     }
+    pair_returned = false;
     ck_assert_int_eq(pthread_create(&thread, NULL, append_pair, NULL), 0);
-    char sql[200];
-    snprintf(sql, sizeof sql,
-             "select count(*) from pg_locks where locktype = 'advisory' and not granted"
-             " and pid = %d",
-             PQbackendPID(rival));
-    rig_wait_scalar(control, sql, "1", RIG_DEADLINE_MS);
+    ck_assert(rig_wait_until(waits_or_has_returned, NULL, RIG_DEADLINE_MS));
+    ck_assert_msg(!pair_returned, "the rival did not wait");
     int64_t before = last_id();
     append_to(conn, "a");
     ck_assert_int_eq(last_id(), before + 1);
@@ -259,12 +280,7 @@ START_TEST(order_is_shared_with_writers_that_take_the_lock_in_sql)
                       "'shared' || '/' || encode('\\x00ff6b6579'::bytea, 'hex'), 0))");
     rig_exec(rival, "begin");
     send_to_rival("waits");
-    char sql[200];
-    snprintf(sql, sizeof sql,
-             "select count(*) from pg_locks where locktype = 'advisory' and not granted"
-             " and pid = %d",
-             PQbackendPID(rival));
-    rig_wait_scalar(conn, sql, "1", RIG_DEADLINE_MS);
+    expect_rival_waits();
     rig_exec(control, "commit");
     rival_is_done();
     rig_exec(rival, "commit");
