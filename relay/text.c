@@ -188,6 +188,13 @@ void table_add(struct table *t, const char *text)
     table_close(t);
 }
 
+void table_heads(struct table *t, const char *const *heads, size_t n)
+{
+    for (size_t i = 0; t->n_columns == 0 && i < n; i++)
+        table_add(t, heads[i]);
+    t->n_columns = n;
+}
+
 void table_add_text(struct table *t, const char *text, size_t max_chars)
 {
     FILE *cell = table_open(t);

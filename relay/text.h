@@ -36,6 +36,8 @@ struct table {
     bool failed; /* out of memory: nothing more is added */
 };
 
+/* The first row, and with it how many columns there are; nothing when it is there already. */
+void table_heads(struct table *t, const char *const *heads, size_t n);
 /* One more cell, row by row; NULL when out of memory. */
 FILE *table_open(struct table *t);
 void table_close(struct table *t);

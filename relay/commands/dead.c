@@ -63,9 +63,8 @@ static bool event_to_object(json_t *object, const struct operate_event *e)
 
 static void list_object(struct listing *l, json_t *list, json_t *object, bool is_whole)
 {
-    if (object == NULL || !is_whole || json_array_append(list, object) < 0)
+    if (!object_append(list, object, is_whole))
         l->failed = true;
-    json_decref(object);
 }
 
 /* -- as a table ------------------------------------------------------------------------------- */

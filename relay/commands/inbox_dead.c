@@ -52,11 +52,8 @@ static void add_heads(struct listing *l)
 {
     static const char *const heads[] = { "ID",     "CONSUMER", "EVENT ID", "TYPE",  "PLACE", "STATE",
                                          "REASON", "ATTEMPTS", "SINCE",    "ERROR", "DISCARDED BECAUSE" };
-    size_t n = sizeof heads / sizeof heads[0] - !(l->states & OPERATE_LETTER_DISCARDED);
 
-    for (size_t i = 0; i < n; i++)
-        table_add(&l->table, heads[i]);
-    l->table.n_columns = n;
+    table_heads(&l->table, heads, sizeof heads / sizeof heads[0] - !(l->states & OPERATE_LETTER_DISCARDED));
 }
 
 static void add_letter(struct listing *l, const struct operate_letter *letter)
@@ -92,8 +89,7 @@ static void on_letter(void *arg, const struct operate_letter *letter)
             l->failed = true;
         return;
     }
-    if (l->table.n_columns == 0)
-        add_heads(l);
+    add_heads(l);
     add_letter(l, letter);
 }
 

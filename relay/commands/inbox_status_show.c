@@ -19,9 +19,8 @@ static void position_to_list(struct inbox_look *l, const struct operate_position
                        object != NULL && object_put_text(object, "consumer", p->consumer) &&
                            object_put_text(object, "topic", p->topic) &&
                            object_put_number(object, "partition", p->partition) &&
-                           object_put(object, "next_offset",
-                                      p->next_offset >= 0 ? json_integer(p->next_offset) : json_null()) &&
-                           object_put(object, "lag", lag >= 0 ? json_integer(lag) : json_null()) &&
+                           object_put_known(object, "next_offset", p->next_offset) &&
+                           object_put_known(object, "lag", lag) &&
                            object_put_seconds(object, "oldest_s", oldest_s) &&
                            object_put_text(object, "owner", p->owner) &&
                            object_put_seconds(object, "moved_s", p->moved_s)))
@@ -34,9 +33,7 @@ static void position_to_table(struct inbox_look *l, const struct operate_positio
                                          "MOVED",    "OWNER" };
     struct table *t = &l->positions;
 
-    for (size_t i = 0; t->n_columns == 0 && i < sizeof heads / sizeof heads[0]; i++)
-        table_add(t, heads[i]);
-    t->n_columns = sizeof heads / sizeof heads[0];
+    table_heads(t, heads, sizeof heads / sizeof heads[0]);
     table_add_text(t, p->consumer, WIDE);
     table_add_text(t, p->topic, WIDE);
     table_add_number(t, p->partition);
@@ -67,10 +64,9 @@ static void print_consumers(struct inbox_look *l)
 {
     static const char *const heads[] = { "CONSUMER", "PARTITIONS", "OWNED", "PROCESSES", "MOVED", "LAG",
                                          "OLDEST",   "DEAD",       "SINCE", "RETRY",     "KEEP" };
-    struct table t = { .n_columns = sizeof heads / sizeof heads[0] };
+    struct table t = { .n_columns = 0 };
 
-    for (size_t i = 0; i < t.n_columns; i++)
-        table_add(&t, heads[i]);
+    table_heads(&t, heads, sizeof heads / sizeof heads[0]);
     for (size_t i = 0; i < l->n_consumers; i++) {
         const struct inbox_consumer *c = &l->consumers[i];
         table_add_text(&t, c->name, WIDE);
@@ -103,7 +99,7 @@ static json_t *consumer_list(const struct inbox_look *l)
                                object_put_number(object, "owned", c->is.owned) &&
                                object_put_number(object, "processes", c->is.owners) &&
                                object_put_seconds(object, "moved_s", c->is.moved_s) &&
-                               object_put(object, "lag", c->lag >= 0 ? json_integer(c->lag) : json_null()) &&
+                               object_put_known(object, "lag", c->lag) &&
                                object_put_seconds(object, "oldest_s", c->oldest_s) &&
                                object_put_number(object, "dead", c->is.dead) &&
                                object_put_seconds(object, "oldest_dead_s", c->is.oldest_dead_s) &&

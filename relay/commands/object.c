@@ -20,6 +20,11 @@ bool object_put_number(json_t *object, const char *name, int64_t n)
     return object_put(object, name, json_integer(n));
 }
 
+bool object_put_known(json_t *object, const char *name, int64_t n)
+{
+    return object_put(object, name, n >= 0 ? json_integer(n) : json_null());
+}
+
 bool object_put_seconds(json_t *object, const char *name, double seconds)
 {
     return object_put(object, name, seconds >= 0 ? json_real(seconds) : json_null());

@@ -13,6 +13,7 @@ bool object_put_text(json_t *object, const char *name, const char *text); /* NUL
 bool object_put_number(json_t *object, const char *name, int64_t n);
 
 /* Negative: null. */
+bool object_put_known(json_t *object, const char *name, int64_t n);
 bool object_put_seconds(json_t *object, const char *name, double seconds);
 /* The object, which is taken, goes to the end of the list, if it is whole; else, or when it is NULL, false. */
 bool object_append(json_t *list, json_t *object, bool is_whole);

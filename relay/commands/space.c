@@ -96,7 +96,7 @@ json_t *space_object(const struct space *s)
         }
     }
     if (object != NULL && list != NULL &&
-        object_put(object, "bytes", s->bytes >= 0 ? json_integer(s->bytes) : json_null()) &&
+        object_put_known(object, "bytes", s->bytes) &&
         object_put(object, "parts", json_incref(list))) {
         json_decref(list);
         return object;

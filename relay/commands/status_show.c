@@ -32,9 +32,7 @@ static void topic_to_table(struct look *l, const struct operate_topic *t)
     static const char *const heads[] = { "TOPIC", "PENDING", "HELD", "DEAD", "OLDEST", "PAUSED BECAUSE" };
     FILE *cell;
 
-    for (size_t i = 0; l->topics.n_columns == 0 && i < sizeof heads / sizeof heads[0]; i++)
-        table_add(&l->topics, heads[i]);
-    l->topics.n_columns = sizeof heads / sizeof heads[0];
+    table_heads(&l->topics, heads, sizeof heads / sizeof heads[0]);
     table_add_text(&l->topics, t->topic, WIDE);
     cell = table_open(&l->topics);
     if (cell != NULL)
@@ -75,9 +73,7 @@ static void blocker_to_table(struct look *l, const struct operate_blocker *b)
     static const char *const heads[] = { "PID", "APPLICATION", "USER", "OPEN FOR", "HOLDS" };
     struct table *t = &l->blockers;
 
-    for (size_t i = 0; t->n_columns == 0 && i < sizeof heads / sizeof heads[0]; i++)
-        table_add(t, heads[i]);
-    t->n_columns = sizeof heads / sizeof heads[0];
+    table_heads(t, heads, sizeof heads / sizeof heads[0]);
     if (b->pid != 0)
         table_add_number(t, b->pid);
     else

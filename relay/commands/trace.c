@@ -307,11 +307,6 @@ static json_t *record_of(const struct at_place *p)
     return object;
 }
 
-static json_t *place_or_null(int64_t n)
-{
-    return n >= 0 ? json_integer(n) : json_null();
-}
-
 static bool story_to_object(json_t *o, const struct operate_story *s, const struct at_place *p)
 {
     const struct operate_event *e = &s->event;
@@ -321,7 +316,7 @@ static bool story_to_object(json_t *o, const struct operate_story *s, const stru
            object_put_text(o, "xid", s->xid) && object_put_text(o, "committed_at", s->committed_at) &&
            object_put_text(o, "available_at", s->available_at) &&
            object_put_number(o, "bucket", s->bucket) &&
-           object_put(o, "payload_bytes", place_or_null(s->payload_bytes)) &&
+           object_put_known(o, "payload_bytes", s->payload_bytes) &&
            object_put_number(o, "headers", s->n_headers) &&
            object_put_number(o, "attempts", e->attempts) &&
            object_put_text(o, "first_error_at", e->first_error_at) &&
@@ -331,8 +326,8 @@ static bool story_to_object(json_t *o, const struct operate_story *s, const stru
            object_put(o, "waits_for_id", s->before_id != 0 ? json_integer(s->before_id) : json_null()) &&
            object_put_text(o, "waits_for_state", s->before_state) &&
            object_put_text(o, "sent_at", s->sent_at) &&
-           object_put(o, "partition", place_or_null(s->partition)) &&
-           object_put(o, "offset", place_or_null(s->offset)) &&
+           object_put_known(o, "partition", s->partition) &&
+           object_put_known(o, "offset", s->offset) &&
            object_put(o, "waited_s", json_real(s->waited_s)) && object_put(o, "record", record_of(p)) &&
            object_put_number(o, "later_of_its_key", s->n_later) &&
            object_put_number(o, "later_of_its_key_sent", s->n_later_sent) &&

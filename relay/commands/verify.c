@@ -106,9 +106,7 @@ static void example_to_table(struct verify *v, const struct example *x)
     struct table *t = &v->table;
     FILE *cell;
 
-    for (size_t i = 0; t->n_columns == 0 && i < sizeof heads / sizeof heads[0]; i++)
-        table_add(t, heads[i]);
-    t->n_columns = sizeof heads / sizeof heads[0];
+    table_heads(t, heads, sizeof heads / sizeof heads[0]);
     table_add(t, x->found);
     if (x->id != 0)
         table_add_number(t, x->id);
