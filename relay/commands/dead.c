@@ -209,5 +209,5 @@ int command_dead(int argc, char **argv)
 {
     struct options o = { .of = OPTIONS_DEAD, .help = help };
 
-    return options_look(&o, argc, argv, show);
+    return options_look(&o, SETTINGS_NEED_DATABASE, argc, argv, show);
 }

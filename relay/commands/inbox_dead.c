@@ -165,5 +165,5 @@ int inbox_dead(int argc, char **argv)
 {
     struct options o = { .of = OPTIONS_INBOX_DEAD, .help = help };
 
-    return options_look(&o, argc, argv, show);
+    return options_look(&o, SETTINGS_NEED_DATABASE, argc, argv, show);
 }

@@ -350,5 +350,5 @@ int inbox_status(int argc, char **argv)
 {
     struct options o = { .of = OPTIONS_INBOX_STATUS, .help = help };
 
-    return options_look(&o, argc, argv, ask_and_show);
+    return options_look(&o, SETTINGS_NEED_DATABASE, argc, argv, ask_and_show);
 }

@@ -80,8 +80,8 @@ struct operate *options_operate(const struct options *o, bool only_reads);
 /* Both, and connects to the database: to the outbox, or the inbox when the command is one of inbox's.
  * EXIT_OK, and *ret is to be freed with operate_free; or another exit code, and it was said why. */
 int options_connect(struct options *o, unsigned need, bool only_reads, struct operate **ret);
-/* A command that only looks at the database: parses, connects, calls it, and frees. The exit code. */
-int options_look(struct options *o, int argc, char **argv,
+/* A command that only looks at the database: parses, connects as above, calls it, and frees. The exit code. */
+int options_look(struct options *o, unsigned need, int argc, char **argv,
                  int (*look)(struct options *o, struct operate *op));
 
 /* The answer to a question that stands on stderr: -1 to go on, or EXIT_REFUSED, which was said. */

@@ -87,14 +87,14 @@ int options_connect(struct options *o, unsigned need, bool only_reads, struct op
     return EXIT_OK;
 }
 
-int options_look(struct options *o, int argc, char **argv,
+int options_look(struct options *o, unsigned need, int argc, char **argv,
                  int (*look)(struct options *o, struct operate *op))
 {
     struct operate *op = NULL;
     int code = options_parse(o, argc, argv);
 
     if (code < 0) {
-        code = options_connect(o, SETTINGS_NEED_DATABASE, true, &op);
+        code = options_connect(o, need, true, &op);
         if (code == EXIT_OK)
             code = look(o, op);
     }

@@ -384,5 +384,5 @@ int command_trace(int argc, char **argv)
 {
     struct options o = { .of = OPTIONS_TRACE, .help = help };
 
-    return options_look(&o, argc, argv, tell);
+    return options_look(&o, SETTINGS_NEED_DATABASE, argc, argv, tell);
 }

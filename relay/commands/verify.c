@@ -373,35 +373,27 @@ static int open_chunk(struct verify *v)
     return v->chunk->reader != NULL ? EXIT_OK : options_fail(o, EXIT_CONFIGURATION, "%s", err);
 }
 
-static int open_and_verify(struct verify *v)
+static int open_and_verify(struct options *o, struct operate *op)
 {
-    int code = open_chunk(v);
+    struct verify v = { .o = o, .op = op };
+    int code = open_chunk(&v);
 
-    progress_begin(&v->progress, v->o->program, "compared", loop_now_ms());
+    progress_begin(&v.progress, o->program, "compared", loop_now_ms());
     if (code == EXIT_OK)
-        code = verify(v);
-    if (v->chunk != NULL) {
-        verify_chunk_deinit(v->chunk);
-        reader_free(v->chunk->reader);
+        code = verify(&v);
+    if (v.chunk != NULL) {
+        verify_chunk_deinit(v.chunk);
+        reader_free(v.chunk->reader);
     }
-    free(v->chunk);
-    json_decref(v->examples);
-    table_deinit(&v->table);
+    free(v.chunk);
+    json_decref(v.examples);
+    table_deinit(&v.table);
     return code;
 }
 
 int command_verify(int argc, char **argv)
 {
     struct options o = { .of = OPTIONS_VERIFY, .help = help };
-    struct verify v = { .o = &o };
-    int code = options_parse(&o, argc, argv);
 
-    if (code < 0) {
-        code = options_connect(&o, SETTINGS_NEED_DATABASE | SETTINGS_NEED_KAFKA, true, &v.op);
-        if (code == EXIT_OK)
-            code = open_and_verify(&v);
-    }
-    operate_free(v.op);
-    options_deinit(&o);
-    return code;
+    return options_look(&o, SETTINGS_NEED_DATABASE | SETTINGS_NEED_KAFKA, argc, argv, open_and_verify);
 }
