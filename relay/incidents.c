@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "relay/log.h"
+#include "relay/room.h"
 #include "relay/text.h"
 
 /* Lines about rows, in so long. */
@@ -36,16 +37,12 @@ void incidents_deinit(struct incidents *i)
 /* NULL: out of memory. */
 static struct topic_note *note_of(struct incidents *i, uint32_t topic)
 {
-    if (topic >= i->n_topics) {
-        uint32_t n = topic + 16;
-        struct topic_note *notes = realloc(i->topic, n * sizeof *notes);
-        if (notes == NULL)
-            return NULL;
-        memset(notes + i->n_topics, 0, (n - i->n_topics) * sizeof *notes);
-        i->topic = notes;
-        i->n_topics = n;
-    }
-    return &i->topic[topic];
+    struct topic_note *notes = room_for(topic, i->topic, &i->n_topics, sizeof *notes);
+
+    if (notes == NULL)
+        return NULL;
+    i->topic = notes;
+    return &notes[topic];
 }
 
 const struct reason *incidents_of_topic(const struct incidents *i, uint32_t topic)

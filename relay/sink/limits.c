@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "relay/log.h"
+#include "relay/room.h"
 
 #define REFRESH_MS (3 * 60 * 1000)
 #define RETRY_MS (30 * 1000)   /* the question failed, or the topic is not there */
@@ -48,16 +49,12 @@ void limits_free(struct limits *l)
 
 static struct limit *limit_of(struct limits *l, uint32_t topic)
 {
-    if (topic >= l->n) {
-        uint32_t n = topic + 16;
-        struct limit *limit = realloc(l->limit, n * sizeof *limit);
-        if (limit == NULL)
-            return NULL;
-        memset(limit + l->n, 0, (n - l->n) * sizeof *limit);
-        l->limit = limit;
-        l->n = n;
-    }
-    return &l->limit[topic];
+    struct limit *limit = room_for(topic, l->limit, &l->n, sizeof *limit);
+
+    if (limit == NULL)
+        return NULL;
+    l->limit = limit;
+    return &limit[topic];
 }
 
 static void set_wanted(struct limits *l, struct limit *limit, bool wanted)

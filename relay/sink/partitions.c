@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/room.h"
+
 /* A broker forgets a producer that is idle on a partition, by default after a day at the earliest
  * (producer.id.expiration.ms). So long before that a partition counts as new again. */
 #define START_LASTS_MS (10 * 60 * 1000)
@@ -76,16 +78,11 @@ void partitioning_free(struct partitioning *p)
 
 static struct topic_count *count_of(struct partitioning *p, uint32_t number)
 {
-    if (number >= p->n_counts) {
-        uint32_t n = number + 16;
-        struct topic_count **count = realloc(p->count, n * sizeof(struct topic_count *));
-        if (count == NULL)
-            return NULL;
-        for (uint32_t i = p->n_counts; i < n; i++)
-            count[i] = NULL;
-        p->count = count;
-        p->n_counts = n;
-    }
+    struct topic_count **count = room_for(number, p->count, &p->n_counts, sizeof(struct topic_count *));
+
+    if (count == NULL)
+        return NULL;
+    p->count = count;
     if (p->count[number] == NULL && (p->count[number] = calloc(1, sizeof **p->count)) != NULL) {
         p->count[number]->choose = p->choose;
         p->count[number]->number = number;
@@ -150,7 +147,7 @@ static int32_t partition_of(const struct producer_topic *t, const struct row *ro
 
 static bool has_started(const struct producer_topic *t, int32_t partition, uint64_t now_ms)
 {
-    return partition < t->n_start && t->start[partition].confirmed_ms > 0 &&
+    return (uint32_t)partition < t->n_start && t->start[partition].confirmed_ms > 0 &&
            now_ms - t->start[partition].confirmed_ms < START_LASTS_MS;
 }
 
@@ -164,22 +161,18 @@ bool producer_topic_must_wait(const struct producer_topic *t, const struct row *
         return false;
     int32_t partition = partition_of(t, row);
     /* even when a record without a key has been confirmed meanwhile: the first one may be on a retry */
-    return partition >= 0 && partition < t->n_start && t->start[partition].first != 0;
+    return partition >= 0 && (uint32_t)partition < t->n_start && t->start[partition].first != 0;
 }
 
 /* Room for one more partition; without it the whole topic waits for this record. */
 static struct partition_start *start_of(struct producer_topic *t, int32_t partition)
 {
-    if (partition >= t->n_start) {
-        int32_t n = partition + 16;
-        struct partition_start *start = realloc(t->start, (size_t)n * sizeof *start);
-        if (start == NULL)
-            return NULL;
-        memset(start + t->n_start, 0, (size_t)(n - t->n_start) * sizeof *start);
-        t->start = start;
-        t->n_start = n;
-    }
-    return &t->start[partition];
+    struct partition_start *start = room_for((uint32_t)partition, t->start, &t->n_start, sizeof *start);
+
+    if (start == NULL)
+        return NULL;
+    t->start = start;
+    return &start[partition];
 }
 
 void producer_topic_sent(struct producer_topic *t, uint32_t slot, const struct row *row,
@@ -203,7 +196,7 @@ void producer_topic_reported(struct producer_topic *t, uint32_t slot, int32_t pa
 {
     if (t->first == slot + 1)
         t->first = 0;
-    for (int32_t i = 0; t->n_firsts > 0 && i < t->n_start; i++)
+    for (uint32_t i = 0; t->n_firsts > 0 && i < t->n_start; i++)
         if (t->start[i].first == slot + 1) {
             t->start[i].first = 0;
             t->n_firsts--;

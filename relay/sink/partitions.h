@@ -29,7 +29,7 @@ struct producer_topic {
     rd_kafka_topic_t *handle; /* NULL: not opened */
     struct topic_count *count;
     struct partition_start *start; /* by partition */
-    int32_t n_start;
+    uint32_t n_start;
     uint32_t n_firsts; /* partitions whose first record is out */
     uint32_t first; /* as above, while the number of partitions is not known */
 };

@@ -3,8 +3,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "relay/room.h"
 #include "relay/sink/client.h"
 
 /* Ours to decide: the guarantees rest on them. settings.c refuses them by name. */
@@ -104,15 +104,11 @@ void producer_close(struct producer *p)
 struct producer_topic *producer_topic(struct producer *p, struct partitioning *partitioning,
                                       uint32_t number, const char *name)
 {
-    if (number >= p->n_topics) {
-        uint32_t n = number + 16;
-        struct producer_topic *topic = realloc(p->topic, n * sizeof *topic);
-        if (topic == NULL)
-            return NULL;
-        memset(topic + p->n_topics, 0, (n - p->n_topics) * sizeof *topic);
-        p->topic = topic;
-        p->n_topics = n;
-    }
+    struct producer_topic *topic = room_for(number, p->topic, &p->n_topics, sizeof *topic);
+
+    if (topic == NULL)
+        return NULL;
+    p->topic = topic;
     if (p->topic[number].handle == NULL &&
         producer_topic_open(&p->topic[number], partitioning, p->rk, number, name) < 0)
         return NULL;
