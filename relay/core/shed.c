@@ -43,7 +43,8 @@ static uint32_t oldest_of_many(struct core *c)
 
 /* A row with which holding is tried again. Of its key no earlier row that the database does not have there may be given
  * up, now or later: it would be the first of its key there, and be sent before that one. Where it is the only one it
- * counts as given up all the same, for its size must not stand in the way of others. */
+ * counts as given up all the same, for its size must not stand in the way of others; also when it came from
+ * outbox.held and is of no page. */
 static bool choose_probe(struct core *c)
 {
     uint32_t probe;
@@ -57,7 +58,7 @@ static bool choose_probe(struct core *c)
             return false;
     }
     c->hold_probe = probe;
-    flow_give_up_page(c, r->page);
+    flow_give_up_page(c, r->page != NO_PAGE ? r->page : c->window.next_page);
     return true;
 }
 
