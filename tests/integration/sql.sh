@@ -92,6 +92,14 @@ test_limits() {
     limit event_headers_length headers "jsonb_build_array(jsonb_build_array('a', repeat('a', 1048000)))" \
         "jsonb_build_array(jsonb_build_array('a', repeat('a', 1048600)))"
     limit event_headers_length headers "(repeat(' ', 8388590) || '[[\"a\",\"b\"]]')::json" "(repeat(' ', 8388608) || '[]')::json"
+    # More than a regular expression can be asked of.
+    for e in "repeat('a', 268435456), null, 'ty', null, null, null" \
+        "'t', null, 'ty', null, null, ('[[\"a\",\"' || repeat('a', 268435456) || '\"]]')::json"; do
+        refuses "of 256 MiB too the rule is named: ${e%%[(,]*}" '_length"' q "select outbox.event_is_sound(1, $e)"
+    done
+    # In the session of an old program a backslash within quotes is another thing, and warned of.
+    equal "strings_of_old_make_no_difference" t "$(q "set standard_conforming_strings = off;
+        select outbox.event_is_sound(1, 't', null, 'ty', null, null, '[[\"a\",\"b\"]]')" 2>&1)"
     gives "the_rule_is_the_errors_constraint" 23514/outbox/event/event_topic_length "do \$\$ declare c text; t text; s text;
         begin insert into outbox.event (topic, type) values ('', 'ty');
         exception when check_violation then get stacked diagnostics c = constraint_name, t = table_name, s = schema_name;
