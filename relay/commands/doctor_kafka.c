@@ -42,22 +42,37 @@ void doctor_library(struct findings *f, unsigned version, bool compresses)
 
 /* -- a topic --------------------------------------------------------------------------------- */
 
+/* Nothing waits for it: it was deleted, or what waited was given up, and whoever appended to it is corrected. */
+static void judge_not_needed(struct findings *f, const struct inspect_topic *t)
+{
+    bool missing = strcmp(t->code, "UNKNOWN_TOPIC_OR_PART") == 0;
+
+    findings_warn(f, "topic", "nothing, when no more is appended to it; else see to it before the next event is",
+                  "\"%s\": %s (%s); no event waits for it", t->name,
+                  missing ? "it does not exist, or may not be seen" : t->error, t->code);
+}
+
 static void judge_missing(struct findings *f, const struct inspect_topic *t, const struct operate_need *need)
 {
+    const char *wait = need->waiting == 1 ? "event waits" : "events wait";
     char waiting[32];
 
+    if (need->waiting == 0 && need->error_code == NULL && need->error == NULL) {
+        judge_not_needed(f, t);
+        return;
+    }
     verdict_count(need->waiting, waiting, sizeof waiting);
     if (strcmp(t->code, "UNKNOWN_TOPIC_OR_PART") == 0)
         findings_fail(f, EXIT_UNAVAILABLE, "topic", "create it, and its events go by themselves, in order; or "
                       "correct whoever appends to it, and give up those that are paused: outbox-relay discard "
-                      "--topic TOPIC --paused --reason TEXT", "\"%s\" does not exist (or may not be seen); %s events wait",
-                      t->name, waiting);
+                      "--topic TOPIC --paused --reason TEXT", "\"%s\" does not exist (or may not be seen); %s %s",
+                      t->name, waiting, wait);
     else if (strcmp(t->code, "TOPIC_AUTHORIZATION_FAILED") == 0)
         findings_fail(f, EXIT_UNAVAILABLE, "topic", "grant this client WRITE and DESCRIBE on it", "\"%s\": this "
-                      "client has no right to it; %s events wait", t->name, waiting);
+                      "client has no right to it; %s %s", t->name, waiting, wait);
     else
-        findings_fail(f, EXIT_UNAVAILABLE, "topic", "look at the brokers", "\"%s\": %s (%s); %s events wait",
-                      t->name, t->error, t->code, waiting);
+        findings_fail(f, EXIT_UNAVAILABLE, "topic", "look at the brokers", "\"%s\": %s (%s); %s %s", t->name,
+                      t->error, t->code, waiting, wait);
 }
 
 static void judge_replicas(struct findings *f, const struct inspect_topic *t)

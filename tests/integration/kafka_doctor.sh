@@ -26,8 +26,10 @@ make_topic allow "$topic-a"
 equal nothing_was_written 0 "$(grep -c . "$dir/records" || true)"
 
 append 1 "$topic-missing"
-finds topic_is_missing 69 "^fail  topic .*\"$topic-missing\" does not exist (or may not be seen); 1 events wait"
-sql "delete from outbox.event where topic = '$topic-missing'"
+finds topic_is_missing 69 "^fail  topic .*\"$topic-missing\" does not exist (or may not be seen); 1 event waits"
+hold discarded 4 0
+finds topic_is_missing_and_not_needed 0 "^warn  topic .*\"$topic-missing\": it does not exist.*; no event waits for it"
+sql "delete from outbox.held; delete from outbox.event where topic = '$topic-missing'"
 make_topic config "$topic-a" min.insync.replicas=2
 finds too_few_replicas 0 "min.insync.replicas is 2 and it has 1 replica"
 make_topic config "$topic-a" max.message.bytes=5000

@@ -77,6 +77,34 @@ START_TEST(batches_that_the_topic_does_not_take_are_told)
 }
 END_TEST
 
+START_TEST(topic_that_is_not_there_fails_while_events_wait)
+{
+    struct inspect_topic t = { .name = "orders", .code = "UNKNOWN_TOPIC_OR_PART", .error = "unknown" };
+    struct operate_need need = { .topic = "orders", .waiting = 1, .oldest_s = 1 };
+
+    doctor_topic(&f, &t, &need, false);
+    ck_assert(found(FINDING_FAIL, "does not exist (or may not be seen); 1 event waits"));
+    need.waiting = 0; /* of what is not counted one is paused */
+    need.error_code = t.code;
+    doctor_topic(&f, &t, &need, false);
+    ck_assert_uint_eq(findings_count(&f, FINDING_FAIL), 2);
+}
+END_TEST
+
+START_TEST(topic_that_is_not_there_and_not_needed_is_no_failure)
+{
+    static const char *const codes[] = { "UNKNOWN_TOPIC_OR_PART", "TOPIC_AUTHORIZATION_FAILED", "LEADER_NOT_AVAILABLE" };
+
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
+        doctor_topic(&f, &(struct inspect_topic){ .name = "orders", .code = codes[i], .error = "why" },
+                     &nothing_waits, false);
+    ck_assert_int_eq(findings_exit_code(&f), EXIT_OK);
+    ck_assert_uint_eq(findings_count(&f, FINDING_WARN), 3);
+    ck_assert(found(FINDING_WARN, "it does not exist, or may not be seen (UNKNOWN_TOPIC_OR_PART); no event waits for it"));
+    ck_assert(found(FINDING_WARN, "why (LEADER_NOT_AVAILABLE)"));
+}
+END_TEST
+
 START_TEST(topic_without_leader_fails)
 {
     struct inspect_topic t = good_topic();
@@ -411,6 +439,8 @@ Suite *suite_doctor(void)
     tcase_add_checked_fixture(tc, NULL, teardown);
     tcase_add_test(tc, topic_in_order_is_good);
     tcase_add_test(tc, batches_that_the_topic_does_not_take_are_told);
+    tcase_add_test(tc, topic_that_is_not_there_fails_while_events_wait);
+    tcase_add_test(tc, topic_that_is_not_there_and_not_needed_is_no_failure);
     tcase_add_test(tc, topic_without_leader_fails);
     tcase_add_test(tc, topic_with_too_few_in_sync_fails);
     tcase_add_test(tc, topic_with_more_in_sync_than_replicas_warns);
