@@ -26,7 +26,8 @@ END
 $path$;
 SET LOCAL search_path = pg_catalog, pg_temp;
 
-DO $refuse$
+-- One block: what is refused stays whole, also where a tool goes on after an error.
+DO $down$
 DECLARE
     seen   pg_snapshot;
     unsent bigint;
@@ -34,7 +35,7 @@ DECLARE
     dead   bigint;
     more   bigint;
 BEGIN
-    -- Outside a transaction SET LOCAL does nothing, and what is committed after the look would be lost.
+    -- Outside a transaction SET LOCAL does nothing: no lock would time out, and the names below would be anybody's.
     IF pg_catalog.current_setting('outbox.migration', true) IS DISTINCT FROM 'begun' THEN
         RAISE EXCEPTION 'outbox: this file must run in one transaction, nothing was changed'
             USING ERRCODE = 'no_active_sql_transaction', HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE';
@@ -79,40 +80,38 @@ BEGIN
                          'outbox.event_status with its state. To give all of it up: '
                          'TRUNCATE outbox.event, outbox.sent, outbox.held; then run this file again.';
     END IF;
-END
-$refuse$;
 
-DROP VIEW outbox.blocker;
-DROP VIEW outbox.backlog;
-DROP VIEW outbox.event_status;
-DROP FUNCTION outbox.backlog_now();
-DROP FUNCTION outbox.empty_bucket(smallint, bigint, interval, pg_snapshot, bigint[]);
-DROP FUNCTION outbox.set_bucket_period(interval);
-DROP FUNCTION outbox.append_json(text, text, text, jsonb, jsonb, integer, text, uuid, timestamptz);
-DROP PROCEDURE outbox.append_event(text, bytea, text, integer, text, bytea, json, uuid, timestamptz);
-DROP FUNCTION outbox.append(text, bytea, text, bytea, jsonb, integer, text, uuid, timestamptz);
-DROP TABLE outbox.relay;
-DROP TABLE outbox.held;
-DROP TABLE outbox.sent;
-DROP TABLE outbox.event;
-DROP FUNCTION outbox.event_is_sound(integer, text, bytea, text, text, bytea, json);
-DROP FUNCTION outbox.event_keeps_rules(integer, text, bytea, text, text, bytea, json);
-DROP TABLE outbox.schema_version;
+    DROP VIEW outbox.blocker;
+    DROP VIEW outbox.backlog;
+    DROP VIEW outbox.event_status;
+    DROP FUNCTION outbox.backlog_now();
+    DROP FUNCTION outbox.empty_bucket(smallint, bigint, interval, pg_snapshot, bigint[]);
+    DROP FUNCTION outbox.set_bucket_period(interval);
+    DROP FUNCTION outbox.append_json(text, text, text, jsonb, jsonb, integer, text, uuid, timestamptz);
+    DROP PROCEDURE outbox.append_event(text, bytea, text, integer, text, bytea, json, uuid, timestamptz);
+    DROP FUNCTION outbox.append(text, bytea, text, bytea, jsonb, integer, text, uuid, timestamptz);
+    DROP TABLE outbox.relay;
+    DROP TABLE outbox.held;
+    DROP TABLE outbox.sent;
+    DROP TABLE outbox.event;
+    DROP FUNCTION outbox.event_is_sound(integer, text, bytea, text, text, bytea, json);
+    DROP FUNCTION outbox.event_keeps_rules(integer, text, bytea, text, text, bytea, json);
+    DROP TABLE outbox.schema_version;
 
-DO $schema$
-BEGIN
-    IF NOT has_database_privilege(current_database(), 'CREATE') THEN
-        RAISE NOTICE 'outbox: schema "outbox" is kept, this role could not make it again';
-        RETURN;
-    END IF;
-    DROP SCHEMA outbox;
-EXCEPTION
-    WHEN dependent_objects_still_exist THEN
-        RAISE NOTICE 'outbox: schema "outbox" is kept, something else is in it';
-    WHEN insufficient_privilege THEN
-        RAISE NOTICE 'outbox: schema "outbox" is kept, it belongs to another role';
+    BEGIN
+        IF has_database_privilege(current_database(), 'CREATE') THEN
+            DROP SCHEMA outbox;
+        ELSE
+            RAISE NOTICE 'outbox: schema "outbox" is kept, this role could not make it again';
+        END IF;
+    EXCEPTION
+        WHEN dependent_objects_still_exist THEN
+            RAISE NOTICE 'outbox: schema "outbox" is kept, something else is in it';
+        WHEN insufficient_privilege THEN
+            RAISE NOTICE 'outbox: schema "outbox" is kept, it belongs to another role';
+    END;
 END
-$schema$;
+$down$;
 
 -- For what a tool does after this in the same transaction.
 DO $path$

@@ -26,11 +26,12 @@ END
 $path$;
 SET LOCAL search_path = pg_catalog, pg_temp;
 
-DO $refuse$
+-- One block: what is refused stays whole, also where a tool goes on after an error.
+DO $down$
 DECLARE
     n_dead  bigint;
 BEGIN
-    -- Outside a transaction SET LOCAL does nothing, and what is committed after the look would be lost.
+    -- Outside a transaction SET LOCAL does nothing: no lock would time out, and the names below would be anybody's.
     IF pg_catalog.current_setting('inbox.migration', true) IS DISTINCT FROM 'begun' THEN
         RAISE EXCEPTION 'inbox: this file must run in one transaction, nothing was changed'
             USING ERRCODE = 'no_active_sql_transaction', HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE';
@@ -51,43 +52,42 @@ BEGIN
     LOCK TABLE inbox.ring, inbox.seen, inbox.position, inbox.dead IN ACCESS EXCLUSIVE MODE;
     SELECT count(*) INTO n_dead FROM inbox.dead WHERE state <> 'discarded';
     IF n_dead > 0 THEN
-        RAISE EXCEPTION 'inbox: % dead letters would be lost, nothing was changed', n_dead
+        RAISE EXCEPTION 'inbox: % dead letter% would be lost, nothing was changed',
+            n_dead, CASE WHEN n_dead = 1 THEN '' ELSE 's' END
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'See inbox.dead_letter. Retry or discard them, or give all of them up: TRUNCATE inbox.dead.';
     END IF;
-END
-$refuse$;
 
-DROP VIEW inbox.progress;
-DROP VIEW inbox.dead_letter;
-DROP FUNCTION inbox.turn();
-DROP FUNCTION inbox.finish(text, text, text[], text[], integer[], bigint[], bigint[], bigint[]);
-DROP FUNCTION inbox.claim(text, text, integer, text);
-DROP FUNCTION inbox.accept(text, text);
-DROP FUNCTION inbox.accept_many(text, text[]);
-DROP FUNCTION inbox.known(text, text[]);
-DROP TABLE inbox.dead;
-DROP TABLE inbox.attempt;
-DROP TABLE inbox.position;
-DROP TABLE inbox.ring;
-DROP TABLE inbox.seen;
-DROP TABLE inbox.consumer;
-DROP TABLE inbox.schema_version;
+    DROP VIEW inbox.progress;
+    DROP VIEW inbox.dead_letter;
+    DROP FUNCTION inbox.turn();
+    DROP FUNCTION inbox.finish(text, text, text[], text[], integer[], bigint[], bigint[], bigint[]);
+    DROP FUNCTION inbox.claim(text, text, integer, text);
+    DROP FUNCTION inbox.accept(text, text);
+    DROP FUNCTION inbox.accept_many(text, text[]);
+    DROP FUNCTION inbox.known(text, text[]);
+    DROP TABLE inbox.dead;
+    DROP TABLE inbox.attempt;
+    DROP TABLE inbox.position;
+    DROP TABLE inbox.ring;
+    DROP TABLE inbox.seen;
+    DROP TABLE inbox.consumer;
+    DROP TABLE inbox.schema_version;
 
-DO $schema$
-BEGIN
-    IF NOT has_database_privilege(current_database(), 'CREATE') THEN
-        RAISE NOTICE 'inbox: schema "inbox" is kept, this role could not make it again';
-        RETURN;
-    END IF;
-    DROP SCHEMA inbox;
-EXCEPTION
-    WHEN dependent_objects_still_exist THEN
-        RAISE NOTICE 'inbox: schema "inbox" is kept, something else is in it';
-    WHEN insufficient_privilege THEN
-        RAISE NOTICE 'inbox: schema "inbox" is kept, it belongs to another role';
+    BEGIN
+        IF has_database_privilege(current_database(), 'CREATE') THEN
+            DROP SCHEMA inbox;
+        ELSE
+            RAISE NOTICE 'inbox: schema "inbox" is kept, this role could not make it again';
+        END IF;
+    EXCEPTION
+        WHEN dependent_objects_still_exist THEN
+            RAISE NOTICE 'inbox: schema "inbox" is kept, something else is in it';
+        WHEN insufficient_privilege THEN
+            RAISE NOTICE 'inbox: schema "inbox" is kept, it belongs to another role';
+    END;
 END
-$schema$;
+$down$;
 
 -- For what a tool does after this in the same transaction.
 DO $path$

@@ -35,15 +35,16 @@ DO $check$
 BEGIN
     -- Outside a transaction SET LOCAL does nothing, and a failure half way would leave half a schema.
     IF pg_catalog.current_setting('inbox.migration', true) IS DISTINCT FROM 'begun' THEN
-        RAISE EXCEPTION 'inbox: this file must run in one transaction, nothing was changed'
-            USING ERRCODE = 'no_active_sql_transaction', HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE';
+        RAISE EXCEPTION 'inbox: this file must run in one transaction'
+            USING ERRCODE = 'no_active_sql_transaction',
+                  HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE. A tool that goes on after this error carries out what follows.';
     END IF;
     IF current_setting('server_version_num')::int < 130000 THEN
         RAISE EXCEPTION 'inbox: PostgreSQL 13 or later is needed, this is %',
             current_setting('server_version');
     END IF;
     IF to_regclass('inbox.schema_version') IS NOT NULL OR to_regclass('inbox.seen') IS NOT NULL THEN
-        RAISE EXCEPTION 'inbox: already installed in database "%", nothing was changed', current_database()
+        RAISE EXCEPTION 'inbox: already installed in database "%"', current_database()
             USING ERRCODE = 'duplicate_table',
                   HINT = 'See inbox.schema_version. To install anew run 002_inbox.down.sql first.';
     END IF;

@@ -34,8 +34,9 @@ DECLARE
 BEGIN
     -- Outside a transaction SET LOCAL does nothing, and the names below would be anybody's.
     IF pg_catalog.current_setting('inbox.migration', true) IS DISTINCT FROM 'begun' THEN
-        RAISE EXCEPTION 'inbox: this file must run in one transaction, nothing was changed'
-            USING ERRCODE = 'no_active_sql_transaction', HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE';
+        RAISE EXCEPTION 'inbox: this file must run in one transaction'
+            USING ERRCODE = 'no_active_sql_transaction',
+                  HINT = 'With psql: psql -v ON_ERROR_STOP=1 -1 -f FILE. A tool that goes on after this error carries out what follows.';
     END IF;
     IF to_regclass('inbox.seen') IS NULL THEN
         RAISE EXCEPTION 'inbox: not installed in database "%", run 002_inbox.up.sql first', current_database()

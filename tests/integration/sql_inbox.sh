@@ -157,8 +157,17 @@ test_roles() {
     may_not inbox_monitor "accept" "select inbox.accept('c', 'm')"
 }
 
+objects() { q "select count(*), (select count(*) from inbox.dead) from pg_depend where refobjid = 'inbox'::regnamespace" 2>&1; }
+
 test_down() {
-    refuses "down_counts_dead_letters" "1 dead letters would be lost" apply "$down"
+    local before way
+    refuses "down_counts_dead_letters" "1 dead letter would be lost" apply "$down"
+    before=$(objects)
+    for way in '' '-1 -v ON_ERROR_ROLLBACK=on'; do
+        # shellcheck disable=SC2086 # words
+        apply_regardless "$down" $way >/dev/null || true
+        equal "refused_down${way:+_with_savepoints}_changes_nothing_where_psql_goes_on" "$before" "$(objects)"
+    done
     q "update inbox.dead set state = 'discarded'; alter role current_user set lock_timeout = '2s'"
     refuses "down_outside_a_transaction_is_refused" "must run in one transaction" run -f "$down"
     refuses "roles_outside_a_transaction_are_refused" "must run in one transaction" run -f "$roles"

@@ -17,7 +17,7 @@ roles=$root/sql/roles.sql
 . "$root/tests/rig/lib_sql.sh"
 
 test_down() {
-    local before
+    local before way
     q "insert into outbox.event (topic, type) select 't', 'ty' from generate_series(1, 7);
        insert into outbox.sent (bucket, id) select bucket, id from outbox.event order by id limit 1;
        insert into outbox.held (id, bucket, topic, state) select id, bucket, topic, 'discarded' from outbox.event order by id desc limit 1;
@@ -27,6 +27,12 @@ test_down() {
     refuses "down_counts_what_would_be_lost" "2 unsent, 1 held and 2 dead" apply "$down"
     refuses "down_says_what_to_do" "outbox-relay --once" apply "$down"
     equal "refused_down_changes_nothing" "$before" "$(fingerprint)"
+    # An empty list of options, and psql's own way to go on within a transaction.
+    for way in '' '-1 -v ON_ERROR_ROLLBACK=on'; do
+        # shellcheck disable=SC2086 # words
+        apply_regardless "$down" $way >/dev/null || true
+        equal "refused_down${way:+_with_savepoints}_changes_nothing_where_psql_goes_on" "$before" "$(fingerprint 2>&1)"
+    done
     q "insert into outbox.sent (bucket, id) select bucket, id from outbox.event where id not in (select id from outbox.held) on conflict do nothing"
     refuses "down_refuses_with_held_ones_only" "0 unsent, 1 held and 2 dead" apply "$down"
     q "delete from outbox.held where state = 'retrying'; insert into outbox.sent (bucket, id) select bucket, id from outbox.event where id not in (select id from outbox.held) on conflict do nothing"
@@ -49,6 +55,14 @@ test_down() {
     works "roles_after_down" apply "$roles"
     q "drop table outbox.mine"
     works "down_again" apply "$down"
+    q "create schema outbox"
+    apply_regardless "$down" >/dev/null
+    gives "down_without_an_outbox_leaves_a_schema_where_psql_goes_on" "outbox" "select to_regnamespace('outbox')"
+    equal "up_does_not_promise_what_comes_after_its_error" "" "$(apply_regardless "$up" | grep 'nothing was')"
+    equal "neither_do_the_roles" "" "$(apply_regardless "$roles" | grep 'nothing was')"
+    q "drop schema outbox cascade"
+    works "up_in_the_end" apply "$up"
+    works "down_in_the_end" apply "$down"
     gives "down_takes_the_schema_when_empty" "" "select to_regnamespace('outbox')"
     works "up_once_more" apply "$up"
     works "roles_once_more" apply "$roles"

@@ -82,6 +82,9 @@ refused_alone() {
     q "alter role current_user reset lock_timeout"
 }
 
+# Neither does psql, left to itself, wait for an answer to an error: it goes on with what follows.
+apply_regardless() { PGOPTIONS=$(options) psql -XqAt -d "$base dbname=$db" "${@:2}" -f "$1" 2>&1; }
+
 # The stored default, with now() replaced, against plain arithmetic.
 buckets_agree() {
     q "do \$\$
