@@ -145,8 +145,7 @@ static bool is_quoted(const char *value)
 static int set_own(const struct load *l, const struct setting_spec *spec, const char *value)
 {
     struct setting_origin *origin = &l->s->origin[spec - setting_specs];
-
-    bool no_memory = false;
+    bool no_memory = false, beats_file;
 
     if (fail_twice(l, origin, "", spec->key) < 0)
         return -1;
@@ -158,7 +157,9 @@ static int set_own(const struct load *l, const struct setting_spec *spec, const 
         return fail(l, "%s: there are no quotes around a value; leave them out", spec->key);
     switch (setting_store(l->s, spec, value)) {
     case SETTING_STORED:
+        beats_file = origin->beats_file || origin->from == FROM_FILE;
         *origin = l->origin;
+        origin->beats_file = beats_file;
         return 0;
     case SETTING_REFUSED:
         return fail_value(l, spec, value);
@@ -294,7 +295,7 @@ static int load_lines(struct load *l, FILE *file)
 
 static int load_file(struct load *l, const char *path)
 {
-    l->origin = (struct setting_origin){ FROM_FILE, 0 };
+    l->origin = (struct setting_origin){ .from = FROM_FILE };
     l->s->file = strdup(path);
     if (l->s->file == NULL) {
         fputs("out of memory", l->msg);
@@ -343,7 +344,7 @@ static int load_environment(struct load *l, char *const *environment)
 {
     int rc = 0;
 
-    l->origin = (struct setting_origin){ FROM_ENVIRONMENT, 0 };
+    l->origin = (struct setting_origin){ .from = FROM_ENVIRONMENT };
     for (; rc == 0 && environment != NULL && *environment != NULL; environment++) {
         const char *equals = strchr(*environment, '=');
         if (!starts_with(*environment, SETTING_VARIABLE) || equals == NULL)
@@ -391,7 +392,7 @@ static int load_credentials(struct load *l, char *const *environment)
         fprintf(l->msg, "%s%s: cannot be read: %s", variable, path, strerror(errno));
         return -1;
     }
-    l->origin = (struct setting_origin){ FROM_CREDENTIAL, 0 };
+    l->origin = (struct setting_origin){ .from = FROM_CREDENTIAL };
     for (const struct dirent *e; rc == 0 && (e = readdir(directory)) != NULL;)
         rc = set_credential(l, path, e->d_name);
     closedir(directory);
@@ -402,7 +403,7 @@ static int load_x(struct load *l, const char *const *x_args, size_t n_x)
 {
     int rc = 0;
 
-    l->origin = (struct setting_origin){ FROM_COMMAND_LINE, 0 };
+    l->origin = (struct setting_origin){ .from = FROM_COMMAND_LINE };
     for (size_t i = 0; rc == 0 && i < n_x; i++) {
         char *pair = strdup(x_args[i]);
         rc = pair != NULL ? set_pair(l, pair) : fail(l, "out of memory");

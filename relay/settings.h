@@ -42,7 +42,8 @@ enum setting_from {
 
 struct setting_origin {
     enum setting_from from;
-    unsigned line; /* of the file */
+    unsigned line;   /* of the file */
+    bool beats_file; /* the file sets it as well, and this wins */
 };
 
 /* One property of librdkafka: the name without `kafka.`. */
@@ -123,6 +124,9 @@ const char *settings_brokers(const struct settings *s);
 
 /* Accepts NULL and a zeroed struct. */
 void settings_free(struct settings *s);
+
+/* Where that one is from, in words. */
+void settings_origin(const struct settings *s, enum setting_id id, char *to, size_t size);
 
 /* The value in force of every setting, and where it is from; a settings file again, but for the
  * secrets. */

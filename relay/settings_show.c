@@ -11,6 +11,19 @@ static bool is_empty(const struct settings *s, const struct setting_spec *spec)
     return spec->type == TYPE_STRING && **(char *const *)setting_field(s, spec) == '\0';
 }
 
+void settings_origin(const struct settings *s, enum setting_id id, char *to, size_t size)
+{
+    struct setting_message msg;
+
+    to[0] = '\0';
+    if (setting_message_open(&msg, to, size) < 0)
+        return;
+    setting_print_origin(s, &s->origin[id], "", setting_specs[id].key, msg.out);
+    if (s->origin[id].beats_file)
+        fputs(", which wins over the settings file", msg.out);
+    setting_message_close(&msg, to, size);
+}
+
 void settings_print(const struct settings *s, FILE *out)
 {
     for (size_t i = 0; i < N_SETTINGS; i++) {

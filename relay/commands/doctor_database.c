@@ -169,12 +169,16 @@ static void ask_outbox(struct asking *a)
 void doctor_database(struct doctor *d)
 {
     struct asking a = { .d = d, .op = options_operate(d->o, true) };
+    char place[700];
 
     if (a.op == NULL) {
         d->findings.failed = true;
         return;
     }
     int code = operate_open(a.op);
+    options_place(d->o, a.op, place, sizeof place);
+    if (place[0] != '\0')
+        findings_ok(&d->findings, "dsn", "%s", place);
     if (code != EXIT_OK) {
         char why[1024];
         const char *how = operate_reason(a.op, why, sizeof why);

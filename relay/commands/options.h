@@ -89,6 +89,9 @@ int options_answer(const struct options *o);
 /* Somebody is there to be asked, and can see the question. */
 bool options_has_person(void);
 
+/* Which database that is, and which setting said so, in a line: "" when it is not known. */
+void options_place(const struct options *o, const struct operate *op, char *to, size_t size);
+
 /* What operate_error has to say, for the person. Returns exit_code. */
 int options_fail_operate(const struct options *o, const struct operate *op, int exit_code);
 

@@ -103,6 +103,19 @@ int options_look(struct options *o, unsigned need, int argc, char **argv,
     return code;
 }
 
+void options_place(const struct options *o, const struct operate *op, char *to, size_t size)
+{
+    struct operate_place place = operate_place(op);
+    char from[300];
+
+    to[0] = '\0';
+    if (place.dbname == NULL)
+        return;
+    settings_origin(&o->settings, SETTING_ID_dsn, from, sizeof from);
+    snprintf(to, size, "database %s, host %s, port %s, user %s (from %s)", place.dbname, place.host, place.port,
+             place.user, from);
+}
+
 bool options_has_person(void)
 {
     return isatty(STDIN_FILENO) && isatty(STDERR_FILENO);

@@ -17,9 +17,9 @@
 
 static const char help[] =
     "Usage: outbox-relay status [--json] [--limit N]\n"
-    "Do events flow, and if not, why? The first line says it. Then who leads, what the outbox takes on\n"
-    "disk, what waits per topic (the oldest first), which transactions hold events back, and what to do\n"
-    "about each thing found; with the relay's own settings also which bucket should have been emptied\n"
+    "Do events flow, and if not, why? The first line says it. Then which database that is, who leads, what\n"
+    "the outbox takes on disk, what waits per topic (the oldest first), which transactions hold events back, and\n"
+    "what to do about each thing found; with the relay's own settings also which bucket should have been emptied\n"
     "(retention) and is not. Looks at the database and, when kafka.bootstrap.servers is set, whether a broker answers this command;\n"
     "asks no relay.\n"
     "\n"
@@ -151,6 +151,8 @@ static int look_at_database(struct look *l, const struct options *o, struct oper
     if (code != EXIT_OK && code != EXIT_UNAVAILABLE && code != EXIT_PERMISSION && code != EXIT_CONFIGURATION)
         return code;
     l->code = code;
+    l->place = operate_place(op);
+    options_place(o, op, l->place_words, sizeof l->place_words);
     if (code == EXIT_OK) {
         l->in.pending = l->in.pending < 0 ? 0 : l->in.pending;
         space_ask(&l->space, op, o->settings.retention_ms);

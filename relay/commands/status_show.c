@@ -140,6 +140,18 @@ static json_t *lead_of(const struct look *l)
     return NULL;
 }
 
+static json_t *place_of(const struct look *l)
+{
+    json_t *object = json_object();
+
+    if (object != NULL && object_put_text(object, "dbname", l->place.dbname) &&
+        object_put_text(object, "host", l->place.host) && object_put_text(object, "port", l->place.port) &&
+        object_put_text(object, "user", l->place.user))
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
 static json_t *fact(enum verdict_fact f)
 {
     return f == FACT_UNKNOWN ? json_null() : json_boolean(f == FACT_YES);
@@ -157,6 +169,7 @@ static void print_object(struct look *l)
         !object_put(object, "relays", l->looked && !l->lead.is_standby ? relays_list(&l->relays) : json_null()) ||
         !object_put(object, "database_up", fact(l->code == EXIT_OK || l->code == EXIT_UNAVAILABLE ? l->in.db_up : FACT_UNKNOWN)) ||
         !object_put_text(object, "database_error", l->in.db_error) ||
+        !object_put(object, "database", place_of(l)) ||
         !object_put(object, "kafka_up", fact(l->in.kafka_up)) ||
         !object_put_text(object, "kafka_error", l->in.kafka_up == FACT_NO ? l->kafka_error : NULL) ||
         !object_put(object, "space", l->looked ? space_object(&l->space) : json_null()) ||
@@ -213,6 +226,15 @@ static void print_lead(const struct look *l)
         puts("server  a standby: this may lag behind, and no relay can work here");
 }
 
+static void print_place(const struct look *l)
+{
+    if (l->place_words[0] == '\0')
+        return;
+    fputs("dsn     ", stdout);
+    text_put(stdout, l->place_words, sizeof l->place_words);
+    putchar('\n');
+}
+
 static void print_space(const struct look *l)
 {
     char words[600];
@@ -248,6 +270,7 @@ static void print_words(struct look *l)
 {
     text_put(stdout, l->verdict.text, sizeof l->verdict.text);
     fputs("\n\n", stdout);
+    print_place(l);
     if (l->looked)
         print_lead(l);
     print_kafka(l);

@@ -20,6 +20,8 @@ struct look {
     struct relays relays;
     char owner[160], refused_code[64], paused_topic[256], paused_why[512], application[160];
     char db_error[1024], kafka_error[1024];
+    struct operate_place place;
+    char place_words[700];
     int brokers;
     struct space space;
     struct table topics, blockers;

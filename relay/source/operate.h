@@ -93,6 +93,13 @@ int operate_connect(struct operate *o);
 /* The same for the inbox of consumers, where there need be no outbox; see operate_inbox.h. */
 int operate_connect_inbox(struct operate *o);
 
+/* Which database that is, also when it could not be reached: what the dsn says, and what libpq takes where it says
+ * nothing. Borrowed until the connection is closed; all NULL: the dsn cannot be read, or the connection was given up. */
+struct operate_place {
+    const char *dbname, *host, *port, *user; /* host: a directory for a socket */
+};
+struct operate_place operate_place(const struct operate *o);
+
 /* Why the last call failed; good until the next. */
 const char *operate_error(const struct operate *o);
 /* The same in two: the reason is written to `to`, what mends it is returned, a clause, static. NULL: there is no remedy

@@ -372,6 +372,13 @@ int operate_open(struct operate *o)
     return lift_limits(o);
 }
 
+struct operate_place operate_place(const struct operate *o)
+{
+    if (o->pg == NULL || PQdb(o->pg) == NULL)
+        return (struct operate_place){ .dbname = NULL };
+    return (struct operate_place){ PQdb(o->pg), PQhost(o->pg), PQport(o->pg), PQuser(o->pg) };
+}
+
 static int connect_and_check(struct operate *o, const struct schema *s)
 {
     int code = operate_open(o);

@@ -54,6 +54,15 @@ said_so no_relay_stands_by 0 '^standby none$'
 said_so lead_is_told 0 '^lead    relay-a, for another 5[0-9] min.* (last heard of .* ago, epoch 7)$'
 said_so kafka_is_not_asked 0 '^kafka   not asked: kafka.bootstrap.servers is not set$'
 says broker_answers 0 '^kafka   1 broker, asked by this command$' status "${kafka[@]}"
+where="database $(sql 'select current_database()'), host $(sed -n "s/.*host='\([^']*\)'.*/\1/p" <<<"$dsn"), port [0-9]*, user "
+said_so which_database_is_told 0 "^dsn     $where[a-z]* (from command line)\$"
+equal password_of_the_dsn_is_not_told 0 "$(OUTBOX_RELAY_DSN="$relay_dsn password=geheim" "$OUTBOX_RELAY" status "${kafka[@]}" 2>&1 | grep -c geheim || true)"
+echo "dsn = host=127.0.0.1 port=1" >"$dir/place.conf"
+beats() { { OUTBOX_RELAY_DSN="$relay_dsn" "$OUTBOX_RELAY" "$1" --config "$dir/place.conf" 2>&1 || true; } | grep -q "$2$where.* (from environment, OUTBOX_RELAY_DSN, which wins over the settings file)\$"; }
+holds what_beats_the_file_is_told beats status '^dsn     '
+holds doctor_tells_it_as_well beats doctor '^ok    dsn  *'
+cmd status --json
+equal which_database_is_told_in_json "$(sql 'select current_database()')" "$(j "j->'database'->>'dbname'")"
 append 3 orders
 append 1 payments
 cmd status
@@ -115,6 +124,7 @@ equal broker_is_down_json 'false false bad' "$(j "concat_ws(' ', j->>'flowing', 
 mark 1
 says broker_is_down_and_nothing_waits 0 'but no Kafka broker answers this command' status -X kafka.bootstrap.servers=127.0.0.1:1
 says database_is_down 69 '^Whether events flow is not known: this command cannot look into the database: connection to server .*refused' status -X "dsn=host=127.0.0.1 port=1"
+said_so which_database_is_down 69 '^dsn     database .*, host 127.0.0.1, port 1, user .* (from command line)$'
 said_so database_is_down_remedy 69 'Mend the server .*correct dsn and restart it'
 cmd status --json -X "dsn=host=127.0.0.1 port=1"
 equal database_is_down_json 'null false null' "$(j "concat_ws(' ', (j->'flowing')::text, j->>'database_up', (j->'lead')::text)")"
