@@ -146,10 +146,8 @@ static int look_at_database(struct look *l, const struct options *o, struct oper
         code = operate_relays(op, on_relay, l);
     if (l->in.leader == NULL || l->lead.ended)
         relays_nobody_leads(&l->relays);
-    if (code != EXIT_OK && code != EXIT_UNAVAILABLE)
-        (void)options_fail_operate(o, op, code);
     if (code != EXIT_OK && code != EXIT_UNAVAILABLE && code != EXIT_PERMISSION && code != EXIT_CONFIGURATION)
-        return code;
+        return options_fail_operate(o, op, code);
     l->code = code;
     l->place = operate_place(op);
     options_place(o, op, l->place_words, sizeof l->place_words);

@@ -131,6 +131,7 @@ equal database_is_down_json 'null false null' "$(j "concat_ws(' ', (j->'flowing'
 says unreachable_says_see_the_dsn 69 'see the setting dsn (--print-config shows it)' status -X "dsn=host=127.0.0.1 port=1"
 says relay_may_know_more 69 'A relay that runs has a connection of its own' status -X "dsn=host=127.0.0.1 port=1"
 says no_schema_is_told 78 'not installed in database "postgres"' status -X "dsn=$relay_dsn dbname=postgres"
+equal no_schema_is_said_on_stdout_alone '' "$err"
 said_so no_schema_first_line 78 '^Whether events flow is not known: this command cannot look into the database: '
 remedy_is() { equal "$1" "$2 $3 0" "$code $(grep -c "^     $4" "$dir/out" || true) $(grep -c 'Mend the server' "$dir/out" || true)"; }
 remedy_is no_schema_remedy 78 1 'Let the DBA apply sql/001_outbox.up.sql, or correct the setting dsn. A relay that runs '
@@ -236,7 +237,7 @@ says count_is_whole_again 0 '^orders  *1999  *1 ' status
 
 sql "drop role if exists status_monitor, status_poor; create role status_monitor login in role outbox_monitor; create role status_poor login"
 says monitor_may_ask 0 '^Events flow' status -X "dsn=$relay_dsn user=status_monitor"
-says others_may_not 77 'apply sql/roles.sql' status -X "dsn=$relay_dsn user=status_poor"
+says others_may_not 77 'Apply sql/roles.sql' status -X "dsn=$relay_dsn user=status_poor"
 remedy_is missing_right_remedy 77 1 'Apply sql/roles.sql and grant outbox_relay to the role of the dsn\. '
 holds missing_right_is_said_without_it grep -q '^Whether events flow is not known: .*permission denied.*(SQLSTATE 42501)\.$' "$dir/out"
 exit "$bad"
