@@ -95,7 +95,6 @@ BEGIN
     DROP TABLE outbox.sent;
     DROP TABLE outbox.event;
     DROP FUNCTION outbox.event_is_sound(integer, text, bytea, text, text, bytea, json);
-    DROP FUNCTION outbox.event_keeps_rules(integer, text, bytea, text, text, bytea, json);
     DROP TABLE outbox.schema_version;
 
     BEGIN

@@ -7,9 +7,8 @@
 -- Locks     Only on objects that this file creates; no table of yours is touched.
 -- Duration  Well under a second; nothing is scanned or rewritten.
 -- Tables    Creates schema outbox with event (event_0..event_7, event_kept), sent (the same ring),
---           held, relay, schema_version; views event_status, backlog, blocker; functions event_is_sound,
---           event_keeps_rules, append, append_json, set_bucket_period, empty_bucket, backlog_now;
---           procedure append_event.
+--           held, relay, schema_version; views event_status, backlog, blocker; functions event_is_sound, append,
+--           append_json, set_bucket_period, empty_bucket, backlog_now; procedure append_event.
 -- Needs     PostgreSQL 13 or later and CREATE on the database (or an empty schema "outbox" of your
 --           own). No extension, no superuser. Roles are in roles.sql and optional.
 -- Retry     Safe: it runs in one transaction, so a failure leaves nothing behind. Where it is
@@ -85,17 +84,45 @@ COMMENT ON COLUMN outbox.schema_version.applied_at IS 'When the migration ran';
 -- those of rules: they stand in the message and in the error's field for a constraint.
 -- It runs with the rights and the search_path of whoever inserts, and SET search_path would cost every row: so
 -- every name and operator says that it is PostgreSQL's, or somebody's of a better fitting type would be called.
-CREATE FUNCTION outbox.event_keeps_rules(
+-- For the same reason it calls no function of this schema, for which it would need USAGE: an INSERT into somebody's view
+-- has a role that has none.
+CREATE FUNCTION outbox.event_is_sound(
     schema_version integer, topic text, key bytea, type text, content_type text, payload bytea, headers json
 ) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SECURITY INVOKER AS $body$
 DECLARE
+    pairs  pg_catalog.jsonb;
+    broken pg_catalog.text;
+BEGIN
+    -- A short question first. plpgsql makes an expression ready anew in each transaction, operator by operator: the list
+    -- below costs the server some 13 us for an event alone in its transaction, this one some 8. It says yes to what
+    -- nearly all events look like and never to one that breaks a rule. Headers that need no backslash are plain: 256
+    -- KiB of them, each the 9 bytes ["a",""], make 600 KB of jsonb. Sizes come first, for a regular expression fails
+    -- for a text of 256 MiB; and where it has a backslash it is in dollars, for in quotes that means something else in
+    -- a session with standard_conforming_strings off.
+    IF schema_version OPERATOR(pg_catalog.>=) 1
+       AND pg_catalog.octet_length(topic) OPERATOR(pg_catalog.<=) 249
+       AND topic COLLATE pg_catalog."C" OPERATOR(pg_catalog.~) '^[a-zA-Z0-9_-][a-zA-Z0-9._-]*$'
+       AND type OPERATOR(pg_catalog.<>) ''
+       AND pg_catalog.octet_length(type) OPERATOR(pg_catalog.<=) 255
+       AND (content_type OPERATOR(pg_catalog.=) ANY (ARRAY['application/json', 'application/x-protobuf',
+                'application/protobuf', 'application/avro', 'application/octet-stream', 'text/plain'])) IS NOT FALSE
+       AND (pg_catalog.octet_length(key) OPERATOR(pg_catalog.>) 1048576) IS NOT TRUE
+       AND (pg_catalog.octet_length(payload) OPERATOR(pg_catalog.>) 33554432) IS NOT TRUE
+       AND (headers IS NULL
+            OR pg_catalog.octet_length(headers::pg_catalog.text) OPERATOR(pg_catalog.<=) 262144
+               AND headers::pg_catalog.text COLLATE pg_catalog."C" OPERATOR(pg_catalog.~)
+                   $re$^\[\["[^"\\]+", ?"[^"\\]*"\](, ?\["[^"\\]+", ?"[^"\\]*"\])*\]\Z$re$)
+    THEN
+        RETURN true;
+    END IF;
+
     -- The text may say with six bytes what is one in jsonb, and blanks have no end.
-    pairs CONSTANT pg_catalog.jsonb := CASE
+    pairs := CASE
         WHEN pg_catalog.octet_length(headers::pg_catalog.text) OPERATOR(pg_catalog.<=) 8388608
             THEN headers::pg_catalog.jsonb
     END;
     -- A condition that is NULL breaks nothing.
-    broken CONSTANT pg_catalog.text := CASE
+    broken := CASE
         WHEN schema_version OPERATOR(pg_catalog.<) 1
             THEN 'event_schema_version_positive: schema_version is 1 or higher'
         WHEN pg_catalog.octet_length(topic) OPERATOR(pg_catalog.<) 1
@@ -141,7 +168,6 @@ DECLARE
                            'strict $[*][0] ? (@ == "")'::pg_catalog.jsonpath) IS NOT FALSE))
             THEN 'event_headers_pairs: headers are NULL or an array of [name, value] pairs of strings, no name empty'
     END;
-BEGIN
     IF broken IS NOT NULL THEN
         RAISE EXCEPTION 'outbox: the event breaks the rule "%":%', pg_catalog.split_part(broken, ':', 1),
             pg_catalog.substr(broken, pg_catalog.strpos(broken, ':') OPERATOR(pg_catalog.+) 1)
@@ -149,36 +175,6 @@ BEGIN
                   CONSTRAINT = pg_catalog.split_part(broken, ':', 1);
     END IF;
     RETURN true;
-END
-$body$;
-
--- The check. plpgsql makes an expression ready anew in each transaction, operator by operator: the list above costs
--- the server some 13 us for an event alone in its transaction, this one, which is shorter, some 8. It says yes to
--- what nearly all events look like and never to one that breaks a rule; the others are left to the list. Headers
--- that need no backslash are plain: 256 KiB of them, each the 9 bytes ["a",""], make 600 KB of jsonb. Sizes come
--- first, for a regular expression fails for a text of 256 MiB; and where it has a backslash it is in dollars, for in
--- quotes that means something else in a session with standard_conforming_strings off.
-CREATE FUNCTION outbox.event_is_sound(
-    schema_version integer, topic text, key bytea, type text, content_type text, payload bytea, headers json
-) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SECURITY INVOKER AS $body$
-BEGIN
-    IF schema_version OPERATOR(pg_catalog.>=) 1
-       AND pg_catalog.octet_length(topic) OPERATOR(pg_catalog.<=) 249
-       AND topic COLLATE pg_catalog."C" OPERATOR(pg_catalog.~) '^[a-zA-Z0-9_-][a-zA-Z0-9._-]*$'
-       AND type OPERATOR(pg_catalog.<>) ''
-       AND pg_catalog.octet_length(type) OPERATOR(pg_catalog.<=) 255
-       AND (content_type OPERATOR(pg_catalog.=) ANY (ARRAY['application/json', 'application/x-protobuf',
-                'application/protobuf', 'application/avro', 'application/octet-stream', 'text/plain'])) IS NOT FALSE
-       AND (pg_catalog.octet_length(key) OPERATOR(pg_catalog.>) 1048576) IS NOT TRUE
-       AND (pg_catalog.octet_length(payload) OPERATOR(pg_catalog.>) 33554432) IS NOT TRUE
-       AND (headers IS NULL
-            OR pg_catalog.octet_length(headers::pg_catalog.text) OPERATOR(pg_catalog.<=) 262144
-               AND headers::pg_catalog.text COLLATE pg_catalog."C" OPERATOR(pg_catalog.~)
-                   $re$^\[\["[^"\\]+", ?"[^"\\]*"\](, ?\["[^"\\]+", ?"[^"\\]*"\])*\]\Z$re$)
-    THEN
-        RETURN true;
-    END IF;
-    RETURN outbox.event_keeps_rules(schema_version, topic, key, type, content_type, payload, headers);
 END
 $body$;
 
@@ -603,7 +599,6 @@ COMMENT ON COLUMN outbox.backlog.topic IS 'Kafka topic';
 
 -- What each touches, and which role of roles.sql may call it. All run with the rights of the caller:
 --   event_is_sound     nothing; the check of event                                                everybody
---   event_keeps_rules  nothing; what it asks for events out of the ordinary                       everybody
 --   append_event       inserts into event                                      everybody who may insert there
 --   append             inserts into event                                                         outbox_writer
 --   append_json        calls append                                                               outbox_writer
@@ -833,15 +828,12 @@ REVOKE ALL ON FUNCTION outbox.append(text, bytea, text, bytea, jsonb, integer, t
                        outbox.backlog_now() FROM PUBLIC;
 
 -- Whoever may insert must be able to, whatever the default privileges of this database.
-GRANT EXECUTE ON FUNCTION outbox.event_is_sound(integer, text, bytea, text, text, bytea, json),
-                          outbox.event_keeps_rules(integer, text, bytea, text, text, bytea, json) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION outbox.event_is_sound(integer, text, bytea, text, text, bytea, json) TO PUBLIC;
 GRANT EXECUTE ON PROCEDURE
     outbox.append_event(text, bytea, text, integer, text, bytea, json, uuid, timestamptz) TO PUBLIC;
 
 COMMENT ON FUNCTION outbox.event_is_sound(integer, text, bytea, text, text, bytea, json) IS
-    'The check of outbox.event: true for what an event commonly looks like, or what event_keeps_rules says';
-COMMENT ON FUNCTION outbox.event_keeps_rules(integer, text, bytea, text, text, bytea, json) IS
-    'True, or an error (23514) that names the rule of an event which is broken';
+    'True, or an error (23514) that names the rule of an event which is broken. The check of outbox.event';
 COMMENT ON PROCEDURE outbox.append_event(text, bytea, text, integer, text, bytea, json, uuid, timestamptz) IS
     'Store an event with the current transaction, for liboutbox: the INSERT, with a plan that the session keeps';
 COMMENT ON FUNCTION outbox.append(text, bytea, text, bytea, jsonb, integer, text, uuid, timestamptz) IS
