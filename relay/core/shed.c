@@ -64,7 +64,8 @@ static bool choose_probe(struct core *c)
 
 /* Somebody has locked outbox.held, say. The saved cursor stays in front of what is given up; when holding works again
  * all is read again from there (core_held), as after the loss of a link. Until then its topics and keys stay shut, and
- * what else should be held of them is given up as well. What is in outbox.held already stays. */
+ * what else should be held of them is given up as well. What came from outbox.held stays there as it was, an attempt
+ * more or not; but where it may have been delivered, and there is no word of it, it stays here. */
 void shed_what_cannot_be_held(struct core *c)
 {
     uint32_t slot;
@@ -77,7 +78,7 @@ void shed_what_cannot_be_held(struct core *c)
         const struct window_row *r = flow_row(c, slot);
         if (keeps_others(c, slot))
             hold_shut_key(c, slot);
-        if (slot == c->hold_probe || r->from != HELD_NOT)
+        if (slot == c->hold_probe || (r->from != HELD_NOT && r->maybe_new))
             row_list_push(&c->window, &c->hold, slot);
         else
             flow_give_up(c, slot);

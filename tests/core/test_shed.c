@@ -177,6 +177,32 @@ START_TEST(large_row_that_cannot_be_put_back_leaves_room_for_others)
 }
 END_TEST
 
+/* Behind the one with which holding is tried again, one as large as nearly all that may be in memory. */
+START_TEST(large_row_behind_one_that_cannot_be_put_back_leaves_room_for_others)
+{
+    enum held_as from = _i == 0 ? HELD_TIME : HELD_KEY;
+
+    lead_patiently(0);
+    small_row_for_later("Ax1");
+    due_by_hand();
+    held(true);
+    for (int i = 0; i < 100 && t.core.reading != READING_DUE; i++) {
+        nothing_new();
+        pass(1);
+    }
+    t.bytes = 1;
+    ck_assert(back("Ax1", from, 0));
+    t.bytes = 990;
+    ck_assert(back("Ay1", from, 0));
+    due_end(UINT64_MAX);
+    t.bytes = ROW_BYTES;
+    topic_failed("Ax1");
+    topic_failed("Ay1");
+    lane_ready(LANE_MAIN, true);
+    page_while_held_is_locked("B-1");
+}
+END_TEST
+
 static void lead_where_dead_rows_are_skipped(bool skip)
 {
     struct core_config cfg = default_config();
@@ -316,6 +342,7 @@ Suite *suite_shed(void)
     tcase_add_test(tc, key_is_not_free_while_rows_of_it_are_given_up);
     tcase_add_test(tc, large_row_that_cannot_be_held_leaves_room_for_others);
     tcase_add_test(tc, large_row_that_cannot_be_put_back_leaves_room_for_others);
+    tcase_add_loop_test(tc, large_row_behind_one_that_cannot_be_put_back_leaves_room_for_others, 0, 2);
     tcase_add_loop_test(tc, dead_rows_that_cannot_be_held_leave_room_for_others, 0, 2);
     tcase_add_test(tc, key_of_a_dead_row_that_cannot_be_held_leaves_room_for_others);
     tcase_add_test(tc, mark_that_needs_held_does_not_keep_a_new_link_from_reading);
