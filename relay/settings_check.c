@@ -46,6 +46,30 @@ static int fail_pair(const struct settings *s, const char *key, const char *rela
     return -1;
 }
 
+static bool names_brokers(const struct setting_kv *kv)
+{
+    return (strcmp(kv->name, "bootstrap.servers") == 0 || strcmp(kv->name, "metadata.broker.list") == 0) &&
+           *kv->value != '\0';
+}
+
+static int check_brokers(const struct settings *s, FILE *msg)
+{
+    const char *protocol = "plaintext", *why = NULL;
+
+    for (size_t i = 0; i < s->n_kafka; i++)
+        if (strcmp(s->kafka[i].name, "security.protocol") == 0)
+            protocol = s->kafka[i].value;
+    for (size_t i = 0; i < s->n_kafka; i++) {
+        const struct setting_kv *kv = &s->kafka[i];
+        if (!names_brokers(kv) || (why = setting_check_brokers(kv->value, protocol)) == NULL)
+            continue;
+        setting_print_origin(s, &kv->origin, SETTING_KAFKA, kv->name, msg);
+        fprintf(msg, ": " SETTING_KAFKA "%s = %s: %s", kv->name, kv->value, why);
+        return -1;
+    }
+    return 0;
+}
+
 int setting_check(const struct settings *s, FILE *msg)
 {
     if (s->inflight_rows < 2 * (uint64_t)s->batch_rows)
@@ -54,14 +78,13 @@ int setting_check(const struct settings *s, FILE *msg)
         return fail_pair(s, "poll.max", "", "poll.min", msg);
     if (s->retry_max_ms < s->retry_base_ms)
         return fail_pair(s, "retry.max", "", "retry.base", msg);
-    return 0;
+    return check_brokers(s, msg);
 }
 
 const char *settings_brokers(const struct settings *s)
 {
     for (size_t i = 0; i < s->n_kafka; i++)
-        if ((strcmp(s->kafka[i].name, "bootstrap.servers") == 0 ||
-             strcmp(s->kafka[i].name, "metadata.broker.list") == 0) && *s->kafka[i].value != '\0')
+        if (names_brokers(&s->kafka[i]))
             return s->kafka[i].value;
     return NULL;
 }

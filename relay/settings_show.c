@@ -62,8 +62,8 @@ static void print_wrapped(const char *indent, const char *text, FILE *out)
 }
 
 static const char kafka_doc[] =
-    "Any property of librdkafka, handed to it as it is: " SETTING_KAFKA "bootstrap.servers, which "
-    "is needed, " SETTING_KAFKA "security.protocol, " SETTING_KAFKA "linger.ms. Its numbers are plain "
+    "Any property of librdkafka, handed to it as it is: " SETTING_KAFKA "bootstrap.servers (host:port,host:port), "
+    "which is needed, " SETTING_KAFKA "security.protocol, " SETTING_KAFKA "linger.ms. Its numbers are plain "
     "ones, without a unit (" SETTING_KAFKA "linger.ms = 5); librdkafka's documentation says in which they are, and one "
     "with a unit is refused. In the environment "
     "OUTBOX_RELAY_KAFKA_BOOTSTRAP_SERVERS; each _ stands for a dot there, so a name that has a _ "

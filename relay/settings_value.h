@@ -57,6 +57,10 @@ void setting_message_close(struct setting_message *m, char *err, size_t err_size
 /* Do the values go together? 0, or -1 with what is wrong in msg. */
 int setting_check(const struct settings *s, FILE *msg);
 
+/* A list of brokers that can never be used whole: why, and what to write. NULL: there is nothing against it.
+ * protocol: the value of security.protocol. */
+const char *setting_check_brokers(const char *list, const char *protocol);
+
 enum setting_stored { SETTING_STORED, SETTING_REFUSED, SETTING_NO_MEMORY };
 
 /* The field of a setting, of the C type that goes with the type in spec. */

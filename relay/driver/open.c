@@ -186,6 +186,9 @@ int driver_check(const struct settings *settings)
 
     if (code == EXIT_OK)
         code = open_sink(&d, settings);
+    /* librdkafka begins to connect at once; how far it gets is no matter of the settings */
+    if (code == EXIT_OK && settings->log_level != LOG_LEVEL_DEBUG)
+        log_setup(LOG_LEVEL_ERROR, settings->log_format);
     sink_free(d.sink);
     free(d.properties);
     return code;

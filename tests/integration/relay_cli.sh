@@ -50,6 +50,8 @@ says missing_unit_names_file_line_and_range 78 'relay.conf:4: .*poll.max = 20.*t
 sed -i 's/^poll.max.*/poll.max = 20parsecs/' "$file"
 says unknown_unit 78 'relay.conf:4: .*poll.max = 20parsecs.*from 1ms to 1h' --config "$file"
 sed -i '$d' "$file"
+says brokers_that_can_never_work 78 'kafka.bootstrap.servers = a:9092;b:9092: brokers are separated by commas' "${good[@]}" -X 'kafka.bootstrap.servers=a:9092;b:9092'
+equal check_says_nothing_of_brokers '0 the settings are good' "$("$OUTBOX_RELAY" --check-config -X "dsn=$relay_dsn" -X kafka.bootstrap.servers=127.0.0.1:1 >"$dir/check" 2>&1; echo "$? $(<"$dir/check")")"
 says file_that_is_not_there 78 'none.conf: cannot be opened' --config "$dir/none.conf"
 says value_out_of_range 78 'batch.rows = 0: must be a whole number, from 1 to' "${good[@]}" -X batch.rows=0
 says unknown_choice 78 'envelope = xml' "${good[@]}" -X envelope=xml

@@ -392,6 +392,66 @@ START_TEST(properties_that_the_guarantees_rest_on_are_refused)
 }
 END_TEST
 
+/* -- brokers ---------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *brokers, *said; /* NULL: it is taken */
+} lists[] = {
+    { "localhost:9092", NULL },
+    { "localhost", NULL },
+    { ":9092", NULL },
+    { "a:9092,b:9092, c:9092 ,", NULL },
+    { "a_b.example.com:1,xn--bcher-kva:65535", NULL },
+    { "::1", NULL },
+    { "[::1]:9092", NULL },
+    { "[fe80::1%eth0]", NULL },
+    { "fe80::1%eth0", NULL },
+    { "10.0.0.1:9092/kafka", NULL },
+    { "PLAINTEXT://a:9092,plaintext://b/x", NULL },
+    { "http://localhost:9092", "Kafka knows no such protocol" },
+    { "kafka+ssl://a:9092", "Kafka knows no such protocol" },
+    { "://a:9092", "Kafka knows no such protocol" },
+    { "a:9092,tcp://b:9092", "Kafka knows no such protocol" },
+    { "ssl://a:9093", "is not that of kafka.security.protocol" },
+    { "a:9092;b:9092", "separated by commas" },
+    { "a;b", "separated by commas" },
+    { "a:9092|b:9092", "separated by commas" },
+    { "a:9092 b:9092", "no host has a blank" },
+    { "a :9092", "no host has a blank" },
+    { "a/kafka:9092", "no host has a blank or a slash" },
+    { "kafka:9092:9092", "too many colons" },
+    { "a:", "a port is a number" },
+    { "a:kafka", "a port is a number" },
+    { "a:0", "a port is a number" },
+    { "a:65536", "a port is a number" },
+    { "a:99999999999999999999999", "a port is a number" },
+    { "plaintext://a:x/", "a port is a number" },
+    { ",", "it names no broker" },
+};
+
+START_TEST(list_of_brokers_that_can_never_work_is_refused)
+{
+    char file[200];
+
+    snprintf(file, sizeof file, "kafka.bootstrap.servers = %s\n", lists[_i].brokers);
+    if (lists[_i].said == NULL) {
+        expect_loaded(load(file, NULL, NULL));
+        return;
+    }
+    ck_assert_int_eq(load(file, NULL, NULL), -1);
+    ck_assert_msg(strstr(err, ":1: kafka.bootstrap.servers = ") != NULL, "%s", err);
+    ck_assert_msg(strstr(err, lists[_i].said) != NULL, "%s", err);
+}
+END_TEST
+
+START_TEST(protocol_of_an_address_is_that_of_the_setting)
+{
+    expect_loaded(load("kafka.security.protocol = SASL_SSL\nkafka.metadata.broker.list = sasl_ssl://a:9093\n", NULL, NULL));
+    ck_assert_int_eq(load("kafka.metadata.broker.list = plaintext://a\n", NULL, "kafka.security.protocol=ssl"), -1);
+    ck_assert_msg(strstr(err, ":1: kafka.metadata.broker.list = plaintext://a: ") != NULL, "%s", err);
+}
+END_TEST
+
 /* -- what a command needs ------------------------------------------------------------------- */
 
 START_TEST(a_command_gets_what_it_needs_or_an_error)
@@ -454,6 +514,8 @@ Suite *suite_settings(void)
     tcase_add_test(tc, a_long_message_is_cut);
     tcase_add_loop_test(tc, properties_that_the_guarantees_rest_on_are_refused, 0,
                         (int)N(owned_properties));
+    tcase_add_loop_test(tc, list_of_brokers_that_can_never_work_is_refused, 0, (int)(sizeof lists / sizeof lists[0]));
+    tcase_add_test(tc, protocol_of_an_address_is_that_of_the_setting);
     tcase_add_test(tc, a_command_gets_what_it_needs_or_an_error);
     tcase_add_test(tc, free_accepts_nothing);
     suite_add_tcase(suite, tc);
