@@ -149,13 +149,13 @@ static int look_at_database(struct look *l, const struct options *o, struct oper
     if (code != EXIT_OK && code != EXIT_UNAVAILABLE && code != EXIT_PERMISSION && code != EXIT_CONFIGURATION)
         return options_fail_operate(o, op, code);
     l->code = code;
-    l->place = operate_place(op);
     options_place(o, op, l->place_words, sizeof l->place_words);
     if (code == EXIT_OK) {
         l->in.pending = l->in.pending < 0 ? 0 : l->in.pending;
         space_ask(&l->space, op, o->settings.retention_ms);
         l->in.overdue = l->space.overdue;
     }
+    l->place = operate_place(op); /* after the last question, with which the connection may have ended */
     if (code != EXIT_OK) {
         l->in.db_remedy = operate_reason(op, l->db_error, sizeof l->db_error);
         l->in.db_up = FACT_NO;
