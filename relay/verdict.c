@@ -284,6 +284,16 @@ static void judge_blockers(const struct verdict_input *in, struct verdict *v)
                                               : "a bucket cannot be emptied");
 }
 
+/* While none is old there is nothing to see, and so it is no warning. */
+static void judge_hidden_ages(const struct verdict_input *in, struct verdict *v)
+{
+    if (in->ages_mend == NULL)
+        return;
+    struct verdict_finding *f = find(v, VERDICT_GOOD, "As a superuser: `");
+    append(f->remedy, sizeof f->remedy, "%.200s`" VERDICT_GRANTED_BY_ROLES ".", in->ages_mend);
+    append(f->text, sizeof f->text, "this role may not see for how long the transactions of others have been open: an old one is not warned of");
+}
+
 static void append_holder(char *text, size_t size, const struct verdict_blocker *b)
 {
     char age[32];
@@ -463,5 +473,6 @@ void verdict_reach(const struct verdict_input *in, struct verdict *ret_verdict)
     judge_ring(in, ret_verdict);
     judge_age(in, ret_verdict);
     judge_held(in, ret_verdict);
+    judge_hidden_ages(in, ret_verdict);
     say(in, ret_verdict);
 }

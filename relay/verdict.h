@@ -24,6 +24,8 @@
 
 #define VERDICT_MEND_SCHEMA \
     "the outbox-relay that goes with this schema and restart it; until then the loss of a connection ends it"
+/* Behind the GRANT of pg_read_all_stats. */
+#define VERDICT_GRANTED_BY_ROLES "; sql/roles.sql does so where whoever runs it may"
 /* Whole; where the relay's role lacks a right. */
 #define VERDICT_GRANT_ROLE "apply sql/roles.sql and grant outbox_relay to the role of the dsn"
 
@@ -103,6 +105,7 @@ struct verdict_input {
     const char *paused_topic, *paused_why; /* the first of them; why may be NULL */
     uint32_t n_blockers;
     struct verdict_blocker blocker;
+    const char *ages_mend; /* the GRANT without which the age of a blocker may not be seen; NULL: none is hidden */
     struct verdict_overdue overdue;
     bool short_ring; /* the ring of buckets is shorter than the retention: none is ever emptied */
 };

@@ -519,7 +519,7 @@ COMMENT ON COLUMN outbox.backlog.dead IS 'Events given up; they need a decision'
 COMMENT ON COLUMN outbox.backlog.oldest_age IS
     'How long the oldest due event has waited; dead ones and those for later do not count';
 
--- pg_locks is open to every role. Without pg_read_all_stats (in pg_monitor) the age is shown for
+-- pg_locks is open to every role. Without pg_read_all_stats the age is shown for
 -- one's own sessions and for prepared transactions only.
 CREATE VIEW outbox.blocker AS
 WITH lock AS MATERIALIZED (
@@ -568,7 +568,7 @@ COMMENT ON COLUMN outbox.blocker.prepared IS 'Name of the prepared transaction, 
 COMMENT ON COLUMN outbox.blocker.username IS 'Its user';
 COMMENT ON COLUMN outbox.blocker.application IS 'Its application_name, or the kind of server process';
 COMMENT ON COLUMN outbox.blocker.age IS
-    'Age of the transaction; NULL where the asking role may not see it (pg_monitor may)';
+    'Age of the transaction; NULL where the asking role may not see it, for want of pg_read_all_stats';
 COMMENT ON COLUMN outbox.blocker.holds_rows IS
     'True: it has a transaction id and writes to outbox.event; what it wrote waits for its end';
 COMMENT ON COLUMN outbox.blocker.holds_truncate IS 'True: it has a lock on a leaf';

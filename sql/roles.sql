@@ -8,7 +8,8 @@
 -- Duration  Well under a second; nothing is scanned.
 -- Tables    The privileges and the owner of what 001_outbox.up.sql made. Roles are shared by all
 --           databases of the cluster, hence a file of its own.
--- Needs     CREATEROLE (unless the roles exist), run by the role that ran 001 or by a superuser.
+-- Needs     CREATEROLE (unless the roles exist), run by the role that ran 001 or by a superuser. Only a superuser
+--           can grant pg_read_all_stats, with which the age of others' transactions is seen; else it warns.
 -- Retry     Safe, and safe to run again: after later migrations, and in each database.
 -- Undo      DROP OWNED BY outbox_writer, outbox_relay, outbox_monitor; DROP ROLE ... in each database;
 --           outbox_owner after REASSIGN OWNED.
@@ -133,19 +134,18 @@ END
 $sequence$;
 
 -- The age of other roles' transactions in outbox.blocker. The relay says in its log who stands in its way.
-DO $monitor$
+DO $stats$
 BEGIN
-    IF NOT pg_has_role('outbox_monitor', 'pg_monitor', 'MEMBER') THEN
-        GRANT pg_monitor TO outbox_monitor;
-    END IF;
-    IF NOT pg_has_role('outbox_relay', 'pg_read_all_stats', 'MEMBER') THEN
-        GRANT pg_read_all_stats TO outbox_relay;
+    IF NOT (pg_has_role('outbox_monitor', 'pg_read_all_stats', 'MEMBER')
+            AND pg_has_role('outbox_relay', 'pg_read_all_stats', 'MEMBER')) THEN
+        GRANT pg_read_all_stats TO outbox_monitor, outbox_relay;
     END IF;
 EXCEPTION
     WHEN insufficient_privilege THEN
-        RAISE NOTICE 'outbox: pg_monitor and pg_read_all_stats were not granted (%); outbox.blocker shows no age', SQLERRM;
+        RAISE WARNING 'outbox: pg_read_all_stats was not granted (%): nobody is warned of old transactions', SQLERRM
+            USING HINT = 'As a superuser: GRANT pg_read_all_stats TO outbox_monitor, outbox_relay';
 END
-$monitor$;
+$stats$;
 
 -- For what a tool does after this in the same transaction.
 DO $path$

@@ -13,6 +13,7 @@ struct asking {
     struct doctor *d;
     struct operate *op;
     bool installed, usable; /* by this role */
+    bool blind; /* it may not see how old the transactions of others are */
     size_t n; /* facts of the kind that was asked for */
     double clock_s, period_s;
     enum doctor_lease lease;
@@ -30,6 +31,8 @@ static void on_fact(void *arg, const struct operate_fact *x)
         a->usable = x->number != 0;
     if (x->kind == FACT_RIGHT && x->name[0] == '\0') /* all else would be refused to it as well */
         a->usable = false;
+    if (x->kind == FACT_BLIND)
+        a->blind = true;
     if (x->kind == FACT_DEFAULT)
         a->period_s = x->number;
     if (x->kind == FACT_CLOCK)
@@ -74,8 +77,8 @@ static void ask_server(struct asking *a)
     (void)ask(a, FACT_SETTING, "server", NULL);
     (void)ask(a, FACT_ASYNC_COMMIT, "commits", "synchronous_commit is not off for anybody");
     ask_clock(a);
-    (void)ask(a, FACT_BLIND, "rights", NULL);
-    (void)ask(a, FACT_OLD, "transaction", "none has been open for five minutes");
+    bool known = ask(a, FACT_BLIND, "transaction", NULL);
+    (void)ask(a, FACT_OLD, "transaction", known && !a->blind ? "none has been open for five minutes" : NULL);
     (void)ask(a, FACT_PREPARED, "prepared", "there is no prepared transaction");
     (void)ask(a, FACT_SLOT, "slot", "no replication slot is inactive or holds cleaning back");
 }

@@ -184,10 +184,13 @@ static void judge_right(struct findings *f, const struct operate_fact *x)
     findings_fail(f, EXIT_PERMISSION, "rights", how, "the role lacks %s on %s", x->detail, x->name);
 }
 
-static void judge_blind(struct findings *f)
+static void judge_blind(struct findings *f, const struct operate_fact *x)
 {
-    findings_warn(f, "rights", "grant pg_monitor to the role, or run the doctor as another",
-                  "the role may not see how old the transactions of others are");
+    char how[400];
+
+    snprintf(how, sizeof how, "as a superuser: `%s`" VERDICT_GRANTED_BY_ROLES, x->mend);
+    findings_warn(f, "transaction", how, "the role may not see how old the transactions of others are: those that hold "
+                  "events, buckets or vacuum back are not told here, nor by status and the relay");
 }
 
 static void judge_part(struct findings *f, const struct operate_fact *x)
@@ -233,7 +236,7 @@ void doctor_fact(struct findings *f, const struct operate_fact *x)
         judge_right(f, x);
         return;
     case FACT_BLIND:
-        judge_blind(f);
+        judge_blind(f, x);
         return;
     case FACT_VERSION:
         judge_version(f, x);

@@ -105,6 +105,10 @@ static void on_blocker(void *arg, const struct operate_blocker *b)
         l->in.blocker = (struct verdict_blocker){ b->pid, l->application, b->age_s, b->holds_rows,
                                                   b->holds_truncate };
     }
+    if (b->age_mend != NULL) {
+        copy(l->ages_mend, sizeof l->ages_mend, b->age_mend);
+        l->in.ages_mend = l->ages_mend;
+    }
     status_add_blocker(l, b);
 }
 

@@ -19,6 +19,7 @@ struct look {
     bool looked;              /* at the database */
     struct relays relays;
     char owner[160], refused_code[64], paused_topic[256], paused_why[512], application[160];
+    char ages_mend[200];
     char db_error[1024], kafka_error[1024];
     struct operate_place place;
     char place_words[700];

@@ -27,7 +27,7 @@ enum operate_fact_kind {
     FACT_LEAD,         /* name: who leads, or led last, detail: "leads", "ended", "resigned" or "never", number: seconds since the
                           lease was renewed or given back */
     FACT_DEAD,         /* number: dead rows, detail: since when the oldest is, or "" */
-    FACT_BLIND,        /* this role may not see how old others' transactions are */
+    FACT_BLIND,        /* this role may not see how old others' transactions are; mend: the statement that allows it */
     FACT_OLD,          /* transaction: name: its application, detail: pid, number: its age in seconds */
     FACT_PREPARED,     /* name, number: its age in seconds */
     FACT_SLOT,         /* of replication: name, detail: "inactive" or "active", number: bytes of log it keeps */

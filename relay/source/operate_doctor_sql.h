@@ -4,6 +4,8 @@
 #ifndef RELAY_SOURCE_OPERATE_DOCTOR_SQL_H
 #define RELAY_SOURCE_OPERATE_DOCTOR_SQL_H
 
+#include "relay/source/operate_sql.h"
+
 #define SQL_FACT_SERVER                                                                            \
     "select current_setting('server_version'), case when pg_is_in_recovery() then 'standby' "      \
     "when (select s.reset_val from pg_catalog.pg_settings s "                                      \
@@ -155,7 +157,7 @@
     "where s.bucket = h.bucket and s.id = h.id) having count(*) > 0"
 
 #define SQL_FACT_BLIND                                                                             \
-    "select '', '', 0 where not pg_has_role('pg_read_all_stats', 'USAGE')"
+    "select '', '', 0, x.mend from (select " SQL_GRANT_STATS " as mend) x where x.mend is not null"
 
 #define SQL_FACT_OLD                                                                               \
     "select coalesce(nullif(a.application_name, ''), a.usename, a.backend_type), a.pid::text, "    \

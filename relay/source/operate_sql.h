@@ -32,6 +32,13 @@
 
 #define SQL_TIMEOUT "set local statement_timeout = %llu"
 
+/* What sql/roles.sql grants where it may: without it the age of others' transactions is not seen. NULL: it is granted. */
+#define SQL_GRANT_STATS                                                                            \
+    "case when not pg_has_role('pg_read_all_stats', 'USAGE') then 'GRANT pg_read_all_stats TO ' || case " \
+    "when pg_has_role(to_regrole('outbox_relay'), 'USAGE') then 'outbox_relay' "                   \
+    "when pg_has_role(to_regrole('outbox_monitor'), 'USAGE') then 'outbox_monitor' "               \
+    "else quote_ident(current_user) end end"
+
 #define SQL_INSTALLED(schema) "select to_regclass('" schema ".schema_version') is not null"
 
 #define SQL_NEWEST(schema)                                                                         \

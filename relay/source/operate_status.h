@@ -42,7 +42,8 @@ struct operate_blocker {
     int64_t pid;          /* 0: a prepared transaction */
     const char *prepared; /* its name; or NULL */
     const char *username, *application; /* or NULL */
-    double age_s;                       /* negative: this role may not see it */
+    double age_s;                       /* negative: this role may not see it, or it has ended this moment */
+    const char *age_mend; /* the GRANT that lets this role see it; NULL: nothing hides it */
     bool holds_rows, holds_truncate;
     const char *leaves; /* "{event_3,sent_3}" */
 };

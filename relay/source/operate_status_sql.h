@@ -2,6 +2,7 @@
 #ifndef RELAY_SOURCE_OPERATE_STATUS_SQL_H
 #define RELAY_SOURCE_OPERATE_STATUS_SQL_H
 
+#include "relay/source/operate_sql.h"
 #include "relay/source/schema.h"
 #include "relay/source/space_sql.h"
 
@@ -84,7 +85,8 @@
 /* A relay's own transactions are over in a moment; one that lasts is told like any. */
 #define SQL_BLOCKERS                                                                               \
     "select coalesce(b.pid, 0), b.prepared, b.username, b.application, " SQL_SECONDS("b.age") ", " \
-    "b.holds_rows, b.holds_truncate, b.leaves from outbox.blocker b "                              \
+    "b.holds_rows, b.holds_truncate, b.leaves, "                                                   \
+    "case when b.age is null and b.username <> current_user then " SQL_GRANT_STATS " end from outbox.blocker b " \
     "where not coalesce(b.application = 'outbox-relay' and b.age < interval '1 minute', false) "   \
     "order by b.age desc nulls last, b.pid limit $1::bigint"
 

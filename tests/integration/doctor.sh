@@ -29,8 +29,7 @@ says doctor_takes_no_argument 64 'x: an argument that means nothing here' doctor
 # --- all is well ------------------------------------------------------------------------------------
 
 reset
-sql "drop role if exists doctor_relay, doctor_poor, doctor_async; create role doctor_relay login in role outbox_relay; create role doctor_poor login; create role doctor_async login;
-     grant pg_monitor to doctor_relay"
+sql "drop role if exists doctor_relay, doctor_poor, doctor_async; create role doctor_relay login in role outbox_relay; create role doctor_poor login; create role doctor_async login"
 cmd doctor "${kafka[@]}" -X "dsn=$relay_dsn user=doctor_relay"
 said_so all_is_well 0 '^Nothing must be mended'
 for what in 'server  .*PostgreSQL .* primary' 'role  .*"doctor_relay" in database' 'pooler  *none in between' \
@@ -202,12 +201,31 @@ finds relay_may_not_use_the_schema 77 'may not use the schema outbox' "${as_rela
 holds schema_is_granted mends "${as_relay[@]}"
 finds not_the_role_of_a_relay 77 'this is not the role of a relay: it lacks most of the rights' "${as_poor[@]}"
 equal strange_role_is_one_finding '1 1' "$(rights) $(grep -c '^fail  ' "$dir/out")"
-said_so cannot_see_ages 77 '^warn  rights .*may not see how'
 holds role_is_granted mends "${as_poor[@]}"
 sql "revoke outbox_relay from doctor_poor; grant usage on schema outbox to doctor_poor; grant select on all tables in schema outbox to doctor_poor;
      grant insert, update, delete on outbox.held, outbox.relay to doctor_poor; grant truncate on all tables in schema outbox to doctor_poor"
 finds role_of_its_own 77 'lacks INSERT on outbox.sent and 8 of 9 leaves (sent_0, sent_1, .*sent_7)$' "${as_poor[@]}"
 holds what_its_own_role_lacks_is_granted mends "${as_poor[@]}"
+finds cannot_see_ages 0 '^warn  transaction .*may not see how old' "${as_poor[@]}"
+equal what_cannot_be_seen_is_not_good 0 "$(grep -c '^ok    transaction ' "$dir/out" || true)"
+PGAPPNAME=doctor-open psql -Xq -d "$dsn" -c "begin; insert into outbox.event (topic, type) values ('t', 'x'); select pg_sleep(600)" >/dev/null 2>&1 &
+session_pid=$!
+wait_sql 20 1 "select count(*) from outbox.blocker where holds_rows and application = 'doctor-open'"
+status_of() { cmd status "${kafka[@]}" -X "dsn=$relay_dsn user=$1" || true; }
+status_of doctor_poor
+holds status_shows_no_age grep -q ' doctor-open  *outbox  *-  *its events' "$dir/out"
+holds status_says_that_ages_are_hidden grep -q '^good this role may not see for how long' "$dir/out"
+status_of doctor_relay
+equal status_of_one_who_sees_does_not 0 "$(grep -c 'may not see' "$dir/out" || true)"
+status_of doctor_poor
+sql "$(sed -n 's/.*As a superuser: `\(GRANT [^`]*\)`.*/\1/p' "$dir/out")"
+status_of doctor_poor
+holds grant_of_status_shows_the_age grep -q ' doctor-open  *outbox  *[0-9.]* s  *its events' "$dir/out"
+cmd doctor "${kafka[@]}" "${as_poor[@]}"
+said_so ages_are_seen 0 '^ok    transaction '
+sql "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'doctor-open'" >/dev/null
+wait "$session_pid" || true
+session_pid=
 sql "revoke truncate on outbox.event_3 from outbox_relay"
 finds lacks_one_right 77 'lacks TRUNCATE on outbox.event_3$' "${as_relay[@]}"
 sql "revoke truncate on outbox.event_5 from outbox_relay"

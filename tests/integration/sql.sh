@@ -381,7 +381,7 @@ test_monitor() {
     for t in event_status backlog blocker schema_version; do
         may outbox_monitor "read $t" "select * from outbox.$t"
     done
-    gives "monitor_is_in_pg_monitor" "t" "select pg_has_role('outbox_monitor', 'pg_monitor', 'member')"
+    gives "monitor_and_relay_see_ages" "t" "select pg_has_role('outbox_monitor', 'pg_read_all_stats', 'usage') and pg_has_role('outbox_relay', 'pg_read_all_stats', 'usage')"
     may_not outbox_monitor "read payloads" "select payload from outbox.event"
     may_not outbox_monitor "read headers" "select headers from outbox.event_0"
     may_not outbox_monitor "read keys of held" "select key from outbox.held"

@@ -340,6 +340,19 @@ START_TEST(verdict_old_transaction)
 }
 END_TEST
 
+START_TEST(verdict_transaction_of_an_age_that_is_hidden)
+{
+    struct verdict_input in = healthy();
+
+    in.n_blockers = 1;
+    in.blocker = (struct verdict_blocker){ 42, "psql", -1, true, false };
+    in.ages_mend = "GRANT pg_read_all_stats TO outbox_relay";
+    expect(&in, VERDICT_GOOD, "Events flow: every committed event is published.");
+    ck_assert_str_eq(v.finding[0].remedy, "As a superuser: `GRANT pg_read_all_stats TO outbox_relay`; sql/roles.sql does so where "
+                                          "whoever runs it may.");
+}
+END_TEST
+
 START_TEST(verdict_bucket_that_should_have_been_emptied)
 {
     struct verdict_input in = healthy();
@@ -475,6 +488,7 @@ Suite *suite_verdict(void)
     tcase_add_test(tc, verdict_row_that_is_refused_again_and_again);
     tcase_add_test(tc, verdict_held_rows_go_on_by_themselves);
     tcase_add_test(tc, verdict_old_transaction);
+    tcase_add_test(tc, verdict_transaction_of_an_age_that_is_hidden);
     tcase_add_test(tc, verdict_bucket_that_should_have_been_emptied);
     tcase_add_test(tc, verdict_ring_that_is_too_short);
     tcase_add_test(tc, verdict_standby);
