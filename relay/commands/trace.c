@@ -169,18 +169,33 @@ static void say_append(const struct operate_story *s)
         printf("%s  it was not to be sent before\n", s->available_at);
 }
 
+static bool is_discarded(const struct operate_story *s)
+{
+    return s->sent_at == NULL && strcmp(s->event.state, "discarded") == 0;
+}
+
+/* The time that is kept is that of the first failure; what came later has none. */
 static void say_error(const struct operate_story *s)
 {
-    if (s->event.error_code == NULL && s->event.error == NULL)
+    const struct operate_event *e = &s->event;
+    const char *at = e->first_error_at != NULL ? e->first_error_at : "";
+
+    if (e->error_code == NULL && e->error == NULL)
         return;
-    printf("%-24s  ", s->event.first_error_at != NULL ? s->event.first_error_at : "");
-    if (strcmp(s->event.state, "discarded") == 0)
-        fputs("it was given up by a person: ", stdout);
-    else if (s->event.attempts == 0)
-        fputs("it could not go: ", stdout);
-    else
-        printf("it could not go, %" PRId64 " attempt%s refused so far, the last reason: ",
-               s->event.attempts, s->event.attempts == 1 ? "" : "s");
+    if (is_discarded(s)) {
+        if (e->first_error_at != NULL)
+            printf("%-24s  it could not go for the first time\n", at);
+        if (e->attempts > 0)
+            printf("%-24s  %" PRId64 " attempt%s refused\n", "", e->attempts, e->attempts == 1 ? " was" : "s were");
+        printf("%-24s  it was given up by a person: ", "");
+    } else if (e->attempts == 0) {
+        printf("%-24s  it could not go: ", at);
+    } else if (e->attempts == 1) {
+        printf("%-24s  it could not go, 1 attempt refused so far, for: ", at);
+    } else {
+        printf("%-24s  it could not go for the first time\n", at);
+        printf("%-24s  %" PRId64 " attempts refused so far, the last for: ", "", e->attempts);
+    }
     text_put(stdout, s->event.error_code, WIDE);
     fputs(": ", stdout);
     text_put(stdout, s->event.error, WIDE);
@@ -197,8 +212,7 @@ static const char *meaning_of(const char *state)
         { "pending", "it is neither marked sent nor held; it goes by itself (outbox-relay status says what it waits for)" },
         { "retrying", "it is tried again by itself" },
         { "blocked", "it waits for an earlier event of its key" },
-        { "paused", "its topic takes nothing; it goes by itself when the topic works again, or is given up: "
-                    "outbox-relay discard --paused" },
+        { "paused", "its topic takes nothing; it goes by itself when the topic works again, or is given up: " },
         { "scheduled", "it goes by itself when its time has come" },
         { "dead", "it does not go again by itself; a person decides: outbox-relay retry, or discard" },
         { "discarded", "it is never sent" },
@@ -224,12 +238,19 @@ static void say_state(const struct operate_story *s)
         return;
     }
     printf("%s  now it is %s: %s", s->now, s->event.state, meaning_of(s->event.state));
-    if (s->event.next_attempt_at != NULL)
-        printf("; due at %s", s->event.next_attempt_at);
-    if (s->before_id != 0)
-        printf("; before it goes event %" PRId64 ", which is %s", s->before_id, s->before_state);
-    if (s->waited_s > 0)
-        printf("; it has waited for %s", verdict_age(s->waited_s, age, sizeof age));
+    if (strcmp(s->event.state, "paused") == 0) {
+        fputs("outbox-relay discard --topic ", stdout);
+        text_put(stdout, s->event.topic, WIDE);
+        fputs(" --paused", stdout);
+    }
+    if (!is_discarded(s)) {
+        if (s->event.next_attempt_at != NULL)
+            printf("; due at %s", s->event.next_attempt_at);
+        if (s->before_id != 0)
+            printf("; before it goes event %" PRId64 ", which is %s", s->before_id, s->before_state);
+        if (s->waited_s > 0)
+            printf("; it has waited for %s", verdict_age(s->waited_s, age, sizeof age));
+    }
     putchar('\n');
 }
 
@@ -261,8 +282,11 @@ static void say_record(const struct operate_story *s, const struct at_place *p, 
                p->low);
         return;
     case GONE:
-        printf("its record is not there (the topic holds offsets %" PRId64 " to %" PRId64
-               "): compacted away, or the topic was made anew\n", p->low, p->high - 1);
+        if (p->high > p->low)
+            printf("its record is not there (the topic holds offsets %" PRId64 " to %" PRId64
+                   "): compacted away, or the topic was made anew\n", p->low, p->high - 1);
+        else
+            puts("its record is not there (its partition is empty): the topic was made anew, or emptied");
         return;
     case NO_TOPIC:
         puts("the topic is not there any more, or has fewer partitions");
@@ -328,7 +352,7 @@ static bool story_to_object(json_t *o, const struct operate_story *s, const stru
            object_put_text(o, "sent_at", s->sent_at) &&
            object_put_known(o, "partition", s->partition) &&
            object_put_known(o, "offset", s->offset) &&
-           object_put(o, "waited_s", json_real(s->waited_s)) && object_put(o, "record", record_of(p)) &&
+           object_put(o, "waited_s", is_discarded(s) ? json_null() : json_real(s->waited_s)) && object_put(o, "record", record_of(p)) &&
            object_put_number(o, "later_of_its_key", s->n_later) &&
            object_put_number(o, "later_of_its_key_sent", s->n_later_sent) &&
            object_put_number(o, "later_looked_at", s->n_looked) && object_put_text(o, "now", s->now);

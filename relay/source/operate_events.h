@@ -66,7 +66,7 @@ struct operate_story {
     int64_t payload_bytes; /* -1: a tombstone */
     int64_t n_headers, schema_version;
     int64_t partition, offset;         /* -1: not known */
-    double waited_s;                   /* from its append, or when it was due, to its mark or now */
+    double waited_s;                   /* from its append, or when it was due, to its mark or now; of a discarded one it says nothing */
     int64_t before_id;                 /* an earlier event of its key that is held and goes first; 0: none */
     const char *before_state;
     int64_t n_later, n_later_sent;     /* later ones of its key among the next n_looked events */

@@ -157,12 +157,22 @@ hold blocked 6 0
 hold retrying 7
 sql "insert into outbox.event (topic, type, available_at) values ('$topic', 'test', now() + interval '1 day')" # 9
 says trace_of_a_dead_one 0 'now it is dead: it does not go again by itself; a person decides' trace --id 5
-said_so trace_tells_the_error 0 '^2026-01-02T03:04:05.678Z  it could not go, 5 attempts refused so far, the last reason: MSG_SIZE_TOO_LARGE: Broker: Message size too large$'
+said_so trace_tells_the_error 0 '^2026-01-02T03:04:05.678Z  it could not go for the first time$'
+said_so trace_gives_no_time_of_the_last_error 0 '^  *5 attempts refused so far, the last for: MSG_SIZE_TOO_LARGE: Broker: Message size too large$'
 says trace_of_a_blocked_one 0 'now it is blocked: it waits for an earlier event of its key; before it goes event 5, which is dead' trace --id 6
 says trace_of_a_retrying_one 0 'now it is retrying: .*; due at ' trace --id 7
 sql "update outbox.held set state = 'paused', attempts = 0, next_attempt_at = null where id = 7"
-says trace_of_a_paused_one 0 'now it is paused: its topic takes nothing; .*outbox-relay discard --paused' trace --id 7
+says trace_of_a_paused_one 0 "now it is paused: its topic takes nothing; .*outbox-relay discard --topic $topic --paused" trace --id 7
 said_so trace_counts_no_attempts_of_a_paused_one 0 'Z  it could not go: MSG_SIZE_TOO_LARGE'
+sql "update outbox.held set state = 'retrying', attempts = 5, next_attempt_at = now() + interval '1 hour' where id = 7"
+sql "update outbox.held set attempts = 1 where id = 7"
+says trace_of_one_that_was_refused_once 0 '^2026-01-02T03:04:05.678Z  it could not go, 1 attempt refused so far, for: MSG_SIZE_TOO_LARGE: Broker' trace --id 7
+sql "update outbox.held set attempts = 5, state = 'discarded', error_code = 'DISCARDED', error = 'too large' where id = 7"
+says trace_gives_no_time_of_a_discard 0 '^  *it was given up by a person: DISCARDED: too large$' trace --id 7
+said_so trace_gives_the_first_refusal_of_a_discarded_one 0 '^2026-01-02T03:04:05.678Z  it could not go for the first time$'
+said_so trace_of_a_discarded_one_does_not_wait 0 'now it is discarded: it is never sent$'
+cmd trace --id 7 --json
+equal trace_json_of_a_discarded_one t "$(j "j->'waited_s' = 'null'::jsonb")"
 sql "update outbox.held set state = 'retrying', attempts = 5, next_attempt_at = now() + interval '1 hour' where id = 7"
 says trace_of_a_scheduled_one 0 'now it is scheduled: ' trace --id 9
 said_so trace_tells_its_time 0 'Z  it was not to be sent before$'
