@@ -81,6 +81,9 @@ for page in lib/man/*.scd relay/man/*.scd; do
         skip "$name" 'scdoc is not installed'
     elif scdoc <"$page" >"$work/page" 2>"$work/log"; then
         ok "$name passes through scdoc"
+        # Emphasis that begins or ends within a word is not taken for it, and its sign is printed.
+        stray=$(grep -nE '\\fR_[A-Za-z]+_|__' "$work/page" | head -n 3 || true)
+        nothing "$name prints no sign of emphasis" "$stray"
     else
         not_ok "$name passes through scdoc" "$(cat "$work/log")"
     fi
