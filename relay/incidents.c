@@ -60,10 +60,41 @@ static bool may_say(struct incidents *i, uint64_t now_ms)
     return may;
 }
 
+/* Returns to. */
+static const char *mend_topic(const char *topic, const char *code, char *to, size_t to_size)
+{
+    if (strcmp(code, "TOPIC_AUTHORIZATION_FAILED") == 0)
+        snprintf(to, to_size, "grant this client WRITE and DESCRIBE on the topic; it is probed again by itself");
+    else if (strstr(code, "UNKNOWN_TOPIC") != NULL || strstr(code, "UNKNOWN_PARTITION") != NULL)
+        snprintf(to, to_size, "create the topic, and its rows go by themselves; where its name is a mistake: outbox-relay discard "
+                 "--topic %s --paused --reason TEXT", topic);
+    else
+        snprintf(to, to_size, "mend the brokers that hold the topic; it is probed again by itself");
+    return to;
+}
+
+/* NULL: it goes by itself. Else returns to. */
+static const char *mend_failure(const struct row *row, const struct sink_report *report, char *to, size_t to_size)
+{
+    switch (report->blame) {
+    case BLAME_NONE:
+    case BLAME_PRODUCER:
+        return NULL;
+    case BLAME_TOPIC:
+        return mend_topic(row->topic, report->code, to, to_size);
+    case BLAME_ROW:
+        break;
+    }
+    snprintf(to, to_size, "mend the cause%s, or outbox-relay discard --retrying --reason TEXT --id %" PRId64,
+             strcmp(report->code, "MSG_SIZE_TOO_LARGE") == 0 ? " (the topic's max.message.bytes)" : "", row->id);
+    return to;
+}
+
 void incidents_failed(struct incidents *i, uint64_t now_ms, const struct row *row, uint32_t topic,
                       uint32_t attempts, const struct sink_report *report, struct reason *ret_reason)
 {
     struct topic_note *note;
+    char how[500];
 
     switch (report->blame) {
     case BLAME_NONE:
@@ -83,7 +114,8 @@ void incidents_failed(struct incidents *i, uint64_t now_ms, const struct row *ro
     if (may_say(i, now_ms))
         log_warn("relay", "kafka did not accept a row; it stays unsent and goes again", "id",
                  log_i64(row->id), "topic", row->topic, "code", report->code, "error",
-                 report->text, "refused_before", log_i64(attempts));
+                 report->text, "refused_before", log_i64(attempts), "remedy",
+                 mend_failure(row, report, how, sizeof how));
 }
 
 void incidents_confirmed(struct incidents *i, const struct topics *topics, uint32_t topic)
@@ -141,6 +173,7 @@ void incidents_topics(struct incidents *i, const struct topics *topics)
     if (i->n_changes == topics->n_changes)
         return;
     i->n_changes = topics->n_changes;
+    char how[500];
     for (uint32_t n = 0; n < topics->n; n++) {
         const struct topic *t = &topics->topic[n];
         struct topic_note *note = note_of(i, n);
@@ -149,7 +182,9 @@ void incidents_topics(struct incidents *i, const struct topics *topics)
         if (t->failures > 0 && !note->paused)
             log_warn("relay", "a topic is paused: its rows wait in outbox.held", "topic", t->name, "code",
                      note->reason.code != NULL ? note->reason.code : t->found_paused ? "found so" : "no progress",
-                     "error", note->reason.text);
+                     "error", note->reason.text, "remedy", note->reason.code == NULL && t->found_paused
+                         ? "outbox-relay status says why; it is probed again by itself"
+                         : mend_topic(t->name, note->reason.code != NULL ? note->reason.code : "", how, sizeof how));
         if (t->failures == 0 && note->paused)
             log_info("relay", "a topic takes rows again", "topic", t->name, "held",
                      t->held ? "its held rows come first" : NULL);

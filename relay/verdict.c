@@ -204,8 +204,9 @@ static void judge_topics(const struct verdict_input *in, struct verdict *v)
         return;
     struct verdict_finding *f =
         find(v, VERDICT_WARN, "Create the topic, or grant the right to write to it. It is probed again by "
-                              "itself, and its events then go in order. Where its name is a mistake: "
-                              "`outbox-relay discard --topic TOPIC --paused --reason TEXT`.");
+                              "itself, and its events then go in order. Where its name is a mistake: ");
+    append(f->remedy, sizeof f->remedy, "`outbox-relay discard --topic %.249s --paused --reason TEXT`.",
+           in->paused_topic != NULL ? in->paused_topic : "TOPIC");
     append(f->text, sizeof f->text, "topic \"%.100s\" takes nothing",
            in->paused_topic != NULL ? in->paused_topic : "?");
     if (in->paused_why != NULL)
@@ -224,7 +225,12 @@ static void judge_refused(const struct verdict_input *in, struct verdict *v)
         return;
     struct verdict_finding *f = find(v, VERDICT_WARN, "`outbox-relay dead --all-states` says which and why. Mend the cause "
                                                       "(MSG_SIZE_TOO_LARGE: the topic's max.message.bytes), or give it up: "
-                                                      "`outbox-relay discard --retrying --reason TEXT EVENT_ID`. Later events of its key wait.");
+                                                      "`outbox-relay discard --retrying --reason TEXT ");
+    if (in->refused == 1 && in->refused_id != 0)
+        append(f->remedy, sizeof f->remedy, "--id %" PRId64, in->refused_id);
+    else
+        append(f->remedy, sizeof f->remedy, "EVENT_ID");
+    append(f->remedy, sizeof f->remedy, "`. Later events of its key wait.");
     append(f->text, sizeof f->text, "Kafka refuses %s event%s", verdict_count(in->refused, count, sizeof count),
            plural(in->refused));
     if (in->refused_code != NULL)

@@ -101,6 +101,7 @@ struct verdict_input {
     int64_t held, dead;  /* in outbox.held: those that wait by themselves, those that wait for a person */
     int64_t refused;     /* of the held ones: refused for themselves, and tried again */
     const char *refused_code; /* why the first of them was; NULL: not known */
+    int64_t refused_id;  /* and its id; 0: not known */
     uint32_t n_paused;   /* topics that take nothing */
     const char *paused_topic, *paused_why; /* the first of them; why may be NULL */
     uint32_t n_blockers;

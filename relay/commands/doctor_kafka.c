@@ -55,17 +55,17 @@ static void judge_not_needed(struct findings *f, const struct inspect_topic *t)
 static void judge_missing(struct findings *f, const struct inspect_topic *t, const struct operate_need *need)
 {
     const char *wait = need->waiting == 1 ? "event waits" : "events wait";
-    char waiting[32];
+    char waiting[32], how[500];
 
     if (need->waiting == 0 && need->error_code == NULL && need->error == NULL) {
         judge_not_needed(f, t);
         return;
     }
     verdict_count(need->waiting, waiting, sizeof waiting);
+    snprintf(how, sizeof how, "create it, and its events go by themselves, in order; or correct whoever appends to it, and give up "
+             "those that are paused: outbox-relay discard --topic %s --paused --reason TEXT", t->name);
     if (strcmp(t->code, "UNKNOWN_TOPIC_OR_PART") == 0)
-        findings_fail(f, EXIT_UNAVAILABLE, "topic", "create it, and its events go by themselves, in order; or "
-                      "correct whoever appends to it, and give up those that are paused: outbox-relay discard "
-                      "--topic TOPIC --paused --reason TEXT", "\"%s\" does not exist (or may not be seen); %s %s",
+        findings_fail(f, EXIT_UNAVAILABLE, "topic", how, "\"%s\" does not exist (or may not be seen); %s %s",
                       t->name, waiting, wait);
     else if (strcmp(t->code, "TOPIC_AUTHORIZATION_FAILED") == 0)
         findings_fail(f, EXIT_UNAVAILABLE, "topic", "grant this client WRITE and DESCRIBE on it", "\"%s\": this "
@@ -106,11 +106,14 @@ static void judge_replicas(struct findings *f, const struct inspect_topic *t)
 static void judge_size(struct findings *f, const struct inspect_topic *t, const struct operate_need *need,
                        bool compresses)
 {
+    char how[200];
+
     if (t->max_message_bytes < 0 || need->largest_bytes + ENVELOPE_BYTES <= t->max_message_bytes)
         return;
+    snprintf(how, sizeof how, "raise max.message.bytes of the topic, or outbox-relay discard --retrying --reason TEXT --id %" PRId64,
+             need->largest_id);
     if (need->largest_bytes > t->max_message_bytes && !compresses)
-        findings_fail(f, EXIT_UNAVAILABLE, "topic", "raise max.message.bytes of the topic, or discard the event "
-                      "(--retrying while it is not dead)", "\"%s\": event %" PRId64 " has %" PRId64 " bytes and the topic takes "
+        findings_fail(f, EXIT_UNAVAILABLE, "topic", how, "\"%s\": event %" PRId64 " has %" PRId64 " bytes and the topic takes "
                       "%" PRId64 " (max.message.bytes): it will be refused", t->name, need->largest_id,
                       need->largest_bytes, t->max_message_bytes);
     else

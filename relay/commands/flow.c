@@ -11,6 +11,7 @@ void flow_of_lead(struct verdict_input *in, const struct operate_lead *lead)
     in->rate = lead->rate;
     in->refused = lead->refused;
     in->refused_code = lead->refused_code;
+    in->refused_id = lead->refused_id;
     in->idle_s = lead->since_mark_s;
     in->silent_s = lead->renewed_s;
     in->lease_left_s = lead->is_standby ? -1 : lead->left_s; /* what is seen on a standby server may be of long ago */

@@ -18,6 +18,7 @@ struct operate_lead {
     double oldest_s;      /* how long the oldest event that is due and not taken up has waited */
     int64_t refused;      /* events that Kafka refused for themselves and that go again; of the first 1,000 that wait for a time */
     const char *refused_code; /* why the first one was; or NULL */
+    int64_t refused_id;   /* its id */
     bool is_standby;      /* the server only follows another one */
     double leading_s;     /* since the lead began; negative: not known */
 };

@@ -27,6 +27,7 @@ equal nothing_was_written 0 "$(grep -c . "$dir/records" || true)"
 
 append 1 "$topic-missing"
 finds topic_is_missing 69 "^fail  topic .*\"$topic-missing\" does not exist (or may not be seen); 1 event waits"
+said_so missing_topic_is_named 69 "outbox-relay discard --topic $topic-missing --paused --reason TEXT$"
 hold discarded 4 0
 finds topic_is_missing_and_not_needed 0 "^warn  topic .*\"$topic-missing\": it does not exist.*; no event waits for it"
 sql "delete from outbox.held; delete from outbox.event where topic = '$topic-missing'"
@@ -37,6 +38,7 @@ append 1 "$topic-a" null "convert_to(repeat('x', 4500), 'UTF8')"
 finds large_event 0 "event 5 has 4500 bytes without its envelope and the topic takes 5000"
 append 1 "$topic-a" null "convert_to(repeat('x', 6000), 'UTF8')"
 finds too_large_event 69 "^fail  topic .*event 6 has 6000 bytes and the topic takes 5000 (max.message.bytes): it will be refused"
+said_so too_large_event_is_named 69 'outbox-relay discard --retrying --reason TEXT --id 6$'
 cmd doctor "${kafka[@]}" -X kafka.compression.codec=lz4
 said_so too_large_but_compressed 0 'event 6 has 6000 bytes without its envelope .* it may be refused'
 said_so compression_trap 0 '^warn  librdkafka .*sends uncompressed\|^ok    librdkafka  *version 2\.\(1[1-9]\|[2-9][0-9]\)'

@@ -156,6 +156,7 @@ hold retrying 6
 sql "update outbox.held set topic = 'gone-' || id, error_code = 'UNKNOWN_TOPIC_OR_PART', error = E'Broker: Unknown topic\x1b[2J' where state = 'paused'"
 cmd status
 said_so refused_event 0 '^warn Kafka refuses 1 event (MSG_SIZE_TOO_LARGE), and it is tried again$'
+said_so refused_event_is_named 0 "outbox-relay discard --retrying --reason TEXT --id $(sql "select id from outbox.held where state = 'retrying'")\`"
 said_so paused_topic 0 'but topic "gone-4" takes nothing (Broker: Unknown topic\\x1b\[2J), nor does 1 other\.$'
 said_so dead_event 0 '^warn 1 event is dead: it waits for a person$'
 said_so dead_event_remedy 0 '`outbox-relay dead` lists them'

@@ -59,7 +59,8 @@ START_TEST(refused_row_is_told_and_its_reason_kept)
     ck_assert_ptr_null(incidents_of_topic(&in, 0));
     ck_assert_uint_eq(said("level=warn msg=\"kafka did not accept a row; it stays unsent and goes "
                            "again\" component=relay id=42 topic=orders code=MSG_SIZE_TOO_LARGE "
-                           "error=\"in words\" refused_before=3\n"),
+                           "error=\"in words\" refused_before=3 remedy=\"mend the cause (the topic's max.message.bytes), or "
+                           "outbox-relay discard --retrying --reason TEXT --id 42\"\n"),
                       1);
     fails(5000, 0, BLAME_ROW, "INVALID_RECORD"); /* the newest reason is the one that counts */
     ck_assert_str_eq(reason.code, "INVALID_RECORD");
@@ -200,7 +201,8 @@ START_TEST(topic_is_told_once_when_paused_and_once_when_it_works_again)
     incidents_topics(&in, &topics);
     ck_assert_uint_eq(said("msg=\"a topic is paused: its rows wait in outbox.held\" "
                            "component=relay topic=bills code=UNKNOWN_TOPIC_OR_PART "
-                           "error=\"in words\"\n"),
+                           "error=\"in words\" remedy=\"create the topic, and its rows go by themselves; where its name is "
+                           "a mistake: outbox-relay discard --topic bills --paused --reason TEXT\"\n"),
                       1);
     ck_assert_uint_eq(said("a topic is paused"), 1);
     topic_is(1, 0, true);
@@ -217,7 +219,8 @@ START_TEST(topic_is_told_once_when_paused_and_once_when_it_works_again)
     ck_assert_uint_eq(said("level="), 4);
     ck_assert_ptr_null(incidents_of_topic(&in, 1));
     topic_is(1, 1, false); /* the next time it is told again, and the old reason is not */
-    ck_assert_uint_eq(said("topic=bills code=\"no progress\"\n"), 1);
+    ck_assert_uint_eq(said("topic=bills code=\"no progress\" remedy=\"mend the brokers that hold the topic; it is "
+                           "probed again by itself\"\n"), 1);
 }
 END_TEST
 
@@ -227,7 +230,7 @@ START_TEST(topic_that_was_found_paused_is_not_said_to_stall)
     topics.topic[0].found_paused = true;
     topic_is(0, 1, true);
     ck_assert_uint_eq(said("a topic is paused: its rows wait in outbox.held\" component=relay topic=orders "
-                           "code=\"found so\"\n"),
+                           "code=\"found so\" remedy=\"outbox-relay status says why; it is probed again by itself\"\n"),
                       1);
 }
 END_TEST
@@ -241,7 +244,7 @@ START_TEST(what_was_said_of_a_topic_before_it_was_well_is_not_its_reason)
     incidents_confirmed(&in, &topics, 1);
     ck_assert_ptr_null(incidents_of_topic(&in, 1));
     topic_is(1, 1, false);
-    ck_assert_uint_eq(said("topic=bills code=\"no progress\"\n"), 1);
+    ck_assert_uint_eq(said("topic=bills code=\"no progress\" remedy="), 1);
 }
 END_TEST
 

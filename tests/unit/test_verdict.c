@@ -273,6 +273,7 @@ START_TEST(verdict_topic_missing_and_dead_row)
     in.held = 21;
     expect(&in, VERDICT_WARN, "Events flow: 20 a second, but topic \"ordres\" takes nothing "
                               "(UNKNOWN_TOPIC_OR_PART: Broker: Unknown topic or partition).");
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "`outbox-relay discard --topic ordres --paused --reason TEXT`."));
     in.n_paused = 2;
     in.paused_why = NULL;
     in.dead = 1;
@@ -301,6 +302,9 @@ START_TEST(verdict_row_that_is_refused_again_and_again)
     expect(&in, VERDICT_WARN, "Events flow: what is not held is published, but Kafka refuses 1 event (MSG_SIZE_TOO_LARGE), and "
                               "it is tried again.");
     ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "max.message.bytes"));
+    in.refused_id = 4711;
+    verdict_reach(&in, &v);
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "`outbox-relay discard --retrying --reason TEXT --id 4711`. Later"));
     in.refused = 2;
     in.refused_code = NULL;
     in.dead = 1;
