@@ -13,10 +13,12 @@
 #include "relay/commands/verify_chunk.h"
 #include "relay/exit_codes.h"
 #include "relay/loop.h"
+#include "relay/sink/inspect.h"
 #include "relay/text.h"
 
 #define WIDE 60
 #define WIDE_REASON 200
+#define ASK_KAFKA_MS 3000
 #define READ_MS 10000 /* nothing came for so long: the topic cannot be read */
 
 static const char help[] =
@@ -62,6 +64,7 @@ struct verify {
     int64_t n[N_VERIFY_OUTCOMES], n_twice, n_replayed, n_unsent, n_checked, n_shown, n_source;
     struct table table;
     json_t *examples; /* NULL: a table is wanted */
+    bool unreached;   /* no broker answers: nothing was compared */
     bool failed;      /* out of memory */
 };
 
@@ -84,6 +87,7 @@ struct example {
     int32_t again_partition;
     int64_t again_offset;
     const char *unreadable; /* NULL, or why */
+    bool no_topic;
 };
 
 static void print_detail(FILE *out, const struct example *x)
@@ -96,7 +100,7 @@ static void print_detail(FILE *out, const struct example *x)
         fprintf(out, "one is at partition %" PRId32 ", offset %" PRId64, x->again_partition,
                 x->again_offset);
     else
-        putc('-', out);
+        fputs(x->no_topic ? "the topic is not there any more, or has fewer partitions" : "-", out);
 }
 
 static void example_to_table(struct verify *v, const struct example *x)
@@ -169,7 +173,7 @@ static void count_event(struct verify *v, const struct verify_event *e)
     char event_id[37];
     struct example x = { outcome_names[e->outcome], e->sent.row->id, event_id, e->sent.row->topic,
                          e->sent.partition, e->sent.offset, e->differences, e->twice, e->again_partition,
-                         e->again_offset, e->sent.row->unreadable };
+                         e->again_offset, e->sent.row->unreadable, e->no_topic };
 
     text_uuid(e->sent.row->event_id, event_id);
     v->n_checked++;
@@ -197,7 +201,7 @@ static void on_late_repeat(void *arg, const uint8_t id[16], const struct id_plac
     text_uuid(id, event_id);
     v->n_twice++;
     show(v, &(struct example){ "twice", 0, event_id, NULL, place->partition, place->offset, 0, true,
-                               partition, offset, NULL });
+                               partition, offset, NULL, false });
 }
 
 static int fill(struct verify *v)
@@ -221,6 +225,22 @@ static int fill(struct verify *v)
     return code;
 }
 
+/* Else each partition would be waited for, and every event be told as unread. */
+static int reach(struct verify *v)
+{
+    char err[sizeof v->chunk->error];
+    int brokers;
+    struct inspect *kafka = options_inspect(v->o, err, sizeof err);
+    bool up = kafka != NULL && inspect_reach(kafka, ASK_KAFKA_MS, &brokers, err, sizeof err);
+
+    inspect_free(kafka);
+    if (!up)
+        memcpy(v->chunk->error, err, sizeof err);
+    v->unreached = !up;
+    return up ? EXIT_OK : options_fail(v->o, EXIT_UNAVAILABLE, "no Kafka broker answers this command, so that nothing was "
+                                       "compared: %s", err);
+}
+
 static int walk(struct verify *v)
 {
     const struct options *o = v->o;
@@ -235,6 +255,10 @@ static int walk(struct verify *v)
         code = fill(v);
         if (code != EXIT_OK)
             break;
+        if (v->chunk->is_first && v->chunk->n > 0 && (code = reach(v)) != EXIT_OK) {
+            progress_end(&v->progress);
+            return code;
+        }
         v->chunk->is_last = v->walk.done;
         verify_chunk_compare(v->chunk);
         v->chunk->is_first = false;
@@ -250,7 +274,8 @@ static int walk(struct verify *v)
 
 static bool is_good(const struct verify *v)
 {
-    return v->n[VERIFY_CHANGED] + v->n[VERIFY_MISSING] + v->n[VERIFY_UNREAD] + v->n[VERIFY_UNREADABLE] == 0;
+    return !v->unreached &&
+           v->n[VERIFY_CHANGED] + v->n[VERIFY_MISSING] + v->n[VERIFY_UNREAD] + v->n[VERIFY_UNREADABLE] == 0;
 }
 
 static const char *finding(const struct verify *v)
@@ -336,7 +361,7 @@ static int verify(struct verify *v)
 {
     int code = walk(v);
 
-    if (code != EXIT_OK)
+    if (code != EXIT_OK && !(v->unreached && v->o->json))
         return code;
     if (v->o->json)
         print_object(v);
@@ -344,6 +369,8 @@ static int verify(struct verify *v)
         print_words(v);
     if (v->failed || v->table.failed)
         return options_fail(v->o, EXIT_INTERNAL, "out of memory; show fewer with --limit");
+    if (v->unreached)
+        return code;
     code = options_finish_output(v->o);
     if (v->n[VERIFY_UNREAD] > 0)
         return options_fail(v->o, EXIT_UNAVAILABLE, "%" PRId64 " events could not be looked for: %s",

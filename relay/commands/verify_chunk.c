@@ -169,6 +169,8 @@ static void read_partition(struct verify_chunk *c, uint32_t from, uint32_t to)
         return;
     case READER_NO_TOPIC:
         set_all(c, from, to, VERIFY_MISSING);
+        for (uint32_t i = from; i < to; i++)
+            c->by_place[i]->no_topic = true;
         return;
     case READER_THERE:
         break;

@@ -31,6 +31,7 @@ struct verify_event {
     uint8_t id[16]; /* compare_row_id */
     enum verify_outcome outcome;
     unsigned differences; /* of enum compare_difference */
+    bool no_topic; /* it is missing with its topic, or partition */
     bool twice, replayed; /* it is there once more; written by replay */
     int32_t again_partition; /* where, when twice */
     int64_t again_offset;

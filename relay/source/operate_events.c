@@ -23,6 +23,19 @@ static void id_to_text(int64_t id, char to[24])
 
 /* -- what a range means ----------------------------------------------------------------------- */
 
+/* One of the two is none; the second is looked at where the first is not it. */
+static int explain_times(struct operate *o, const struct operate_range *r)
+{
+    const struct params p = { .values = { r->since } };
+    PGresult *res = NULL;
+    bool since = r->until == NULL || operate_look(o, SQL_TIMES, 2, &p, &res) != EXIT_OK;
+
+    PQclear(res);
+    return operate_fail(o, EXIT_USAGE, "--%s: %s: cannot be read as a time; give one such as '2026-01-02 03:04:05+00' "
+                        "(UTC unless it says), 'today', or 15m, 2h, 3d for so long ago", since ? "since" : "until",
+                        since ? r->since : r->until);
+}
+
 static int read_times(struct operate *o, struct operate_walk *w)
 {
     const struct params p = { .values = { w->range.since, w->range.until } };
@@ -30,11 +43,11 @@ static int read_times(struct operate *o, struct operate_walk *w)
     int code = operate_look(o, SQL_TIMES, 2, &p, &res);
 
     if (code != EXIT_OK && strncmp(o->state, "22", 2) == 0)
-        return operate_fail(o, EXIT_USAGE, "--since, --until: %s%s%s: cannot be read as a time; give one "
-                            "such as '2026-01-02 03:04:05+00' (UTC unless it says), 'today', or 15m, 2h, "
-                            "3d for so long ago", w->range.since != NULL ? w->range.since : "",
-                            w->range.since != NULL && w->range.until != NULL ? ", " : "",
-                            w->range.until != NULL ? w->range.until : "");
+        return explain_times(o, &w->range);
+    if (code == EXIT_OK && operate_true(res, 0, 3)) {
+        PQclear(res);
+        return operate_fail(o, EXIT_USAGE, "--until %s does not lie behind --since %s", w->range.until, w->range.since);
+    }
     if (code != EXIT_OK)
         return code;
     snprintf(w->since, sizeof w->since, "%s", PQgetvalue(res, 0, 0));

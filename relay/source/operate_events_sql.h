@@ -9,7 +9,8 @@
     "case when " p "::text ~ '^[0-9]+ ?(s|m|min|h|d)$' then now() - (" p "::text)::interval "      \
     "else (" p "::text)::timestamptz end"
 #define SQL_TIMES                                                                                  \
-    "select " SQL_TIME_OF("$1") "::text, " SQL_TIME_OF("$2") "::text, " SQL_TIME("now()")
+    "select " SQL_TIME_OF("$1") "::text, " SQL_TIME_OF("$2") "::text, " SQL_TIME("now()") ", "    \
+    SQL_TIME_OF("$1") " >= " SQL_TIME_OF("$2")
 
 /* Which ids there are, and of those marked from $1 to $2 which. There is no index on the time: all marks
  * are read, which are narrow. */

@@ -20,7 +20,10 @@ done
 says verify_takes_no_argument 64 'x: an argument that means nothing here' verify x
 says range_must_not_be_upside_down 64 'to-id 3 lies before --from-id 5' verify --from-id 5 --to-id 3
 says verify_needs_kafka 78 'kafka.bootstrap.servers' verify
-says times_must_be_times 64 'since, --until: yesternight: cannot be read as a time' verify --since yesternight "${kafka[@]}"
+says times_must_be_times 64 'verify: --since: yesternight: cannot be read as a time' verify --since yesternight "${kafka[@]}"
+says since_is_named_when_it_is_wrong 64 '--since: yesternight: cannot be read' verify --since yesternight --until 1h "${kafka[@]}"
+says until_is_named_when_it_is_wrong 64 '--until: now and then: cannot be read' verify --since 1h --until 'now and then' "${kafka[@]}"
+says times_must_not_be_upside_down 64 'until 2h does not lie behind --since 1h' verify --since 1h --until 2h "${kafka[@]}"
 says broken_times_are_escaped 64 'x\\x1b\[2J: cannot be read' verify --until $'x\x1b[2J' "${kafka[@]}"
 says trace_needs_an_event 64 'which event' trace
 says trace_needs_one_event 64 'which event' trace --id 5 01890a5d-ac96-774b-bcce-b302099a8057
@@ -96,8 +99,11 @@ equal examples_are_limited 1 "$(j "jsonb_array_length(j->'examples')")"
 cmd verify "${kafka[@]}" --from-id 130 --to-id 131
 said_so twice_is_no_fault 0 '^None is missing or changed: 2 events\|^All are there as they were sent: 2 events'
 says topic_is_gone 69 '^missing  *1$' verify "${kafka[@]}" --from-id 121 --to-id 121
-says no_broker_answers 69 'could not be looked for' verify --from-id 1 --to-id 5 -X kafka.bootstrap.servers=127.0.0.1:1
-said_so and_nothing_is_said_of_the_records 69 '^NOT all could be compared; of those that were, none is missing or changed: 5 events$'
+said_so topic_that_is_gone_is_said 69 'the topic is not there any more, or has fewer partitions$'
+says no_broker_answers 69 'no Kafka broker answers this command, so that nothing was compared: 127.0.0.1:1: .*refused' verify --from-id 1 --to-id 5 -X kafka.bootstrap.servers=127.0.0.1:1
+equal no_event_is_unread_then 0 "$(grep -c unread "$dir/out" || true)"
+cmd verify --from-id 1 --to-id 5 -X kafka.bootstrap.servers=127.0.0.1:1 --json
+equal no_broker_json '69 f t' "$code $(j "concat_ws(' ', (j->>'good')::bool, j->>'error' ~ 'refused')")"
 
 # More than one chunk, and repeats across the border between two.
 reset
