@@ -296,7 +296,9 @@ OUTBOX_API void inbox_consumer_log(inbox_consumer *c, inbox_log log, void *arg);
  * Consume until inbox_consumer_stop(), or an error that waiting does not mend.
  *
  * While PostgreSQL or Kafka is away it goes on trying, and says so in the log and in the figures: a
- * service may start before either. When it returns nothing is half done: the last transaction is
+ * service may start before either. It joins the group with its first link to the database, and when
+ * that has been gone for kafka.session.timeout.ms (45 s unless set) it leaves the group until the
+ * next one, so that those members that have one take its partitions. When it returns nothing is half done: the last transaction is
  * committed or rolled back, the group is left, connections are closed. It may be called again.
  *
  * @param c    borrowed; with a handler
@@ -411,7 +413,8 @@ typedef struct inbox_stats {
     uint64_t handler_bucket[INBOX_LATENCY_BUCKETS]; /* calls by duration, see the metrics' text;
                                                        the last has those above all bounds */
     int64_t lag;                   /* events between the positions and the ends of the partitions
-                                      that are assigned, as far as known; markers of
+                                      that are assigned, as far as known: 0 while it is
+                                      out of the group; markers of
                                       Kafka's transactions count, so it may stay at 1 */
     int64_t last_commit_unix_ms;   /* when the last transaction committed; 0: none yet */
     uint32_t in_flight_rows;       /* in memory: waiting, held back, or not committed yet */

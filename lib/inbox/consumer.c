@@ -201,12 +201,35 @@ static int redrive(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
     return code;
 }
 
+/* Without a link it can claim nothing, and what Kafka assigns to it stands: so it joins with one, and leaves to those
+ * that have one. Not at once, since a server that restarts would have every group move all its partitions twice. */
+static int tend_membership(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
+{
+    if (c->conn != NULL) {
+        c->leave_due_ms = UINT64_MAX;
+        return c->kafka != NULL ? OUTBOX_OK : inbox__kafka_open(c, err);
+    }
+    if (c->kafka == NULL)
+        return OUTBOX_OK;
+    if (c->leave_due_ms == UINT64_MAX)
+        c->leave_due_ms = now_ms + c->patience_ms;
+    if (now_ms < c->leave_due_ms)
+        return OUTBOX_OK;
+    inbox__log(c, 4, "there has been no link to the database for %" PRIu64 " s: it leaves group \"%s\", so that others take its "
+               "partitions, and joins again when there is one", c->patience_ms / 1000, c->set.group);
+    inbox__kafka_close(c);
+    inbox__partitions_clear(c);
+    return OUTBOX_OK;
+}
+
 static int turn_once(inbox_consumer *c, outbox_error *err)
 {
     uint64_t now_ms = inbox__now_ms();
     bool second = now_ms >= c->second_due_ms;
     int code = inbox__db_tend(c, now_ms, err);
 
+    if (code == OUTBOX_OK)
+        code = tend_membership(c, now_ms, err);
     if (code == OUTBOX_OK)
         code = fetch(c, now_ms, err);
     now_ms = inbox__now_ms();
@@ -221,7 +244,6 @@ static int turn_once(inbox_consumer *c, outbox_error *err)
     return code;
 }
 
-/* The database first: what it refuses for good is better said before a group is joined. */
 static int open_all(inbox_consumer *c, outbox_error *err)
 {
     int code = name_owner(c, err);
@@ -234,14 +256,11 @@ static int open_all(inbox_consumer *c, outbox_error *err)
     c->sent_back = (struct inbox__sent_back){ 0 };
     c->connect_due_ms = c->batch_due_ms = c->second_due_ms = c->turn_due_ms = c->redrive_due_ms = 0;
     c->waiting_due_ms = inbox__now_ms() + WAITS_LONG_MS;
+    c->leave_due_ms = UINT64_MAX;
     c->full = c->any_crowded = c->drained = false;
     c->calm_s = 0;
     if (code == OUTBOX_OK && inbox__window_init(&c->window, (uint32_t)c->set.inflight_rows) != 0)
         code = outbox__error_set(err, OUTBOX_ENOMEM, "no memory for a consumer");
-    if (code == OUTBOX_OK)
-        code = inbox__db_tend(c, inbox__now_ms(), err);
-    if (code == OUTBOX_OK)
-        code = inbox__kafka_open(c, err);
     return code;
 }
 

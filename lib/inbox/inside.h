@@ -123,7 +123,9 @@ struct inbox_consumer {
     uint64_t second_due_ms, turn_due_ms, redrive_due_ms, waiting_due_ms;
     struct inbox__sent_back sent_back;
 
-    struct inbox__kafka *kafka;
+    struct inbox__kafka *kafka; /* NULL: not in the group */
+    uint64_t patience_ms;    /* so long it stays there without a link to the database */
+    uint64_t leave_due_ms;   /* UINT64_MAX: there is a link, or there was none yet */
 
     inbox_stats figures;     /* of the running thread */
     struct inbox__sequences *sequences;
@@ -229,10 +231,12 @@ bool inbox__redrive_take_back(struct inbox_consumer *c);
 
 /* Does librdkafka take the properties? */
 int inbox__kafka_check(struct inbox_consumer *c, outbox_error *err);
+/* Join the group, and be patient as long as it is with a member that says nothing: session.timeout.ms. */
 int inbox__kafka_open(struct inbox_consumer *c, outbox_error *err);
+/* Leave it. */
 void inbox__kafka_close(struct inbox_consumer *c);
 /* Serve what there is; at most one record, which inbox__received() gets. ret_any: there was one.
- * A code: librdkafka gave up for good. */
+ * A code: librdkafka gave up for good. Out of the group it only waits. */
 int inbox__kafka_poll(struct inbox_consumer *c, int timeout_ms, bool *ret_any, outbox_error *err);
 /* Why it may have no partition, in words. */
 const char *inbox__kafka_waits_for(const struct inbox_consumer *c);

@@ -5,6 +5,7 @@
  * transaction. An assigned partition that the database could not be asked about is assigned all the
  * same and paused: holding the group up would stop the others too.
  */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -220,6 +221,15 @@ static int subscribe(struct inbox_consumer *c, outbox_error *err)
     return outbox__error_set(err, INBOX_EKAFKA, "subscribing: %s", rd_kafka_err2str(failed));
 }
 
+static uint64_t session_timeout_ms(rd_kafka_t *rk)
+{
+    char value[24] = "";
+    size_t size = sizeof value;
+
+    (void)rd_kafka_conf_get(rd_kafka_conf(rk), "session.timeout.ms", value, &size);
+    return strtoull(value, NULL, 10);
+}
+
 int inbox__kafka_open(struct inbox_consumer *c, outbox_error *err)
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -242,6 +252,7 @@ int inbox__kafka_open(struct inbox_consumer *c, outbox_error *err)
         inbox__kafka_close(c);
         return outbox__error_set(err, INBOX_EKAFKA, "librdkafka: %s", why);
     }
+    c->patience_ms = session_timeout_ms(c->kafka->rk);
     rd_kafka_poll_set_consumer(c->kafka->rk);
     code = subscribe(c, err);
     if (code != OUTBOX_OK)
@@ -261,6 +272,8 @@ static bool between(const struct inbox__kafka *k)
 
 const char *inbox__kafka_waits_for(const struct inbox_consumer *c)
 {
+    if (c->kafka == NULL)
+        return "it joins when it has a link to the database";
     if (c->kafka->assigned)
         return "the others of the group have them all, or the topics have none";
     if (between(c->kafka))
@@ -376,11 +389,13 @@ static int fatal(struct inbox_consumer *c, outbox_error *err)
 
 int inbox__kafka_poll(struct inbox_consumer *c, int timeout_ms, bool *ret_any, outbox_error *err)
 {
-    rd_kafka_message_t *m = rd_kafka_consumer_poll(c->kafka->rk, timeout_ms);
+    rd_kafka_message_t *m = c->kafka != NULL ? rd_kafka_consumer_poll(c->kafka->rk, timeout_ms) : NULL;
     int code = OUTBOX_OK;
 
     *ret_any = m != NULL;
-    if (c->kafka->code != OUTBOX_OK)
+    if (c->kafka == NULL)
+        (void)poll(NULL, 0, timeout_ms);
+    else if (c->kafka->code != OUTBOX_OK)
         code = outbox__error_set(err, c->kafka->code, "%s", c->kafka->why.message);
     if (m == NULL)
         return code;

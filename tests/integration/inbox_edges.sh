@@ -154,6 +154,41 @@ wait_until 30 expired || not_ok what_was_deleted_is_counted "$(metric expired_to
 holds and_told_as_an_error grep -q "^<3> $topic/0: offsets 3 to $((199 - n_there)) are no longer in the log" "$dir/w.log"
 stop w
 
+# --- a process of the group that has no database -------------------------------------------------------------
+
+inbox_reset
+make_topic 4
+: >"$dir/works.log"
+worker_start works
+wait_until 60 said_often works "^<6> $topic/[0-9]* is assigned here" 4 || not_ok it_has_them_all
+worker_dsn="$dsn dbname=mistyped" worker_start mistyped
+holds without_a_database_it_does_not_join wait_said mistyped 'no partition yet: it joins when it has a link to the database' 60
+lines 40 8 >"$dir/in"
+send "$dir/in"
+effects_are a_mistyped_database_costs_others_nothing
+equal nobody_handed_one_back 0 "$(grep -c 'handed back' "$dir/works.log")"
+stop mistyped
+equal and_it_can_be_stopped 0 "$status"
+# One that loses its link alone leaves for as long as it lasts.
+socket=$(sql "select split_part(setting, ',', 1) from pg_settings where name = 'unix_socket_directories'")/.s.PGSQL.$(sql 'show port')
+proxy_start link "$socket"
+session_ms=6000 worker_dsn="host=127.0.0.1 port=$port user=$(sql 'select current_user') dbname=$(sql 'select current_database()') sslmode=disable" \
+    worker_start cut
+wait_until 60 is "select count(distinct owner) from inbox.position where consumer = '$topic'" 2 || not_ok both_have_some "$(tail -n 3 "$dir/cut.log")"
+proxy link refuse
+proxy link cut
+holds it_leaves wait_said cut '^<4> there has been no link to the database for 6 s: it leaves group' 60
+lines 40 8 | sed 's/id-/later-/' >"$dir/in"
+send "$dir/in"
+effects_are who_has_lost_its_database_leaves_its_partitions_to_others 60
+proxy link resume
+wait_until 60 is "select count(distinct owner) from inbox.position where consumer = '$topic'" 2 || not_ok it_comes_back "$(tail -n 3 "$dir/cut.log")"
+lines 40 8 | sed 's/id-/last-/' >"$dir/in"
+send "$dir/in"
+effects_are and_works_again
+stop cut
+stop works
+
 # --- a partition that is lost while it is paused, and comes back ---------------------------------------------
 
 # What waits for the database is paused. Two processes share the partitions while nothing can be claimed; then

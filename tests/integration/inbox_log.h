@@ -35,7 +35,7 @@ FAKE(int, clock_gettime, (clockid_t id, struct timespec *ret))
 
 /* -- the log ---------------------------------------------------------------------------------- */
 
-enum { N_PARTITIONS = 2, MOST_RECORDS = 6 };
+enum { N_PARTITIONS = 2, MOST_RECORDS = 6, PATIENCE_MS = 45000 };
 
 /* key NULL: the end. id NULL: none. */
 struct logged {
@@ -47,7 +47,8 @@ static bool endless; /* after the last record the first comes again, with the ne
 static void (*at_poll)(void); /* before each */
 static bool (*is_over)(void); /* asked when all has been handed out */
 
-static bool joined;
+static unsigned n_joins;
+static bool assigned;
 static int64_t fetched[N_PARTITIONS]; /* the next offset */
 
 static int64_t n_logged(int partition)
@@ -89,8 +90,11 @@ static struct inbox__record *record_at(int partition, int64_t offset)
 
 FAKE(int, inbox__kafka_open, (struct inbox_consumer *consumer, outbox_error *why))
 {
-    (void)consumer, (void)why;
-    joined = false;
+    (void)why;
+    consumer->kafka = (struct inbox__kafka *)consumer; /* not NULL: in the group */
+    consumer->patience_ms = PATIENCE_MS;
+    n_joins++;
+    assigned = false;
     return OUTBOX_OK;
 }
 
@@ -100,6 +104,7 @@ FAKE(void, inbox__kafka_close, (struct inbox_consumer *consumer))
         if (p->claimed)
             inbox__db_release(consumer, p);
     inbox__partitions_clear(consumer);
+    consumer->kafka = NULL;
 }
 
 static void fetch_from(int partition, int64_t offset)
@@ -152,9 +157,9 @@ FAKE(const char *, inbox__kafka_waits_for, (const struct inbox_consumer *consume
 }
 
 /* As kafka.c does. */
-static int join(outbox_error *why)
+static int assign(outbox_error *why)
 {
-    joined = true;
+    assigned = true;
     for (int i = 0; i < N_PARTITIONS; i++) {
         int64_t start = -1;
         struct inbox__partition *p =
@@ -187,14 +192,14 @@ FAKE(int, inbox__kafka_poll,
     (void)consumer;
     *ret_any = false;
     at_poll();
-    if (!joined)
-        return join(why);
+    if (c->kafka != NULL && !assigned)
+        return assign(why);
     for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
         if (!p->paused && fetched[p->number] < end_of(p->number)) {
             *ret_any = true;
             return hand_out(p, why);
         }
-    if (is_over())
+    if (c->kafka != NULL && is_over())
         inbox_consumer_stop(c);
     skipped_s += timeout_ms > 0;
     return OUTBOX_OK;

@@ -2,6 +2,8 @@
  * owners left written down, a log that went back, events that nobody handles. Its statements about ownership by
  * themselves, too. Needs OUTBOX_TEST_DSN.
  */
+#include <stdlib.h>
+
 #include "tests/integration/inbox_run.h"
 #include "tests/integration/inbox_log.h"
 
@@ -385,6 +387,89 @@ START_TEST(positions_move_while_events_come_that_nobody_handles)
 }
 END_TEST
 
+/* -- in the group, and out of it ------------------------------------------------------------------ */
+
+static bool was_in_the_group;
+
+static void be_without_a_database(void)
+{
+    count_polls();
+    was_in_the_group = was_in_the_group || c->kafka != NULL;
+    if (n_polls == 1000)
+        inbox_consumer_stop(c);
+}
+
+START_TEST(who_has_no_database_does_not_join)
+{
+    in_log = two;
+    at_poll = be_without_a_database;
+    was_in_the_group = false;
+    new_consumer("3", "15m");
+    free(c->set.dsn);
+    c->set.dsn = strdup("host=/nonexistent");
+    run();
+    ck_assert(!was_in_the_group);
+}
+END_TEST
+
+/* The database is away from the first event that is applied on, for away_s. */
+static int64_t away_s, lost_at_s, left_after_s; /* -1: not yet */
+static char *away_from;
+
+static void lose_the_database(void)
+{
+    count_polls();
+    if (lost_at_s < 0 && rig_scalar_i64(control, "select count(*) from applied") > 0) {
+        lost_at_s = skipped_s;
+        away_from = c->set.dsn;
+        c->set.dsn = strdup("host=/nonexistent");
+        cut_the_link();
+    }
+    if (away_from == NULL)
+        return;
+    if (c->kafka == NULL && left_after_s < 0)
+        left_after_s = skipped_s - lost_at_s;
+    if (skipped_s - lost_at_s >= away_s) {
+        free(c->set.dsn);
+        c->set.dsn = away_from;
+        away_from = NULL;
+        a_1_may_succeed = true;
+    }
+}
+
+static void run_without_a_database_for(int64_t seconds)
+{
+    in_log = two;
+    a_1_may_succeed = false;
+    behaves = waits_for_leave;
+    at_poll = lose_the_database;
+    lost_at_s = left_after_s = -1;
+    n_joins = 0;
+    away_s = seconds;
+    away_from = NULL;
+    new_consumer("0", "365d");
+    run();
+    ck_assert_int_ge(lost_at_s, 0);
+    ck_assert_str_eq(applied(), "b-1 a-1");
+}
+
+START_TEST(a_database_that_is_away_for_a_while_moves_no_partition)
+{
+    run_without_a_database_for(PATIENCE_MS / 1000 - 10);
+    ck_assert_uint_eq(n_joins, 1);
+    ck_assert_int_eq(left_after_s, -1);
+}
+END_TEST
+
+START_TEST(who_is_without_it_for_long_leaves_and_comes_back)
+{
+    run_without_a_database_for(600);
+    ck_assert_uint_eq(n_joins, 2);
+    ck_assert_msg(left_after_s >= PATIENCE_MS / 1000 && left_after_s <= PATIENCE_MS / 1000 + 15, "after %d s",
+                  (int)left_after_s);
+}
+END_TEST
+
 /* -- ownership ----------------------------------------------------------------------------------- */
 
 static struct inbox__partition mine = { .topic = "nth" };
@@ -489,6 +574,9 @@ Suite *suite_inbox_run(void)
     tcase_add_test(tc, an_id_that_may_be_forgotten_is_not_missed);
     tcase_add_test(tc, a_stop_is_seen_while_events_come_that_nobody_handles);
     tcase_add_test(tc, positions_move_while_events_come_that_nobody_handles);
+    tcase_add_test(tc, who_has_no_database_does_not_join);
+    tcase_add_test(tc, a_database_that_is_away_for_a_while_moves_no_partition);
+    tcase_add_test(tc, who_is_without_it_for_long_leaves_and_comes_back);
     tcase_add_test(tc, a_partition_that_is_given_up_has_no_call_of_ours);
     tcase_add_test(tc, a_claim_does_not_wait_for_an_owner_that_stands_still);
     tcase_add_test(tc, a_new_link_does_not_wait_for_who_holds_its_row);
