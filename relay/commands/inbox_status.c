@@ -46,7 +46,7 @@ static const char help[] =
     "Events are not applied when a partition has stood still for 5 min while a record of it waits; after 2 min where\n"
     "nothing of its consumer has moved, and no session \"inbox C\" in the database shows that a process of it lives.\n"
     "Then it is looked at again for up to 2 s: an event that has come this moment may be an old one (a replay, a\n"
-    "relay that was away).\n"
+    "relay that was away). Of a --consumer that has never started here none are applied.\n"
     "\n"
     "Exit codes: 0 events are applied, also when something needs a look; 69 they are not, or the database or\n"
     "Kafka cannot be reached; 64 usage, 70 internal error, 77 a right is missing, 78 settings or schema.\n";
@@ -107,7 +107,8 @@ static struct inbox_consumer *consumer_of(struct inbox_look *l, const char *name
 static void fail_kafka(struct asking *a, const char *err)
 {
     findings_fail(&a->look.findings, EXIT_UNAVAILABLE, "kafka",
-                  "check kafka.bootstrap.servers, the network and the brokers.", "Kafka does not answer: %s", err);
+                  "check kafka.bootstrap.servers, the network and the brokers. This command has its own settings; a "
+                  "consumer has those that it was started with.", "Kafka does not answer this command: %s", err);
     reader_free(a->kafka);
     a->kafka = NULL;
 }
@@ -185,8 +186,8 @@ static void note_standing(struct asking *a, const struct operate_position *p, in
     /* it may have stood for long only because nothing came */
     double stands_s = p->moved_s >= 0 && p->moved_s < oldest_s ? p->moved_s : oldest_s;
 
-    if (p->owner == NULL || stands_s < SLOW_S)
-        return; /* of partitions without an owner the consumer says enough */
+    if (stands_s < SLOW_S)
+        return;
     struct standing *grown = realloc(a->standing, (a->n_standing + 1) * sizeof *grown);
     if (grown == NULL) {
         a->look.failed = true;
@@ -263,18 +264,41 @@ static bool may_be_gone(const struct inbox_consumer *c)
     return c != NULL && !c->is.linked && (c->is.moved_s < 0 || c->is.moved_s >= GONE_S);
 }
 
-static void judge_standing(struct inbox_look *l, const struct standing *s)
+static void name_owner(const struct standing *s, char *to, size_t size)
 {
-    static const char remedy[] = "see whether that process still runs; if not, start it; if it does, look into its log: "
-                                 "a handler that takes long, or one event that is tried again and again.";
     int host = (int)strcspn(s->owner, "/"); /* the owner is host/pid/chance */
     const char *pid = s->owner[host] != '\0' ? s->owner + host + 1 : "?";
-    char age[32], text[1200];
 
+    if (s->owner[0] == '\0')
+        snprintf(to, size, "no process has it");
+    else
+        snprintf(to, size, "its owner is process %.*s on host %.*s", (int)strcspn(pid, "/"), pid, host, s->owner);
+}
+
+/* A consumer that has no partition at all is told by itself: judge_consumer(). */
+static bool is_of_nobody(struct inbox_look *l, const struct standing *s)
+{
+    const struct inbox_consumer *c = consumer_of(l, s->consumer);
+
+    return s->owner[0] == '\0' && c != NULL && c->is.owned == 0;
+}
+
+static void judge_standing(struct inbox_look *l, const struct standing *s)
+{
+    static const char of_owner[] = "see whether that process still runs; if not, start it; if it does, look into its log: "
+                                   "a handler that takes long, or one event that is tried again and again.";
+    static const char of_none[] = "Kafka has given it to no process, or to one that cannot use this database (a wrong dsn, "
+                                  "password or right): look into the logs of all processes of the group; "
+                                  "kafka-consumer-groups.sh --describe --members says which have partitions.";
+    const char *remedy = s->owner[0] != '\0' ? of_owner : of_none;
+    char age[32], owner[400], text[1200];
+
+    if (is_of_nobody(l, s))
+        return;
+    name_owner(s, owner, sizeof owner);
     snprintf(text, sizeof text, "consumer %s stands still in %s/%" PRId32 ": it has not moved for %s, %" PRId64
-             " record%s %s to be done, and its owner is process %.*s on host %.*s", s->consumer, s->topic,
-             s->partition, verdict_age(s->stands_s, age, sizeof age), s->lag, plural(s->lag), s->lag == 1 ? "is" : "are",
-             (int)strcspn(pid, "/"), pid, host, s->owner);
+             " record%s %s to be done, and %s", s->consumer, s->topic, s->partition,
+             verdict_age(s->stands_s, age, sizeof age), s->lag, plural(s->lag), s->lag == 1 ? "is" : "are", owner);
     if (s->stands_s >= STUCK_S || (s->stands_s >= GONE_S && may_be_gone(consumer_of(l, s->consumer))))
         findings_fail(&l->findings, EXIT_UNAVAILABLE, "position", remedy, "%s", text);
     else
@@ -298,8 +322,8 @@ static void judge_consumer(struct inbox_look *l, const struct inbox_consumer *c)
                       "inbox.position.",
                       "no process of consumer %s has a partition", c->name);
     else if (is->owned < is->partitions)
-        findings_warn(&l->findings, "owner", "wait for a rebalance to end; delete rows of inbox.position that are of "
-                      "topics it reads no more.", "of consumer %s's %" PRId64 " partitions %" PRId64 " have no owner",
+        findings_warn(&l->findings, "owner", "a rebalance may be under way; later see the logs of its processes. Only "
+                      "where it reads a topic no more delete the topic's rows of inbox.position.", "of consumer %s's %" PRId64 " partitions %" PRId64 " have no owner",
                       c->name, is->partitions, is->partitions - is->owned);
     if (is->dead > 0)
         findings_warn(&l->findings, "dead letters", "outbox-relay inbox dead lists them; then inbox retry or inbox discard.",
@@ -310,13 +334,25 @@ static void judge_consumer(struct inbox_look *l, const struct inbox_consumer *c)
 
 /* -- all of it -------------------------------------------------------------------------------- */
 
+/* Of one that was never there nothing is applied. Without a name there may be nothing to apply yet. */
+static void judge_name(struct asking *a)
+{
+    if (a->o->consumer == NULL || a->look.n_consumers > 0)
+        return;
+    char *known = inbox_known(a->o, a->op);
+    findings_fail(&a->look.findings, EXIT_UNAVAILABLE, "consumer",
+                  "start it, or correct the name, or the dsn: that of the database to which the consumer writes.",
+                  "no consumer of this name has ever started here%s%s", known != NULL ? "; " : "",
+                  known != NULL ? known : "");
+    free(known);
+}
+
 static int show(struct asking *a)
 {
     struct inbox_look *l = &a->look;
 
-    l->one_was_named = a->o->consumer != NULL;
-    l->known = l->n_consumers == 0 ? inbox_known(a->o, a->op) : NULL;
     l->kafka_up = a->kafka != NULL;
+    judge_name(a);
     for (size_t i = 0; i < a->n_standing; i++)
         if (!a->standing[i].moved)
             judge_standing(l, &a->standing[i]);

@@ -135,8 +135,7 @@ static char *sentence_of(const struct inbox_look *l)
     if (failed > 0)
         fprintf(out, "Events are not applied as they should be: %s", first_of(&l->findings, FINDING_FAIL));
     else if (l->n_consumers == 0)
-        fprintf(out, "No consumer%s has ever started here%s%s", l->one_was_named ? " of this name" : "",
-                l->known != NULL ? "; " : "", l->known != NULL ? l->known : "");
+        fputs("No consumer has ever started here", out);
     else
         fprintf(out, "Events are applied%s%s", warned > 0 ? ", but look: " : "", first_of(&l->findings, FINDING_WARN));
     if (failed + warned > 1)
@@ -194,6 +193,5 @@ void inbox_look_deinit(struct inbox_look *l)
     table_deinit(&l->positions);
     json_decref(l->position_list);
     findings_deinit(&l->findings);
-    free(l->known);
     free(l->consumers);
 }

@@ -22,8 +22,6 @@ struct inbox_consumer {
 struct inbox_look {
     struct inbox_consumer *consumers;
     size_t n_consumers;
-    bool one_was_named;         /* only this consumer was asked for */
-    char *known;                /* where it is none: those that there are; or NULL */
     bool kafka_asked, kafka_up; /* not asked: lag and age are not known */
     struct findings findings;
     struct table positions;

@@ -8,6 +8,7 @@
 
 #include "relay/log.h"
 #include "relay/loop.h"
+#include "relay/sink/brokers.h"
 #include "relay/sink/client.h"
 #include "relay/sink/consumer.h"
 
@@ -21,6 +22,7 @@ struct reader {
     char topic[256];
     struct header *headers; /* of the record that is handed over */
     size_t max_headers;
+    struct brokers brokers;
 };
 
 /* One partition is being read. */
@@ -64,6 +66,13 @@ void reader_free(struct reader *r)
     free(r);
 }
 
+static void note_error(struct reader *r, rd_kafka_event_t *ev)
+{
+    (void)brokers_error(&r->brokers, rd_kafka_event_error_string(ev));
+    log_debug("reader", "kafka", "code", rd_kafka_err2name(rd_kafka_event_error(ev)), "error",
+              rd_kafka_event_error_string(ev));
+}
+
 static void serve(struct reader *r)
 {
     rd_kafka_event_t *ev;
@@ -72,8 +81,7 @@ static void serve(struct reader *r)
         if (rd_kafka_event_type(ev) == RD_KAFKA_EVENT_LOG)
             client_log(ev);
         else if (rd_kafka_event_type(ev) == RD_KAFKA_EVENT_ERROR)
-            log_debug("reader", "kafka", "code", rd_kafka_err2name(rd_kafka_event_error(ev)),
-                      "error", rd_kafka_event_error_string(ev));
+            note_error(r, ev);
         rd_kafka_event_destroy(ev);
     }
 }
@@ -87,6 +95,19 @@ static int open_topic(struct reader *r, const char *topic)
     snprintf(r->topic, sizeof r->topic, "%s", topic);
     r->handle = rd_kafka_topic_new(r->rk, topic, NULL);
     return r->handle != NULL ? 0 : -1;
+}
+
+/* Where none answers, what is known of each says more. */
+static void explain(const struct reader *r, rd_kafka_resp_err_t e, int timeout_ms, char *err, size_t err_size)
+{
+    char words[1024] = "";
+
+    if (e == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || e == RD_KAFKA_RESP_ERR__TRANSPORT || e == RD_KAFKA_RESP_ERR__TIMED_OUT)
+        brokers_words(&r->brokers, (uint64_t)timeout_ms, words, sizeof words);
+    if (words[0] != '\0')
+        snprintf(err, err_size, "%s", words);
+    else
+        snprintf(err, err_size, "%s: %s", rd_kafka_err2name(e), rd_kafka_err2str(e));
 }
 
 enum reader_ends reader_ends(struct reader *r, const char *topic, int32_t partition,
@@ -108,7 +129,7 @@ enum reader_ends reader_ends(struct reader *r, const char *topic, int32_t partit
         snprintf(err, err_size, "%s", rd_kafka_err2str(e));
         return READER_NO_TOPIC;
     default:
-        snprintf(err, err_size, "%s: %s", rd_kafka_err2name(e), rd_kafka_err2str(e));
+        explain(r, e, timeout_ms, err, err_size);
         return READER_FAILED;
     }
 }

@@ -9,7 +9,7 @@
 
 /* libinbox names its sessions like this, unless the application names them otherwise. */
 #define SQL_CONSUMERS                                                                              \
-    "select p.consumer, p.dedupe_keep, p.partitions, p.owned, p.owners, "                          \
+    "select p.consumer, justify_hours(p.dedupe_keep), p.partitions, p.owned, p.owners, "                          \
     SQL_AGE("p.last_moved_at") ", p.dead, p.retry, " SQL_AGE("p.oldest_dead_at")                   \
     ", exists (select from pg_catalog.pg_stat_activity a where a.datname = current_database() "    \
     "and a.application_name = left('inbox ' || p.consumer, 63)) from inbox.progress p order by p.consumer"

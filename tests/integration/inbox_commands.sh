@@ -165,15 +165,20 @@ inbox status
 said_so events_are_applied 0 '^Events are applied$'
 said_so status_lists_consumers 0 '^billing  *2  *2  *1  .* 3 days$'
 said_so without_kafka_it_says_so 0 'LAG and OLDEST are not known'
+sql "update inbox.consumer set dedupe_keep = interval '168:00:00'" # as libinbox writes 7d
+inbox_says keep_is_told_in_days 0 '^billing .* 7 days$' status
 letter billing orders
 inbox_says dead_letters_need_a_look 0 '^Events are applied, but look: 1 dead letter of consumer billing waits for a decision, the oldest for 2 h' status
 sql 'update inbox.position set owner = null'
 inbox_says nobody_has_a_partition 69 '^Events are not applied as they should be: no process of consumer billing has a partition' status
-inbox_says another_consumer_only 0 '^No consumer of this name has ever started here; those known here: billing$' status --consumer mail
+inbox_says a_name_that_is_wrong_is_told_by_status 69 '^Events are not applied as they should be: no consumer of this name has ever started here; those known here: billing$' \
+    status --consumer mail
+inbox status --consumer mail --json
+equal and_in_json '69 false' "$code $(j "j->>'applied'")"
 printf 'kafka.socket.timeout.ms = 60s\n' >"$dir/wrong.conf"
 inbox status -X "kafka.bootstrap.servers=$brokers" --config "$dir/wrong.conf"
 said_so a_wrong_setting_is_named_with_its_place "$code" '^Events .*: Kafka cannot be asked: .*wrong.conf:1: kafka.socket.timeout.ms = 60s: librdkafka takes'
-inbox_says no_broker 69 'Kafka does not answer' status -X kafka.bootstrap.servers=127.0.0.1:1
+inbox_says no_broker 69 '^Events .*: Kafka does not answer this command: 127.0.0.1:1: .* failed: Connection refused' status -X kafka.bootstrap.servers=127.0.0.1:1
 sql 'truncate inbox.dead, inbox.consumer, inbox.position restart identity'
 
 # --- a consumer -------------------------------------------------------------------------------------
@@ -244,6 +249,19 @@ sql "update inbox.position set moved_at = now() - interval '150 seconds';
      insert into inbox.position (consumer, topic, kafka_partition, moved_at) values ('consumer', 'inbox-commands-none', 0, now())"
 inbox_says one_that_moves_elsewhere_needs_a_look 0 '^Events are applied, but look' status -X "kafka.bootstrap.servers=$brokers"
 said_so and_says_where 0 "stands still in $topic/0"
+# One that nobody has, while the other one of its consumer moves: Kafka may have given it to a process without a database.
+nobody() { sql "update inbox.position set owner = case when topic = '$topic' then null else 'host/1/x' end,
+    moved_at = now() - (case when topic = '$topic' then interval '$1 seconds' else '0' end)"; }
+nobody 150
+inbox_says one_that_nobody_has_needs_a_look 0 "^Events are applied, but look: consumer consumer stands still in $topic/0: .*, and no process has it" \
+    status -X "kafka.bootstrap.servers=$brokers"
+nobody 310
+inbox_says for_long_it_is_not_applied 69 "^Events are not applied as they should be: consumer consumer stands still in $topic/0: .*, and no process has it" \
+    status -X "kafka.bootstrap.servers=$brokers"
+said_so and_what_may_have_it 69 'do: Kafka has given it to no process, or to one that cannot use this database'
+inbox status -X "kafka.bootstrap.servers=$brokers" --json
+equal and_json_says_so '69 false' "$code $(j "j->>'applied'")"
+sql "update inbox.position set owner = 'host/1/x', moved_at = now() - interval '150 seconds'"
 sql "delete from inbox.position where topic = 'inbox-commands-none'"
 # A replayed event is as old as it was, and the consumer takes it: when it is looked at again it has moved.
 sql "alter table inbox.position rename to position_kept;
