@@ -259,6 +259,8 @@ static int set_one(struct inbox__settings *s, const char *name, const char *valu
 
 /* -- checks ----------------------------------------------------------------------------------- */
 
+#define MS_PER_HOUR 3600000.0
+
 /* An event that is held back keeps the position where it is, and after a restart all behind it comes
  * again: the ids must still be there. Half of dedupe.keep leaves room for the restart. */
 static int check_retries(const struct inbox__settings *s, outbox_error *err)
@@ -271,9 +273,15 @@ static int check_retries(const struct inbox__settings *s, outbox_error *err)
         longest = s->retry_attempts * s->retry_max_ms;
     if (longest <= s->dedupe_keep_ms / 2)
         return OUTBOX_OK;
+    if (longest == UINT64_MAX)
+        return outbox__error_set(err, OUTBOX_EINVAL,
+                                 "retry.attempts is 0 and retry.total is 0s: not both may be 0, since an event "
+                                 "that is held back must be finished within half of dedupe.keep (%.10g h): set one of them",
+                                 (double)s->dedupe_keep_ms / 2 / MS_PER_HOUR);
     return outbox__error_set(err, OUTBOX_EINVAL,
-                             "an event may be held back longer than half of dedupe.keep: lower "
-                             "retry.total, or retry.attempts times retry.max, or raise dedupe.keep");
+                             "an event may be held back for %.10g h, longer than half of dedupe.keep (%.10g h): lower "
+                             "retry.total, or retry.attempts times retry.max, or raise dedupe.keep",
+                             (double)longest / MS_PER_HOUR, (double)s->dedupe_keep_ms / 2 / MS_PER_HOUR);
 }
 
 static bool has_kafka(const struct inbox__settings *s, const char *name)

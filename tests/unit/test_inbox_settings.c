@@ -185,7 +185,8 @@ END_TEST
 START_TEST(waits_must_fit_into_what_is_remembered)
 {
     REFUSE("retry.max is less than retry.base", NEEDED, "retry.base", "2s", "retry.max", "1s");
-    REFUSE("longer than half of dedupe.keep", NEEDED, "retry.attempts", "0", "retry.total", "0s");
+    REFUSE("retry.attempts is 0 and retry.total is 0s: not both may be 0", NEEDED, "retry.attempts", "0", "retry.total", "0s");
+    REFUSE("for 85 h, longer than half of dedupe.keep (84 h): lower", NEEDED, "retry.total", "85h", "retry.attempts", "0");
     REFUSE("longer than half of dedupe.keep", NEEDED, "dedupe.keep", "10m");
     REFUSE("longer than half of dedupe.keep", NEEDED, "retry.total", "85h", "retry.attempts", "0");
     ck_assert_int_eq(SETTLE(NEEDED, "retry.total", "84h", "retry.attempts", "0"), OUTBOX_OK);
