@@ -191,9 +191,10 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what,
         give_up(c, list);
 }
 
+/* Of a broker that fails on_error() is told the same. */
 static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
-    inbox__log(rd_kafka_opaque(rk), level, "librdkafka %s: %s", facility, text);
+    inbox__log(rd_kafka_opaque(rk), strcmp(facility, "FAIL") == 0 ? 7 : level, "librdkafka %s: %s", facility, text);
 }
 
 static void on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)

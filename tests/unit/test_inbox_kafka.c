@@ -3,6 +3,7 @@
 #include <check.h>
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,6 +68,35 @@ START_TEST(no_memory_for_a_partition_ends_the_run)
 }
 END_TEST
 
+static atomic_uint n_refused; /* lines of the log that say so */
+
+static void count_refused(int level, const char *line, void *arg)
+{
+    (void)arg;
+    if (level < 7 && strstr(line, "Connection refused") != NULL)
+        n_refused++;
+}
+
+START_TEST(a_broker_that_fails_is_one_line_of_the_log)
+{
+    const char *const settings[] = { "dsn", "dbname=none", "group", "g", "topics", "t", "kafka.bootstrap.servers",
+                                     "127.0.0.1:1", NULL };
+    uint64_t until_ms = inbox__now_ms() + RIG_DEADLINE_MS;
+    outbox_error err = OUTBOX_ERROR_INIT;
+    struct inbox_consumer *c = NULL;
+    bool any;
+
+    ck_assert_msg(inbox_consumer_new(settings, &c, &err) == OUTBOX_OK, "%s", err.message);
+    inbox_consumer_log(c, count_refused, NULL);
+    ck_assert_int_eq(inbox__kafka_open(c, &err), OUTBOX_OK);
+    while (c->figures.kafka_errors == 0 && inbox__now_ms() < until_ms)
+        ck_assert_int_eq(inbox__kafka_poll(c, 100, &any, &err), OUTBOX_OK);
+    inbox__kafka_close(c);
+    inbox_consumer_free(c);
+    ck_assert_uint_eq(n_refused, 1);
+}
+END_TEST
+
 /* What is said of a property. "" when it is taken: the dsn, which is looked at last, is none. */
 static const char *refused(const char *property, const char *value, int *ret_code)
 {
@@ -115,6 +145,7 @@ Suite *suite_inbox_kafka(void)
     TCase *tc = tcase_create("kafka");
 
     tcase_add_test(tc, no_memory_for_a_partition_ends_the_run);
+    tcase_add_test(tc, a_broker_that_fails_is_one_line_of_the_log);
     tcase_add_test(tc, a_number_that_librdkafka_would_cut_is_refused);
     tcase_add_test(tc, words_of_librdkafka_end_without_a_new_line);
     suite_add_tcase(s, tc);
