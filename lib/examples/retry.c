@@ -11,6 +11,8 @@
  * Needs: CREATE TABLE orders (id bigint PRIMARY KEY, item text), and sql/001_outbox.up.sql.
  * Build: cc retry.c $(pkg-config --cflags --libs outbox)   Run: ./a.out 'dbname=shop' 4711
  */
+#define _POSIX_C_SOURCE 199309L /* nanosleep(), which C11 does not know */
+
 #include <libpq-fe.h>
 #include <outbox.h>
 #include <stdio.h>

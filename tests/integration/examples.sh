@@ -20,6 +20,12 @@ for source in "$root"/lib/examples/*.cc; do
     holds "${name}_builds" "${CXX:-c++}" -std=c++11 -Wall -Wextra -Wpedantic -Werror -O1 "-I$root/include" "${flags[@]}" \
         -o "$dir/$name" "$source" "$build/libinbox.a" "$build/liboutbox.a" "${libs[@]}" -pthread
 done
+# -pthread shows what POSIX has; a plain `cc -std=c11` does not.
+read -ra more_flags < <(pkg-config --cflags libpq rdkafka jansson)
+for source in "$root"/lib/examples/*.c "$root"/lib/examples/saga/*.c; do
+    name=${source##*/}
+    holds "${name%.c}_is_c11" "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only "-I$root/include" "${more_flags[@]}" "$source"
+done
 sql 'drop table if exists orders; create table orders (id bigint primary key, item text)'
 
 # example NAME ID [DSN]: its exit status is in $status, its words in $said

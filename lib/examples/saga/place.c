@@ -8,6 +8,8 @@
  * database is away it tries again; an order that is there already, because the answer to COMMIT
  * was lost, is left.
  */
+#define _POSIX_C_SOURCE 199309L /* nanosleep(), which C11 does not know */
+
 #include <inttypes.h>
 #include <libpq-fe.h>
 #include <stdio.h>

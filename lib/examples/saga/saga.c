@@ -1,4 +1,6 @@
 /* saga.c - see saga.h. */
+#define _POSIX_C_SOURCE 199309L /* nanosleep(), which C11 does not know */
+
 #include "saga.h"
 
 #include <inttypes.h>
