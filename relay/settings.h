@@ -113,7 +113,8 @@ int settings_reload(struct settings *s, const struct settings *fresh, settings_n
                     char *err, size_t err_size);
 
 /* Puts the place of a property of librdkafka before a message that begins with its key, as the sink's do:
- * "relay.conf:4: kafka.linger.ms: ...". Leaves other messages as they are. */
+ * "relay.conf:4: kafka.linger.ms: ...". One that begins with "kafka.*: ", for librdkafka names no property there, gets
+ * those that were set and are concerned, and what mends it. Leaves other messages as they are. */
 void settings_name_place(const struct settings *s, char *err, size_t err_size);
 
 /* Are the settings given that have no default? `need`: of enum setting_need. 0, or -1 with err. */

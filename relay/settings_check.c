@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/affix.h"
 #include "relay/settings_value.h"
 
 int setting_message_open(struct setting_message *m, char *err, size_t err_size)
@@ -87,32 +86,6 @@ const char *settings_brokers(const struct settings *s)
         if (names_brokers(&s->kafka[i]))
             return s->kafka[i].value;
     return NULL;
-}
-
-static const struct setting_kv *property_in(const struct settings *s, const char *message)
-{
-    if (!starts_with(message, SETTING_KAFKA))
-        return NULL;
-    message += strlen(SETTING_KAFKA);
-    for (size_t i = 0; i < s->n_kafka; i++) {
-        const char *name = s->kafka[i].name;
-        if (starts_with(message, name) && (starts_with(message + strlen(name), ": ") ||
-                                           starts_with(message + strlen(name), " = ")))
-            return &s->kafka[i];
-    }
-    return NULL;
-}
-
-void settings_name_place(const struct settings *s, char *err, size_t err_size)
-{
-    const struct setting_kv *kv = property_in(s, err);
-    struct setting_message msg;
-
-    if (kv == NULL || setting_message_open(&msg, err, err_size) < 0)
-        return;
-    setting_print_origin(s, &kv->origin, SETTING_KAFKA, kv->name, msg.out);
-    fprintf(msg.out, ": %s", err);
-    setting_message_close(&msg, err, err_size);
 }
 
 static int missing(const char *prefix, const char *key, const char *what, const char *example,

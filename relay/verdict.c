@@ -156,6 +156,15 @@ static void judge_kafka(const struct verdict_input *in, struct verdict *v)
         append(f->text, sizeof f->text, ": %.*s", length_before(in->kafka_error, " (after "), in->kafka_error);
 }
 
+static void judge_kafka_settings(const struct verdict_input *in, struct verdict *v)
+{
+    if (in->kafka_misset == NULL)
+        return;
+    struct verdict_finding *f = find(v, VERDICT_WARN, "Correct the setting: no relay starts with it. One that runs has the "
+                                                      "settings that it was started with.");
+    append(f->text, sizeof f->text, "no broker was asked: %s", in->kafka_misset);
+}
+
 /* Does another relay lead that does not lead? A lease of minutes goes on without it. */
 static bool leader_is_silent(const struct verdict_input *in)
 {
@@ -473,6 +482,7 @@ void verdict_reach(const struct verdict_input *in, struct verdict *ret_verdict)
     judge_topics(in, ret_verdict);
     judge_refused(in, ret_verdict);
     judge_dead(in, ret_verdict);
+    judge_kafka_settings(in, ret_verdict);
     judge_schema(in, ret_verdict);
     judge_blockers(in, ret_verdict);
     judge_overdue(in, ret_verdict);

@@ -84,6 +84,7 @@ struct verdict_input {
     enum verdict_fact db_up, kafka_up;
     bool by_command; /* it is not a relay that asks: what it cannot do a relay may */
     const char *db_error, *kafka_error; /* why not, or NULL */
+    const char *kafka_misset; /* why no broker could be asked with these settings; NULL: nothing is wrong with them */
     const char *db_remedy; /* what mends that, a clause of our own; NULL: what helps where a server cannot be used */
     int schema_ends; /* the version of a schema that a relay which runs could not connect to any more; 0: it could */
     int64_t pending;     /* neither sent nor held, and due; negative: not known */

@@ -120,11 +120,12 @@ static void ask_kafka(struct look *l, const struct options *o)
     if (settings_require(&o->settings, SETTINGS_NEED_KAFKA, err, sizeof err) < 0)
         return;
     struct inspect *kafka = options_inspect(o, l->kafka_error, sizeof l->kafka_error);
-    if (kafka != NULL)
-        l->in.kafka_up = inspect_reach(kafka, ASK_KAFKA_MS, &l->brokers, l->kafka_error,
-                                       sizeof l->kafka_error) ? FACT_YES : FACT_NO;
-    else
-        l->in.kafka_up = FACT_NO;
+    if (kafka == NULL) {
+        l->in.kafka_misset = l->kafka_error;
+        return;
+    }
+    l->in.kafka_up = inspect_reach(kafka, ASK_KAFKA_MS, &l->brokers, l->kafka_error,
+                                   sizeof l->kafka_error) ? FACT_YES : FACT_NO;
     l->in.kafka_error = l->kafka_error;
     inspect_free(kafka);
 }

@@ -171,7 +171,7 @@ static void print_object(struct look *l)
         !object_put_text(object, "database_error", l->in.db_error) ||
         !object_put(object, "database", place_of(l)) ||
         !object_put(object, "kafka_up", fact(l->in.kafka_up)) ||
-        !object_put_text(object, "kafka_error", l->in.kafka_up == FACT_NO ? l->kafka_error : NULL) ||
+        !object_put_text(object, "kafka_error", l->in.kafka_up == FACT_NO ? l->kafka_error : l->in.kafka_misset) ||
         !object_put(object, "space", l->looked ? space_object(&l->space) : json_null()) ||
         !object_put(object, "topics", json_incref(l->topic_list)) ||
         !object_put(object, "blockers", json_incref(l->blocker_list)) || !object_print(object, stdout))
@@ -246,7 +246,11 @@ static void print_space(const struct look *l)
 
 static void print_kafka(const struct look *l)
 {
-    if (l->in.kafka_up == FACT_UNKNOWN) {
+    if (l->in.kafka_misset != NULL) {
+        fputs("kafka   not asked: ", stdout);
+        text_put(stdout, l->kafka_error, sizeof l->kafka_error);
+        putchar('\n');
+    } else if (l->in.kafka_up == FACT_UNKNOWN) {
         puts("kafka   not asked: kafka.bootstrap.servers is not set");
     } else if (l->in.kafka_up == FACT_YES) {
         printf("kafka   %d broker%s, asked by this command\n", l->brokers, plural(l->brokers));

@@ -68,7 +68,7 @@ static bool serves(const struct driver *d, const struct settings *set)
 static int open_sink(struct driver *d, const struct settings *set)
 {
     struct sink_property *props = calloc(set->n_kafka + 1, sizeof *props);
-    char err[512] = "out of memory";
+    char err[1024] = "out of memory";
     int rc = -1;
 
     for (size_t i = 0; props != NULL && i < set->n_kafka; i++)

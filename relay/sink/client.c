@@ -37,6 +37,16 @@ int client_set_all(rd_kafka_conf_t *conf, const struct sink_property *p, size_t 
     return 0;
 }
 
+rd_kafka_t *client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *err, size_t err_size)
+{
+    char why[512];
+    rd_kafka_t *rk = rd_kafka_new(type, conf, why, sizeof why);
+
+    if (rk == NULL)
+        snprintf(err, err_size, "%s%s", rd_kafka_last_error() == RD_KAFKA_RESP_ERR__INVALID_ARG ? "kafka.*: " : "", why);
+    return rk;
+}
+
 void client_free(rd_kafka_t *rk, rd_kafka_queue_t *a, rd_kafka_queue_t *b)
 {
     if (a != NULL)

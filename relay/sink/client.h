@@ -15,6 +15,9 @@ int client_set(rd_kafka_conf_t *conf, const char *name, const char *value, char 
 int client_set_all(rd_kafka_conf_t *conf, const struct sink_property *p, size_t n, char *err,
                    size_t err_size);
 
+/* As rd_kafka_new(). What is wrong with the properties together begins with "kafka.*: ". */
+rd_kafka_t *client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *err, size_t err_size);
+
 /* Ends a client and its queues; each may be NULL. Waits for its threads, which may take its time while no
  * broker answers. */
 void client_free(rd_kafka_t *rk, rd_kafka_queue_t *a, rd_kafka_queue_t *b);

@@ -73,7 +73,7 @@ rd_kafka_t *consumer_open(const struct sink_property *p, size_t n, const char *s
 
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_STATS);
     if (conf_fill(conf, p, n, statistics_ms, err, err_size) < 0 ||
-        (rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, err, err_size)) == NULL) {
+        (rk = client_new(RD_KAFKA_CONSUMER, conf, err, err_size)) == NULL) {
         rd_kafka_conf_destroy(conf);
         return NULL;
     }

@@ -300,7 +300,7 @@ static rd_kafka_t *open_prober(const struct inspect *i, char *err, size_t err_si
             goto out;
     if (client_set_all(conf, fixed, sizeof fixed / sizeof fixed[0], err, err_size) < 0)
         goto out;
-    rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, err, err_size);
+    rk = client_new(RD_KAFKA_PRODUCER, conf, err, err_size);
     if (rk != NULL)
         return rk;
 out:

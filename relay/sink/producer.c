@@ -82,7 +82,7 @@ int producer_open(struct producer *p, enum lane lane, const rd_kafka_conf_t *con
     rd_kafka_conf_t *own = rd_kafka_conf_dup(conf);
 
     if ((lane == LANE_SOLO && conf_set_solo(own, err, err_size) < 0) ||
-        (p->rk = rd_kafka_new(RD_KAFKA_PRODUCER, own, err, err_size)) == NULL) {
+        (p->rk = client_new(RD_KAFKA_PRODUCER, own, err, err_size)) == NULL) {
         rd_kafka_conf_destroy(own);
         return -1;
     }

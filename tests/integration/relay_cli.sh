@@ -68,6 +68,10 @@ says doctor_of_a_kafka_number_with_a_unit 78 "$cut" doctor --config "$file"
 sed -i 's/^kafka.socket.timeout.ms.*/kafka.socket.timeouts.ms = 60000/' "$file"
 says unknown_kafka_property_names_file_and_line 78 'relay.conf:5: kafka.socket.timeouts.ms: No such configuration property' --check-config --config "$file"
 sed -i '4,$d' "$file"
+printf 'kafka.security.protocol = SASL_SSL\n' >>"$file"
+says what_is_wrong_as_a_whole_names_file_and_line 78 'relay.conf:4: kafka.security.protocol = SASL_SSL: .*kafka.sasl.mechanism is GSSAPI' --check-config --config "$file"
+says doctor_names_file_and_line_as_well 78 '^fail  kafka  *.*relay.conf:4: kafka.security.protocol = SASL_SSL: ' doctor --config "$file"
+sed -i '4,$d' "$file"
 says value_in_quotes 78 'source: there are no quotes around a value' --check-config "${good[@]}" -X 'source="/shop"'
 says kafka_property_that_is_ours 78 'kafka.acks cannot be set' "${good[@]}" -X kafka.acks=1
 

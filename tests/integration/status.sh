@@ -121,6 +121,10 @@ said_so whose_settings_were_used 69 'This command has its own settings; a relay 
 said_so broker_is_down_remedy 69 'Mend the brokers .*correct kafka.bootstrap.servers.* and restart it'
 cmd status --json -X kafka.bootstrap.servers=127.0.0.1:1
 equal broker_is_down_json 'false false bad' "$(j "concat_ws(' ', j->>'flowing', j->>'kafka_up', j->>'level')")"
+says no_broker_was_asked 69 '^kafka   not asked: command line: kafka.ssl.ca.location = /nope/ca.pem: cannot be read: No such file or directory' \
+    status "${kafka[@]}" -X kafka.security.protocol=ssl -X kafka.ssl.ca.location=/nope/ca.pem
+said_so no_broker_was_asked_is_a_finding 69 '^warn no broker was asked: command line: kafka.ssl.ca.location'
+equal no_broker_is_blamed 0 "$(grep -c 'broker answers' "$dir/out" || true)"
 mark 1
 says broker_is_down_and_nothing_waits 0 'but no Kafka broker answers this command' status -X kafka.bootstrap.servers=127.0.0.1:1
 says database_is_down 69 '^Whether events flow is not known: this command cannot look into the database: connection to server .*refused' status -X "dsn=host=127.0.0.1 port=1"

@@ -452,6 +452,49 @@ START_TEST(protocol_of_an_address_is_that_of_the_setting)
 }
 END_TEST
 
+/* -- what librdkafka finds in several together -------------------------------------------------- */
+
+static const struct {
+    const char *file, *said, *wanted; /* wanted: the end, behind the name of the file where it begins with a colon */
+} together[] = {
+    { "kafka.linger.ms = 5\nkafka.security.protocol = sasl_ssl\n", "Invalid sasl.kerberos.kinit.cmd value",
+      ":2: kafka.security.protocol = sasl_ssl: Invalid sasl.kerberos.kinit.cmd value; kafka.sasl.mechanism is GSSAPI, "
+      "which is Kerberos, unless it is set: set it (PLAIN, SCRAM-SHA-512, ...), or kafka.sasl.kerberos.keytab" },
+    { "kafka.retries = 0\nkafka.linger.ms = 5\n", "`retries` must be set >= 1",
+      ":1: kafka.retries = 0: `retries` must be set >= 1; correct what it says, or leave it out" },
+    { "kafka.security.protocol = ssl\nkafka.ssl.ca.location = /nope/ca.pem\n", "ssl.ca.location failed: error:1",
+      ":2: kafka.ssl.ca.location = /nope/ca.pem: cannot be read: No such file or directory (ssl.ca.location failed: error:1)" },
+    { "kafka.security.protocol = ssl\nkafka.ssl.ca.location = /etc/passwd\n", "ssl.ca.location failed.",
+      ":2: kafka.ssl.ca.location = /etc/passwd: ssl.ca.location failed.; correct what it says, or leave it out" },
+    { "kafka.ssl.key.pem = geheim\n", "ssl.key.pem failed", ":1: kafka.ssl.key.pem = ********: ssl.key.pem failed; correct what it says, or leave it out" },
+    { "kafka.security.protocol = sasl_ssl\nkafka.linger.ms = 5\nkafka.sasl.mechanism = PLAIN\n",
+      "sasl.username and sasl.password must be set",
+      ":3): sasl.username and sasl.password must be set; set both, as kafka.sasl.username and kafka.sasl.password" },
+    { "kafka.linger.ms = 5\n", "linger.ms.max and x.linger.ms are wrong",
+      "the kafka.* settings together: linger.ms.max and x.linger.ms are wrong; correct what it says, or leave it out" },
+};
+
+START_TEST(what_is_wrong_in_several_properties_names_those_concerned)
+{
+    expect_loaded(load(together[_i].file, NULL, NULL));
+    snprintf(err, sizeof err, "kafka.*: %s", together[_i].said);
+    settings_name_place(&s, err, sizeof err);
+    const char *end = strstr(err, together[_i].wanted);
+    ck_assert_msg(end != NULL && end[strlen(together[_i].wanted)] == '\0', "%s", err);
+    ck_assert_msg(strstr(err, ":3): ") == NULL || strncmp(err, "kafka.security.protocol (", 25) == 0, "%s", err);
+    ck_assert_ptr_null(strstr(err, "geheim"));
+}
+END_TEST
+
+START_TEST(other_messages_stay_as_they_are)
+{
+    expect_loaded(load("kafka.linger.ms = 5\n", NULL, NULL));
+    snprintf(err, sizeof err, "linger.ms: out of memory");
+    settings_name_place(&s, err, sizeof err);
+    ck_assert_str_eq(err, "linger.ms: out of memory");
+}
+END_TEST
+
 /* -- what a command needs ------------------------------------------------------------------- */
 
 START_TEST(a_command_gets_what_it_needs_or_an_error)
@@ -514,8 +557,10 @@ Suite *suite_settings(void)
     tcase_add_test(tc, a_long_message_is_cut);
     tcase_add_loop_test(tc, properties_that_the_guarantees_rest_on_are_refused, 0,
                         (int)N(owned_properties));
-    tcase_add_loop_test(tc, list_of_brokers_that_can_never_work_is_refused, 0, (int)(sizeof lists / sizeof lists[0]));
+    tcase_add_loop_test(tc, list_of_brokers_that_can_never_work_is_refused, 0, (int)N(lists));
     tcase_add_test(tc, protocol_of_an_address_is_that_of_the_setting);
+    tcase_add_loop_test(tc, what_is_wrong_in_several_properties_names_those_concerned, 0, (int)N(together));
+    tcase_add_test(tc, other_messages_stay_as_they_are);
     tcase_add_test(tc, a_command_gets_what_it_needs_or_an_error);
     tcase_add_test(tc, free_accepts_nothing);
     suite_add_tcase(suite, tc);
