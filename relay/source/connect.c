@@ -48,16 +48,31 @@ static void leave_out_advice(char *text)
     }
 }
 
+/* Of two lines become two clauses, as far as there is room. */
+static void end_line(char *line, size_t size, char *at)
+{
+    size_t rest = strlen(at + 1) + 1;
+
+    if (*at == '\n' && (size_t)(at - line) + 2 + rest <= size) {
+        memmove(at + 2, at + 1, rest);
+        *at++ = ';';
+    }
+    *at = ' ';
+}
+
 void connect_error(const PGconn *pg, char *line, size_t size)
 {
     snprintf(line, size, "%s", pg != NULL ? PQerrorMessage(pg) : "out of memory");
     leave_out_advice(line);
-    for (char *p = line; *p != '\0'; p++)
-        if (*p == '\n' || *p == '\t')
-            *p = ' ';
-    for (size_t len = strlen(line); len > 0 && strchr(" .", line[len - 1]) != NULL;)
+    for (size_t len = strlen(line); len > 0 && strchr(" .\n\t", line[len - 1]) != NULL;)
         line[--len] = '\0';
+    for (char *p = line; (p = strpbrk(p, "\n\t")) != NULL;)
+        end_line(line, size, p);
 }
+
+#define READ_WRITE                                                                                                      \
+    "let the dsn name the primary, or all servers with target_session_attrs=read-write; if it is the primary, set " \
+    "default_transaction_read_only to off for the role of the dsn"
 
 static const struct {
     const char *begins, *ends; /* the second one somewhere behind the first */
@@ -77,6 +92,9 @@ static const struct {
       "correct dbname in the setting dsn, or let the DBA create that database" },
     { "permission denied for database", "", /* 42501 */
       "let the DBA GRANT CONNECT ON DATABASE to the role of the dsn, or correct the setting dsn" },
+    { "session is read-only", "", READ_WRITE }, /* of target_session_attrs=read-write, which is ours unless the dsn says another */
+    { "server is in hot standby mode", "", READ_WRITE },
+    { "could not make a writable connection", "", READ_WRITE }, /* libpq 13 */
 };
 
 const char *connect_remedy(const char *words)

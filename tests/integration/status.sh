@@ -132,6 +132,7 @@ said_so which_database_is_down 69 '^dsn     database .*, host 127.0.0.1, port 1,
 said_so database_is_down_remedy 69 'Mend the server .*correct dsn and restart it'
 cmd status --json -X "dsn=host=127.0.0.1 port=1"
 equal database_is_down_json 'null false null' "$(j "concat_ws(' ', (j->'flowing')::text, j->>'database_up', (j->'lead')::text)")"
+says lines_of_libpq_are_clauses 69 'port 1 failed: [^;]*refused; connection to server at .*port 2 failed: [^;]*refused; see the setting' status -X "dsn=host=127.0.0.1,127.0.0.1 port=1,2"
 says unreachable_says_see_the_dsn 69 'see the setting dsn (--print-config shows it)' status -X "dsn=host=127.0.0.1 port=1"
 says relay_may_know_more 69 'A relay that runs has a connection of its own' status -X "dsn=host=127.0.0.1 port=1"
 says no_schema_is_told 78 'not installed in database "postgres"' status -X "dsn=$relay_dsn dbname=postgres"

@@ -26,6 +26,8 @@ START_TEST(each_refusal_has_its_remedy)
     mended_by(AT "FATAL:  database \"shop\" does not exist", "correct dbname");
     mended_by(AT "FATAL:  permission denied for database \"shop\" DETAIL:  User does not have CONNECT privilege",
               "GRANT CONNECT");
+    mended_by(AT "session is read-only", "let the dsn name the primary, or all servers with target_session_attrs=read-write");
+    mended_by(AT "server is in hot standby mode", "default_transaction_read_only to off");
 }
 END_TEST
 
