@@ -8,6 +8,7 @@
 
 #include "relay/commands/options.h"
 #include "relay/exit_codes.h"
+#include "relay/source/source.h"
 
 static int take_properties(struct options *o)
 {
@@ -25,11 +26,15 @@ static int take_properties(struct options *o)
 int options_settings(struct options *o, unsigned need)
 {
     extern char **environ;
-    char err[1024];
+    char err[1024], from[300];
 
     if (settings_load(&o->settings, o->config, environ, o->x, o->n_x, err, sizeof err) < 0 ||
         settings_require(&o->settings, need, err, sizeof err) < 0)
         return options_fail(o, EXIT_CONFIGURATION, "%s", err);
+    if ((need & SETTINGS_NEED_DATABASE) && source_check_dsn(o->settings.dsn, err, sizeof err) < 0) {
+        settings_origin(&o->settings, SETTING_ID_dsn, from, sizeof from);
+        return options_fail(o, EXIT_CONFIGURATION, "%s: the setting dsn cannot be read: %s", from, err);
+    }
     log_setup(o->settings.log_level, o->settings.log_format);
     return take_properties(o);
 }

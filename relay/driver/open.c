@@ -96,11 +96,13 @@ static int open_sink(struct driver *d, const struct settings *set)
 
 static int check_dsn(const struct settings *set)
 {
-    char err[512];
+    char err[512], from[300];
 
     if (source_check_dsn(set->dsn, err, sizeof err) == 0)
         return EXIT_OK;
-    log_error("source", "the setting dsn cannot be read", "error", err);
+    settings_origin(set, SETTING_ID_dsn, from, sizeof from);
+    log_error("source", "the setting dsn cannot be read", "from", from, "error", err, "remedy",
+              "correct it and start the relay again");
     return EXIT_CONFIGURATION;
 }
 

@@ -1,7 +1,6 @@
 /* source.c - the link, its two connections, and whose each answer is; marking. See source.h. */
 #include "relay/source/source.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,24 +60,6 @@ const char *source_library_version(void)
 
     snprintf(text, sizeof text, "%d.%d", v / 10000, v % 10000);
     return text;
-}
-
-int source_check_dsn(const char *dsn, char *err, size_t err_size)
-{
-    char *why = NULL;
-
-    errno = 0; /* libpq does not set it for what it cannot read */
-    PQconninfoOption *options = PQconninfoParse(dsn, &why);
-    if (options != NULL) {
-        PQconninfoFree(options);
-        return 0;
-    }
-    /* libpq's own words repeat the part that it cannot read, which may be of the password */
-    snprintf(err, err_size, "%s", why == NULL || errno == ENOMEM ? "out of memory" :
-             "libpq cannot read it: neither a URI (postgresql://user@host/db, % written as "
-             "%25) nor key=value pairs with known keys (a value with blanks in single quotes)");
-    PQfreemem(why);
-    return -1;
 }
 
 /* -- the link ---------------------------------------------------------------------------- */

@@ -1,0 +1,65 @@
+/* dsn.c - can libpq read a connection string, and if not, which key is it about? See source_check_dsn. */
+#include <errno.h>
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/shared/nearest.h"
+#include "relay/affix.h"
+#include "relay/source/source.h"
+
+#define KEY_SIZE 64
+
+/* The known key that was meant, static; NULL: none is near. */
+static const char *nearest_key(const char *key)
+{
+    static char near[KEY_SIZE];
+    PQconninfoOption *known = PQconndefaults();
+    unsigned limit = strlen(key) < 6 ? 2 : 3; /* nearest_limit() would take more of what is no key */
+
+    near[0] = '\0';
+    for (const PQconninfoOption *o = known; o != NULL && o->keyword != NULL; o++) {
+        unsigned d = nearest_distance(key, o->keyword);
+        if (d < limit) {
+            limit = d;
+            snprintf(near, sizeof near, "%s", o->keyword);
+        }
+    }
+    PQconninfoFree(known);
+    return near[0] != '\0' ? near : NULL;
+}
+
+/* What libpq takes for a key may be of the password, one with a blank in it: it is shown only when it resembles a key. */
+static bool name_key(const char *said, char *err, size_t err_size)
+{
+    char key[KEY_SIZE];
+    const char *near;
+
+    if (!starts_with(said, "invalid connection option") && !starts_with(said, "invalid URI query parameter"))
+        return false;
+    const char *quoted = strchr(said, '"');
+    if (quoted == NULL || sscanf(quoted, "\"%63[a-z_]\"", key) != 1 || (near = nearest_key(key)) == NULL)
+        return false;
+    snprintf(err, err_size, "it has no key %s; did you mean %s?", key, near);
+    return true;
+}
+
+int source_check_dsn(const char *dsn, char *err, size_t err_size)
+{
+    char *why = NULL;
+
+    errno = 0; /* libpq does not set it for what it cannot read */
+    PQconninfoOption *options = PQconninfoParse(dsn, &why);
+    if (options != NULL) {
+        PQconninfoFree(options);
+        return 0;
+    }
+    /* libpq's own words repeat the part that it cannot read, which may be of the password */
+    if (why == NULL || errno == ENOMEM)
+        snprintf(err, err_size, "out of memory");
+    else if (!name_key(why, err, err_size))
+        snprintf(err, err_size, "libpq cannot read it: neither a URI (postgresql://user@host/db, %% written as "
+                                "%%25) nor key=value pairs with known keys (a value with blanks in single quotes)");
+    PQfreemem(why);
+    return -1;
+}
