@@ -142,19 +142,35 @@ static bool is_quoted(const char *value)
     return n >= 2 && value[0] == '"' && value[n - 1] == '"';
 }
 
+/* " # why": a comment, as other formats have it. Only in a file: whoever wants such a text gives it elsewhere. */
+static bool has_comment(const struct load *l, const char *value)
+{
+    return l->origin.from == FROM_FILE &&
+           (starts_with(value, "# ") || strstr(value, " #") != NULL || strstr(value, "\t#") != NULL);
+}
+
+static int fail_comment(const struct load *l, const char *prefix, const char *key)
+{
+    return fail(l, "%s%s: a comment has a line of its own, it cannot stand behind a value (where # is part of the value, "
+                   "give it in the environment)", prefix, key);
+}
+
 static int set_own(const struct load *l, const struct setting_spec *spec, const char *value)
 {
     struct setting_origin *origin = &l->s->origin[spec - setting_specs];
-    bool no_memory = false, beats_file;
+    bool no_memory = false, secret, beats_file;
 
     if (fail_twice(l, origin, "", spec->key) < 0)
         return -1;
-    if (is_secret(spec, value, &no_memory) && refuse_public_secret(l, "", spec->key) < 0)
+    secret = is_secret(spec, value, &no_memory);
+    if (secret && refuse_public_secret(l, "", spec->key) < 0)
         return -1;
     if (no_memory)
         return fail(l, "out of memory");
     if (is_quoted(value)) /* not shown: it may hold a password */
         return fail(l, "%s: there are no quotes around a value; leave them out", spec->key);
+    if (!secret && has_comment(l, value) && !((spec->flags & SETTING_DSN) && strchr(value, '\'') != NULL))
+        return fail_comment(l, "", spec->key);
     switch (setting_store(l->s, spec, value)) {
     case SETTING_STORED:
         beats_file = origin->beats_file || origin->from == FROM_FILE;
@@ -223,6 +239,8 @@ static int set_kafka(const struct load *l, const char *name, const char *value)
             return fail(l, SETTING_KAFKA "%s cannot be set: %s", name, o->why);
     if (mask_is_secret(name) && refuse_public_secret(l, SETTING_KAFKA, name) < 0)
         return -1;
+    if (!mask_is_secret(name) && has_comment(l, value))
+        return fail_comment(l, SETTING_KAFKA, name);
     for (size_t i = 0; i < s->n_kafka; i++)
         if (strcmp(s->kafka[i].name, name) == 0) {
             if (fail_twice(l, &s->kafka[i].origin, SETTING_KAFKA, name) < 0)

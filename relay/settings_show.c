@@ -157,7 +157,8 @@ void settings_write_man(FILE *out)
 {
     fputs("outbox-relay.conf(5)\n\n# NAME\n\noutbox-relay.conf - settings of outbox-relay\n\n# DESCRIPTION\n\n"
           "A text file of lines *key* = _value_, given with *--config*. A line that starts with \\# is a\n"
-          "comment; there is no comment behind a value, and there are no quotes. A key stands in it once.\n"
+          "comment; there is no comment behind a value (one that holds a blank and \\# is refused, but for a secret), and\n"
+          "there are no quotes. A key stands in it once.\n"
           "An unknown key, or a value that is not allowed, is an error that names file and line (exit status\n"
           "78). Where librdkafka finds *kafka.* properties wrong only all together (TLS and SASL), it names those that\n"
           "are concerned. *outbox-relay --sample-config* prints such a file, *--print-config* what is in force and\n"
@@ -165,7 +166,7 @@ void settings_write_man(FILE *out)
           "The same settings are taken from systemd's credentials (a file of *$CREDENTIALS_DIRECTORY* with the\n"
           "name of the setting), from the environment (*OUTBOX_RELAY_BATCH_ROWS* for batch.rows;\n"
           "*OUTBOX_RELAY_DSN_FILE* names a file with the value) and from *-X* _key=value_. The later wins.\n\n"
-          "Durations are written with a unit and no blank before it: ms, s, m, h; sizes with B, KiB, MiB, GiB.\n\n"
+          "Durations are written with a unit and no blank before it: ms, s, m, h, d; sizes with B, KiB, MiB, GiB.\n\n"
           "A secret is a password in *dsn*, and what librdkafka takes as a password, key or secret. It is\n"
           "refused on the command line, and in a file that others than its owner may read (a file of root's\n"
           "may be readable for its group); and it is masked wherever settings are shown.\n\n# SETTINGS\n\n", out);

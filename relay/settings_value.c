@@ -60,7 +60,8 @@ const struct setting_owned setting_owned[] = {
 static const struct number_unit *units_of(enum setting_type type)
 {
     static const struct number_unit durations[] = {
-        { "ms", 1 }, { "s", 1000 }, { "m", 60 * 1000 }, { "h", 3600 * 1000 }, { NULL, 0 }
+        { "ms", 1 }, { "s", 1000 }, { "m", 60 * 1000 }, { "h", 3600 * 1000 }, { "d", 24 * 3600 * 1000 },
+        { NULL, 0 }
     };
 
     return type == TYPE_DURATION ? durations : type == TYPE_SIZE ? number_sizes : number_counts;
@@ -71,13 +72,13 @@ static bool parse_number(enum setting_type type, const char *text, uint64_t *ret
     return number_parse(units_of(type), text, ret_number);
 }
 
-/* In the largest unit that leaves it whole. */
+/* In the largest unit that leaves it whole; days are hours, as the defaults have them. */
 static void print_number(enum setting_type type, uint64_t n, FILE *out)
 {
     const struct number_unit *unit = units_of(type);
 
     for (const struct number_unit *u = unit; u->name != NULL; u++)
-        if (n != 0 && n % u->factor == 0)
+        if (n != 0 && strcmp(u->name, "d") != 0 && n % u->factor == 0)
             unit = u;
     fprintf(out, "%llu%s", (unsigned long long)(n / unit->factor), unit->name);
 }
@@ -234,7 +235,7 @@ void setting_print_allowed(const struct setting_spec *spec, FILE *out)
               out);
         return;
     case TYPE_DURATION:
-        fputs("a whole number with a unit (ms, s, m or h)", out);
+        fputs("a whole number with a unit (ms, s, m, h, d)", out);
         break;
     case TYPE_SIZE:
         fputs("a whole number with a unit (B, KiB, MiB or GiB)", out);

@@ -158,7 +158,7 @@ static const struct {
     { "drain.timeout=0ms", 0 },          { "drain.timeout=0h", 0 },
     { "drain.timeout=1ms", 1 },          { "drain.timeout=007s", 7000 },
     { "drain.timeout=3m", 180000 },      { "drain.timeout=24h", 86400000 },
-    { "drain.timeout=86400000ms", 86400000 },
+    { "drain.timeout=86400000ms", 86400000 }, { "drain.timeout=1d", 86400000 },
 };
 
 START_TEST(durations_have_units)
@@ -185,7 +185,7 @@ START_TEST(sizes_have_units)
 }
 END_TEST
 
-#define A_DURATION "must be a whole number with a unit (ms, s, m or h), from "
+#define A_DURATION "must be a whole number with a unit (ms, s, m, h, d), from "
 #define A_SIZE "must be a whole number with a unit (B, KiB, MiB or GiB), from 1KiB to 64GiB"
 #define ATTEMPTS "must be a whole number, from 0 to 10000"
 #define A_COUNT "must be a whole number, from 1 to 100000"
@@ -202,7 +202,7 @@ static const struct {
     { "poll.max=-1s", "poll.max = -1s: " A_DURATION "1ms to 1h" },
     { "poll.max=+1s", "poll.max = +1s: " A_DURATION "1ms to 1h" },
     { "poll.max=1 s", "poll.max = 1 s: " A_DURATION "1ms to 1h; no blank before the unit" },
-    { "retention=3 days", "retention = 3 days: " A_DURATION "1ms to 8760h or off; no blank before the unit" },
+    { "retention=3 days", "retention = 3 days: " A_DURATION "1ms to 365d or off; no blank before the unit" },
     { "batch.rows=1 s", "batch.rows = 1 s: " A_COUNT },
     { "poll.max=1S", "poll.max = 1S: " A_DURATION "1ms to 1h" },
     { "poll.max=1sec", "poll.max = 1sec: " A_DURATION "1ms to 1h" },
@@ -230,8 +230,8 @@ static const struct {
     { "retry.attempts=2s", "retry.attempts = 2s: " ATTEMPTS },
     { "on.poison=stop", "on.poison = stop: must be one of block, skip" },
     { "stall.timeout=25h", "stall.timeout = 25h: " A_DURATION "0s to 24h" },
-    { "retention=0s", "retention = 0s: " A_DURATION "1ms to 8760h or off" },
-    { "retention=never", "retention = never: " A_DURATION "1ms to 8760h or off" },
+    { "retention=0s", "retention = 0s: " A_DURATION "1ms to 365d or off" },
+    { "retention=never", "retention = never: " A_DURATION "1ms to 365d or off" },
     { "stall.timeout=off", "stall.timeout = off: " A_DURATION "0s to 24h" },
     { "stall.timeout=0", "stall.timeout = 0: " A_DURATION "0s to 24h; the unit is missing" },
     { "takeover.tail=on", "takeover.tail = on: must be one of auto, off" },
@@ -389,6 +389,45 @@ START_TEST(properties_that_the_guarantees_rest_on_are_refused)
     ck_assert_int_eq(load(NULL, NULL, x), -1);
     ck_assert_msg(strncmp(err, wanted, strlen(wanted)) == 0, "%s", err);
     ck_assert_uint_gt(strlen(err), strlen(wanted) + 20); /* there is a reason */
+}
+END_TEST
+
+/* -- comments ---------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *file;
+    const char *said; /* NULL: it is taken */
+} comments[] = {
+    { "source = /a # the shop\n", ":1: source: a comment has a line of its own" },
+    { "source = /a\t#the shop\n", ":1: source: a comment has a line of its own" },
+    { "lease.owner = # unset\n", ":1: lease.owner: a comment has a line of its own" },
+    { "poll.max = 30ms # foo\n", ":1: poll.max: a comment has a line of its own" },
+    { "kafka.client.id = x # y\n", ":1: kafka.client.id: a comment has a line of its own" },
+    { "dsn = postgresql://h/db # the shop\n", ":1: dsn: a comment has a line of its own" },
+    { "source = /a#b\n", NULL },
+    { "source = #b\n", NULL },
+    { "dsn = host=h user='a #b'\n", NULL },
+    { "dsn = host=h password='a #b'\n", NULL },
+    { "kafka.sasl.password = a #b\n", NULL },
+};
+
+START_TEST(comment_behind_a_value_is_refused)
+{
+    int rc = load(comments[_i].file, NULL, NULL);
+
+    if (comments[_i].said == NULL) {
+        expect_loaded(rc);
+        return;
+    }
+    ck_assert_int_eq(rc, -1);
+    ck_assert_msg(strstr(err, comments[_i].said) != NULL, "%s", err);
+}
+END_TEST
+
+START_TEST(what_looks_like_a_comment_is_taken_from_elsewhere)
+{
+    expect_loaded(load(NULL, NULL, "source=/a # the shop"));
+    ck_assert_str_eq(s.source, "/a # the shop");
 }
 END_TEST
 
@@ -557,6 +596,8 @@ Suite *suite_settings(void)
     tcase_add_test(tc, a_long_message_is_cut);
     tcase_add_loop_test(tc, properties_that_the_guarantees_rest_on_are_refused, 0,
                         (int)N(owned_properties));
+    tcase_add_loop_test(tc, comment_behind_a_value_is_refused, 0, (int)N(comments));
+    tcase_add_test(tc, what_looks_like_a_comment_is_taken_from_elsewhere);
     tcase_add_loop_test(tc, list_of_brokers_that_can_never_work_is_refused, 0, (int)N(lists));
     tcase_add_test(tc, protocol_of_an_address_is_that_of_the_setting);
     tcase_add_loop_test(tc, what_is_wrong_in_several_properties_names_those_concerned, 0, (int)N(together));
