@@ -71,7 +71,6 @@ void doctor_flow(struct findings *f, const struct operate_lead *lead)
     char age[32];
 
     flow_of_lead(&in, lead);
-    in.refused = 0; /* its topic says more */
     in.pending = lead->oldest_s < 0 ? 0 : 1;
     if (in.role != VERDICT_LEADS)
         return;

@@ -284,7 +284,16 @@ reset
 append 3 "$topic-there"
 sql "update outbox.event set created_at = now() - interval '1 day'"
 cmd doctor "${kafka[@]}"
+said_so mock_has_no_settings_remedy 0 'do: nothing, when these brokers do not know this question'
+took=$(now_ms)
+cmd doctor "${kafka[@]}"
+holds settings_are_not_waited_for_long test "$(($(now_ms) - took))" -lt 8000
 said_so mock_has_no_settings 0 "^warn  topic .*\"$topic-there\": its settings are not known"
+hold retrying 2
+sql "update outbox.relay set owner = 'relay-a', lease_expires_at = now() + interval '1 hour', renewed_at = now() + interval '1 hour', leading_since = now()"
+cmd doctor "${kafka[@]}"
+holds refused_row_is_told grep -q '^warn  flow  *Kafka refuses 1 event (MSG_SIZE_TOO_LARGE), and it is tried again' "$dir/out"
+sql "delete from outbox.held; update outbox.relay set owner = null, lease_expires_at = null, renewed_at = null, leading_since = null"
 hold paused 3 0
 sql "update outbox.held set error_code = 'NOT_ENOUGH_REPLICAS', error = E'Broker: \x1b[2J'"
 finds paused_topic 0 "\"$topic-there\" is paused: NOT_ENOUGH_REPLICAS: Broker: \\\\x1b\\[2J"
