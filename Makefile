@@ -231,9 +231,12 @@ MAN_NAMES = $(notdir $(MAN_SRC:.scd=)) $(foreach link,$(MAN_LINKS),$(call link_n
 MAN = $(if $(shell command -v $(SCDOC) 2>/dev/null),$(addprefix $(O)/man/,$(MAN_NAMES)))
 vpath %.scd lib/man relay/man
 man: $(MAN)
+# .TH turns hyphenation on again, and a command with a hyphen more cannot be copied.
 $(O)/man/%: %.scd
 	@mkdir -p $(@D)
-	$(SCDOC) <$< >$@
+	$(SCDOC) <$< >$@.new
+	sed 's/^\.TH .*/&\n.nh/' $@.new >$@
+	@rm $@.new
 define link_rule
 $(O)/man/$(call link_name,$(1)):
 	@mkdir -p $$(@D)

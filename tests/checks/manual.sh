@@ -63,6 +63,9 @@ O=${OUTBOX_BUILD:-${O:-.build}}
 read -ra libs < <(pkg-config --cflags --libs libpq rdkafka)
 check 'the consumer of the README compiles as it stands there' "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror \
     -Iinclude -o "$work/billing" "$work/billing.c" "$O/libinbox.a" "$O/liboutbox.a" "${libs[@]}" -pthread
+# A command that is broken with a hyphen cannot be copied.
+unhyphenated() { make -s O="$work/build" man >&2 && [[ $(sed -n '/^\.TH/{n;p;}' "$work/build/man/outbox.7") == .nh ]]; }
+! command -v scdoc >/dev/null || check 'pages are not hyphenated' unhyphenated
 named=0
 # Where the demos send the reader there is such a heading.
 while read -r heading; do
