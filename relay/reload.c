@@ -20,7 +20,7 @@ static void on_difference(void *arg, const struct settings_change *c)
         log_info("relay", "a setting has changed", "setting", name, "was", c->was, "value", c->value);
     else
         log_warn("relay", "a setting differs from the one in force; it needs a restart", "setting", name,
-                 "in_force", c->was, "value", c->value);
+                 "in_force", c->was != NULL ? c->was : "(not set)", "value", c->value != NULL ? c->value : "(not set)");
     *changed = *changed || c->in_force;
 }
 

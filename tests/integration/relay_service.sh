@@ -34,9 +34,10 @@ holds values_that_do_not_go_together_are_refused wait_said reload 'not reloaded.
 append 10
 holds rows_flow_after_bad_files wait_sent
 
-printf 'log.level = debug\npoll.max = 30ms\nbatch.rows = 50\nenvelope = plain\nlease.ttl = 7s\n' >"$conf"
+printf 'log.level = debug\npoll.max = 30ms\nbatch.rows = 50\nenvelope = plain\nlease.ttl = 7s\nkafka.client.id = x\n' >"$conf"
 relay_signal reload HUP
 holds restart_is_asked_for wait_said reload 'needs a restart.* setting=envelope in_force=cloudevents value=plain'
+holds what_was_not_set_is_said_as_well wait_said reload 'needs a restart.* setting=kafka.client.id in_force="(not set)" value=x'
 rm "$conf"
 relay_signal reload HUP
 holds missing_file_is_refused wait_said reload 'not reloaded.*relay.conf: cannot be opened'
