@@ -51,6 +51,12 @@ BEGIN
     IF to_regnamespace('inbox') IS NULL THEN
         CREATE SCHEMA inbox;
     END IF;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE EXCEPTION 'inbox: %', SQLERRM
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('Let its owner: GRANT CREATE ON DATABASE %I TO %I; or CREATE SCHEMA inbox AUTHORIZATION %2$I.',
+                                current_database(), current_user);
 END
 $check$;
 

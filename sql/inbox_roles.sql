@@ -12,8 +12,13 @@
 --           lives where there is no outbox as well.
 -- Needs     CREATEROLE (unless the roles exist), run by the role that ran 002 or by a superuser.
 -- Retry     Safe, and safe to run again: after later migrations, and in each database.
--- Undo      DROP OWNED BY inbox_consumer, inbox_operator, inbox_monitor; DROP ROLE ... in each database;
---           inbox_owner after REASSIGN OWNED.
+-- Undo      As a superuser, or as who ran this, in each database:
+--             GRANT inbox_consumer, inbox_operator, inbox_monitor, inbox_owner TO CURRENT_USER;
+--             DROP OWNED BY inbox_consumer, inbox_operator, inbox_monitor;
+--             REASSIGN OWNED BY inbox_owner TO CURRENT_USER;
+--             DROP OWNED BY inbox_owner;
+--           and then, once:
+--             DROP ROLE inbox_consumer, inbox_operator, inbox_monitor, inbox_owner;
 
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '60s';
@@ -53,6 +58,12 @@ BEGIN
         EXECUTE format('CREATE ROLE %I NOLOGIN', r.name);
         EXECUTE format('COMMENT ON ROLE %I IS %L', r.name, r.said);
     END LOOP;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE EXCEPTION 'inbox: %', SQLERRM
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = 'Run this as a role with CREATEROLE that also ran the file before, or as a superuser; or have '
+                         'inbox_owner, inbox_consumer, inbox_operator and inbox_monitor made first.';
 END
 $roles$;
 

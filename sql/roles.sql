@@ -11,8 +11,13 @@
 -- Needs     CREATEROLE (unless the roles exist), run by the role that ran 001 or by a superuser. Only a superuser
 --           can grant pg_read_all_stats, with which the age of others' transactions is seen; else it warns.
 -- Retry     Safe, and safe to run again: after later migrations, and in each database.
--- Undo      DROP OWNED BY outbox_writer, outbox_relay, outbox_monitor; DROP ROLE ... in each database;
---           outbox_owner after REASSIGN OWNED.
+-- Undo      As a superuser, or as who ran this, in each database:
+--             GRANT outbox_writer, outbox_relay, outbox_monitor, outbox_owner TO CURRENT_USER;
+--             DROP OWNED BY outbox_writer, outbox_relay, outbox_monitor;
+--             REASSIGN OWNED BY outbox_owner TO CURRENT_USER;
+--             DROP OWNED BY outbox_owner;
+--           and then, once:
+--             DROP ROLE outbox_writer, outbox_relay, outbox_monitor, outbox_owner;
 
 SET LOCAL lock_timeout = '2s';
 SET LOCAL statement_timeout = '60s';
@@ -52,6 +57,12 @@ BEGIN
         EXECUTE format('CREATE ROLE %I NOLOGIN', r.name);
         EXECUTE format('COMMENT ON ROLE %I IS %L', r.name, r.said);
     END LOOP;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE EXCEPTION 'outbox: %', SQLERRM
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = 'Run this as a role with CREATEROLE that also ran the file before, or as a superuser; or have '
+                         'outbox_owner, outbox_writer, outbox_relay and outbox_monitor made first.';
 END
 $roles$;
 

@@ -178,6 +178,9 @@ test_down() {
     works "beside_an_outbox" apply "$root/sql/001_outbox.up.sql"
     works "the_outbox_goes_without_it" apply "$root/sql/001_outbox.down.sql"
     gives "and_the_inbox_stays" "inbox" "select to_regnamespace('inbox')"
+    works "roles_after_down_and_up" apply "$roles"
+    works "undo_of_the_roles" undo "$roles"
+    gives "undo_leaves_no_role" "" "select rolname from pg_roles where rolname ~ '^inbox_'"
 }
 
 base=$("$pg" start "$work/pg")

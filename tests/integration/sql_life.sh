@@ -111,6 +111,7 @@ test_unprivileged() {
     works "unprivileged_down" apply "$down"
     as=guest
     refuses "up_without_create_is_refused" "permission denied for database" apply "$up"
+    refuses "up_without_create_says_what_to_do" 'GRANT CREATE ON DATABASE unprivileged TO guest; or CREATE SCHEMA outbox AUTHORIZATION guest.' apply "$up"
     as=
     q "create schema outbox authorization guest"
     as=guest
@@ -139,6 +140,17 @@ test_roles_by_createrole() {
     as=outbox_monitor
     works "monitor_made_by_createrole_looks" q "select * from outbox.backlog; select * from outbox.event_status; select * from outbox.blocker"
     as=admin
+    works "undo_of_the_roles_by_createrole" undo "$roles"
+    as=
+    gives "undo_leaves_no_role_and_the_owner_is_who_made_them" "admin|" "select tableowner, (select string_agg(rolname, ',') from pg_roles where rolname ~ '^outbox_')
+        from pg_tables where schemaname = 'outbox' and tablename = 'event'"
+    q "alter role admin nocreaterole"
+    as=admin
+    refuses "roles_without_createrole_say_what_to_do" "Run this as a role with CREATEROLE" apply "$roles"
+    as=
+    q "alter role admin createrole"
+    as=admin
+    works "roles_after_their_undo" apply "$roles"
     q "truncate outbox.event"
     works "down_by_createrole" apply "$down"
     as=

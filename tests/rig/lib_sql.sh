@@ -85,6 +85,9 @@ refused_alone() {
 # Neither does psql, left to itself, wait for an answer to an error: it goes on with what follows.
 apply_regardless() { PGOPTIONS=$(options) psql -XqAt -d "$base dbname=$db" "${@:2}" -f "$1" 2>&1; }
 
+# undo FILE: the statements by which its head says that it is undone
+undo() { q "$(sed -n 's/^-- \{13\}\([A-Z].*;\)$/\1/p' "$1")"; }
+
 # The stored default, with now() replaced, against plain arithmetic.
 buckets_agree() {
     q "do \$\$
