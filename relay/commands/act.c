@@ -186,11 +186,11 @@ static int explain_many(const struct deed *d, struct operate *op)
         return options_fail_operate(d->o, op, code);
     text[0] = '\0';
     for (int i = 0; i < MAX_OTHERS && others.n[i] > 0 && n < (int)sizeof text; i++)
-        n += snprintf(text + n, sizeof text - (size_t)n, "%s%" PRId64 " %s (each: %s)", i > 0 ? ", " : " but ",
-                      others.n[i], others.state[i], d->act->why_not(others.state[i]));
-    return options_fail(d->o, EXIT_NO_MATCH, "nothing to %s: no such event is held%s%s%s",
-                        d->act->name, any.topic != NULL ? " in topic " : "",
-                        any.topic != NULL ? any.topic : "", text);
+        n += snprintf(text + n, sizeof text - (size_t)n, "%s%" PRId64 "%s %s %s (%s%s)", i > 0 ? "; " : "", others.n[i],
+                      i > 0 ? "" : others.n[i] == 1 ? " event" : " events", others.n[i] == 1 ? "is" : "are",
+                      others.state[i], others.n[i] == 1 ? "" : "each: ", d->act->why_not(others.state[i]));
+    return options_fail(d->o, EXIT_NO_MATCH, "nothing to %s%s%s: %s", d->act->name, any.topic != NULL ? " in topic " : "",
+                        any.topic != NULL ? any.topic : "", n > 0 ? text : "no such event is held");
 }
 
 /* Nothing matched: why. */
@@ -208,9 +208,8 @@ static int explain(const struct deed *d, struct operate *op)
         return options_fail(d->o, EXIT_NO_MATCH, "there is no event with the number %" PRId64,
                             c->id);
     if (state[0] == '\0')
-        return options_fail(d->o, EXIT_NO_MATCH, "event %s is not held; if it exists it is sent, or "
-                            "not yet taken up: SELECT state FROM outbox.event_status WHERE "
-                            "event_id = ...", c->event_id);
+        return options_fail(d->o, EXIT_NO_MATCH, "event %s is not held; `outbox-relay trace %s` says whether it was sent, "
+                            "goes by itself or is nowhere", c->event_id, c->event_id);
     return options_fail(d->o, EXIT_NO_MATCH, "nothing to %s: the event is %s; %s", d->act->name,
                         state, d->act->why_not(state));
 }

@@ -179,8 +179,8 @@ equal error_is_kept 'MSG_SIZE_TOO_LARGE' "$(sql 'select error_code from outbox.h
 says retry_of_a_blocked_one 1 'the event is blocked; it waits for an earlier event of its key' retry --id 2
 says retry_of_a_blocked_one_by_event_id 1 'the event is blocked' retry "$(event_id 2)"
 says retry_of_nothing 1 'there is no event with the number 99' retry --id 99
-says retry_of_an_unknown_event_id 1 'event 00000000-0000-0000-0000-000000000000 is not held' retry 00000000-0000-0000-0000-000000000000
-says retry_of_an_empty_topic 1 'no such event is held in topic nowhere' retry --topic nowhere --yes
+says retry_of_an_unknown_event_id 1 'event 00000000-0000-0000-0000-000000000000 is not held; `outbox-relay trace 00000000-0000-0000-0000-000000000000` says' retry 00000000-0000-0000-0000-000000000000
+says retry_of_an_empty_topic 1 'nothing to retry in topic nowhere: no such event is held$' retry --topic nowhere --yes
 append 2
 says retry_of_a_pending_one 1 'the event is pending; nothing has held it up; it goes by itself' retry --id 5
 mark 6
@@ -316,10 +316,10 @@ reset
 one_key 3 ordrs
 append 1
 hold paused 1,2,3 0
-says paused_is_said_of_its_topic 1 'no such event is held in topic ordrs but 3 paused (each: --paused discards it all the same)$' discard --topic ordrs --yes --reason x
-says paused_is_said_of_all 1 'nothing to retry: no such event is held but 3 paused (each: it goes by itself when its topic works again)$' retry --all --yes
+says paused_is_said_of_its_topic 1 'nothing to discard in topic ordrs: 3 events are paused (each: --paused discards it all the same)$' discard --topic ordrs --yes --reason x
+says paused_is_said_of_all 1 'nothing to retry: 3 events are paused (each: it goes by itself when its topic works again)$' retry --all --yes
 says paused_needs_its_flag 1 'the event is paused; --paused discards it all the same' discard --id 1 --reason x
-says retrying_does_not_mean_paused 1 'no such event is held' discard --all --retrying --yes --reason x
+says retrying_does_not_mean_paused 1 'nothing to discard: 3 events are paused' discard --all --retrying --yes --reason x
 equal paused_stays 'paused 0 never paused 0 never' "$(held 1) $(held 2)"
 sql "update outbox.held set maybe_delivered = true where id = 2"
 says discard_paused 0 '^3 events discarded$' discard --topic ordrs --paused --yes --reason misspelt
