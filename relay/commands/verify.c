@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/affix.h"
 #include "relay/commands/commands.h"
 #include "relay/commands/compare.h"
 #include "relay/commands/object.h"
@@ -373,11 +374,11 @@ static int verify(struct verify *v)
         return code;
     code = options_finish_output(v->o);
     if (v->n[VERIFY_UNREAD] > 0)
-        return options_fail(v->o, EXIT_UNAVAILABLE, "%" PRId64 " events could not be looked for: %s",
-                            v->n[VERIFY_UNREAD], v->chunk->error);
+        return options_fail(v->o, EXIT_UNAVAILABLE, "%" PRId64 " event%s could not be looked for: %s",
+                            v->n[VERIFY_UNREAD], plural(v->n[VERIFY_UNREAD]), v->chunk->error);
     if (v->n[VERIFY_UNREADABLE] > 0)
-        return options_fail(v->o, EXIT_UNAVAILABLE, "%" PRId64 " events cannot be read from the database",
-                            v->n[VERIFY_UNREADABLE]);
+        return options_fail(v->o, EXIT_UNAVAILABLE, "%" PRId64 " event%s cannot be read from the database",
+                            v->n[VERIFY_UNREADABLE], plural(v->n[VERIFY_UNREADABLE]));
     return code == EXIT_OK && !is_good(v) ? EXIT_UNAVAILABLE : code;
 }
 
