@@ -29,7 +29,7 @@ static const char *nearest_key(const char *key)
     return near[0] != '\0' ? near : NULL;
 }
 
-/* What libpq takes for a key may be of the password, one with a blank in it: it is shown only when it resembles a key. */
+/* What libpq takes for a key may be of the password, one with a blank in it: only the key that it resembles is shown. */
 static bool name_key(const char *said, char *err, size_t err_size)
 {
     char key[KEY_SIZE];
@@ -40,7 +40,7 @@ static bool name_key(const char *said, char *err, size_t err_size)
     const char *quoted = strchr(said, '"');
     if (quoted == NULL || sscanf(quoted, "\"%63[a-z_]\"", key) != 1 || (near = nearest_key(key)) == NULL)
         return false;
-    snprintf(err, err_size, "it has no key %s; did you mean %s?", key, near);
+    snprintf(err, err_size, "a key in it is unknown; did you mean %s?", near);
     return true;
 }
 

@@ -64,7 +64,7 @@ says topic_needs_yes_without_terminal 64 'topic concerns many events' discard --
 # --- what it meets ------------------------------------------------------------------------------------
 
 says no_database 69 'cannot connect to PostgreSQL: .*[a-z]; see the setting dsn' dead -X "dsn=host=127.0.0.1 port=1"
-says unreadable_dsn 78 'the setting dsn cannot be read: it has no key sslmoed' dead -X "dsn=host=x sslmoed=1"
+says unreadable_dsn 78 'the setting dsn cannot be read: a key in it is unknown; did you mean sslmode?' dead -X "dsn=host=x sslmoed=1"
 says unknown_setting 78 'pool.max: there is no such setting' dead -X pool.max=1s
 code=0 out=
 err=$(env -u OUTBOX_RELAY_DSN "$OUTBOX_RELAY" dead 2>&1) || code=$?

@@ -182,12 +182,18 @@ append 5
 says once_beside_a_leader 69 'msg="another relay leads and publishes" component=relay owner=elsewhere remedy="end it first, or leave it to it' --once "${good[@]}" -X lease.ttl=1s
 sql "update outbox.relay set owner = null, lease_expires_at = null"
 
-says dsn_that_cannot_be_read 78 'the setting dsn cannot be read" component=source from="command line" error="it has no key sslmoed; did you mean sslmode?" remedy="correct it' --check-config -X "dsn=host=x sslmoed=1" -X kafka.bootstrap.servers=x
+says dsn_that_cannot_be_read 78 'the setting dsn cannot be read" component=source from="command line" error="a key in it is unknown; did you mean sslmode?" remedy="correct it' --check-config -X "dsn=host=x sslmoed=1" -X kafka.bootstrap.servers=x
 export OUTBOX_RELAY_DSN="hosst=x"
-says dsn_that_a_command_cannot_read 78 'environment, OUTBOX_RELAY_DSN: the setting dsn cannot be read: it has no key hosst; did you mean host?' doctor -X kafka.bootstrap.servers=x
+says dsn_that_a_command_cannot_read 78 'environment, OUTBOX_RELAY_DSN: the setting dsn cannot be read: a key in it is unknown; did you mean host?' doctor -X kafka.bootstrap.servers=x
 export OUTBOX_RELAY_DSN="host=x password=geheim kraut=y"
 says key_that_may_be_of_a_password_is_not_told 78 'neither a URI' status
 equal nothing_of_a_password_is_told 0 "$(grep -c 'geheim\|kraut' <<<"$("$OUTBOX_RELAY" status 2>&1)" || true)"
+# Nor where it resembles a key, whole or in part.
+export OUTBOX_RELAY_DSN="host=x password=geheim post=y"
+says key_that_was_meant_is_told_without_what_is_there 78 'cannot be read: a key in it is unknown; did you mean host?' status
+equal nothing_of_a_password_that_resembles_a_key_is_told 0 "$(grep -c 'geheim\|post' <<<"$("$OUTBOX_RELAY" status 2>&1)" || true)"
+export OUTBOX_RELAY_DSN="host=x userName=y"
+says key_that_begins_as_another 78 'cannot be read: a key in it is unknown; did you mean user?' status
 unset OUTBOX_RELAY_DSN
 says read_only_session_has_its_remedy 69 'session is read-only.* remedy="let the dsn name the primary, or all servers with target_session_attrs=read-write; .*tries again' --once "${good[@]}" -X "dsn=$relay_dsn options='-c default_transaction_read_only=on'"
 
