@@ -40,15 +40,17 @@ static const char *check_protocol(struct part protocol, const char *wanted)
     return "Kafka knows no such protocol; write host:port, and TLS or SASL as " SETTING_KAFKA "security.protocol";
 }
 
-/* As librdkafka takes it: a number, and what follows is passed over. */
+/* As librdkafka takes it: a number, perhaps behind blanks, and what follows is passed over. */
 static const char *check_port(struct part port)
 {
     unsigned long number = 0;
     size_t n = 0;
 
+    while (n < port.len && isspace((unsigned char)port.at[n]))
+        n++;
     while (n < port.len && isdigit((unsigned char)port.at[n]) && number <= 65535)
         number = 10 * number + (unsigned long)(port.at[n++] - '0');
-    return n > 0 && number >= 1 && number <= 65535 ? NULL : "a port is a number from 1 to 65535: write host:port";
+    return number >= 1 && number <= 65535 ? NULL : "a port is a number from 1 to 65535: write host:port";
 }
 
 /* Several colons, and none behind a bracket, are those of an IPv6 address, of which no port is taken. */

@@ -440,6 +440,7 @@ static const struct {
     { "localhost", NULL },
     { ":9092", NULL },
     { "a:9092,b:9092, c:9092 ,", NULL },
+    { "a: 9092", NULL },
     { "a_b.example.com:1,xn--bcher-kva:65535", NULL },
     { "::1", NULL },
     { "[::1]:9092", NULL },
