@@ -8,8 +8,9 @@
 -- Duration  Well under a second; nothing is scanned.
 -- Tables    The privileges and the owner of what 001_outbox.up.sql made. Roles are shared by all
 --           databases of the cluster, hence a file of its own.
--- Needs     CREATEROLE (unless the roles exist), run by the role that ran 001 or by a superuser. Only a superuser
---           can grant pg_read_all_stats, with which the age of others' transactions is seen; else it warns.
+-- Needs     CREATEROLE (unless the roles exist), run by the role that ran 001 or by a superuser. It warns when it
+--           cannot grant pg_read_all_stats, with which the age of others' transactions is seen: before PostgreSQL 16
+--           CREATEROLE is enough for that, later it needs a superuser, or who has ADMIN OPTION on that role.
 -- Retry     Safe, and safe to run again: after later migrations, and in each database.
 -- Undo      As a superuser, or as who ran this, in each database:
 --             GRANT outbox_writer, outbox_relay, outbox_monitor, outbox_owner TO CURRENT_USER;
