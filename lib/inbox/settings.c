@@ -276,10 +276,10 @@ static int check_retries(const struct inbox__settings *s, outbox_error *err)
     if (longest == UINT64_MAX)
         return outbox__error_set(err, OUTBOX_EINVAL,
                                  "retry.attempts is 0 and retry.total is 0s: not both may be 0, since an event "
-                                 "that is held back must be finished within half of dedupe.keep (%.10g h): set one of them",
+                                 "that is held back must be finished within half of dedupe.keep (%.4g h): set one of them",
                                  (double)s->dedupe_keep_ms / 2 / MS_PER_HOUR);
     return outbox__error_set(err, OUTBOX_EINVAL,
-                             "an event may be held back for %.10g h, longer than half of dedupe.keep (%.10g h): lower "
+                             "an event may be held back for %.4g h, longer than half of dedupe.keep (%.4g h): lower "
                              "retry.total, or retry.attempts times retry.max, or raise dedupe.keep",
                              (double)longest / MS_PER_HOUR, (double)s->dedupe_keep_ms / 2 / MS_PER_HOUR);
 }

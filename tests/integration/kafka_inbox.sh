@@ -161,7 +161,7 @@ refuses auto_commit 'kafka.enable.auto.commit cannot be set: it is always off' k
 refuses another_strategy 'kafka.partition.assignment.strategy cannot be set' kafka.partition.assignment.strategy range
 refuses read_uncommitted 'kafka.isolation.level cannot be' kafka.isolation.level read_uncommitted
 refuses an_unknown_property 'kafka.no.such: No such configuration property' kafka.no.such 1
-refuses ids_that_leave_too_soon 'held back longer than half of dedupe.keep' dedupe.keep 1m retry.attempts 1000 retry.total 1h
+refuses ids_that_leave_too_soon 'h, longer than half of dedupe.keep' dedupe.keep 1m retry.attempts 1000 retry.total 1h
 refuses a_topic_that_is_none 'topics: "a b" is not the name' topics 'a b'
 refuses an_empty_group 'group: it may be 1 to 249 bytes' group ''
 sql 'update inbox.schema_version set version = 1'
