@@ -80,7 +80,10 @@ void loop_wait(struct pollfd *fds, size_t n, uint64_t deadline_ms)
     uint64_t now = loop_now_ms();
     uint64_t ms = deadline_ms > now ? deadline_ms - now : 0;
     struct timespec wait = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
+    const struct timespec at_once = { 0 };
 
-    /* what went wrong shows in the descriptors themselves, a signal in its flag */
-    (void)ppoll(fds, (nfds_t)n, deadline_ms == UINT64_MAX ? NULL : &wait, &while_waiting);
+    /* What went wrong shows in the descriptors themselves, a signal in its flag. Linux lets a signal through only when
+     * no descriptor is ready, and one that always is would keep it out for ever. */
+    if (ppoll(fds, (nfds_t)n, deadline_ms == UINT64_MAX ? NULL : &wait, &while_waiting) > 0)
+        (void)ppoll(NULL, 0, &at_once, &while_waiting);
 }
