@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "relay/log.h"
 #include "relay/source/connect.h"
@@ -18,6 +20,7 @@ static void on_notice(void *arg, const PGresult *res)
 int conn_open(struct conn *c, const struct conn_options *opt, uint64_t now_ms)
 {
     conn_close(c);
+    c->silent = false;
     c->timeout_ms = opt->timeout_ms;
     c->pg = connect_start(&(struct connect_options){
         .dsn = opt->dsn,
@@ -168,6 +171,7 @@ int conn_step(struct conn *c, uint64_t now_ms, PGresult **ret_result)
     if (rc == 0 && now_ms >= c->deadline_ms) {
         log_warn("source", "no answer from PostgreSQL within the deadline", "connection", c->name,
                  "deadline_ms", log_i64((int64_t)c->timeout_ms));
+        c->silent = true;
         return -1;
     }
     return rc;
@@ -217,7 +221,12 @@ int conn_send_text(struct conn *c, uint64_t now_ms, const char *sql)
 const char *conn_error(const struct conn *c)
 {
     static char line[512];
+    size_t len;
 
     connect_error(c->pg, line, sizeof line);
+    len = strlen(line);
+    if (c->silent)
+        snprintf(line + len, sizeof line - len, "%sno answer within %.3g s",
+                 len == 0 ? "" : line[len - 1] == ':' ? " " : "; ", (double)c->timeout_ms / 1000);
     return line;
 }

@@ -19,6 +19,7 @@ struct conn {
     const char *name;      /* for the log: "read" or "mark" */
     PGresult *result;      /* the last of the statement's results so far; of a transaction the first error */
     bool pipeline;         /* BUSY with a transaction */
+    bool silent;           /* lost because nothing came within timeout_ms; libpq has no word for that */
 };
 
 /* A statement prepared during set-up, all parameters and results binary. */

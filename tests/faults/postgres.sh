@@ -38,7 +38,8 @@ proxy pgproxy cut
 proxy pgproxy resume
 must_move moves_after_silence silent
 fault proxy pgproxy stall
-wait_said silent 'cannot use PostgreSQL' || not_ok both_directions_silent
+wait_said silent 'cannot use PostgreSQL.*failed: no answer within 2 s"' || not_ok both_directions_silent
+said silent 'msg="lost PostgreSQL".* error="no answer within 2 s"' || not_ok silence_is_the_reason
 proxy pgproxy resume
 stream_judge silent_database
 stop_clean silent
