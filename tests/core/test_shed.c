@@ -153,8 +153,7 @@ START_TEST(large_row_that_cannot_be_held_leaves_room_for_others)
 }
 END_TEST
 
-/* The same of one that was there: its time has come, and its topic takes nothing. */
-START_TEST(large_row_that_cannot_be_put_back_leaves_room_for_others)
+static void lead_until_what_is_due_is_read(void)
 {
     lead_patiently(0);
     small_row_for_later("Ax1");
@@ -164,6 +163,12 @@ START_TEST(large_row_that_cannot_be_put_back_leaves_room_for_others)
         nothing_new();
         pass(1);
     }
+}
+
+/* The same of one that was there: its time has come, and its topic takes nothing. */
+START_TEST(large_row_that_cannot_be_put_back_leaves_room_for_others)
+{
+    lead_until_what_is_due_is_read();
     t.bytes = 900;
     due("Ax1", HELD_TIME, 0);
     t.bytes = ROW_BYTES;
@@ -182,14 +187,7 @@ START_TEST(large_row_behind_one_that_cannot_be_put_back_leaves_room_for_others)
 {
     enum held_as from = _i == 0 ? HELD_TIME : HELD_KEY;
 
-    lead_patiently(0);
-    small_row_for_later("Ax1");
-    due_by_hand();
-    held(true);
-    for (int i = 0; i < 100 && t.core.reading != READING_DUE; i++) {
-        nothing_new();
-        pass(1);
-    }
+    lead_until_what_is_due_is_read();
     t.bytes = 1;
     ck_assert(back("Ax1", from, 0));
     t.bytes = 990;
