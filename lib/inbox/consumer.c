@@ -201,6 +201,12 @@ static int redrive(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
     return code;
 }
 
+static void leave_group(inbox_consumer *c)
+{
+    inbox__kafka_close(c);
+    inbox__partitions_clear(c);
+}
+
 /* Without a link it can claim nothing, and what Kafka assigns to it stands: so it joins with one, and leaves to those
  * that have one. Not at once, since a server that restarts would have every group move all its partitions twice. */
 static int tend_membership(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
@@ -217,8 +223,7 @@ static int tend_membership(inbox_consumer *c, uint64_t now_ms, outbox_error *err
         return OUTBOX_OK;
     inbox__log(c, 4, "there has been no link to the database for %" PRIu64 " s: it leaves group \"%s\", so that others take its "
                "partitions, and joins again when there is one", c->patience_ms / 1000, c->set.group);
-    inbox__kafka_close(c);
-    inbox__partitions_clear(c);
+    leave_group(c);
     return OUTBOX_OK;
 }
 
@@ -266,8 +271,7 @@ static int open_all(inbox_consumer *c, outbox_error *err)
 
 static void close_all(inbox_consumer *c)
 {
-    inbox__kafka_close(c);
-    inbox__partitions_clear(c);
+    leave_group(c);
     inbox__db_close(c);
     inbox__stats_publish(c);
     inbox__window_deinit(&c->window);
