@@ -45,6 +45,10 @@ build_also() {
         ;;
     clang) args=(CC=clang-14 syntax) ;;
     c11) args=(STD=c11 syntax) ;;
+    ndebug/build)
+        args=(O="$O/ndebug" CFLAGS='-DNDEBUG -O0' WERROR=1)
+        mapfile -t -O "${#args[@]}" args < <(ndebug_files | sed "s|^|$O/ndebug/tests/|")
+        ;;
     esac
     execute "$name" make -s -j2 "${args[@]}"
 }
@@ -57,9 +61,19 @@ asan_files() {
     done | first core/test_sim integration/test_nth_malloc integration/test_nth_malloc_relay integration/test_nth_inbox \
         integration/test_nth_source integration/test_held_due integration/test_read_load
 }
+# Where the asserts are: of the core and of the consumer's window. Not the simulation of the relay, which would double the
+# time to build.
+ndebug_files() {
+    local file
+    for file in core/test_inbox_sim unit/test_inbox_window \
+        $(files core 'test_*.c' | grep -v sim | sed 's|^|core/|'); do
+        ! wanted "ndebug/$file" || printf '%s\n' "$file"
+    done
+}
+
 build_ahead() {
     local name
-    for name in asan/build clang c11; do
+    for name in asan/build clang c11 ndebug/build; do
         ! wanted "${name%/build}" || build_also "$name"
     done
 }
