@@ -9,6 +9,7 @@
 #include "relay/log.h"
 #include "relay/room.h"
 #include "relay/text.h"
+#include "relay/verdict.h"
 
 /* Lines about rows, in so long. */
 #define ROW_LINES 10
@@ -66,8 +67,8 @@ static const char *mend_topic(const char *topic, const char *code, char *to, siz
     if (strcmp(code, "TOPIC_AUTHORIZATION_FAILED") == 0)
         snprintf(to, to_size, "grant this client WRITE and DESCRIBE on the topic; it is probed again by itself");
     else if (strstr(code, "UNKNOWN_TOPIC") != NULL || strstr(code, "UNKNOWN_PARTITION") != NULL)
-        snprintf(to, to_size, "create the topic, and its rows go by themselves; where its name is a mistake: outbox-relay discard "
-                 "--topic %s --paused --reason TEXT", topic);
+        snprintf(to, to_size, "create the topic, and its rows go by themselves; where its name is a mistake: "
+                 VERDICT_DISCARD, topic);
     else
         snprintf(to, to_size, "mend the brokers that hold the topic; it is probed again by itself");
     return to;

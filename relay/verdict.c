@@ -214,7 +214,7 @@ static void judge_topics(const struct verdict_input *in, struct verdict *v)
     struct verdict_finding *f =
         find(v, VERDICT_WARN, "Create the topic, or grant the right to write to it. It is probed again by "
                               "itself, and its events then go in order. Where its name is a mistake: ");
-    append(f->remedy, sizeof f->remedy, "`outbox-relay discard --topic %.249s --paused --reason TEXT`.",
+    append(f->remedy, sizeof f->remedy, "`" VERDICT_DISCARD "`.",
            in->paused_topic != NULL ? in->paused_topic : "TOPIC");
     append(f->text, sizeof f->text, "topic \"%.100s\" takes nothing",
            in->paused_topic != NULL ? in->paused_topic : "?");

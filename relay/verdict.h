@@ -29,6 +29,11 @@
 /* Whole; where the relay's role lacks a right. */
 #define VERDICT_GRANT_ROLE "apply sql/roles.sql and grant outbox_relay to the role of the dsn"
 
+/* The command for what is paused under a name that is a mistake: before that name, behind it, and as a format. */
+#define VERDICT_DISCARD_TOPIC "outbox-relay discard --topic "
+#define VERDICT_DISCARD_PAUSED " --paused --reason TEXT"
+#define VERDICT_DISCARD VERDICT_DISCARD_TOPIC "%.249s" VERDICT_DISCARD_PAUSED
+
 enum verdict_role {
     VERDICT_STARTING,     /* it has not asked yet who leads */
     VERDICT_NOT_KNOWN,    /* it has led or stood by, and then lost its lead or the database; it has not heard yet who leads */

@@ -64,7 +64,7 @@ static void judge_missing(struct findings *f, const struct inspect_topic *t, con
     }
     verdict_count(need->waiting, waiting, sizeof waiting);
     snprintf(how, sizeof how, "create it, and its events go by themselves, in order; or correct whoever appends to it, and give up "
-             "those that are paused: outbox-relay discard --topic %s --paused --reason TEXT", t->name);
+             "those that are paused: " VERDICT_DISCARD, t->name);
     if (strcmp(t->code, "UNKNOWN_TOPIC_OR_PART") == 0)
         findings_fail(f, EXIT_UNAVAILABLE, "topic", how, "\"%s\" does not exist (or may not be seen); %s %s",
                       t->name, waiting, wait);

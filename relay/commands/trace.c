@@ -239,9 +239,9 @@ static void say_state(const struct operate_story *s)
     }
     printf("%s  now it is %s: %s", s->now, s->event.state, meaning_of(s->event.state));
     if (strcmp(s->event.state, "paused") == 0) {
-        fputs("outbox-relay discard --topic ", stdout);
+        fputs(VERDICT_DISCARD_TOPIC, stdout);
         text_put(stdout, s->event.topic, WIDE);
-        fputs(" --paused", stdout);
+        fputs(VERDICT_DISCARD_PAUSED, stdout);
     }
     if (!is_discarded(s)) {
         if (s->event.next_attempt_at != NULL)

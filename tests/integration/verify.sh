@@ -168,7 +168,7 @@ said_so trace_gives_no_time_of_the_last_error 0 '^  *5 attempts refused so far, 
 says trace_of_a_blocked_one 0 'now it is blocked: it waits for an earlier event of its key; before it goes event 5, which is dead' trace --id 6
 says trace_of_a_retrying_one 0 'now it is retrying: .*; due at ' trace --id 7
 sql "update outbox.held set state = 'paused', attempts = 0, next_attempt_at = null where id = 7"
-says trace_of_a_paused_one 0 "now it is paused: its topic takes nothing; .*outbox-relay discard --topic $topic --paused" trace --id 7
+says trace_of_a_paused_one 0 "now it is paused: its topic takes nothing; .*outbox-relay discard --topic $topic --paused --reason TEXT" trace --id 7
 said_so trace_counts_no_attempts_of_a_paused_one 0 'Z  it could not go: MSG_SIZE_TOO_LARGE'
 sql "update outbox.held set state = 'retrying', attempts = 5, next_attempt_at = now() + interval '1 hour' where id = 7"
 sql "update outbox.held set attempts = 1 where id = 7"
