@@ -12,8 +12,21 @@ bool mask_is_secret(const char *property)
     if (ends_with(property, ".location")) /* a path */
         return false;
     return strstr(property, "password") != NULL || strstr(property, "secret") != NULL ||
-           ends_with(property, ".key.pem") || starts_with(property, "ssl.key.") ||
+           strstr(property, "passphrase") != NULL || ends_with(property, ".key.pem") || starts_with(property, "ssl.key.") ||
            starts_with(property, "sasl.jaas");
+}
+
+static bool has_login(const char *property, const char *value)
+{
+    bool brokers = strcmp(property, "bootstrap.servers") == 0 || strcmp(property, "metadata.broker.list") == 0;
+    const char *from = brokers ? value : strstr(value, "://");
+
+    return from != NULL && strchr(from, '@') != NULL;
+}
+
+const char *mask_property(const char *property, const char *value)
+{
+    return value != NULL && (mask_is_secret(property) || has_login(property, value)) ? MASK : value;
 }
 
 /* Where the masked copy grows. It has room for anything: see mask_dsn. */

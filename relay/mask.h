@@ -13,6 +13,10 @@
 /* Is the value of this property of librdkafka (without `kafka.`) a secret? */
 bool mask_is_secret(const char *property);
 
+/* What may be shown of its value: MASK where it is a secret, or has a login in it as a URL or an address of a broker
+ * may (user:password@host). NULL stays NULL. */
+const char *mask_property(const char *property, const char *value);
+
 /* A copy, from malloc, of a libpq connection string (URI or key=value pairs) with MASK for every
  * password in it; NULL when out of memory. *ret_found (may be NULL): there was one. */
 char *mask_dsn(const char *dsn, bool *ret_found);

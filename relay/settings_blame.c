@@ -101,7 +101,7 @@ static void print_whole(const struct settings *s, const char *said, FILE *out)
         print_concerned(s, said, out);
     } else {
         setting_print_origin(s, &kv->origin, SETTING_KAFKA, kv->name, out);
-        fprintf(out, ": " SETTING_KAFKA "%s = %s: ", kv->name, mask_is_secret(kv->name) ? MASK : kv->value);
+        fprintf(out, ": " SETTING_KAFKA "%s = %s: ", kv->name, mask_property(kv->name, kv->value));
     }
     if (kv != NULL && ends_with(kv->name, ".location") && access(kv->value, R_OK) != 0)
         fprintf(out, "cannot be read: %s (%s)", strerror(errno), said);

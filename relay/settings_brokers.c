@@ -91,6 +91,9 @@ const char *setting_check_brokers(const char *list, const char *protocol)
 {
     size_t n = 0;
 
+    if (strchr(list, '@') != NULL) /* before all else: a password may hold a comma or a slash */
+        return "no host has an @ in its name: write host:port,host:port, and user and password as " SETTING_KAFKA
+               "sasl.username and " SETTING_KAFKA "sasl.password";
     for (list += strspn(list, ", "); *list != '\0'; list += strspn(list, ", "), n++) {
         struct part address = { list, strcspn(list, ",") };
         const char *why = check_address(address, protocol);

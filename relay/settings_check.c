@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/mask.h"
 #include "relay/settings_value.h"
 
 int setting_message_open(struct setting_message *m, char *err, size_t err_size)
@@ -63,7 +64,7 @@ static int check_brokers(const struct settings *s, FILE *msg)
         if (!names_brokers(kv) || (why = setting_check_brokers(kv->value, protocol)) == NULL)
             continue;
         setting_print_origin(s, &kv->origin, SETTING_KAFKA, kv->name, msg);
-        fprintf(msg, ": " SETTING_KAFKA "%s = %s: %s", kv->name, kv->value, why);
+        fprintf(msg, ": " SETTING_KAFKA "%s = %s: %s", kv->name, mask_property(kv->name, kv->value), why);
         return -1;
     }
     return 0;

@@ -84,15 +84,10 @@ static const char *kafka_value(const struct settings *s, const char *name)
     return NULL;
 }
 
-static const char *shown(const char *name, const char *value)
-{
-    return value != NULL && mask_is_secret(name) ? MASK : value;
-}
-
 static void note_property(const char *name, const char *was, const char *value, settings_note *note, void *arg)
 {
     if (was == NULL || value == NULL || strcmp(was, value) != 0)
-        note(arg, &(struct settings_change){ SETTING_KAFKA, name, shown(name, was), shown(name, value), false });
+        note(arg, &(struct settings_change){ SETTING_KAFKA, name, mask_property(name, was), mask_property(name, value), false });
 }
 
 static void note_kafka(const struct settings *was, const struct settings *fresh, settings_note *note, void *arg)

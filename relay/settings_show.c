@@ -38,7 +38,7 @@ void settings_print(const struct settings *s, FILE *out)
         fputs("# ", out);
         setting_print_origin(s, &kv->origin, SETTING_KAFKA, kv->name, out);
         fprintf(out, "\n" SETTING_KAFKA "%s = ", kv->name);
-        setting_print_text(mask_is_secret(kv->name) ? MASK : kv->value, out);
+        setting_print_text(mask_property(kv->name, kv->value), out);
         fputs("\n", out);
     }
 }
@@ -169,7 +169,8 @@ void settings_write_man(FILE *out)
           "Durations are written with a unit and no blank before it: ms, s, m, h, d; sizes with B, KiB, MiB, GiB.\n\n"
           "A secret is a password in *dsn*, and what librdkafka takes as a password, key or secret. It is\n"
           "refused on the command line, and in a file that others than its owner may read (a file of root's\n"
-          "may be readable for its group); and it is masked wherever settings are shown.\n\n# SETTINGS\n\n", out);
+          "may be readable for its group); and it is masked wherever settings are shown, as is a URL with a\n"
+          "login in it.\n\n# SETTINGS\n\n", out);
     for (size_t i = 0; i < N_SETTINGS; i++)
         print_scd_setting(&setting_specs[i], out);
     fputs("*kafka.*_property_\n\t", out);

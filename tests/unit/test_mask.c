@@ -152,12 +152,38 @@ START_TEST(secret_properties_are_known)
 }
 END_TEST
 
+static const struct {
+    const char *property, *value;
+    bool shown;
+} values[] = {
+    { "sasl.password", "hunter2", false },
+    { "sasl.oauthbearer.assertion.private.key.passphrase", "hunter2", false },
+    { "bootstrap.servers", "a:9092,plaintext://b:9092/x", true },
+    { "bootstrap.servers", "user:hunter2@a:9092", false },
+    { "metadata.broker.list", "b:9092,SASL_SSL://user:hunter2@a:9092", false },
+    { "sasl.oauthbearer.token.endpoint.url", "https://idp/token", true },
+    { "sasl.oauthbearer.token.endpoint.url", "https://user:hunter2@idp/token", false },
+    { "sasl.username", "me@example.com", true },
+    { "sasl.kerberos.principal", "relay/host@REALM", true },
+    { "client.id", "", true },
+};
+
+START_TEST(values_with_a_login_are_not_shown)
+{
+    const char *shown = mask_property(values[_i].property, values[_i].value);
+
+    ck_assert_str_eq(shown, values[_i].shown ? values[_i].value : M);
+    ck_assert_ptr_null(mask_property(values[_i].property, NULL));
+}
+END_TEST
+
 Suite *suite_mask(void)
 {
     Suite *suite = suite_create("mask");
     TCase *tc = tcase_create("mask");
 
     tcase_add_loop_test(tc, passwords_in_a_dsn_are_masked, 0, (int)N(dsns));
+    tcase_add_loop_test(tc, values_with_a_login_are_not_shown, 0, (int)N(values));
     tcase_add_test(tc, a_dsn_cut_anywhere_shows_no_password);
     tcase_add_test(tc, the_mask_does_not_tell_the_length);
     tcase_add_test(tc, many_passwords_fit);

@@ -467,6 +467,10 @@ static const struct {
     { "a:99999999999999999999999", "a port is a number" },
     { "plaintext://a:x/", "a port is a number" },
     { ",", "it names no broker" },
+    { "u@a:9092", "no host has an @" },
+    { "user:hunter2@a:9092", "no host has an @" },
+    { "user:hunter2,hunter2@a:9092", "no host has an @" },
+    { "SASL_SSL://user:hunter2@a:9092", "no host has an @" },
 };
 
 START_TEST(list_of_brokers_that_can_never_work_is_refused)
@@ -481,6 +485,7 @@ START_TEST(list_of_brokers_that_can_never_work_is_refused)
     ck_assert_int_eq(load(file, NULL, NULL), -1);
     ck_assert_msg(strstr(err, ":1: kafka.bootstrap.servers = ") != NULL, "%s", err);
     ck_assert_msg(strstr(err, lists[_i].said) != NULL, "%s", err);
+    ck_assert_msg(strstr(err, "hunter2") == NULL, "%s", err);
 }
 END_TEST
 

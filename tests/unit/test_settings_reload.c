@@ -51,6 +51,8 @@ START_TEST(secrets_are_masked)
                          "dsn = host=b password=new-secret\nkafka.sasl.password = new-secret\n"));
     ck_assert_str_eq(said, "dsn host=a password=********>host=b password=******** -\n"
                            "kafka.sasl.password ********>******** -\n");
+    expect_loaded(reload("kafka.https.url = https://u:old-secret@h\n", "kafka.https.url = https://h\n"));
+    ck_assert_str_eq(said, "kafka.https.url ********>https://h -\n");
 }
 END_TEST
 

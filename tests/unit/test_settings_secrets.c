@@ -114,6 +114,7 @@ static const char *const secrets[] = {
     "kafka.ssl.key.anything=hunter2",
     "kafka.sasl.oauthbearer.client.secret=hunter2",
     "kafka.sasl.jaas.config=hunter2",
+    "kafka.sasl.oauthbearer.assertion.private.key.passphrase=hunter2",
     "dsn=host=x password=hunter2",
     "dsn=postgresql://app:hunter2@db/shop",
 };
@@ -178,6 +179,15 @@ START_TEST(a_dsn_without_a_password_and_a_path_are_taken_from_the_command_line)
     expect_loaded(load(NULL, NULL, NULL, "dsn=host=x passfile=/p"));
     expect_loaded(load(NULL, NULL, NULL, "kafka.ssl.key.location=/etc/key.pem"));
     expect_printed("kafka.ssl.key.location = /etc/key.pem", true);
+}
+END_TEST
+
+START_TEST(a_url_with_a_login_is_not_shown)
+{
+    expect_loaded(load(text_file("conf", "kafka.sasl.oauthbearer.token.endpoint.url = https://me:hunter2@idp/\n", 0600), NULL,
+                       NULL, NULL));
+    expect_printed("hunter2", false);
+    expect_printed("token.endpoint.url = ********\n", true);
 }
 END_TEST
 
@@ -267,6 +277,7 @@ Suite *suite_settings_secrets(void)
     tcase_add_test(tc, the_owner_alone_may_read_a_secret_or_the_group_of_roots);
     tcase_add_test(tc, the_hint_names_the_variable);
     tcase_add_test(tc, a_dsn_without_a_password_and_a_path_are_taken_from_the_command_line);
+    tcase_add_test(tc, a_url_with_a_login_is_not_shown);
     tcase_add_test(tc, a_variable_may_name_a_file_with_the_value);
     tcase_add_test(tc, a_variable_and_its_file_are_one_too_many);
     tcase_add_test(tc, a_secret_file_that_cannot_be_used_is_named);
