@@ -240,7 +240,7 @@ int inbox__kafka_open(struct inbox_consumer *c, outbox_error *err)
     c->kafka = code == OUTBOX_OK ? calloc(1, sizeof *c->kafka) : NULL;
     if (c->kafka == NULL) {
         rd_kafka_conf_destroy(conf);
-        return code != OUTBOX_OK ? code : outbox__error_set(err, OUTBOX_ENOMEM, "no memory");
+        return code != OUTBOX_OK ? code : outbox__error_set(err, OUTBOX_ENOMEM, "no memory for a consumer");
     }
     c->kafka->why = (outbox_error)OUTBOX_ERROR_INIT;
     rd_kafka_conf_set_opaque(conf, c);

@@ -120,7 +120,7 @@ static int open_monitor(struct driver *d, const struct settings *set)
     d->monitor = monitor_new(&cfg, d->now_ms);
     if (d->monitor != NULL)
         return EXIT_OK;
-    log_error("relay", "out of memory");
+    log_error("relay", "out of memory", "for", "metrics and page");
     return EXIT_INTERNAL;
 }
 
@@ -152,7 +152,8 @@ int driver_open(struct driver *d, const struct settings *set)
     janitor_init(&d->janitor, d->now_ms, set->retention_ms);
     if (d->slot == NULL || d->marks == NULL || d->holds == NULL || d->source == NULL ||
         core_init(&d->core, d->now_ms, &core_cfg) < 0) {
-        log_error("relay", "out of memory");
+        log_error("relay", "out of memory", "for", "inflight.rows", "inflight_rows",
+                  log_i64((int64_t)set->inflight_rows));
         return EXIT_INTERNAL;
     }
     int code = check_dsn(set);

@@ -16,7 +16,7 @@ static uint32_t number_of(struct driver *d, const char *topic)
     uint32_t number = core_topic(&d->core, topic);
 
     if (number == UINT32_MAX) {
-        log_error("relay", "out of memory");
+        log_error("relay", "out of memory", "for", "a topic", "topic", topic);
         driver_end(d, EXIT_INTERNAL);
     }
     return number;

@@ -64,7 +64,7 @@ int sink_new(const struct sink_config *cfg, struct sink **ret_sink, char *err, s
 
     if (s == NULL || (s->out = calloc(cfg->max_rows, 1)) == NULL) {
         free(s);
-        snprintf(err, err_size, "out of memory");
+        snprintf(err, err_size, "out of memory for what inflight.rows allows");
         return -1;
     }
     s->cfg = *cfg;

@@ -106,7 +106,7 @@ static void on_first(struct source *s, uint64_t now_ms, const PGresult *res)
         isolate_end(s);
         held_take_page(s, now_ms, 0, true, 0);
     } else if ((s->isolate.first = PQcopyResult(res, PG_COPYRES_ATTRS | PG_COPYRES_TUPLES)) == NULL) {
-        tell(s, "out of memory");
+        tell(s, "out of memory; the row that cannot be read is looked for again");
     } else {
         send_one(s, now_ms, ISOLATE_STUB);
     }
@@ -172,7 +172,7 @@ static void on_stub(struct source *s, uint64_t now_ms, const PGresult *res)
         if (i->stub != NULL)
             send_one(s, now_ms, ISOLATE_ONE);
         else
-            tell(s, "out of memory");
+            tell(s, "out of memory; the row that cannot be read is looked for again");
     } else {
         source_note_failure(s, res);
         i->why = s->failure;

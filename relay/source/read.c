@@ -181,7 +181,7 @@ void source_take_page(struct source *s, uint64_t now_ms, const PGresult *res, in
 {
     if (advance(s, res, n, full) < 0) {
         source_free_rows(s, (uint32_t)n);
-        source_link_lost(s, now_ms, "out of memory");
+        source_link_lost(s, now_ms, "out of memory for a page");
         return;
     }
     CRASH_POINT("source.page_read");
