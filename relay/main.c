@@ -12,7 +12,6 @@
 #include "relay/loop.h"
 #include "relay/metrics.h"
 #include "relay/settings.h"
-#include "relay/sink/sink.h"
 
 #define MAX_X 256
 
@@ -37,7 +36,7 @@ static void print_help(void)
           "      --print-config    print every setting in force and where it is from\n"
           "      --sample-config   print a settings file with every setting explained\n"
           "      --metrics-help    print every metric and what it means\n"
-          "      --version         print the version\n"
+          "      --version         print the version, and those of librdkafka and libpq\n"
           "  -h, --help            print this\n"
           "\n"
           "Commands, each with a --help of its own, the same settings, and --json:\n",
@@ -102,7 +101,8 @@ static int print_and_end(int opt)
     case OPT_METRICS: metrics_help(stdout); break;
     case OPT_MAN: settings_write_man(stdout); break;
     case OPT_VERSION:
-        printf("outbox-relay %s (librdkafka %s)\n", OUTBOX_VERSION_STRING, sink_library_version());
+        printf("outbox-relay %s (librdkafka %s, libpq %s)\n", OUTBOX_VERSION_STRING, driver_libraries().librdkafka,
+               driver_libraries().libpq);
         break;
     case 'h': print_help(); break;
     default:

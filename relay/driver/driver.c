@@ -1,6 +1,7 @@
 /* driver.c - the loop: tell the core what happened, do what it wants, wait. See driver.h. */
 #include "relay/driver/driver.h"
 
+#include "include/outbox.h"
 #include "relay/driver/inside.h"
 #include "relay/log.h"
 #include "relay/loop.h"
@@ -177,7 +178,9 @@ int driver_run(struct settings *settings, const struct settings_from *from, bool
     int code = driver_open(&d, settings);
 
     if (code == EXIT_OK) {
-        log_info("relay", "started", "librdkafka", sink_library_version(), "owner", d.owner);
+        struct driver_libraries with = driver_libraries();
+        log_info("relay", "started", "version", OUTBOX_VERSION_STRING, "librdkafka", with.librdkafka, "libpq", with.libpq,
+                 "owner", d.owner);
         while (d.core.phase != CORE_DONE) {
             bool idle = turn(&d);
             log_role(&d);

@@ -18,4 +18,10 @@ int driver_run(struct settings *settings, const struct settings_from *from, bool
  * librdkafka begins to connect to the brokers, but nothing waits for that. */
 int driver_check(const struct settings *settings);
 
+/* The versions of librdkafka and libpq that the program runs with. */
+struct driver_libraries {
+    const char *librdkafka, *libpq;
+};
+struct driver_libraries driver_libraries(void);
+
 #endif

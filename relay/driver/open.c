@@ -106,14 +106,20 @@ static int check_dsn(const struct settings *set)
     return EXIT_CONFIGURATION;
 }
 
+struct driver_libraries driver_libraries(void)
+{
+    return (struct driver_libraries){ sink_library_version(), source_library_version() };
+}
+
 static int open_monitor(struct driver *d, const struct settings *set)
 {
+    const struct driver_libraries with = driver_libraries();
     struct monitor_config cfg = {
         .listen = serves(d, set) ? set->http_listen : NULL,
         .owner = d->owner,
         .version = OUTBOX_VERSION_STRING,
-        .librdkafka = sink_library_version(),
-        .libpq = source_library_version(),
+        .librdkafka = with.librdkafka,
+        .libpq = with.libpq,
         .stall_timeout_ms = set->stall_timeout_ms,
     };
 

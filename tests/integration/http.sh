@@ -64,7 +64,9 @@ equal none_took_five_minutes 400 "$(metric web "outbox_relay_delivery_latency_se
 equal it_leads 1 "$(metric web outbox_relay_leader)"
 equal nothing_in_hand 0 "$(metric web outbox_relay_inflight_rows)"
 equal no_defect 0 "$(metric web outbox_relay_rows_found_by_sweep_total)"
-equal versions 1 "$(metric web "outbox_relay_build_info{version=\"$("$OUTBOX_RELAY" --version | cut -d' ' -f2)\",librdkafka=\"$("$OUTBOX_RELAY" --version | sed 's/.*librdkafka \(.*\))/\1/')\",libpq=\"$(metric web '' >/dev/null; sed -n 's/.*build_info.*libpq="\([^"]*\)".*/\1/p' "$dir/body")\"}")"
+version=$("$OUTBOX_RELAY" --version) # outbox-relay 0.1.0 (librdkafka 2.0.2, libpq 15.18)
+labels=$(sed -E 's/^outbox-relay (.*) \(librdkafka (.*), libpq (.*)\)$/version="\1",librdkafka="\2",libpq="\3"/' <<<"$version")
+equal versions 1 "$(metric web "outbox_relay_build_info{$labels}")"
 near() { awk -v a="$1" -v b="$2" -v d="$3" 'BEGIN { exit !(a - b < d && b - a < d) }'; }
 holds start_of_the_process near "$(metric web process_start_time_seconds)" "$(date +%s)" 3600 # a slow machine takes minutes to come here
 holds memory_of_the_process near "$(metric web process_resident_memory_bytes)" "$(($(memory web VmRSS) * 1024))" 8000000

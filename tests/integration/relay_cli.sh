@@ -30,7 +30,7 @@ says help 0 '^Usage: outbox-relay \[run\]' --help
 says help_lists_settings 0 'lease.ttl' -h
 says help_lists_exit_codes 0 'Exit codes: 0 clean, 64 usage' --help
 equal help_says_that_numbers_of_librdkafka_have_no_unit 1 "$("$OUTBOX_RELAY" --help | tr -s ' \n' ' ' | grep -c 'Its numbers are plain ones, without a unit')"
-says version 0 "^outbox-relay $(sed -n 's/^#define OUTBOX_VERSION_STRING "\(.*\)"$/\1/p' "$root/include/outbox.h") (librdkafka " --version
+says version 0 "^outbox-relay $(sed -n 's/^#define OUTBOX_VERSION_STRING "\(.*\)"$/\1/p' "$root/include/outbox.h") (librdkafka [0-9.]*, libpq $(pkg-config --modversion libpq | cut -d. -f1)\\.[0-9]*)$" --version
 says unknown_option 64 "unrecognized option '--nope'" --nope
 says option_without_value 64 "requires an argument" --config
 says unknown_command 64 'unknown command or argument: frobnicate' frobnicate
