@@ -186,7 +186,9 @@ typedef struct pg_result PGresult;
 /** One record header. Names may repeat; the order is kept. Both parts are UTF-8 without NUL; the
  *  value is not NULL ("" with 0 is an empty value) and needs no terminator. Refused are names that
  *  start with "ce_", which the relay writes, and the names of the fields below: correlationid,
- *  causationid, traceparent, tracestate, hops. */
+ *  causationid, traceparent, tracestate, hops.
+ *  This struct never grows: it stands in arrays and has no size of its own. Nor need it, for a
+ *  header of Kafka is a name and a value; what else is to be said of an event gets a field there. */
 typedef struct outbox_header {
     const char *name;
     const void *value;
