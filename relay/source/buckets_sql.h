@@ -18,7 +18,7 @@
     "greatest(0, floor(extract(epoch from now() - n.created_at) * 1000))::bigint, "                \
     "substring((select pg_get_expr(d.adbin, d.adrelid) from pg_catalog.pg_attrdef d "              \
     "join pg_catalog.pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum "             \
-    "where d.adrelid = 'outbox.event'::regclass and a.attname = 'bucket') from '/ (\\d+)')::bigint " \
+    "where d.adrelid = 'outbox.event'::regclass and a.attname = 'bucket') from '/ ([0-9]+)')::bigint " \
     "from generate_series(0, 7) b (bucket) cross join lateral " SQL_NEWEST_IN("b.bucket") " n "    \
     "where n.created_at is not null"
 

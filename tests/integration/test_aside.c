@@ -117,6 +117,21 @@ START_TEST(tells_how_old_the_buckets_are)
 }
 END_TEST
 
+/* In quotes a backslash means something else there. */
+START_TEST(knows_the_period_in_a_session_with_strings_of_old)
+{
+    rig_exec(db, "insert into outbox.event (topic, type) values ('t', 't')");
+    rig_exec(db, "do $$ begin execute format('alter database %I set standard_conforming_strings = off', "
+                 "current_database()); end $$");
+    open_source(true);
+    lead();
+    look(true);
+    ck_assert_int_eq(last.bucket_period_s, 86400);
+    rig_exec(db, "do $$ begin execute format('alter database %I reset standard_conforming_strings', "
+                 "current_database()); end $$");
+}
+END_TEST
+
 START_TEST(is_not_there_unless_it_is_asked_for)
 {
     struct pollfd fds[SOURCE_MAX_FDS];
@@ -297,6 +312,7 @@ Suite *suite_aside(void)
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, tells_how_old_the_buckets_are);
+    tcase_add_test(tc, knows_the_period_in_a_session_with_strings_of_old);
     tcase_add_test(tc, is_not_there_unless_it_is_asked_for);
     tcase_add_loop_test(tc, its_loss_is_not_the_loss_of_the_link, 0, 2);
     tcase_add_test(tc, its_silence_delays_nobody);
