@@ -13,13 +13,24 @@
     "where i.inhparent in ('outbox.event'::regclass, 'outbox.sent'::regclass) "                    \
     "union all select 'outbox.held'::regclass) group by 1"
 
-/* Among so many events of a bucket the newest is looked for, from the highest id downwards. All in a bucket
- * are of one period of the ring, or of few: an id that is much lower is not of a much later time. */
+/* The newest event of a bucket is looked for among so many of its highest ids, and one of each of so many of its last
+ * transactions. An event of a lower id was appended earlier, and so its transaction had begun earlier than that; but
+ * those of the highest ids may be of a long transaction, whose events are as old as its beginning. */
 #define LOOK_ROWS "1000"
+#define LOOK_TRANSACTIONS "100"
+
+#define SQL_LAST_OF(bucket, columns, and_where)                                                    \
+    "select e.xid, e.created_at, " columns " from outbox.event e where e.bucket = " bucket and_where \
+    " order by e.xid desc, e.id desc limit 1"
 
 /* When the newest event of the bucket was appended; NULL: it is empty. */
 #define SQL_NEWEST_IN(bucket)                                                                      \
-    "(select max(l.created_at) as created_at from (select e.created_at from outbox.event e "       \
-    "where e.bucket = " bucket " order by e.id desc limit " LOOK_ROWS ") l)"
+    "(select max(l.created_at) as created_at from (select i.created_at from "                      \
+    "(select e.created_at from outbox.event e "                                                    \
+    "where e.bucket = " bucket " order by e.id desc limit " LOOK_ROWS ") i union all "             \
+    "select t.created_at from (with recursive t as ((" SQL_LAST_OF(bucket, "1 as n", "") ") "      \
+    "union all select x.* from t cross join lateral ("                                             \
+    SQL_LAST_OF(bucket, "t.n + 1", " and e.xid < t.xid") ") x where t.n < " LOOK_TRANSACTIONS ") " \
+    "select t.created_at from t) t) l)"
 
 #endif

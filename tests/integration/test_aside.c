@@ -117,6 +117,19 @@ START_TEST(tells_how_old_the_buckets_are)
 }
 END_TEST
 
+/* Its events come last and are as old as its beginning. */
+START_TEST(a_long_transaction_hides_no_newer_event)
+{
+    rig_exec(db, "insert into outbox.event (bucket, topic, type) select 2, 't', 't' from generate_series(1, 10)");
+    rig_exec(db, "insert into outbox.event (bucket, created_at, topic, type) "
+                 "select 2, now() - interval '2 hours', 't', 't' from generate_series(1, 2000)");
+    open_source(true);
+    lead();
+    look(true);
+    ck_assert_int_lt(last.bucket_age_ms[2], 3600 * 1000);
+}
+END_TEST
+
 /* In quotes a backslash means something else there. */
 START_TEST(knows_the_period_in_a_session_with_strings_of_old)
 {
@@ -312,6 +325,7 @@ Suite *suite_aside(void)
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, tells_how_old_the_buckets_are);
+    tcase_add_test(tc, a_long_transaction_hides_no_newer_event);
     tcase_add_test(tc, knows_the_period_in_a_session_with_strings_of_old);
     tcase_add_test(tc, is_not_there_unless_it_is_asked_for);
     tcase_add_loop_test(tc, its_loss_is_not_the_loss_of_the_link, 0, 2);
