@@ -102,7 +102,7 @@ FUZZERS = $(patsubst tests/fuzz/%.c,$(O)/fuzzers/%,$(wildcard tests/fuzz/fuzz_*.
 all: lib relay
 lib: $(LIBS) $(O)/$(SONAME) $(O)/$(INBOX_SONAME)
 relay: $(O)/outbox-relay
-tools: $(TOOLS) saga $(O)/tests/faults/interrupted.so $(O)/tests/faults/stalled.so
+tools: $(TOOLS) saga $(O)/tests/faults/interrupted.so $(O)/tests/faults/stalled.so $(O)/tests/faults/mute.so
 tests: $(TESTS) tools
 saga: $(SAGA_PROGRAMS)
 fuzzers: $(FUZZERS)

@@ -66,7 +66,7 @@ static void lost(struct source *s, uint64_t now_ms, const char *why)
     answer(s, NULL);
 }
 
-/* Not by its name: asking for the address of a host again may take its time, and we would wait. */
+/* Not by its name: libpq would ask for the address of the host again, and we would wait. */
 static void open_it(struct source *s, uint64_t now_ms)
 {
     struct aside *a = &s->aside;

@@ -8,6 +8,7 @@
 
 #include "relay/log.h"
 #include "relay/source/connect.h"
+#include "relay/source/lookup.h"
 
 static void on_notice(void *arg, const PGresult *res)
 {
@@ -21,11 +22,13 @@ int conn_open(struct conn *c, const struct conn_options *opt, uint64_t now_ms)
 {
     conn_close(c);
     c->silent = false;
+    c->lookup = opt->lookup;
     c->timeout_ms = opt->timeout_ms;
     c->pg = connect_start(&(struct connect_options){
         .dsn = opt->dsn,
         .application = "outbox-relay",
         .beside = opt->beside != NULL ? opt->beside->pg : NULL,
+        .hosts = opt->lookup != NULL ? &opt->lookup->lists : NULL,
         .timeout_ms = opt->timeout_ms,
         .tcp_user_timeout_ms = opt->tcp_user_timeout_ms,
     });
@@ -220,13 +223,18 @@ int conn_send_text(struct conn *c, uint64_t now_ms, const char *sql)
 
 const char *conn_error(const struct conn *c)
 {
-    static char line[512];
-    size_t len;
+    static char line[720];
+    char words[512];
+    /* Hosts without an address were not tried: what became of the others is half of it. */
+    const char *missing = c->lookup != NULL && c->state != CONN_IDLE && c->state != CONN_BUSY ? c->lookup->missing : "";
 
-    connect_error(c->pg, line, sizeof line);
-    len = strlen(line);
+    connect_error(c->pg, words, sizeof words);
+    if (c->lookup != NULL)
+        hosts_name(&c->lookup->hosts, words, sizeof words);
+    size_t len = strlen(words);
     if (c->silent)
-        snprintf(line + len, sizeof line - len, "%sno answer within %.3g s",
-                 len == 0 ? "" : line[len - 1] == ':' ? " " : "; ", (double)c->timeout_ms / 1000);
+        snprintf(words + len, sizeof words - len, "%sno answer within %.3g s",
+                 len == 0 ? "" : words[len - 1] == ':' ? " " : "; ", (double)c->timeout_ms / 1000);
+    snprintf(line, sizeof line, "%s%s%s", missing, missing[0] != '\0' && words[0] != '\0' ? "; " : "", words);
     return line;
 }

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct lookup;
+
 enum conn_state { CONN_DOWN, CONN_CONNECTING, CONN_IDLE, CONN_BUSY };
 
 struct conn {
@@ -19,6 +21,7 @@ struct conn {
     const char *name;      /* for the log: "read" or "mark" */
     PGresult *result;      /* the last of the statement's results so far; of a transaction the first error */
     bool pipeline;         /* BUSY with a transaction */
+    const struct lookup *lookup; /* NULL, or: where its hosts are from */
     bool silent;           /* lost because nothing came within timeout_ms; libpq has no word for that */
 };
 
@@ -33,6 +36,7 @@ struct conn_statement {
 struct conn_options {
     const char *dsn;
     const struct conn *beside; /* NULL, or: to the server that this one has reached, whatever the dsn says */
+    const struct lookup *lookup; /* NULL, or: to the hosts that were looked up; borrowed until conn_close */
     uint64_t timeout_ms;
     uint64_t tcp_user_timeout_ms;
 };

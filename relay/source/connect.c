@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "relay/source/hosts.h"
+
 typedef PGconn *connect_function(const char *const *names, const char *const *values, int expand_dbname);
 
 static PGconn *connect_by(connect_function *function, const struct connect_options *opt)
@@ -16,10 +18,12 @@ static PGconn *connect_by(connect_function *function, const struct connect_optio
         "connect_timeout", "fallback_application_name", "dbname", "target_session_attrs",
         "client_encoding", "host", "hostaddr", "port", NULL
     };
-    const PGconn *there = opt->beside; /* NULL: as the dsn says */
+    const PGconn *there = opt->beside;
+    const struct host_lists beside = { PQhost(there), PQhostaddr(there), PQport(there) }; /* NULLs: as the dsn says */
+    const struct host_lists *to = opt->hosts != NULL ? opt->hosts : &beside;
     const char *const values[] = {
         "10", "5", "3", tcp_user_timeout, connect_timeout, opt->application, opt->dsn,
-        opt->only_reads ? "any" : "read-write", "UTF8", PQhost(there), PQhostaddr(there), PQport(there), NULL
+        opt->only_reads ? "any" : "read-write", "UTF8", to->name, to->address, to->port, NULL
     };
 
     snprintf(tcp_user_timeout, sizeof tcp_user_timeout, "%llu",

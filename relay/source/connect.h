@@ -9,10 +9,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct host_lists;
+
 struct connect_options {
     const char *dsn, *application;
     bool only_reads;      /* a standby will do */
     const PGconn *beside; /* NULL, or: to the server that this one has reached, whatever the dsn says */
+    const struct host_lists *hosts; /* NULL, or: in place of the dsn's own, as far as they are set */
     uint64_t timeout_ms, tcp_user_timeout_ms;
 };
 

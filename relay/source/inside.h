@@ -10,6 +10,7 @@
 #include "relay/source/conn.h"
 #include "relay/source/cursor.h"
 #include "relay/source/held_arrays.h"
+#include "relay/source/lookup.h"
 #include "relay/source/marks.h"
 #include "relay/source/pairs.h"
 #include "relay/source/source.h"
@@ -108,6 +109,7 @@ struct source {
     struct source_config cfg;
     struct conn conn[N_SIDES];
     enum setup setup[N_SIDES];
+    struct lookup lookup; /* of the hosts of both */
     bool up;
     bool refused; /* SOURCE_REFUSED was told */
     char history[N_SIDES][40]; /* of the server that each side is connected to */

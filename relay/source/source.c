@@ -34,6 +34,7 @@ void source_free(struct source *s)
         return;
     for (int i = 0; i < N_SIDES; i++)
         conn_close(&s->conn[i]);
+    lookup_deinit(&s->lookup);
     aside_link_down(s);
     isolate_end(s);
     held_drop_page(s);
@@ -101,6 +102,7 @@ static void link_open(struct source *s, uint64_t now_ms)
 {
     struct conn_options opt = {
         .dsn = s->cfg.dsn,
+        .lookup = &s->lookup,
         .timeout_ms = s->cfg.statement_timeout_ms,
         .tcp_user_timeout_ms = s->cfg.tcp_user_timeout_ms,
     };
@@ -112,6 +114,23 @@ static void link_open(struct source *s, uint64_t now_ms)
             return;
         }
     }
+}
+
+static bool link_is_down(const struct source *s)
+{
+    return s->conn[READ_SIDE].state == CONN_DOWN && s->conn[MARK_SIDE].state == CONN_DOWN;
+}
+
+/* Once for both connections: they must reach the same server. */
+static void link_begin(struct source *s, uint64_t now_ms)
+{
+    int rc = s->lookup.waiting ? lookup_step(&s->lookup, now_ms)
+                               : lookup_begin(&s->lookup, s->cfg.dsn, now_ms, s->cfg.statement_timeout_ms);
+
+    if (rc < 0)
+        source_link_lost(s, now_ms, s->lookup.missing);
+    else if (rc > 0)
+        link_open(s, now_ms);
 }
 
 void source_refuse(struct source *s, int exit_code)
@@ -361,6 +380,8 @@ size_t source_pollfds(const struct source *s, struct pollfd fds[SOURCE_MAX_FDS])
 
     for (int i = 0; i < N_SIDES; i++)
         n += pollfd_of(&s->conn[i], &fds[n]);
+    if (s->lookup.waiting)
+        fds[n++] = (struct pollfd){ .fd = lookup_fd(&s->lookup), .events = POLLIN }; /* there are no connections then */
     return n + pollfd_of(&s->aside.conn, &fds[n]);
 }
 
@@ -370,8 +391,8 @@ uint64_t source_deadline(const struct source *s)
 
     if (s->n_events > 0)
         return 0;
-    if (s->conn[READ_SIDE].state == CONN_DOWN && s->conn[MARK_SIDE].state == CONN_DOWN)
-        return s->retry_at_ms;
+    if (link_is_down(s))
+        return s->lookup.waiting ? s->lookup.deadline_ms : s->retry_at_ms;
     for (int i = 0; i < N_SIDES; i++)
         if ((s->conn[i].state == CONN_CONNECTING || s->conn[i].state == CONN_BUSY) &&
             s->conn[i].deadline_ms < due)
@@ -398,9 +419,8 @@ static void step(struct source *s, uint64_t now_ms, enum side side)
 bool source_next(struct source *s, uint64_t now_ms, struct source_event *ret_event)
 {
     if (s->n_events == 0) {
-        if (s->conn[READ_SIDE].state == CONN_DOWN && s->conn[MARK_SIDE].state == CONN_DOWN &&
-            now_ms >= s->retry_at_ms)
-            link_open(s, now_ms);
+        if (link_is_down(s) && (s->lookup.waiting || now_ms >= s->retry_at_ms))
+            link_begin(s, now_ms);
         for (int side = 0; side < N_SIDES && s->n_events == 0; side++)
             step(s, now_ms, (enum side)side);
         if (s->n_events == 0)

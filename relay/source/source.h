@@ -1,8 +1,8 @@
 /* source.h - the outbox in PostgreSQL: read, mark, hold, lead. The only module that knows libpq and SQL.
  *
  * Two connections, one reads and one marks, are one link: both are up or the link is down, so that a
- * read never comes from another server than the marks go to. Nothing blocks (but the resolution of a
- * host name, which libpq does by itself); every statement has a deadline of our own, after which the
+ * read never comes from another server than the marks go to. Nothing blocks, not even
+ * the look-up of a host's name (lookup.h); every statement has a deadline of our own, after which the
  * link counts as lost, whatever TCP says.
  *
  * At most one of read, read_due and read_topic, and one of mark, hold, acquire, renew, resign and sweep,

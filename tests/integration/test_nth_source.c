@@ -65,6 +65,7 @@ FAKE_NTH(int, PQsendQueryPrepared,
           const int *formats, int format),
          (c, name, n, values, lengths, formats, format), 0)
 FAKE_NTH(PQconninfoOption *, PQconninfoParse, (const char *dsn, char **why), (dsn, why), NULL)
+FAKE_NTH(PQconninfoOption *, PQconninfo, (PGconn *c), (c), NULL)
 FAKE_NTH(char *, PQresultErrorField, (const PGresult *res, int field), (res, field), NULL)
 FAKE_NTH(const char *, PQparameterStatus, (const PGconn *c, const char *name), (c, name), NULL)
 
