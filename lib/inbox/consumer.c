@@ -163,7 +163,7 @@ static int fetch(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
     return code;
 }
 
-/* Once for each time that it has none for long. */
+/* Once for each time that it has none for long; out of the group and in it these are two. */
 static void say_waiting(inbox_consumer *c, uint64_t now_ms)
 {
     if (c->partitions != NULL)
@@ -201,6 +201,12 @@ static int redrive(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
     return code;
 }
 
+static int join_group(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
+{
+    c->waiting_due_ms = now_ms + WAITS_LONG_MS;
+    return inbox__kafka_open(c, err);
+}
+
 static void leave_group(inbox_consumer *c)
 {
     inbox__kafka_close(c);
@@ -213,7 +219,7 @@ static int tend_membership(inbox_consumer *c, uint64_t now_ms, outbox_error *err
 {
     if (c->conn != NULL) {
         c->leave_due_ms = UINT64_MAX;
-        return c->kafka != NULL ? OUTBOX_OK : inbox__kafka_open(c, err);
+        return c->kafka != NULL ? OUTBOX_OK : join_group(c, now_ms, err);
     }
     if (c->kafka == NULL)
         return OUTBOX_OK;

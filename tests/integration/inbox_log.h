@@ -49,6 +49,7 @@ static bool (*is_over)(void); /* asked when all has been handed out */
 
 static unsigned n_joins;
 static bool assigned;
+static int64_t assigned_from_s; /* of skipped_s: Kafka does so then */
 static int64_t fetched[N_PARTITIONS]; /* the next offset */
 
 static int64_t n_logged(int partition)
@@ -192,14 +193,14 @@ FAKE(int, inbox__kafka_poll,
     (void)consumer;
     *ret_any = false;
     at_poll();
-    if (c->kafka != NULL && !assigned)
+    if (c->kafka != NULL && !assigned && skipped_s >= assigned_from_s)
         return assign(why);
     for (struct inbox__partition *p = c->partitions; p != NULL; p = p->next)
         if (!p->paused && fetched[p->number] < end_of(p->number)) {
             *ret_any = true;
             return hand_out(p, why);
         }
-    if (c->kafka != NULL && is_over())
+    if (c->kafka != NULL && assigned && is_over())
         inbox_consumer_stop(c);
     skipped_s += timeout_ms > 0;
     return OUTBOX_OK;

@@ -117,6 +117,7 @@ static inline void setup(void)
     is_over = is_all_finished;
     after_rollback = NULL;
     endless = false;
+    assigned_from_s = 0;
     n_polls = 0;
 }
 

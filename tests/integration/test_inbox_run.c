@@ -412,6 +412,41 @@ START_TEST(who_has_no_database_does_not_join)
 }
 END_TEST
 
+static char *found_dsn;
+static unsigned n_waits_said;
+
+static void find_the_database_later(void)
+{
+    count_polls();
+    if (skipped_s < 20 || found_dsn == NULL)
+        return;
+    free(c->set.dsn);
+    c->set.dsn = found_dsn;
+    found_dsn = NULL;
+}
+
+static void count_waits(int level, const char *line, void *arg)
+{
+    on_log(level, line, arg);
+    n_waits_said += strstr(line, "no partition yet") != NULL;
+}
+
+/* What was said of the first one, that it joins when there is a link, says nothing of the second. */
+START_TEST(a_wait_in_the_group_is_told_behind_one_for_the_database)
+{
+    in_log = two;
+    at_poll = find_the_database_later;
+    assigned_from_s = 60;
+    n_waits_said = 0;
+    new_consumer("3", "15m");
+    inbox_consumer_log(c, count_waits, NULL);
+    found_dsn = c->set.dsn;
+    c->set.dsn = strdup("host=/nonexistent");
+    run();
+    ck_assert_uint_eq(n_waits_said, 2);
+}
+END_TEST
+
 /* The database is away from the first event that is applied on, for away_s. */
 static int64_t away_s, lost_at_s, left_after_s; /* -1: not yet */
 static char *away_from;
@@ -575,6 +610,7 @@ Suite *suite_inbox_run(void)
     tcase_add_test(tc, a_stop_is_seen_while_events_come_that_nobody_handles);
     tcase_add_test(tc, positions_move_while_events_come_that_nobody_handles);
     tcase_add_test(tc, who_has_no_database_does_not_join);
+    tcase_add_test(tc, a_wait_in_the_group_is_told_behind_one_for_the_database);
     tcase_add_test(tc, a_database_that_is_away_for_a_while_moves_no_partition);
     tcase_add_test(tc, who_is_without_it_for_long_leaves_and_comes_back);
     tcase_add_test(tc, a_partition_that_is_given_up_has_no_call_of_ours);
