@@ -650,6 +650,10 @@ BEGIN
                               available_at)
     VALUES (event_id, schema_version, topic, key, type, content_type, payload, headers::pg_catalog.json,
             available_at);
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'outbox: stored 0 rows instead of 1: a trigger or rule on outbox.event takes events away'
+            USING ERRCODE = 'triggered_data_change_violation';
+    END IF;
     RETURN event_id;
 END
 $body$;

@@ -263,7 +263,11 @@ test_append() {
         select count(distinct to_jsonb(e) - 'id' - 'xid' - 'created_at'), count(*) from outbox.event e where topic = 'd'"
     gives "rolled_back_append_leaves_nothing" "0" "begin; do \$\$ begin perform outbox.append('r', null, 'ty', null); end \$\$; rollback;
         select count(*) from outbox.event where topic = 'r'"
-    q "truncate outbox.event"
+    q "create function public.nothing() returns trigger language plpgsql as 'begin return null; end';
+       create trigger nothing before insert on outbox.event for each row execute function public.nothing()" >/dev/null
+    refuses "append_notices_an_insert_that_stored_nothing" 'takes events away' q "select outbox.append('t', null, 'ty', null)"
+    refuses "append_json_notices_it_too" 'takes events away' q "select outbox.append_json('t', null, 'ty', null)"
+    q "drop function public.nothing() cascade; truncate outbox.event" >/dev/null
 }
 
 # may ROLE NAME SQL / may_not ROLE NAME SQL
