@@ -2,8 +2,8 @@
  *
  * The way of an event: kafka.c (record) -> received.c (handler found, into the window) -> batch.c (batch_calls.c:
  * transaction, handlers; batch_end.c: COMMIT) -> window.c (done, again, waiting). Only db.c, batch_*.c, call.c,
- * steps.c, attempts.c, redrive.c and accept.c know libpq, only kafka.c and kafka_offsets.c librdkafka, and window.c,
- * record.c and settings.c neither.
+ * steps.c, attempts.c, redrive.c and accept.c know libpq, only kafka.c, kafka_properties.c and kafka_offsets.c librdkafka, and
+ * window.c, record.c and settings.c neither.
  * All of it runs on the thread of inbox_consumer_run(), but for what stats.h and log say.
  */
 #ifndef INBOX_LIB_INSIDE_H
@@ -227,7 +227,7 @@ int inbox__redrive(struct inbox_consumer *c, bool *ret_more, outbox_error *err);
 /* No dead letter says any more that this process calls it. False: one may. */
 bool inbox__redrive_take_back(struct inbox_consumer *c);
 
-/* -- kafka.c, kafka_offsets.c ------------------------------------------------------------------ */
+/* -- kafka.c, kafka_properties.c, kafka_offsets.c --------------------------------------------- */
 
 /* Does librdkafka take the properties? */
 int inbox__kafka_check(struct inbox_consumer *c, outbox_error *err);

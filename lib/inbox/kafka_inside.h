@@ -1,4 +1,4 @@
-/* kafka_inside.h - what kafka.c and kafka_offsets.c share: the handle of librdkafka. */
+/* kafka_inside.h - what kafka.c, kafka_properties.c and kafka_offsets.c share: the handle of librdkafka. */
 #ifndef INBOX_LIB_KAFKA_INSIDE_H
 #define INBOX_LIB_KAFKA_INSIDE_H
 
@@ -14,5 +14,8 @@ struct inbox__kafka {
     int code;      /* of what failed in a callback and ends the run, with: */
     outbox_error why;
 };
+
+/* Sets all properties. OUTBOX_OK, or the code with the property named in err. */
+int inbox__kafka_configure(const struct inbox_consumer *c, rd_kafka_conf_t *conf, outbox_error *err);
 
 #endif

@@ -27,8 +27,8 @@ nothing "the libraries include nothing of the relay" "$(none '#include.*relay/' 
 nothing "liboutbox includes nothing of libinbox" "$(none '#include.*inbox' lib/outbox include/outbox.h)"
 nothing "what is shared is header only and pure" \
     "$(ls lib/shared | grep -v '\.h$' || true; none '^#include' lib/shared | grep -vE '<(stdbool|stddef|stdint|string)\.h>' || true)"
-nothing "of libinbox only kafka.c and kafka_offsets.c include librdkafka" \
-    "$(none '#include.*(rdkafka|kafka_inside)' lib/inbox | grep -vE '^lib/inbox/(kafka(_offsets)?\.c|kafka_inside\.h):' || true)"
+nothing "of libinbox only kafka.c, kafka_properties.c and kafka_offsets.c include librdkafka" \
+    "$(none '#include.*(rdkafka|kafka_inside)' lib/inbox | grep -vE '^lib/inbox/(kafka(_offsets|_properties)?\.c|kafka_inside\.h):' || true)"
 nothing "of libinbox the window, records and settings know neither database nor broker" \
     "$(grep -nE '#include.*(libpq|rdkafka|inside\.h|db\.h)' lib/inbox/{window,record,settings,array}.[ch] || true)"
 nothing "the window uses no clock, no chance and no I/O" \
