@@ -262,6 +262,18 @@ static int64_t number_at(const PGresult *r, int column)
     return PQgetisnull(r, 0, column) ? -1 : strtoll(PQgetvalue(r, 0, column), NULL, 10);
 }
 
+/* Behind why a partition cannot be claimed. It stays with this process all the same, and so nobody else takes it. */
+static const char *claim_remedy(const PGresult *r)
+{
+    const char *sqlstate = PQresultErrorField(r, PG_DIAG_SQLSTATE);
+
+    if (sqlstate != NULL && strcmp(sqlstate, "55P03") == 0)
+        return "; some transaction has inbox.position locked (its pid is in pg_locks): end it, and it goes on by itself";
+    if (sqlstate != NULL && strcmp(sqlstate, "42501") == 0)
+        return "; grant this role inbox_consumer, see sql/inbox_roles.sql, and it goes on by itself";
+    return "";
+}
+
 bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number,
                      struct inbox__place *ret)
 {
@@ -284,8 +296,8 @@ bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number
                                       .witness = { number_at(r, 1), (uint64_t)number_at(r, 2) },
                                       .owned = number_at(r, 3) == 1 };
     else
-        inbox__log(c, 4, "%s/%d cannot be claimed yet: %s", topic, (int)number,
-                   inbox__db_words(r, "the link is lost"));
+        inbox__log(c, 4, "%s/%d cannot be claimed yet, and its events wait: %s%s", topic, (int)number,
+                   inbox__db_words(r, "the link is lost"), claim_remedy(r));
     PQclear(r);
     return ok;
 }

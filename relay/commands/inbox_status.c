@@ -288,7 +288,7 @@ static void judge_standing(struct inbox_look *l, const struct standing *s)
     static const char of_owner[] = "see whether that process still runs; if not, start it; if it does, look into its log: "
                                    "a handler that takes long, or one event that is tried again and again.";
     static const char of_none[] = "Kafka has given it to no process, or to one that cannot use this database (a wrong dsn, "
-                                  "password or right): look into the logs of all processes of the group; "
+                                  "password or right, a lock on inbox.position): look into the logs of all processes of the group; "
                                   "kafka-consumer-groups.sh --describe --members says which have partitions.";
     const char *remedy = s->owner[0] != '\0' ? of_owner : of_none;
     char age[32], owner[400], text[1200];
@@ -313,13 +313,14 @@ static void judge_consumer(struct inbox_look *l, const struct inbox_consumer *c)
     char age[32];
 
     if (is->partitions == 0)
-        findings_warn(&l->findings, "owner", "does it run, do its topics exist, and may it read them?",
+        findings_warn(&l->findings, "owner", "does it run, do its topics exist, and may it read them? One that was given "
+                      "partitions and cannot claim them in this database (a lock on inbox.position, a right) says so in its log.",
                       "consumer %s has started and never had a partition", c->name);
     else if (is->owned == 0)
         findings_fail(&l->findings, EXIT_UNAVAILABLE, "owner",
                       "start it; one that was just started may still be waiting to join its group (kafka.session.timeout.ms, "
-                      "45 s unless set): see its log; if it is to be no more, delete its rows of inbox.consumer and "
-                      "inbox.position.",
+                      "45 s unless set), or cannot claim its partitions (a lock on inbox.position, a right): see its log; if it is "
+                      "to be no more, delete its rows of inbox.consumer and inbox.position.",
                       "no process of consumer %s has a partition", c->name);
     else if (is->owned < is->partitions)
         findings_warn(&l->findings, "owner", "a rebalance may be under way; later see the logs of its processes. Only "

@@ -89,6 +89,45 @@ equal and_dropped_as_well 0 "$(sql "select count(*) from public.effect where pay
 worker_signal w TERM
 worker_end w 20
 
+# --- a partition that cannot be claimed -----------------------------------------------------------------
+
+# It stays with the process, and its events wait: the log says for what, and it goes on when that has ended.
+inbox_reset
+make_topic 1
+lines 20 3 >"$dir/in"
+send "$dir/in"
+PGAPPNAME=claims psql -Xq -d "$dsn" -c 'begin; lock table inbox.position in share mode; select pg_sleep(600)' >/dev/null 2>&1 &
+locker=$!
+wait_sql 30 1 "select count(*) from pg_locks where relation = 'inbox.position'::regclass and mode = 'ShareLock' and granted" ||
+    not_ok nothing_can_be_claimed
+: >"$dir/w.log"
+worker_start w
+waits_for() { grep -q "^<4> $topic/0 cannot be claimed yet, and its events wait: .*; $1.*it goes on by itself\$" "$dir/w.log"; }
+wait_until 30 waits_for 'some transaction has inbox.position locked (its pid is in pg_locks)' ||
+    not_ok the_log_says_that_a_lock_is_in_the_way "$(tail -n 3 "$dir/w.log")"
+sql "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'claims'" >/dev/null
+wait "$locker" || true
+effects_are it_goes_on_when_the_lock_is_gone
+worker_signal w TERM
+worker_end w 20
+
+inbox_reset
+make_topic 1
+lines 20 3 >"$dir/in"
+send "$dir/in"
+sql "drop role if exists inbox_claims_not; create role inbox_claims_not login;
+     grant usage on schema inbox to inbox_claims_not; grant all on all tables in schema inbox, public to inbox_claims_not;
+     grant execute on all functions in schema inbox to inbox_claims_not; revoke update on inbox.position from inbox_claims_not"
+: >"$dir/w.log"
+worker_dsn="$dsn user=inbox_claims_not" worker_start w
+wait_until 30 waits_for 'grant this role inbox_consumer, see sql/inbox_roles.sql' ||
+    not_ok the_log_says_which_right_is_missing "$(tail -n 3 "$dir/w.log")"
+sql 'grant update on inbox.position to inbox_claims_not'
+effects_are it_goes_on_with_the_right
+worker_signal w TERM
+worker_end w 20
+sql 'drop owned by inbox_claims_not; drop role inbox_claims_not'
+
 # --- a handler that ends its transaction ----------------------------------------------------------------
 
 for payload in commit 'commit begin'; do

@@ -171,6 +171,7 @@ letter billing orders
 inbox_says dead_letters_need_a_look 0 '^Events are applied, but look: 1 dead letter of consumer billing waits for a decision, the oldest for 2 h' status
 sql 'update inbox.position set owner = null'
 inbox_says nobody_has_a_partition 69 '^Events are not applied as they should be: no process of consumer billing has a partition' status
+said_so and_what_may_be_in_the_way 69 'do: start it; .*, or cannot claim its partitions (a lock on inbox.position, a right): see its log'
 inbox_says a_name_that_is_wrong_is_told_by_status 69 '^Events are not applied as they should be: no consumer of this name has ever started here; those known here: billing$' \
     status --consumer mail
 inbox status --consumer mail --json
