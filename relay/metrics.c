@@ -178,6 +178,8 @@ static void observe(struct histogram *h, const double *bounds, double value)
         i++;
     h->bucket[i]++;
     h->sum += value;
+    if (value > h->most)
+        h->most = value;
 }
 
 /* Clocks of two machines may differ: what took less than nothing took nothing. */
@@ -200,6 +202,7 @@ static uint64_t count_of(const struct histogram *h)
     return n;
 }
 
+/* Within a bucket they are taken to lie evenly, which may be minutes above the largest. */
 double metrics_quantile(const struct histogram *h, double share)
 {
     double want = (double)count_of(h) * share, below = 0;
@@ -207,10 +210,10 @@ double metrics_quantile(const struct histogram *h, double share)
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS && want > 0; i++) {
         double n = (double)h->bucket[i], from = i > 0 ? seconds_bounds[i - 1] : 0;
         if (n > 0 && below + n >= want)
-            return from + (seconds_bounds[i] - from) * (want - below) / n;
+            return fmin(from + (seconds_bounds[i] - from) * (want - below) / n, h->most);
         below += n;
     }
-    return want > 0 ? seconds_bounds[HISTOGRAM_BUCKETS - 1] : (double)NAN;
+    return want > 0 ? h->most : (double)NAN;
 }
 
 /* -- text ----------------------------------------------------------------------------------- */

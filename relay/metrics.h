@@ -43,7 +43,7 @@ enum metric_state {
 
 struct histogram {
     uint64_t bucket[HISTOGRAM_BUCKETS + 1]; /* not cumulative; the last one is above all bounds */
-    double sum;
+    double sum, most; /* most: the largest */
 };
 
 /* Values of a label, in the order in which they came; one more index, n == most, stands for the others. */
@@ -90,7 +90,8 @@ static inline uint32_t metrics_topic_reason(uint32_t topic, uint32_t code)
 void metrics_seconds(struct histogram *h, double seconds);
 void metrics_rows(struct histogram *h, uint32_t rows);
 
-/* The value below which a share of all observed lies, as far as the buckets tell; NaN when nothing was. */
+/* The value below which a share of all observed lies, as far as the buckets tell, and none that was not reached; NaN when
+ * nothing was. */
 double metrics_quantile(const struct histogram *h, double share);
 
 /* All of it in Prometheus' text format 0.0.4. False: out of memory, or the stream failed. */

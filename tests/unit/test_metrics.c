@@ -232,7 +232,11 @@ START_TEST(metrics_quantiles)
     ck_assert_double_eq_tol(metrics_quantile(&h, 0.5), 0.0175, 1e-9); /* half way from 0.01 to 0.025 */
     for (int i = 0; i < 10; i++)
         metrics_seconds(&h, 1000);
-    ck_assert_double_eq_tol(metrics_quantile(&h, 0.99), 300, 1e-9); /* more cannot be told */
+    ck_assert_double_eq_tol(metrics_quantile(&h, 0.99), 1000, 1e-9); /* above all bounds: the largest */
+
+    h = (struct histogram){ .sum = 0 };
+    metrics_seconds(&h, 70); /* alone in a bucket that ends at 300 */
+    ck_assert_double_eq_tol(metrics_quantile(&h, 0.99), 70, 1e-9);
 }
 END_TEST
 
