@@ -215,8 +215,9 @@ static void connect_later(struct inbox_consumer *c, uint64_t now_ms, const char 
     char line[300];
 
     c->connect_due_ms = now_ms + delay;
-    inbox__log(c, 4, "no link to the database, next try in %llu ms: %s; mend the server or the way to it, and it goes on by "
-               "itself; another dsn needs a new start", (unsigned long long)delay, outbox__one_line(why, line, sizeof line));
+    inbox__log(c, 4, "no link to the database, next try in %llu ms: %s; mend that (the server, its roles and rights, the way to "
+               "it, the password file), and it goes on by itself; another dsn needs a new start",
+               (unsigned long long)delay, outbox__one_line(why, line, sizeof line));
     inbox__db_close(c);
 }
 

@@ -217,7 +217,7 @@ const char *inbox__kafka_waits_for(const struct inbox_consumer *c)
     if (between(c->kafka))
         return "it has joined, and waits for the other members; one that was killed counts until its "
                "session.timeout.ms has passed";
-    return "no broker has let it join yet";
+    return "no broker has let it join yet, or its topics do not exist";
 }
 
 /* librdkafka before 2.3.0 ends the process, by an assertion, when such a member is destroyed. It leaves the
@@ -344,7 +344,8 @@ int inbox__kafka_poll(struct inbox_consumer *c, int timeout_ms, bool *ret_any, o
         take_end(c, m);
     } else if (code == OUTBOX_OK) {
         c->figures.kafka_errors++;
-        inbox__log(c, 4, "librdkafka: %s", rd_kafka_message_errstr(m));
+        inbox__log(c, 4, "librdkafka: %s%s", rd_kafka_message_errstr(m),
+                   m->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ? "; create it, or correct the setting topics" : "");
         code = fatal(c, err);
     }
     rd_kafka_message_destroy(m);

@@ -77,4 +77,12 @@ send "$dir/in"
 effects_are what_comes_back_is_read_although_it_was_paused
 stop stays
 
+# --- a topic that is not there -------------------------------------------------------------------------------
+
+there=$topic
+topic=$there-mistyped worker_start nowhere
+holds a_missing_topic_is_named wait_said nowhere "^<4> librdkafka: .*$there-mistyped: .*; create it, or correct the setting topics" 60
+holds it_waits_for_it wait_said nowhere 'no partition yet: .*, or its topics do not exist' 60
+stop nowhere
+
 exit $bad
