@@ -233,7 +233,8 @@ static void judge_refused(const struct verdict_input *in, struct verdict *v)
     if (in->refused <= 0)
         return;
     struct verdict_finding *f = find(v, VERDICT_WARN, "`outbox-relay dead --all-states` says which and why. Mend the cause "
-                                                      "(MSG_SIZE_TOO_LARGE: the topic's max.message.bytes), or give it up: "
+                                                      "(MSG_SIZE_TOO_LARGE: the topic's max.message.bytes, or the relay's "
+                                                      "kafka.message.max.bytes), or give it up: "
                                                       "`outbox-relay discard --retrying --reason TEXT ");
     if (in->refused == 1 && in->refused_id != 0)
         append(f->remedy, sizeof f->remedy, "--id %" PRId64, in->refused_id);

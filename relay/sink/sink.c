@@ -307,6 +307,20 @@ static void refuse_size(struct sink *s, enum lane lane, const struct sink_record
     };
 }
 
+/* What librdkafka says of a record larger than its own limit are a broker's words, and the topic's limit is another. */
+static const char *words_of(struct sink *s, const struct row *row, rd_kafka_resp_err_t err)
+{
+    char limit[24];
+    size_t size = sizeof limit;
+
+    if (err != RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ||
+        rd_kafka_conf_get(s->conf, "message.max.bytes", limit, &size) != RD_KAFKA_CONF_OK)
+        return rd_kafka_err2str(err);
+    snprintf(s->refusal, sizeof s->refusal, "key and payload have %zu bytes, the relay takes %s (kafka.message.max.bytes)",
+             row->key_len + row->payload_len, limit);
+    return s->refusal;
+}
+
 enum sink_take sink_produce(struct sink *s, enum lane lane, const struct sink_record *rec,
                             struct sink_report *ret_report)
 {
@@ -343,7 +357,7 @@ enum sink_take sink_produce(struct sink *s, enum lane lane, const struct sink_re
         .outcome = OUTCOME_NOT_PERSISTED,
         .blame = errors_blame(err),
         .code = rd_kafka_err2name(err),
-        .text = rd_kafka_err2str(err),
+        .text = words_of(s, rec->row, err),
     };
     return SINK_REFUSED;
 }

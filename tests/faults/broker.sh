@@ -107,6 +107,7 @@ append 40
 watch_start
 # It must not be dead before it may go.
 relay_start large -X retry.attempts=10000 -X kafka.message.max.bytes=2000
+holds its_own_limit_is_named wait_said large 'error="key and payload have [0-9]* bytes, the relay takes 2000 (kafka.message.max.bytes)"' 60
 # 13 keys: the large row, and the rows of its key behind it, stay
 rest=$(sql "select count(*) from outbox.event where key = 'k5' and id > 40")
 holds others_pass_a_row_that_is_too_large wait_sql 20 "$rest" "$unsent"

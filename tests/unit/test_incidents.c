@@ -59,7 +59,7 @@ START_TEST(refused_row_is_told_and_its_reason_kept)
     ck_assert_ptr_null(incidents_of_topic(&in, 0));
     ck_assert_uint_eq(said("level=warn msg=\"kafka did not accept a row; it stays unsent and goes "
                            "again\" component=relay id=42 topic=orders code=MSG_SIZE_TOO_LARGE "
-                           "error=\"in words\" refused_before=3 remedy=\"mend the cause (the topic's max.message.bytes), or "
+                           "error=\"in words\" refused_before=3 remedy=\"mend the cause (max.message.bytes of the topic, kafka.message.max.bytes here), or "
                            "outbox-relay discard --retrying --reason TEXT --id 42\"\n"),
                       1);
     fails(5000, 0, BLAME_ROW, "INVALID_RECORD"); /* the newest reason is the one that counts */
