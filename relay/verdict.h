@@ -29,6 +29,10 @@
 /* Whole; where the relay's role lacks a right. */
 #define VERDICT_GRANT_ROLE "apply sql/roles.sql and grant outbox_relay to the role of the dsn"
 
+/* A part of a sentence: where to look when a lock of somebody else's is in the way. */
+#define VERDICT_WHO_LOCKS \
+    "SELECT pid, relation::regclass FROM pg_locks WHERE mode = 'AccessExclusiveLock' says who locks a table"
+
 /* The command for what is paused under a name that is a mistake: before that name, behind it, and as a format. */
 #define VERDICT_DISCARD_TOPIC "outbox-relay discard --topic "
 #define VERDICT_DISCARD_PAUSED " --paused --reason TEXT"

@@ -51,7 +51,8 @@ static void tell(struct source *s, const char *what)
 
     isolate_end(s);
     if (what != NULL)
-        log_warn("source", what, "sqlstate", f->sqlstate[0] != '\0' ? f->sqlstate : NULL, "error", f->text);
+        log_warn("source", what, "sqlstate", f->sqlstate[0] != '\0' ? f->sqlstate : NULL, "error", f->text, "remedy",
+                 source_remedy(f->sqlstate));
     source_push(s, (struct source_event){ .type = SOURCE_READ_FAILED });
 }
 

@@ -100,8 +100,9 @@ static const struct {
     { "42", EXIT_CONFIGURATION, "the schema outbox" UNEXPECTED, "the schema inbox" UNEXPECTED },
     { "23514", EXIT_CONFIGURATION, "the schema outbox" UNEXPECTED, "the schema inbox" UNEXPECTED },
     { "57014", EXIT_UNAVAILABLE, "raise the setting statement.timeout, or choose fewer events", NULL },
-    { "55P03", EXIT_UNAVAILABLE, "another transaction has the rows locked; look for it in "
-                                 "pg_stat_activity, then run the same command again", NULL },
+    { "55P03", EXIT_UNAVAILABLE, "another transaction has rows or a table locked: " VERDICT_WHO_LOCKS
+                                 ", pg_stat_activity who may hold rows; when it has ended, run the same command again",
+      NULL },
     { "25P04", EXIT_UNAVAILABLE, "the database, the role or the pooler sets transaction_timeout; raise it, or choose "
                                  "fewer events", NULL },
     { "25006", EXIT_UNAVAILABLE, "let the dsn name the primary server", NULL },

@@ -265,15 +265,36 @@ static bool may_say(struct source *s, const char *what, const char *state)
     return restraint_admits(&said->restraint, s->request_ms, 1, SAY_AGAIN_MS, NULL);
 }
 
+#define SCHEMA_REMEDY                                                                                               \
+    "the schema outbox is not there as this relay found it: apply the migrations in sql/ in order, or correct the " \
+    "dsn and restart; outbox-relay doctor says more"
+
+const char *source_remedy(const char *sqlstate)
+{
+    static const struct {
+        const char *state; /* or how it begins */
+        const char *remedy;
+    } remedies[] = {
+        { "42", SCHEMA_REMEDY },
+        { "3F000", SCHEMA_REMEDY },
+        { "53100", "make room on the disk of the database; the relay goes on by itself, and nothing is lost" },
+        { "55P03", "whoever locks a table of the outbox (ALTER TABLE, VACUUM FULL) must end: " VERDICT_WHO_LOCKS
+                   "; the relay goes on by itself" },
+    };
+
+    for (size_t i = 0; sqlstate != NULL && i < sizeof remedies / sizeof remedies[0]; i++)
+        if (strncmp(sqlstate, remedies[i].state, strlen(remedies[i].state)) == 0)
+            return remedies[i].remedy;
+    return NULL;
+}
+
 static void say_failed(struct source *s, const char *what, bool often, const PGresult *res)
 {
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-    bool schema = state != NULL && (strncmp(state, "42", 2) == 0 || strcmp(state, "3F000") == 0);
 
     if (!often || may_say(s, what, state != NULL ? state : ""))
         log_warn("source", what, "sqlstate", state, "error", PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy",
-                 schema ? "the schema outbox is not there as this relay found it: apply the migrations in sql/ in "
-                          "order, or correct the dsn and restart; outbox-relay doctor says more" : NULL);
+                 source_remedy(state));
 }
 
 void source_request_failed(struct source *s, enum request what, const PGresult *res)
