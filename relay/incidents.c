@@ -87,7 +87,10 @@ static const char *mend_failure(const struct row *row, const struct sink_report 
         break;
     }
     snprintf(to, to_size, "mend the cause%s, or outbox-relay discard --retrying --reason TEXT --id %" PRId64,
-             strcmp(report->code, "MSG_SIZE_TOO_LARGE") == 0 ? " (max.message.bytes of the topic, kafka.message.max.bytes here)" : "", row->id);
+             strcmp(report->code, "MSG_SIZE_TOO_LARGE") == 0
+                 ? " (max.message.bytes of the topic, kafka.message.max.bytes here)"
+                 : "",
+             row->id);
     return to;
 }
 

@@ -31,7 +31,8 @@
 
 /* A part of a sentence: where to look when a lock of somebody else's is in the way. */
 #define VERDICT_WHO_LOCKS \
-    "SELECT pid, relation::regclass FROM pg_locks WHERE mode = 'AccessExclusiveLock' says who locks a table"
+    "SELECT pid, mode, relation::regclass FROM pg_locks WHERE relation IS NOT NULL AND mode IN ('ShareLock', " \
+    "'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') says who locks a table"
 
 /* The command for what is paused under a name that is a mistake: before that name, behind it, and as a format. */
 #define VERDICT_DISCARD_TOPIC "outbox-relay discard --topic "

@@ -278,7 +278,7 @@ const char *source_remedy(const char *sqlstate)
         { "42", SCHEMA_REMEDY },
         { "3F000", SCHEMA_REMEDY },
         { "53100", "make room on the disk of the database; the relay goes on by itself, and nothing is lost" },
-        { "55P03", "whoever locks a table of the outbox (ALTER TABLE, VACUUM FULL) must end: " VERDICT_WHO_LOCKS
+        { "55P03", "whoever locks a table of the outbox (ALTER TABLE, CREATE INDEX, VACUUM FULL) must end: " VERDICT_WHO_LOCKS
                    "; the relay goes on by itself" },
     };
 

@@ -489,7 +489,7 @@ reset
 one_key 1
 hold dead 1
 tell a "begin; select id from outbox.held where id = 1 for update;"
-says locked_row 69 'SQLSTATE 55P03); another transaction has rows or a table locked: SELECT pid, relation::regclass' retry --id 1
+says locked_row 69 'SQLSTATE 55P03); another transaction has rows or a table locked: SELECT pid, mode, relation::regclass' retry --id 1
 says statement_timeout 69 'SQLSTATE 57014); raise the setting statement.timeout' retry --id 1 -X statement.timeout=700ms
 tell a "commit;"
 equal locked_row_is_as_it_was 'dead 5 never' "$(held 1)"

@@ -153,14 +153,14 @@ serve stuck -X lease.ttl=1m -X stall.timeout=1s -X statement.timeout=5m
 holds ready_at_first wait_until 30 answers stuck /readyz 200
 PGAPPNAME=locks psql -XqAt -d "$dsn" >/dev/null 2>&1 <<<"begin; lock table outbox.sent in access exclusive mode; select pg_sleep(600)" &
 lock_pid=$!
-wait_sql 20 1 "select count(*) SELECT pid, relation::regclass FROM pg_locks  mode = 'AccessExclusiveLock' and relation = 'outbox.sent'::regclass" || true
+wait_sql 20 1 "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and relation = 'outbox.sent'::regclass" || true
 append 3
 holds unready_when_rows_do_not_move wait_until 60 answers stuck /readyz 503
 holds and_says_so shows stuck /readyz '^\[-\]progress failed: rows that could move have not moved for'
 says stuck_in_words stuck '^Events do not flow: nothing has moved for .* \(marking failed: .*lock timeout\)'
-holds the_log_says_how_to_find_who_locks said stuck 'msg="marking failed" .* remedy="whoever locks .* SELECT pid, relation::regclass FROM pg_locks '
+holds the_log_says_how_to_find_who_locks said stuck 'msg="marking failed" .* remedy="whoever locks .* SELECT pid, mode, relation::regclass FROM pg_locks '
 equal and_what_it_says_finds_it "$(sql "select pid from pg_stat_activity where application_name = 'locks'")" \
-    "$(sql "$(sed -n 's/.*msg="marking failed".*must end: \(SELECT .*\) says who.*/\1/p' "$dir/stuck.log" | tail -n 1)" | sed -n 's/|outbox.sent$//p')"
+    "$(sql "$(sed -n 's/.*msg="marking failed".*must end: \(SELECT .*\) says who.*/\1/p' "$dir/stuck.log" | tail -n 1)" | sed -n 's/|AccessExclusiveLock|outbox.sent$//p')"
 holds still_alive answers stuck /livez 200
 kill "$lock_pid" 2>/dev/null || true
 wait "$lock_pid" 2>/dev/null || true
