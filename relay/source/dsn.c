@@ -1,11 +1,13 @@
-/* dsn.c - can libpq read a connection string, and if not, which key is it about? See source_check_dsn. */
+/* dsn.c - can libpq read a connection string and its ports, and if not, which key is it about? See source_check_dsn. */
 #include <errno.h>
 #include <libpq-fe.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "lib/shared/nearest.h"
 #include "relay/affix.h"
+#include "relay/source/hosts.h"
 #include "relay/source/source.h"
 
 #define KEY_SIZE 64
@@ -44,6 +46,27 @@ static bool name_key(const char *said, char *err, size_t err_size)
     return true;
 }
 
+/* libpq reads any text for a port, and refuses it whenever it connects. In a URI that may be a password whose host was
+ * forgotten, as in postgresql://user:password, or the part of one before a slash: so it is not shown. */
+static int check_ports(const char *dsn, const PQconninfoOption *o, char *err, size_t err_size)
+{
+    bool uri = starts_with(dsn, "postgresql://") || starts_with(dsn, "postgres://");
+    const char *bad = NULL;
+
+    for (; o->keyword != NULL && bad == NULL; o++)
+        if (strcmp(o->keyword, "port") == 0 && o->val != NULL)
+            bad = hosts_bad_port(o->val);
+    if (bad == NULL)
+        return 0;
+    int length = (int)strcspn(bad, ",");
+    if (uri)
+        snprintf(err, err_size, "a port in it, what stands behind the colon of a host, is not a number from 1 to 65535 (in "
+                                "user:password@host a slash or @ of the password is written %%2F or %%40)");
+    else
+        snprintf(err, err_size, "port = %.*s: must be a number from 1 to 65535", length < 40 ? length : 40, bad);
+    return -1;
+}
+
 int source_check_dsn(const char *dsn, char *err, size_t err_size)
 {
     char *why = NULL;
@@ -51,8 +74,9 @@ int source_check_dsn(const char *dsn, char *err, size_t err_size)
     errno = 0; /* libpq does not set it for what it cannot read */
     PQconninfoOption *options = PQconninfoParse(dsn, &why);
     if (options != NULL) {
+        int rc = check_ports(dsn, options, err, err_size);
         PQconninfoFree(options);
-        return 0;
+        return rc;
     }
     /* libpq's own words repeat the part that it cannot read, which may be of the password */
     if (why == NULL || errno == ENOMEM)

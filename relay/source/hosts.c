@@ -65,6 +65,26 @@ int hosts_parse(struct hosts *h, const char *name, const char *address, const ch
     return 0;
 }
 
+static bool is_port(const char *text, size_t len)
+{
+    char *end;
+    long port = strtol(text, &end, 10); /* as libpq reads it: blanks may be around it */
+
+    end += strspn(end, " \t\n\r\f\v");
+    return port >= 1 && port <= 65535 && end == text + len;
+}
+
+const char *hosts_bad_port(const char *ports)
+{
+    for (size_t len;; ports += len + 1) {
+        len = strcspn(ports, ",");
+        if (len > 0 && !is_port(ports, len))
+            return ports;
+        if (ports[len] == '\0')
+            return NULL;
+    }
+}
+
 void hosts_deinit(struct hosts *h)
 {
     for (size_t i = 0; i < h->n; i++) {

@@ -27,6 +27,9 @@ struct hosts {
  * -1: out of memory; hosts_deinit either way. */
 int hosts_parse(struct hosts *h, const char *name, const char *address, const char *port);
 void hosts_deinit(struct hosts *h);
+/* A list of ports: the first entry that libpq would refuse at every connection, up to its comma; NULL: there is none. An
+ * empty entry is its default. */
+const char *hosts_bad_port(const char *ports);
 /* Must one of them be looked up? */
 bool hosts_sought(const struct hosts *h);
 /* Has one of them an address by now, or needs none? */

@@ -170,7 +170,7 @@ void source_configure(struct source *s, uint64_t retry_base_ms, uint64_t retry_m
 
 /* libpq's version, as text. */
 const char *source_library_version(void);
-/* Can libpq read this connection string? 0, or -1 with what is expected in err. Connects to nothing. */
+/* Can libpq read this connection string, and its ports? 0, or -1 with what is expected in err. Connects to nothing. */
 int source_check_dsn(const char *dsn, char *err, size_t err_size);
 
 /* What to poll for; returns the number of entries. */

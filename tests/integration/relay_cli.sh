@@ -183,6 +183,11 @@ says once_beside_a_leader 69 'msg="another relay leads and publishes" component=
 sql "update outbox.relay set owner = null, lease_expires_at = null"
 
 says dsn_that_cannot_be_read 78 'the setting dsn cannot be read" component=source from="command line" error="a key in it is unknown; did you mean sslmode?" remedy="correct it' --check-config -X "dsn=host=x sslmoed=1" -X kafka.bootstrap.servers=x
+says port_that_is_none 78 'the setting dsn cannot be read" component=source from="command line" error="port = 99999: must be a number from 1 to 65535" remedy="correct it' --check-config -X "dsn=host=x,y port=,99999" -X kafka.bootstrap.servers=x
+says port_that_is_none_at_start 78 'error="a port in it, what stands behind the colon of a host' -X "dsn=postgresql://u@h:port/db" -X kafka.bootstrap.servers=x
+export OUTBOX_RELAY_DSN=postgresql://u:geheim/x@h
+says port_that_may_be_of_a_password_is_not_told 78 'environment, OUTBOX_RELAY_DSN: .*a port in it, what' status -X kafka.bootstrap.servers=x
+equal nothing_of_it_is_told 0 "$("$OUTBOX_RELAY" --check-config -X kafka.bootstrap.servers=x 2>&1 | grep -c geheim || true)"
 export OUTBOX_RELAY_DSN="hosst=x"
 says dsn_that_a_command_cannot_read 78 'environment, OUTBOX_RELAY_DSN: the setting dsn cannot be read: a key in it is unknown; did you mean host?' doctor -X kafka.bootstrap.servers=x
 export OUTBOX_RELAY_DSN="host=x password=geheim kraut=y"

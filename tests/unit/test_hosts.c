@@ -122,6 +122,22 @@ START_TEST(words_about_an_address_get_its_name)
 }
 END_TEST
 
+START_TEST(first_port_that_libpq_refuses_is_found)
+{
+    static const char *const good[] = { "", ",", "1", "65535", "5432,,5433", " 5432 ,+1", "00005432" };
+    static const struct {
+        const char *ports;
+        size_t at;
+    } bad[] = { { "0", 0 }, { "65536", 0 }, { "-1", 0 }, { "port", 0 }, { "5432x", 0 }, { " ", 0 }, { "1 2", 0 },
+                { "99999999999999999999", 0 }, { "5432,99999,x", 5 }, { ",,http", 2 }, { "1, ,2", 2 } };
+
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        ck_assert_msg(hosts_bad_port(good[i]) == NULL, "%s", good[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        ck_assert_msg(hosts_bad_port(bad[i].ports) == bad[i].ports + bad[i].at, "%s", bad[i].ports);
+}
+END_TEST
+
 Suite *suite_hosts(void);
 
 Suite *suite_hosts(void)
@@ -137,6 +153,7 @@ Suite *suite_hosts(void)
     tcase_add_test(tc, one_port_is_that_of_all);
     tcase_add_test(tc, host_without_an_address_is_left_out_and_named);
     tcase_add_test(tc, words_about_an_address_get_its_name);
+    tcase_add_test(tc, first_port_that_libpq_refuses_is_found);
     suite_add_tcase(s, tc);
     return s;
 }
