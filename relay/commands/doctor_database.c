@@ -1,13 +1,23 @@
 /* doctor_database.c - the half of `doctor` that looks at PostgreSQL: asks for each fact, in the order in which a person
  * reads them. What they mean is in doctor_fact.c and doctor_lead.c.
  */
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
+#include "relay/affix.h"
 #include "relay/commands/doctor.h"
 #include "relay/exit_codes.h"
 #include "relay/source/operate_status.h"
 #include "relay/verdict.h"
+
+/* Whoever locks a table is in the way of many checks: what they all meet is said once. */
+#define MAX_CAUSES 4
+struct cause {
+    int code;
+    const char *subject; /* the first check that could not be made */
+    char others[240], why[1024];
+};
 
 struct asking {
     struct doctor *d;
@@ -18,6 +28,8 @@ struct asking {
     double clock_s, period_s;
     enum doctor_lease lease;
     struct relays relays;
+    struct cause cause[MAX_CAUSES];
+    size_t n_causes;
 };
 
 static void on_fact(void *arg, const struct operate_fact *x)
@@ -40,13 +52,54 @@ static void on_fact(void *arg, const struct operate_fact *x)
     doctor_fact(&a->d->findings, x);
 }
 
+static void add_other(struct cause *c, const char *subject)
+{
+    size_t n = strlen(c->others);
+
+    snprintf(c->others + n, sizeof c->others - n, "%s%s", n > 0 ? ", " : ", nor can ", subject);
+}
+
+/* Behind a failure of operate's: say_causes() says it. */
+static void cannot_look(struct asking *a, int code, const char *subject)
+{
+    const char *why = operate_error(a->op);
+    struct cause *c = a->cause;
+
+    while (c < a->cause + a->n_causes && (c->code != code || strcmp(c->why, why) != 0))
+        c++;
+    if (c < a->cause + a->n_causes) {
+        add_other(c, subject);
+    } else if (a->n_causes < MAX_CAUSES) {
+        *c = (struct cause){ .code = code, .subject = subject };
+        snprintf(c->why, sizeof c->why, "%s", why);
+        a->n_causes++;
+    } else {
+        findings_fail(&a->d->findings, code, subject, NULL, "cannot be looked at: %s", why);
+    }
+}
+
+static void say_causes(struct asking *a)
+{
+    bool size_is_due = a->d->space.bytes < 0;
+
+    for (struct cause *c = a->cause; c < a->cause + a->n_causes; c++) {
+        if (size_is_due && starts_with(c->why, a->d->space.error)) {
+            add_other(c, "size");
+            size_is_due = false;
+        }
+        findings_fail(&a->d->findings, c->code, c->subject, NULL, "cannot be looked at%s: %s", c->others, c->why);
+    }
+    if (size_is_due)
+        doctor_space(&a->d->findings, &a->d->space);
+}
+
 /* `good`: what there is to say when there is no such fact; NULL: nothing. False: it cannot be known. */
 static bool ask(struct asking *a, enum operate_fact_kind kind, const char *subject, const char *good)
 {
     a->n = 0;
     int code = operate_facts(a->op, kind, on_fact, a);
     if (code != EXIT_OK)
-        findings_fail(&a->d->findings, code, subject, NULL, "cannot be looked at: %s", operate_error(a->op));
+        cannot_look(a, code, subject);
     else if (a->n == 0 && good != NULL)
         findings_ok(&a->d->findings, subject, "%s", good);
     return code == EXIT_OK;
@@ -117,7 +170,7 @@ static void ask_flow(struct asking *a)
     int code = operate_look_at_lead(a->op, on_lead, a);
 
     if (code != EXIT_OK)
-        findings_fail(&a->d->findings, code, "flow", NULL, "cannot be looked at: %s", operate_error(a->op));
+        cannot_look(a, code, "flow");
 }
 
 static void on_relay(void *arg, const struct operate_relay *relay)
@@ -137,7 +190,7 @@ static void ask_relays(struct asking *a)
     if (code == EXIT_OK)
         doctor_relays(&a->d->findings, &a->relays, a->lease);
     else
-        findings_fail(&a->d->findings, code, "relays", NULL, "cannot be looked at: %s", operate_error(a->op));
+        cannot_look(a, code, "relays");
 }
 
 static void ask_outbox(struct asking *a)
@@ -153,7 +206,8 @@ static void ask_outbox(struct asking *a)
         return;
     (void)ask(a, FACT_VERSION, "schema", NULL);
     space_ask(&d->space, a->op, d->o->settings.retention_ms);
-    doctor_space(&d->findings, &d->space);
+    if (d->space.bytes >= 0)
+        doctor_space(&d->findings, &d->space);
     (void)ask(a, FACT_SEQUENCE, "sequence", NULL);
     (void)ask(a, FACT_CLUSTER, "cluster", NULL);
     (void)ask(a, FACT_LEAD, "lead", NULL);
@@ -165,8 +219,7 @@ static void ask_outbox(struct asking *a)
         code = operate_needs(a->op, DOCTOR_TOPICS, on_need, d);
     d->needs_known = code == EXIT_OK;
     if (code != EXIT_OK)
-        findings_fail(&d->findings, code, "topics", NULL, "what waits cannot be looked at: %s",
-                      operate_error(a->op));
+        cannot_look(a, code, "topics");
 }
 
 void doctor_database(struct doctor *d)
@@ -191,6 +244,7 @@ void doctor_database(struct doctor *d)
         if (ask(&a, FACT_INSTALLED, "schema", NULL) && a.installed &&
             ask(&a, FACT_USAGE, "rights", NULL) && a.usable)
             ask_outbox(&a);
+        say_causes(&a);
     }
     operate_free(a.op);
 }

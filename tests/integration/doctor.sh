@@ -243,6 +243,15 @@ finds lacks_rights 77 'lacks INSERT, SELECT on outbox.sent$' "${as_relay[@]}"
 sql "revoke execute on function outbox.backlog_now() from outbox_relay"
 finds lacks_a_function 77 'lacks EXECUTE on function outbox.backlog_now()' "${as_relay[@]}"
 holds function_is_granted mends "${as_relay[@]}"
+PGAPPNAME=doctor-lock psql -Xq -d "$dsn" -c "begin; lock outbox.held, outbox.relay in access exclusive mode; select pg_sleep(600)" >/dev/null 2>&1 &
+session_pid=$!
+wait_sql 20 1 "select count(*) from pg_locks where relation = 'outbox.held'::regclass and mode = 'AccessExclusiveLock' and granted"
+cmd doctor "${kafka[@]}"
+said_so what_a_lock_hides_is_named 69 '^fail  [a-z]*  *cannot be looked at, nor can [a-z, ]*dead[a-z, ]*: PostgreSQL: .*SQLSTATE 55P03'
+equal lock_is_told_once 1 "$(grep -c 55P03 "$dir/out" || true)"
+sql "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'doctor-lock'" >/dev/null
+wait "$session_pid" || true
+session_pid=
 # Each change is undone by the end of its transaction, which the doctor does not see: so it is really made.
 sql "alter table outbox.event detach partition outbox.event_5"
 finds leaf_is_detached 78 '^fail  ring .*outbox.event_5 is not attached'
