@@ -131,20 +131,32 @@ static int take(struct command_line *cl, int opt)
     return -1;
 }
 
+static int fail_word(const char *word)
+{
+    const char *meant = command_nearest(word);
+
+    fprintf(stderr, "outbox-relay: unknown command or argument: %s", word);
+    if (meant != NULL)
+        fprintf(stderr, "; did you mean %s?", meant);
+    fputs("\nTry 'outbox-relay --help'.\n", stderr);
+    return EXIT_USAGE;
+}
+
 /* Returns -1 to go on, or the exit code. */
 static int parse(int argc, char **argv, struct command_line *cl)
 {
     int code = -1;
 
-    for (int opt; code < 0 && (opt = next_option(argc, argv)) != -1;)
+    for (int opt; code < 0 && (opt = next_option(argc, argv)) != -1;) {
+        if (opt == '?' && optopt == 0)
+            command_hint_option("outbox-relay", options, argv[optind - 1]);
         code = take(cl, opt);
+    }
     if (code >= 0)
         return code;
     if (optind < argc && command_find(argv[optind]) != NULL)
         return usage("the command comes first: outbox-relay ", argv[optind]);
-    if (optind < argc)
-        return usage("unknown command or argument: ", argv[optind]);
-    return -1;
+    return optind < argc ? fail_word(argv[optind]) : -1;
 }
 
 static int run(const struct command_line *cl, struct settings *set, const struct settings_from *from)

@@ -1,8 +1,13 @@
 /* commands.c - the table of the sub-commands. */
 #include "relay/commands/commands.h"
 
+#include <getopt.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
+
+#include "lib/shared/nearest.h"
+#include "relay/affix.h"
 
 const struct command commands[] = {
     { "status", "do events flow, and if not why; who leads, what waits, what blocks", command_status },
@@ -24,4 +29,42 @@ const struct command *command_find(const char *name)
         if (strcmp(c->name, name) == 0)
             return c;
     return NULL;
+}
+
+const char *command_nearest(const char *name)
+{
+    unsigned limit = nearest_limit(name), d = nearest_distance(name, "run");
+    const char *nearest = NULL;
+
+    if (d < limit) {
+        limit = d;
+        nearest = "run";
+    }
+    for (const struct command *c = commands; c->name != NULL; c++)
+        if ((d = nearest_distance(name, c->name)) < limit) {
+            limit = d;
+            nearest = c->name;
+        }
+    return nearest;
+}
+
+void command_hint_option(const char *program, const struct option *known, const char *word)
+{
+    char name[NEAREST_MAX + 1];
+    const char *nearest = NULL;
+
+    if (sscanf(word, "--%64[^=]", name) != 1)
+        return;
+    unsigned limit = nearest_limit(name);
+    for (const struct option *o = known; o->name != NULL; o++) {
+        unsigned d = nearest_distance(name, o->name);
+        if (starts_with(o->name, name))
+            return; /* short for several, which getopt_long has listed */
+        if (d < limit) {
+            limit = d;
+            nearest = o->name;
+        }
+    }
+    if (nearest != NULL)
+        fprintf(stderr, "%s: did you mean --%s?\n", program, nearest);
 }

@@ -17,6 +17,14 @@ extern const struct command commands[];
 /* NULL: there is none of this name. */
 const struct command *command_find(const char *name);
 
+/* The command, or "run", that was meant by a name that is none; NULL: none is near. */
+const char *command_nearest(const char *name);
+
+struct option; /* of getopt.h */
+/* When getopt_long has named an option that it does not know: which long one was meant, on stderr, if one is near. word: as
+ * it stands on the line. */
+void command_hint_option(const char *program, const struct option *known, const char *word);
+
 int command_status(int argc, char **argv);
 int command_trace(int argc, char **argv);
 int command_verify(int argc, char **argv);

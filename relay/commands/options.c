@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "lib/shared/hex.h"
+#include "relay/commands/commands.h"
 #include "relay/exit_codes.h"
 #include "relay/source/operate_inbox.h"
 #include "relay/text.h"
@@ -400,8 +401,11 @@ int options_parse(struct options *o, int argc, char **argv)
         if (specs[i].of & o->of)
             options[n++] = (struct option){ specs[i].name, takes_value(specs[i].kind), NULL,
                                             value_of(&specs[i]) };
-    for (int opt; code < 0 && (opt = getopt_long(argc, argv, "c:X:h", options, NULL)) != -1;)
+    for (int opt; code < 0 && (opt = getopt_long(argc, argv, "c:X:h", options, NULL)) != -1;) {
+        if (opt == '?' && optopt == 0)
+            command_hint_option(o->program, options, argv[optind - 1]);
         code = take(o, opt, optarg);
+    }
     for (; code < 0 && optind < argc; optind++)
         code = o->of & (ACTS | OPTIONS_TRACE) ? set_event_id(o, argv[optind])
                : o->of & OPTIONS_INBOX_ACTS   ? add_letter(o, argv[optind])

@@ -34,6 +34,13 @@ says version 0 "^outbox-relay $(sed -n 's/^#define OUTBOX_VERSION_STRING "\(.*\)
 says unknown_option 64 "unrecognized option '--nope'" --nope
 says option_without_value 64 "requires an argument" --config
 says unknown_command 64 'unknown command or argument: frobnicate' frobnicate
+says mistyped_option 64 '^outbox-relay: did you mean --check-config?$' --chekc-config
+says mistyped_option_with_a_value 64 '^outbox-relay: did you mean --config?$' --confgi=x
+equal option_that_is_short_for_several 0 "$("$OUTBOX_RELAY" --s 2>&1 | grep -c 'did you mean' || true)"
+says mistyped_option_of_a_command 64 '^outbox-relay doctor: did you mean --probe-write?$' doctor --porbe-write
+says mistyped_command 64 'unknown command or argument: statsu; did you mean status?' statsu
+says mistyped_run 64 'unknown command or argument: runn; did you mean run?' runn
+says word_like_no_command 64 'unknown command or argument: frobnicate$' frobnicate
 says argument_too_many 64 'unknown command or argument: extra' run extra
 holds help_goes_to_stdout test -z "$("$OUTBOX_RELAY" --help 2>&1 >/dev/null)"
 holds mistakes_go_to_stderr test -z "$("$OUTBOX_RELAY" --nope 2>/dev/null)"
