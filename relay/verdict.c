@@ -239,7 +239,7 @@ static void judge_refused(const struct verdict_input *in, struct verdict *v)
     if (in->refused == 1 && in->refused_id != 0)
         append(f->remedy, sizeof f->remedy, "--id %" PRId64, in->refused_id);
     else
-        append(f->remedy, sizeof f->remedy, "EVENT_ID");
+        append(f->remedy, sizeof f->remedy, "--id N");
     append(f->remedy, sizeof f->remedy, "`. Later events of its key wait.");
     append(f->text, sizeof f->text, "Kafka refuses %s event%s", verdict_count(in->refused, count, sizeof count),
            plural(in->refused));

@@ -302,6 +302,7 @@ START_TEST(verdict_row_that_is_refused_again_and_again)
     expect(&in, VERDICT_WARN, "Events flow: what is not held is published, but Kafka refuses 1 event (MSG_SIZE_TOO_LARGE), and "
                               "it is tried again.");
     ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "max.message.bytes"));
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "`outbox-relay discard --retrying --reason TEXT --id N`. Later"));
     in.refused_id = 4711;
     verdict_reach(&in, &v);
     ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "`outbox-relay discard --retrying --reason TEXT --id 4711`. Later"));
