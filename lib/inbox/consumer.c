@@ -243,13 +243,14 @@ static int turn_once(inbox_consumer *c, outbox_error *err)
         code = tend_membership(c, now_ms, err);
     if (code == OUTBOX_OK)
         code = fetch(c, now_ms, err);
+    if (code != OUTBOX_OK) /* the run ends, and the caller says why: what else fails of it is not told before */
+        return code;
     now_ms = inbox__now_ms();
     inbox__partitions_tend(c, now_ms);
-    if (code == OUTBOX_OK)
-        code = inbox__batch_run(c, now_ms, second, err);
+    code = inbox__batch_run(c, now_ms, second, err);
     if (code == OUTBOX_OK)
         code = redrive(c, now_ms, err);
-    if (second)
+    if (code == OUTBOX_OK && second)
         tend(c, now_ms);
     inbox__stats_publish(c);
     return code;

@@ -586,6 +586,24 @@ START_TEST(a_claim_says_whether_anybody_was_the_owner)
 }
 END_TEST
 
+/* The host says why the run ended, which is all that there is to say. */
+START_TEST(a_database_without_an_inbox_ends_the_run_and_nothing_else_is_told)
+{
+    int code;
+
+    rig_exec(control, "alter schema inbox rename to inbox_away");
+    in_log = two;
+    new_consumer("3", "15m");
+    said[0] = '\0';
+    code = inbox_consumer_run(c, &err);
+    rig_exec(control, "alter schema inbox_away rename to inbox");
+    ck_assert_int_eq(code, OUTBOX_ESCHEMA);
+    ck_assert_msg(strstr(err.message, "apply sql/002_inbox.up.sql") != NULL, "%s", err.message);
+    ck_assert_str_eq(said, "");
+    inbox_consumer_free(c);
+}
+END_TEST
+
 Suite *suite_inbox_run(void);
 
 Suite *suite_inbox_run(void)
@@ -617,6 +635,7 @@ Suite *suite_inbox_run(void)
     tcase_add_test(tc, a_claim_does_not_wait_for_an_owner_that_stands_still);
     tcase_add_test(tc, a_new_link_does_not_wait_for_who_holds_its_row);
     tcase_add_test(tc, a_claim_says_whether_anybody_was_the_owner);
+    tcase_add_test(tc, a_database_without_an_inbox_ends_the_run_and_nothing_else_is_told);
     suite_add_tcase(suite, tc);
     return suite;
 }
