@@ -79,7 +79,7 @@ static void read_row(const PGresult *r, int row, struct inbox__note *note)
 
 bool inbox__attempts_load(struct inbox_consumer *c, struct inbox__partition *p)
 {
-    char number[12];
+    char number[12], why[400];
     const char *values[] = { c->set.group, p->topic, number, c->owner };
     struct inbox__note *notes = NULL;
     PGresult *r;
@@ -99,8 +99,9 @@ bool inbox__attempts_load(struct inbox_consumer *c, struct inbox__partition *p)
         for (int row = 0; row < PQntuples(r); row++)
             read_row(r, row, &notes[row]);
     } else {
-        inbox__log(c, 4, "%s/%d: attempts cannot be read: %s", p->topic, (int)p->number,
-                   inbox__db_words(r, "the link or memory is missing"));
+        snprintf(why, sizeof why, "its attempts cannot be read: %s",
+                 inbox__db_words(r, "the link or memory is missing"));
+        inbox__partition_waits(c, p, why);
     }
     PQclear(r);
     return ok;

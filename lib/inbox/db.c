@@ -275,30 +275,30 @@ static const char *claim_remedy(const PGresult *r)
     return "";
 }
 
-bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number,
-                     struct inbox__place *ret)
+bool inbox__db_claim(struct inbox_consumer *c, struct inbox__partition *p, struct inbox__place *ret)
 {
-    char n[12];
-    const char *values[] = { c->set.group, topic, n, c->owner };
+    char n[12], why[400];
+    const char *values[] = { c->set.group, p->topic, n, c->owner };
     PGresult *r;
     bool ok;
 
     if (inbox__db_lost(c))
         return false;
-    snprintf(n, sizeof n, "%d", (int)number);
+    snprintf(n, sizeof n, "%d", (int)p->number);
     /* An old owner has the row locked for a moment only, unless its server or process stands still. */
     r = query(c, "SELECT p.*, (SELECT 1 FROM inbox.position WHERE consumer = $1 AND topic = $2"
                  " AND kafka_partition = $3::integer AND owner IS NOT NULL)"
                  " FROM set_config('lock_timeout', '1s', true) AS s (t), LATERAL inbox.claim($1, $2,"
                  " $3::integer, CASE WHEN s.t IS NOT NULL THEN $4::text END) p", 4, values);
     ok = PQresultStatus(r) == PGRES_TUPLES_OK;
-    if (ok)
+    if (ok) {
         *ret = (struct inbox__place){ .next = number_at(r, 0),
                                       .witness = { number_at(r, 1), (uint64_t)number_at(r, 2) },
                                       .owned = number_at(r, 3) == 1 };
-    else
-        inbox__log(c, 4, "%s/%d cannot be claimed yet, and its events wait: %s%s", topic, (int)number,
-                   inbox__db_words(r, "the link is lost"), claim_remedy(r));
+    } else {
+        snprintf(why, sizeof why, "%s%s", inbox__db_words(r, "the link is lost"), claim_remedy(r));
+        inbox__partition_waits(c, p, why);
+    }
     PQclear(r);
     return ok;
 }

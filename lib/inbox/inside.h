@@ -59,6 +59,8 @@ struct inbox__partition {
     bool paused;             /* not fetched */
     bool crowded;            /* paused because of what it has in memory behind a held key */
     uint64_t due_ms;         /* when it is tried next to claim it, or to let it go back */
+    struct restraint said_waits; /* that it cannot be claimed, in the log, and */
+    uint64_t waits_for;      /* hash of why; 0: it was not said */
     int64_t back_to;         /* the log goes back to here, when all in memory is finished; -1: no */
     struct inbox__witness witness; /* what came last; at first what the database has */
     bool looks_back;         /* nothing has come yet: the first record may be the witness */
@@ -163,6 +165,8 @@ bool inbox__partition_moves(const struct inbox__partition *p);
 bool inbox__partition_goes_back(const struct inbox__partition *p);
 /* Is it not to be fetched now? */
 bool inbox__partition_rests(const struct inbox_consumer *c, const struct inbox__partition *p);
+/* It cannot be claimed, for this reason: to the log when that begins, when the reason is another, and now and then. */
+void inbox__partition_waits(struct inbox_consumer *c, struct inbox__partition *p, const char *why);
 /* Taken away: forgets its events. */
 void inbox__partition_remove(struct inbox_consumer *c, struct inbox__partition *p);
 void inbox__partitions_clear(struct inbox_consumer *c);
@@ -209,8 +213,7 @@ int inbox__db_check(const struct inbox_consumer *c, outbox_error *err);
 int inbox__db_tend(struct inbox_consumer *c, uint64_t now_ms, outbox_error *err);
 void inbox__db_close(struct inbox_consumer *c);
 /* False: the database did not answer; try later. */
-bool inbox__db_claim(struct inbox_consumer *c, const char *topic, int32_t number,
-                     struct inbox__place *ret);
+bool inbox__db_claim(struct inbox_consumer *c, struct inbox__partition *p, struct inbox__place *ret);
 /* Give up all partitions, or the one; best effort. */
 void inbox__db_release(struct inbox_consumer *c, const struct inbox__partition *p);
 /* Is it still ours? True too when the database does not answer. */

@@ -13,6 +13,7 @@
 #include "inside.h"
 
 #define CLAIM_AGAIN_MS 500
+#define SAID_AGAIN_MS 30000 /* that one cannot be claimed */
 /* After another process took it over, Kafka will take it away here in a moment. Should it not, the
  * row was changed by hand, and it is ours after all. */
 #define FENCED_AGAIN_MS 10000
@@ -58,7 +59,7 @@ static void begin_at(struct inbox__partition *p, const struct inbox__place *plac
 static bool claim(struct inbox_consumer *c, struct inbox__partition *p,
                   struct inbox__place *ret, int64_t *ret_start)
 {
-    if (!inbox__db_claim(c, p->topic, p->number, ret))
+    if (!inbox__db_claim(c, p, ret))
         return false;
     if (ret->owned && !p->knows_owner)
         p->suspects = INBOX_MAX_BATCH_ROWS;
@@ -122,6 +123,24 @@ void inbox__partitions_clear(struct inbox_consumer *c)
         inbox__partition_remove(c, c->partitions);
 }
 
+void inbox__partition_waits(struct inbox_consumer *c, struct inbox__partition *p, const char *why)
+{
+    uint64_t reason = inbox__hash(INBOX__HASH, why, strlen(why));
+
+    if (reason != p->waits_for)
+        p->said_waits = (struct restraint){ 0 };
+    p->waits_for = reason;
+    if (restraint_admits(&p->said_waits, inbox__now_ms(), 1, SAID_AGAIN_MS, NULL))
+        inbox__log(c, 4, "%s/%d cannot be claimed yet, and its events wait: %s", p->topic, (int)p->number, why);
+}
+
+static void waits_no_more(struct inbox_consumer *c, struct inbox__partition *p)
+{
+    if (p->waits_for != 0)
+        inbox__log(c, 6, "%s/%d is claimed now, and its events go on", p->topic, (int)p->number);
+    p->waits_for = 0;
+}
+
 static bool claim_again(struct inbox_consumer *c, struct inbox__partition *p)
 {
     struct inbox__place place;
@@ -130,6 +149,7 @@ static bool claim_again(struct inbox_consumer *c, struct inbox__partition *p)
     if (!claim(c, p, &place, &start) || !inbox__kafka_begin(c, p, &start))
         return false;
     p->claimed = true;
+    waits_no_more(c, p);
     p->part.id = ++c->n_part_ids; /* what comes once more was not sent twice: stats.c */
     begin_at(p, &place, place.next >= 0 ? place.next : start);
     return true;

@@ -541,7 +541,7 @@ START_TEST(a_claim_does_not_wait_for_an_owner_that_stands_still)
                       "values ('run', 'nth', 0, 7, 'gone')");
     link_consumer();
     rig_exec(owner, "begin; select from inbox.position for update");
-    ck_assert(!inbox__db_claim(c, "nth", 0, &place));
+    ck_assert(!inbox__db_claim(c, &mine, &place));
     ck_assert(!inbox__db_lost(c));
     PQfinish(owner);
     unlink_consumer();
@@ -572,15 +572,15 @@ START_TEST(a_claim_says_whether_anybody_was_the_owner)
     struct inbox__place place;
 
     link_consumer();
-    ck_assert(inbox__db_claim(c, "nth", 0, &place));
+    ck_assert(inbox__db_claim(c, &mine, &place));
     ck_assert(!place.owned && place.next == -1);
-    ck_assert(inbox__db_claim(c, "nth", 0, &place)); /* as after an answer that was lost */
+    ck_assert(inbox__db_claim(c, &mine, &place)); /* as after an answer that was lost */
     ck_assert(place.owned);
     inbox__db_release(c, &mine);
-    ck_assert(inbox__db_claim(c, "nth", 0, &place));
+    ck_assert(inbox__db_claim(c, &mine, &place));
     ck_assert(!place.owned);
     rig_exec(control, "update inbox.position set owner = 'gone'");
-    ck_assert(inbox__db_claim(c, "nth", 0, &place));
+    ck_assert(inbox__db_claim(c, &mine, &place));
     ck_assert(place.owned);
     unlink_consumer();
 }

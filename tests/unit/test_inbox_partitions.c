@@ -1,5 +1,7 @@
 /* test_inbox_partitions.c - what libinbox does with its partitions: claims that take long or whose answer is lost, a
  * log that goes back, another log under the topic's name. Too many events behind a key: test_inbox_memory.c. */
+#include <stdio.h>
+
 #include "tests/unit/inbox_parts.h"
 
 /* -- a log that goes back --------------------------------------------------------------------- */
@@ -284,6 +286,54 @@ START_TEST(an_assignment_of_many_does_not_wait_for_all_claims)
 }
 END_TEST
 
+/* -- one that cannot be claimed ---------------------------------------------------------------- */
+
+static char told[400]; /* the last line of the log */
+static unsigned n_told;
+
+static void tell(int level, const char *line, void *arg)
+{
+    (void)arg;
+    n_told++;
+    snprintf(told, sizeof told, "<%d> %s", level, line);
+}
+
+static void wait_for_claim(const char *why, uint64_t ms)
+{
+    uint64_t until_ms = now_ms + ms;
+
+    why_not = why;
+    for (n_told = 0; now_ms < until_ms; now_ms += 500)
+        inbox__partitions_tend(c, now_ms);
+}
+
+START_TEST(one_that_cannot_be_claimed_is_told_now_and_then)
+{
+    inbox_consumer_log(c, tell, NULL);
+    db_answers = false;
+    why_not = "a lock";
+    n_told = 0;
+    assign();
+    ck_assert_uint_eq(n_told, 1);
+    ck_assert_str_eq(told, "<4> t/0 cannot be claimed yet, and its events wait: a lock");
+    wait_for_claim("a lock", 25000);
+    ck_assert_uint_eq(n_told, 0);
+    wait_for_claim("a lock", 60000);
+    ck_assert_uint_eq(n_told, 2);
+    wait_for_claim("a right", 5000);
+    ck_assert_uint_eq(n_told, 1);
+    ck_assert_str_eq(told, "<4> t/0 cannot be claimed yet, and its events wait: a right");
+    db_answers = true;
+    wait_for_claim("", 5000);
+    ck_assert_uint_eq(n_told, 1);
+    ck_assert_str_eq(told, "<6> t/0 is claimed now, and its events go on");
+    inbox__partition_let_go(c, p, 0);
+    wait_for_claim("", 5000);
+    ck_assert(p->claimed);
+    ck_assert_uint_eq(n_told, 0);
+}
+END_TEST
+
 Suite *suite_inbox_partitions(void);
 Suite *suite_inbox_partitions(void)
 {
@@ -307,6 +357,7 @@ Suite *suite_inbox_partitions(void)
     tcase_add_test(tc, a_first_position_misses_nothing);
     tcase_add_test(tc, claiming_many_lets_others_have_their_turn);
     tcase_add_test(tc, an_assignment_of_many_does_not_wait_for_all_claims);
+    tcase_add_test(tc, one_that_cannot_be_claimed_is_told_now_and_then);
     suite_add_tcase(s, tc);
     return s;
 }

@@ -41,10 +41,9 @@ FAKE(rd_kafka_error_t *, rd_kafka_incremental_assign, (rd_kafka_t *rk, const rd_
 
 static unsigned n_received; /* and committed */
 
-FAKE(bool, inbox__db_claim, (struct inbox_consumer *c, const char *topic, int32_t number,
-                             struct inbox__place *ret))
+FAKE(bool, inbox__db_claim, (struct inbox_consumer *c, struct inbox__partition *p, struct inbox__place *ret))
 {
-    (void)c, (void)topic, (void)number;
+    (void)c, (void)p;
     *ret = (struct inbox__place){ .next = FIRST + n_received, .witness = { .offset = -1 } };
     return true;
 }
