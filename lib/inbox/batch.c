@@ -32,6 +32,7 @@
 
 #include "db.h"
 #include "dead.h"
+#include "lib/outbox/text.h"
 #include "lib/shared/retry.h"
 
 /* So many failed attempts are logged in so long. */
@@ -54,18 +55,31 @@ static bool may_say(struct inbox_consumer *c)
     return false;
 }
 
+/* Where it has no id of its own its place says which it is. */
+static void print_event(const inbox_message *msg, char *to, size_t size)
+{
+    char id[101], type[101];
+    bool has_id = msg->event_id != NULL, has_type = msg->type != NULL;
+
+    snprintf(to, size, "%s%s%s%s", has_id ? ", event " : "",
+             has_id ? outbox__one_line(msg->event_id, id, sizeof id) : "",
+             has_type ? has_id ? " of type " : ", type " : "",
+             has_type ? outbox__one_line(msg->type, type, sizeof type) : "");
+}
+
 static void say_failed(struct inbox_consumer *c, const struct inbox__record *r)
 {
     uint64_t now_ms = inbox__now_ms(), wait_ms = r->due_ms > now_ms ? r->due_ms - now_ms : 0;
-    char most[16] = "";
+    char most[16] = "", event[240];
 
     if (!may_say(c))
         return;
     if (c->set.retry_attempts != 0)
         snprintf(most, sizeof most, " of %u", (unsigned)c->set.retry_attempts);
-    inbox__log(c, 4, "%s/%d@%lld failed: attempt %u%s, next in %.1f s: %s", r->msg.topic,
+    print_event(&r->msg, event, sizeof event);
+    inbox__log(c, 4, "%s/%d@%lld failed: attempt %u%s, next in %.1f s%s: %s", r->msg.topic,
                (int)r->msg.partition, (long long)r->msg.offset, (unsigned)r->msg.attempt, most,
-               (double)wait_ms / 1000, r->error != NULL ? r->error : "");
+               (double)wait_ms / 1000, event, r->error != NULL ? r->error : "");
 }
 
 static void keep_last(struct inbox_consumer *c, const struct inbox__record *r)

@@ -71,8 +71,9 @@ enum inbox__call inbox__call_handler(struct inbox_consumer *c, struct inbox__rec
     last_error(c->conn, line, r->sqlstate);
     if (r->error == NULL || r->error[0] == '\0')
         inbox__record_fail(r, line[0] != '\0' ? line
-                              : outcome == INBOX_REJECT ? "the handler rejected it"
-                                                        : "the handler asked for another try");
+                              : outcome == INBOX_REJECT
+                                  ? "the handler rejected it, and did not say why with inbox_fail()"
+                                  : "the handler asked for another try, and did not say why with inbox_fail()");
     if (!is_ours(c))
         return INBOX__CALL_ENDED;
     return outcome == INBOX_REJECT ? INBOX__CALL_REJECT : INBOX__CALL_RETRY;

@@ -58,7 +58,7 @@ lines 300 12 'n == 25 ? "fail=3" : n == 40 ? "sql=2" : n == 60 ? "reject" : n ==
 send "$dir/in"
 worker_start w retry.attempts 4
 effects_are order_of_keys_holds_over_retries
-equal dead_letters_say_why "attempts|4|the handler asked for another try,rejected|1|the payload says so" \
+equal dead_letters_say_why "attempts|4|the handler asked for another try, and did not say why with inbox_fail(),rejected|1|the payload says so" \
     "$(sql "select string_agg(format('%s|%s|%s', reason, attempts, error), ',' order by reason) from inbox.dead")"
 equal dead_letters_are_whole "id-60|test|k0|reject|{ce_id,ce_type,ce_source}" \
     "$(sql "select split_part(event_id, ' ', 2), type, convert_from(key, 'UTF8'), convert_from(payload, 'UTF8'), header_names from inbox.dead where reason = 'rejected'")"

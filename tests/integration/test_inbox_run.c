@@ -145,10 +145,41 @@ START_TEST(each_attempt_that_fails_is_told_with_what_comes_next)
     new_consumer("3", "15m");
     inbox_consumer_log(c, tell, NULL);
     run();
-    ck_assert_str_eq(told, "nth/0@0 failed: attempt 1 of 3, next in 0.0 s: no stock\n"
-                           "nth/0@0 failed: attempt 2 of 3, next in 0.0 s: no stock\n"
+    ck_assert_str_eq(told, "nth/0@0 failed: attempt 1 of 3, next in 0.0 s, event a-1 of type event: no stock\n"
+                           "nth/0@0 failed: attempt 2 of 3, next in 0.0 s, event a-1 of type event: no stock\n"
                            "nth/0@0 is a dead letter (attempts), the later ones of its key go on: no stock\n");
     ck_assert_str_eq(applied(), "b-1");
+}
+END_TEST
+
+#define LONG_100 "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+
+static const struct logged of_odd_names[N_PARTITIONS][MOST_RECORDS + 1] = {
+    { { "a", NULL, "event" }, { "b", LONG_100 "more", "event" } },
+};
+
+static int says_nothing(const inbox_message *msg)
+{
+    (void)msg;
+    return INBOX_RETRY;
+}
+
+START_TEST(an_attempt_that_fails_is_told_whatever_the_event_is_called)
+{
+    const char why[] = "the handler asked for another try, and did not say why with inbox_fail()";
+    char wanted[1000];
+
+    in_log = of_odd_names;
+    behaves = says_nothing;
+    told[0] = '\0';
+    new_consumer("2", "15m");
+    inbox_consumer_log(c, tell, NULL);
+    run();
+    snprintf(wanted, sizeof wanted, "nth/0@0 failed: attempt 1 of 2, next in 0.0 s, type event: %s\n", why);
+    ck_assert_msg(strstr(told, wanted) != NULL, "%s", told);
+    snprintf(wanted, sizeof wanted, "nth/0@1 failed: attempt 1 of 2, next in 0.0 s, event %s of type event: %s\n",
+             LONG_100, why);
+    ck_assert_msg(strstr(told, wanted) != NULL, "%s", told);
 }
 END_TEST
 
@@ -618,6 +649,7 @@ Suite *suite_inbox_run(void)
     tcase_add_test(tc, what_was_mended_while_nobody_ran_is_applied);
     tcase_add_test(tc, what_was_not_dies_with_its_reason);
     tcase_add_test(tc, each_attempt_that_fails_is_told_with_what_comes_next);
+    tcase_add_test(tc, an_attempt_that_fails_is_told_whatever_the_event_is_called);
     tcase_add_test(tc, many_that_fail_are_not_all_told);
     tcase_add_test(tc, a_deadlock_costs_no_attempt);
     tcase_add_test(tc, a_deadlock_each_time_holds_back_its_key_only);
