@@ -59,13 +59,29 @@ for n in {1..5}; do
     mock up
     must_move "moves_after_flap_$n" flapping
 done
-for n in {1..12}; do
-    fault mock leader "$topic" $((n % 4)) $((n % 3 + 1))
-    chance_pause 100
-done
-must_move moves_after_leaders_moved flapping
-stream_judge brokers_flap_and_leaders_move
+stream_judge brokers_flap
 stop_clean flapping
+
+# librdkafka may send the next batch of a partition to its new leader in the very moment in which the last one that the
+# old leader refused is put back. A broker refuses what is out of its turn. The mock looks at no sequence numbers and
+# takes it, librdkafka concludes that the earlier one must be there, and the relay, which believes no conclusion,
+# replaces its producer. Such a round has an order of the mock's making, and there is another.
+for round in 1 2 3; do
+    stream_start "moving$round"
+    for n in {1..12}; do
+        fault mock leader "$topic" $((n % 4)) $((n % 3 + 1))
+        chance_pause 100
+    done
+    must_move moves_after_leaders_moved "moving$round"
+    writer_stop
+    wait_sent 40 || not_ok all_goes_after_leaders_moved "$(sql "$unsent") are left"
+    if ((round == 3)) || ! said "moving$round" 'msg="the producer was replaced"'; then break; fi
+    printf '# round %d of the leaders: the mock has taken a batch out of its turn\n' "$round"
+    watch_stop
+    stop_clean "moving$round"
+done
+stream_judge leaders_move
+stop_clean "moving$round"
 
 # Slower than any of the producer's own deadlines: requests time out, and what they carried may be there.
 stream_start slow -X kafka.request.timeout.ms=400 -X kafka.socket.timeout.ms=1000
