@@ -272,11 +272,8 @@ const char *setting_nearest_key(const char *key)
 
     for (size_t i = 0; i <= N_SETTINGS; i++) {
         const char *known = i < N_SETTINGS ? setting_specs[i].key : bootstrap;
-        unsigned d = nearest_distance(key, known);
-        if (d < limit) {
-            limit = d;
+        if (nearest_is(key, known, &limit))
             nearest = known;
-        }
     }
     return nearest;
 }

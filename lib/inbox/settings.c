@@ -198,16 +198,6 @@ static int set_sequence(struct inbox__settings *s, const char *value, outbox_err
     return set_text(&s->sequence_header, value, err);
 }
 
-static void nearer(const char *name, const char *known, unsigned *limit, const char **nearest)
-{
-    unsigned distance = nearest_distance(name, known);
-
-    if (distance < *limit) {
-        *limit = distance;
-        *nearest = known;
-    }
-}
-
 static int unknown(const char *name, outbox_error *err)
 {
     static const char *const others[] = { "kafka.bootstrap.servers", "dsn", "group", "topics",
@@ -217,9 +207,11 @@ static int unknown(const char *name, outbox_error *err)
     char quoted[OUTBOX__QUOTE_SIZE];
 
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
-        nearer(name, others[i], &limit, &nearest);
+        if (nearest_is(name, others[i], &limit))
+            nearest = others[i];
     for (size_t i = 0; i < N_NUMBERS; i++)
-        nearer(name, numbers[i].name, &limit, &nearest);
+        if (nearest_is(name, numbers[i].name, &limit))
+            nearest = numbers[i].name;
     outbox__quote(name, strlen(name), quoted);
     if (nearest != NULL)
         return outbox__error_set(err, OUTBOX_EINVAL, "setting %s is unknown; did you mean %s?",

@@ -2,6 +2,7 @@
 #ifndef OUTBOX_SHARED_NEAREST_H
 #define OUTBOX_SHARED_NEAREST_H
 
+#include <stdbool.h>
 #include <string.h>
 
 enum { NEAREST_MAX = 64 }; /* longer ones are like no other */
@@ -38,6 +39,17 @@ static inline unsigned nearest_distance(const char *a, const char *b)
 static inline unsigned nearest_limit(const char *name)
 {
     return (unsigned)strlen(name) / 3 + 1;
+}
+
+/* Is known nearer to name than *limit? Then no other one is, unless it is nearer still. */
+static inline bool nearest_is(const char *name, const char *known, unsigned *limit)
+{
+    unsigned distance = nearest_distance(name, known);
+    bool nearer = distance < *limit;
+
+    if (nearer)
+        *limit = distance;
+    return nearer;
 }
 
 #endif

@@ -33,18 +33,12 @@ const struct command *command_find(const char *name)
 
 const char *command_nearest(const char *name)
 {
-    unsigned limit = nearest_limit(name), d = nearest_distance(name, "run");
-    const char *nearest = NULL;
+    unsigned limit = nearest_limit(name);
+    const char *nearest = nearest_is(name, "run", &limit) ? "run" : NULL;
 
-    if (d < limit) {
-        limit = d;
-        nearest = "run";
-    }
     for (const struct command *c = commands; c->name != NULL; c++)
-        if ((d = nearest_distance(name, c->name)) < limit) {
-            limit = d;
+        if (nearest_is(name, c->name, &limit))
             nearest = c->name;
-        }
     return nearest;
 }
 
@@ -57,13 +51,10 @@ void command_hint_option(const char *program, const struct option *known, const 
         return;
     unsigned limit = nearest_limit(name);
     for (const struct option *o = known; o->name != NULL; o++) {
-        unsigned d = nearest_distance(name, o->name);
         if (starts_with(o->name, name))
             return; /* short for several, which getopt_long has listed */
-        if (d < limit) {
-            limit = d;
+        if (nearest_is(name, o->name, &limit))
             nearest = o->name;
-        }
     }
     if (nearest != NULL)
         fprintf(stderr, "%s: did you mean --%s?\n", program, nearest);

@@ -15,18 +15,14 @@
 /* The known key that was meant, static; NULL: none is near. */
 static const char *nearest_key(const char *key)
 {
-    static char near[KEY_SIZE];
+    static char near[NEAREST_MAX + 1];
     PQconninfoOption *known = PQconndefaults();
     unsigned limit = strlen(key) < 6 ? 2 : 3; /* nearest_limit() would take more of what is no key */
 
     near[0] = '\0';
-    for (const PQconninfoOption *o = known; o != NULL && o->keyword != NULL; o++) {
-        unsigned d = nearest_distance(key, o->keyword);
-        if (d < limit) {
-            limit = d;
+    for (const PQconninfoOption *o = known; o != NULL && o->keyword != NULL; o++)
+        if (nearest_is(key, o->keyword, &limit))
             snprintf(near, sizeof near, "%s", o->keyword);
-        }
-    }
     PQconninfoFree(known);
     return near[0] != '\0' ? near : NULL;
 }
