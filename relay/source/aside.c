@@ -128,7 +128,7 @@ static void log_failed(struct aside *a, const PGresult *res)
     if (right)
         a->right_told[a->request] = true;
     log_warn("source", requests[a->request].failed, "sqlstate", state, "error",
-             PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy", right ? VERDICT_GRANT_ROLE : source_remedy(state));
+             PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy", source_remedy(state));
 }
 
 void aside_send(struct source *s, uint64_t now_ms, enum aside_request what, const char *statement,

@@ -272,9 +272,10 @@ static bool may_say(struct source *s, const char *what, const char *state)
 const char *source_remedy(const char *sqlstate)
 {
     static const struct {
-        const char *state; /* or how it begins */
+        const char *state; /* or how it begins; the first that fits */
         const char *remedy;
     } remedies[] = {
+        { "42501", VERDICT_GRANT_ROLE },
         { "42", SCHEMA_REMEDY },
         { "3F000", SCHEMA_REMEDY },
         { "53100", "make room on the disk of the database; the relay goes on by itself, and nothing is lost" },
