@@ -16,10 +16,14 @@ bool mask_is_secret(const char *property)
            starts_with(property, "sasl.jaas");
 }
 
+bool mask_is_brokers(const char *property)
+{
+    return strcmp(property, "bootstrap.servers") == 0 || strcmp(property, "metadata.broker.list") == 0;
+}
+
 static bool has_login(const char *property, const char *value)
 {
-    bool brokers = strcmp(property, "bootstrap.servers") == 0 || strcmp(property, "metadata.broker.list") == 0;
-    const char *from = brokers ? value : strstr(value, "://");
+    const char *from = mask_is_brokers(property) ? value : strstr(value, "://");
 
     return from != NULL && strchr(from, '@') != NULL;
 }

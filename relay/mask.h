@@ -13,6 +13,9 @@
 /* Is the value of this property of librdkafka (without `kafka.`) a secret? */
 bool mask_is_secret(const char *property);
 
+/* Is its value a list of brokers? librdkafka has two names for that. */
+bool mask_is_brokers(const char *property);
+
 /* What may be shown of its value: MASK where it is a secret, or has a login in it as a URL or an address of a broker
  * may (user:password@host). NULL stays NULL. */
 const char *mask_property(const char *property, const char *value);

@@ -48,8 +48,7 @@ static int fail_pair(const struct settings *s, const char *key, const char *rela
 
 static bool names_brokers(const struct setting_kv *kv)
 {
-    return (strcmp(kv->name, "bootstrap.servers") == 0 || strcmp(kv->name, "metadata.broker.list") == 0) &&
-           *kv->value != '\0';
+    return mask_is_brokers(kv->name) && *kv->value != '\0';
 }
 
 static int check_brokers(const struct settings *s, FILE *msg)
