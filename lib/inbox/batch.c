@@ -58,13 +58,14 @@ static bool may_say(struct inbox_consumer *c)
 /* Where it has no id of its own its place says which it is. */
 static void print_event(const inbox_message *msg, char *to, size_t size)
 {
-    char id[101], type[101];
-    bool has_id = msg->event_id != NULL, has_type = msg->type != NULL;
+    char line[101];
+    int n = 0;
 
-    snprintf(to, size, "%s%s%s%s", has_id ? ", event " : "",
-             has_id ? outbox__one_line(msg->event_id, id, sizeof id) : "",
-             has_type ? has_id ? " of type " : ", type " : "",
-             has_type ? outbox__one_line(msg->type, type, sizeof type) : "");
+    to[0] = '\0';
+    if (msg->event_id != NULL)
+        n = snprintf(to, size, ", event %s", outbox__one_line(msg->event_id, line, sizeof line));
+    if (msg->type != NULL)
+        snprintf(to + n, size - (size_t)n, "%s %s", n > 0 ? " of type" : ", type", outbox__one_line(msg->type, line, sizeof line));
 }
 
 static void say_failed(struct inbox_consumer *c, const struct inbox__record *r)
