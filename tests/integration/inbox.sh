@@ -96,17 +96,13 @@ inbox_reset
 make_topic 1
 lines 20 3 >"$dir/in"
 send "$dir/in"
-PGAPPNAME=claims psql -Xq -d "$dsn" -c 'begin; lock table inbox.position in share mode; select pg_sleep(600)' >/dev/null 2>&1 &
-locker=$!
-wait_sql 30 1 "select count(*) from pg_locks where relation = 'inbox.position'::regclass and mode = 'ShareLock' and granted" ||
-    not_ok nothing_can_be_claimed
+claims_shut
 : >"$dir/w.log"
 worker_start w
 waits_for() { grep -q "^<4> $topic/0 cannot be claimed yet, and its events wait: .*; $1.*it goes on by itself\$" "$dir/w.log"; }
 wait_until 30 waits_for 'some transaction has inbox.position locked (its pid is in pg_locks)' ||
     not_ok the_log_says_that_a_lock_is_in_the_way "$(tail -n 3 "$dir/w.log")"
-sql "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'claims'" >/dev/null
-wait "$locker" || true
+claims_open
 effects_are it_goes_on_when_the_lock_is_gone
 worker_signal w TERM
 worker_end w 20

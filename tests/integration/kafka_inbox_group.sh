@@ -56,10 +56,7 @@ inbox_reset
 make_topic 4
 lines 40 8 >"$dir/in"
 send "$dir/in"
-PGAPPNAME=claims psql -Xq -d "$dsn" -c 'begin; lock table inbox.position in share mode; select pg_sleep(600)' >/dev/null 2>&1 &
-locker=$!
-wait_sql 30 1 "select count(*) from pg_locks where relation = 'inbox.position'::regclass and mode = 'ShareLock' and granted" ||
-    not_ok nothing_can_be_claimed
+claims_shut
 : >"$dir/stays.log"
 : >"$dir/leaves.log"
 assigned() { (($(grep -c "^<6> $topic/[0-9]* is assigned here" "$dir/$1.log") >= $2)); }
@@ -67,8 +64,7 @@ worker_start stays
 wait_until 30 assigned stays 4 || not_ok it_waits_for_four "$(tail -n 3 "$dir/stays.log")"
 worker_start leaves
 wait_until 60 assigned leaves 1 || not_ok it_shares_them "$(tail -n 3 "$dir/leaves.log")"
-sql "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'claims'" >/dev/null
-wait "$locker" || true
+claims_open
 wait_sql 60 40 "$finished" || not_ok both_claim_what_they_have "$(tail -n 3 "$dir/stays.log")"
 stop leaves
 wait_until 60 assigned stays 5 || not_ok they_come_back "$(tail -n 3 "$dir/stays.log")"

@@ -67,6 +67,17 @@ lines() { awk -v n_lines="$1" -v keys="$2" "BEGIN { for (n = 1; n <= n_lines; n+
 # metric NAME: of the worker whose worker.metrics is $dir/metrics
 metric() { [[ ! -e $dir/metrics ]] || sed -n "s/^inbox_$1{[^}]*} //p" "$dir/metrics"; } # no file before its first second
 metric_is() { [[ $(metric "$1") == "$2" ]]; }
+# claims_shut: from here on no partition can be claimed, until claims_open
+claims_shut() {
+    PGAPPNAME=claims psql -Xq -d "$dsn" -c 'begin; lock table inbox.position in share mode; select pg_sleep(600)' >/dev/null 2>&1 &
+    locker=$!
+    wait_sql 30 1 "select count(*) from pg_locks where relation = 'inbox.position'::regclass and mode = 'ShareLock' and granted" ||
+        not_ok nothing_can_be_claimed
+}
+claims_open() {
+    sql "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'claims'" >/dev/null
+    wait "$locker" || true
+}
 # fence: an owner whose handler waits at the gate is none any more, and the gate opens. What it had written by then
 # has numbers up to $fenced_to.
 fence() {
