@@ -1,51 +1,9 @@
-/* verdict.c - see verdict.h. */
-#include "relay/verdict.h"
-
-#include <ctype.h>
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
+/* verdict.c - the sentence; what is found is in verdict_judge.c. See verdict.h. */
 #include "relay/affix.h"
-
-/* A transaction, and the oldest event of a backlog that shrinks, are worth a word when they are older. */
-#define OLD_S 60.0
-/* So long nothing was published although something waits: then it cannot be said to flow. */
-#define IDLE_S 5.0
+#include "relay/verdict_inside.h"
 
 /* What waits is told with its age when that is more: while somebody looks it is asked for more often. */
 #define AS_OF_S 7.0
-
-/* -- words ---------------------------------------------------------------------------------- */
-
-/* Cut where it must be, never within a character. */
-static void whole_characters(char *text)
-{
-    size_t n = strlen(text), back = 0;
-
-    while (back < n && back < 3 && ((unsigned char)text[n - 1 - back] & 0xc0) == 0x80)
-        back++;
-    if (back < n) {
-        unsigned char first = (unsigned char)text[n - 1 - back];
-        size_t want = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : first >= 0xc0 ? 1 : 0;
-        if (want > back)
-            text[n - 1 - back] = '\0';
-    }
-}
-
-__attribute__((format(printf, 3, 4))) static void append(char *text, size_t size, const char *format,
-                                                         ...)
-{
-    size_t n = strlen(text);
-    va_list ap;
-
-    va_start(ap, format);
-    int added = vsnprintf(text + n, size - n, format, ap);
-    va_end(ap);
-    if (added >= 0 && (size_t)added >= size - n)
-        whole_characters(text);
-}
 
 /* " (as of 12 s ago)", where that is worth a word. */
 static void append_as_of(char *text, size_t size, const struct verdict_input *in)
@@ -53,7 +11,7 @@ static void append_as_of(char *text, size_t size, const struct verdict_input *in
     char age[32];
 
     if (in->as_of_s >= AS_OF_S)
-        append(text, size, " (as of %s ago)", verdict_age(in->as_of_s, age, sizeof age));
+        verdict_append(text, size, " (as of %s ago)", verdict_age(in->as_of_s, age, sizeof age));
 }
 
 /* "12,345 events wait, the oldest for 12 min"; nothing when nothing waits or it is not known. */
@@ -63,341 +21,19 @@ static void append_waiting(char *text, size_t size, const char *before, const st
 
     if (in->pending <= 0)
         return;
-    append(text, size, "%s%s%s event%s wait%s", before, in->pending_capped ? "more than " : in->pending_about ? "about " : "",
-           verdict_count(in->pending, count, sizeof count), plural(in->pending),
-           in->pending == 1 ? "s" : "");
+    verdict_append(text, size, "%s%s%s event%s wait%s", before, in->pending_capped ? "more than " : in->pending_about ? "about " : "",
+                   verdict_count(in->pending, count, sizeof count), plural(in->pending),
+                   in->pending == 1 ? "s" : "");
     if (in->oldest_s >= 0)
-        append(text, size, in->pending == 1 ? ", for %s" : ", the oldest for %s",
-               verdict_age(in->oldest_s, age, sizeof age));
+        verdict_append(text, size, in->pending == 1 ? ", for %s" : ", the oldest for %s",
+                       verdict_age(in->oldest_s, age, sizeof age));
     append_as_of(text, size, in);
 }
 
-/* -- findings ------------------------------------------------------------------------------- */
-
-/* The next one, to be worded; the last one is used again when there are too many. */
-static struct verdict_finding *find(struct verdict *v, enum verdict_level level, const char *remedy)
-{
-    struct verdict_finding *f = &v->finding[v->n_findings < VERDICT_FINDINGS ? v->n_findings++
-                                                                             : VERDICT_FINDINGS - 1];
-
-    *f = (struct verdict_finding){ .level = level };
-    append(f->remedy, sizeof f->remedy, "%s", remedy);
-    if (level > v->level)
-        v->level = level;
-    return f;
-}
-
-static void judge_database(const struct verdict_input *in, struct verdict *v)
-{
-    if (in->db_up != FACT_NO)
-        return;
-    struct verdict_finding *f = find(v, VERDICT_BAD, in->db_remedy != NULL ? in->db_remedy
-                                                                           : "Mend " VERDICT_MEND_DATABASE);
-    f->remedy[0] = (char)toupper((unsigned char)f->remedy[0]);
-    append(f->remedy, sizeof f->remedy, "%s.", in->db_remedy != NULL && !in->by_command ? VERDICT_TRIES_AGAIN : "");
-    append(f->text, sizeof f->text, in->by_command ? "this command cannot look into the database" : "PostgreSQL cannot be used");
-    if (in->by_command)
-        append(f->remedy, sizeof f->remedy, " A relay that runs has a connection of its own: its page (http.listen) and its log "
-                                            "say whether events flow.");
-    if (in->db_error != NULL)
-        append(f->text, sizeof f->text, ": %s", in->db_error);
-}
-
-static void judge_schema(const struct verdict_input *in, struct verdict *v)
-{
-    if (in->schema_ends == 0)
-        return;
-    struct verdict_finding *f = find(v, VERDICT_WARN, "Install " VERDICT_MEND_SCHEMA ".");
-    append(f->text, sizeof f->text, "the schema is version %d now, and this relay ends when it connects next",
-           in->schema_ends);
-}
-
-static void judge_lead(const struct verdict_input *in, struct verdict *v)
-{
-    char age[32];
-
-    if (in->role != VERDICT_NOBODY_LEADS)
-        return;
-    struct verdict_finding *f = find(v, VERDICT_BAD, "Start a relay; " VERDICT_TAKE_LEASE ".");
-    append(f->text, sizeof f->text, "no relay leads");
-    if (in->leader == NULL && in->silent_s >= 0)
-        append(f->text, sizeof f->text, ": the last one gave the lease back %s ago",
-               verdict_age(in->silent_s, age, sizeof age));
-    if (in->leader == NULL)
-        return;
-    if (in->silent_s >= 0)
-        append(f->text, sizeof f->text, ": %.100s was last heard of %s ago, its lease has ended", in->leader,
-               verdict_age(in->silent_s, age, sizeof age));
-    else
-        append(f->text, sizeof f->text, ": the lease of %.100s has ended", in->leader);
-    append(f->text, sizeof f->text, ", and nobody has taken it");
-}
-
-/* Of the text, up to where `end` begins. */
-static int length_before(const char *text, const char *end)
-{
-    const char *at = strstr(text, end);
-
-    return (int)(at != NULL ? (size_t)(at - text) : strlen(text));
-}
-
-/* Without a broker nothing is lost and nothing is held, so it is bad only when events wait. A command asks with its own
- * settings, from its own machine: what a relay publishes meanwhile, goes. */
-static void judge_kafka(const struct verdict_input *in, struct verdict *v)
-{
-    if (in->kafka_up != FACT_NO)
-        return;
-    bool harmless = in->pending <= 0 || in->role == VERDICT_STANDS_BY || (in->by_command && in->rate >= VERDICT_NO_RATE);
-    struct verdict_finding *f = find(v, harmless ? VERDICT_WARN : VERDICT_BAD, "Mend " VERDICT_MEND_KAFKA ".");
-    append(f->text, sizeof f->text, in->by_command ? "no Kafka broker answers this command" : "no Kafka broker answers");
-    if (in->by_command)
-        append(f->remedy, sizeof f->remedy, " This command has its own settings; a relay has those that it was started with.");
-    if (in->kafka_error != NULL) /* librdkafka tells after how long and how often, which is worth no word here */
-        append(f->text, sizeof f->text, ": %.*s", length_before(in->kafka_error, " (after "), in->kafka_error);
-}
-
-static void judge_kafka_settings(const struct verdict_input *in, struct verdict *v)
-{
-    if (in->kafka_misset == NULL)
-        return;
-    struct verdict_finding *f = find(v, VERDICT_WARN, "Correct the setting: no relay starts with it. One that runs has the "
-                                                      "settings that it was started with.");
-    append(f->text, sizeof f->text, "no broker was asked: %s", in->kafka_misset);
-}
-
-/* Does another relay lead that does not lead? A lease of minutes goes on without it. */
-static bool leader_is_silent(const struct verdict_input *in)
-{
-    return in->db_up == FACT_YES && in->leader != NULL && in->silent_s - in->looked_s >= LEADER_SILENT_S && in->lease_left_s >= 0 &&
-           (in->role == VERDICT_LEADS || in->role == VERDICT_STANDS_BY);
-}
-
-/* It may still send and mark what it has in hand, so it is bad only when that is known not to happen. */
-static void judge_silence(const struct verdict_input *in, struct verdict *v)
-{
-    char age[32], left[32];
-
-    if (!leader_is_silent(in))
-        return;
-    bool still = in->rate >= 0 && in->rate < VERDICT_NO_RATE && in->pending != 0 && in->oldest_s >= IDLE_S;
-    struct verdict_finding *f =
-        find(v, still ? VERDICT_BAD : VERDICT_WARN,
-             "Its name tells host and process id, unless lease.owner is set. If it still writes its log, that says what "
-             "keeps it from PostgreSQL. Else end the process (kill -9), and once it is surely gone wait for the end of its "
-             "lease, or start one relay with `-X lease.owner=` and that whole name: it leads at once.");
-    append(f->text, sizeof f->text,
-           "%.100s leads and has been silent for %s, though it should renew its lease every second: it is gone, frozen or "
-           "kept from writing; its lease lasts %s more", in->leader, verdict_age(in->silent_s, age, sizeof age),
-           verdict_age(in->lease_left_s, left, sizeof left));
-}
-
-static void judge_progress(const struct verdict_input *in, struct verdict *v)
-{
-    char age[32];
-
-    if (in->stuck_s <= 0 || in->db_up == FACT_NO || in->kafka_up == FACT_NO || leader_is_silent(in))
-        return;
-    struct verdict_finding *f =
-        find(v, VERDICT_BAD, "The log of the relay that leads says what fails, and so may its page (http.listen): `marking "
-                             "failed`, for example, and then PostgreSQL's words (a full disk), or its brokers. It works with "
-                             "the settings with which it was started: after a change of dsn or kafka.* restart it.");
-    append(f->text, sizeof f->text, "nothing has moved for %s",
-           verdict_age(in->stuck_s, age, sizeof age));
-    if (in->stuck_why != NULL)
-        append(f->text, sizeof f->text, " (%.250s)", in->stuck_why);
-}
-
-static void judge_topics(const struct verdict_input *in, struct verdict *v)
-{
-    if (in->n_paused == 0)
-        return;
-    struct verdict_finding *f =
-        find(v, VERDICT_WARN, "Create the topic, or grant the right to write to it. It is probed again by "
-                              "itself, and its events then go in order. Where its name is a mistake: ");
-    append(f->remedy, sizeof f->remedy, "`" VERDICT_DISCARD "`.",
-           in->paused_topic != NULL ? in->paused_topic : "TOPIC");
-    append(f->text, sizeof f->text, "topic \"%.100s\" takes nothing",
-           in->paused_topic != NULL ? in->paused_topic : "?");
-    if (in->paused_why != NULL)
-        append(f->text, sizeof f->text, " (%s)", in->paused_why);
-    if (in->n_paused > 1)
-        append(f->text, sizeof f->text, ", nor do%s %u other%s", in->n_paused == 2 ? "es" : "",
-               in->n_paused - 1, plural(in->n_paused - 1));
-}
-
-/* It goes round for minutes before it is dead, and later ones of its key wait meanwhile. */
-static void judge_refused(const struct verdict_input *in, struct verdict *v)
-{
-    char count[32];
-
-    if (in->refused <= 0)
-        return;
-    struct verdict_finding *f = find(v, VERDICT_WARN, "`outbox-relay dead --all-states` says which and why. Mend the cause "
-                                                      "(MSG_SIZE_TOO_LARGE: the topic's max.message.bytes, or the relay's "
-                                                      "kafka.message.max.bytes), or give it up: "
-                                                      "`outbox-relay discard --retrying --reason TEXT ");
-    if (in->refused == 1 && in->refused_id != 0)
-        append(f->remedy, sizeof f->remedy, "--id %" PRId64, in->refused_id);
-    else
-        append(f->remedy, sizeof f->remedy, "--id N");
-    append(f->remedy, sizeof f->remedy, "`. Later events of its key wait.");
-    append(f->text, sizeof f->text, "Kafka refuses %s event%s", verdict_count(in->refused, count, sizeof count),
-           plural(in->refused));
-    if (in->refused_code != NULL)
-        append(f->text, sizeof f->text, " (%.60s)", in->refused_code);
-    append(f->text, sizeof f->text, ", and %s tried again", in->refused == 1 ? "it is" : "they are");
-}
-
-static void judge_dead(const struct verdict_input *in, struct verdict *v)
-{
-    char count[32];
-
-    if (in->dead <= 0)
-        return;
-    struct verdict_finding *f = find(v, VERDICT_WARN, "`outbox-relay dead` lists them with their reasons; then "
-                                                      "`outbox-relay retry` or `discard`.");
-    append(f->text, sizeof f->text, "%s event%s for a person", verdict_count(in->dead, count, sizeof count),
-           in->dead == 1 ? " is dead: it waits" : "s are dead: they wait");
-}
-
-/* "pid 42, psql" */
-static void append_blocker(char *text, size_t size, const struct verdict_blocker *b)
-{
-    if (b->pid > 0)
-        append(text, size, "pid %" PRId64, b->pid);
-    else
-        append(text, size, "prepared");
-    if (b->application != NULL)
-        append(text, size, ", %.80s", b->application);
-}
-
-/* "; let it end, or ..." */
-static void append_end(char *text, size_t size, const struct verdict_blocker *b)
-{
-    char how[200];
-
-    if (b->pid > 0)
-        append(text, size, "; %s.", verdict_end_session(b->pid, how, sizeof how));
-    else
-        append(text, size, "; COMMIT PREPARED or ROLLBACK PREPARED, as whoever prepared it says.");
-}
-
-static void judge_blockers(const struct verdict_input *in, struct verdict *v)
-{
-    const struct verdict_blocker *b = &in->blocker;
-    char age[32];
-
-    if (in->n_blockers == 0 || b->age_s < OLD_S)
-        return;
-    struct verdict_finding *f = find(v, VERDICT_WARN, "Other events pass it");
-    append_end(f->remedy, sizeof f->remedy, b);
-    append(f->text, sizeof f->text, "a transaction has been open for %s (",
-           verdict_age(b->age_s, age, sizeof age));
-    append_blocker(f->text, sizeof f->text, b);
-    append(f->text, sizeof f->text, "): %s",
-           b->holds_rows && b->holds_truncate ? "its events wait for its commit, and a bucket cannot be emptied"
-           : b->holds_rows                    ? "its events wait for its commit"
-                                              : "a bucket cannot be emptied");
-}
-
-/* While none is old there is nothing to see, and so it is no warning. */
-static void judge_hidden_ages(const struct verdict_input *in, struct verdict *v)
-{
-    if (in->ages_mend == NULL)
-        return;
-    struct verdict_finding *f = find(v, VERDICT_GOOD, "As a superuser: `");
-    append(f->remedy, sizeof f->remedy, "%.200s`" VERDICT_GRANTED_BY_ROLES ".", in->ages_mend);
-    append(f->text, sizeof f->text, "this role may not see for how long the transactions of others have been open: an old one is not warned of");
-}
-
-static void append_holder(char *text, size_t size, const struct verdict_blocker *b)
-{
-    char age[32];
-
-    append(text, size, ": it is locked");
-    if (b->pid == 0 && b->application == NULL)
-        return;
-    append(text, size, " by ");
-    append_blocker(text, size, b);
-    if (b->age_s >= 0)
-        append(text, size, ", open for %s", verdict_age(b->age_s, age, sizeof age));
-}
-
-/* Nothing is lost and nothing waits by it, but the disk fills. */
-static void judge_overdue(const struct verdict_input *in, struct verdict *v)
-{
-    static const char *const remedies[] = {
-        [OBSTACLE_UNKNOWN] = "If the relays run with another retention, give this command their settings. Else "
-                             "the log of the one that leads says why (component janitor).",
-        [OBSTACLE_UNSENT] = "What is not sent is never dropped: mend what keeps it, and the bucket is emptied "
-                            "by itself. `outbox-relay trace` tells the story of an event.",
-        [OBSTACLE_LOCKED] = "It is emptied by itself once that transaction has ended",
-        [OBSTACLE_CROWDED] = "`outbox-relay dead --all-states` lists them: mend their topic, retry or discard.",
-        [OBSTACLE_FAILED] = "The log of this relay says why (component janitor or source).",
-    };
-    const struct verdict_overdue *o = &in->overdue;
-    char age[32];
-
-    if (o->s < OVERDUE_S)
-        return;
-    struct verdict_finding *f = find(v, o->why == OBSTACLE_UNKNOWN ? VERDICT_GOOD : VERDICT_WARN, remedies[o->why]);
-    append(f->text, sizeof f->text, "bucket %d should have been emptied %s ago", o->bucket,
-           verdict_age(o->s, age, sizeof age));
-    if (o->why == OBSTACLE_UNSENT)
-        append(f->text, sizeof f->text, ": its event %" PRId64 " is not sent", o->id);
-    if (o->why == OBSTACLE_CROWDED)
-        append(f->text, sizeof f->text, ": more of its events are held than can be moved");
-    if (o->why == OBSTACLE_LOCKED) {
-        append_holder(f->text, sizeof f->text, &o->holder);
-        if (o->holder.pid != 0 || o->holder.application != NULL)
-            append_end(f->remedy, sizeof f->remedy, &o->holder);
-        else
-            append(f->remedy, sizeof f->remedy, "; outbox.blocker lists who holds it.");
-    }
-}
-
-static void judge_ring(const struct verdict_input *in, struct verdict *v)
-{
-    if (!in->short_ring)
-        return;
-    struct verdict_finding *f = find(v, VERDICT_WARN, "As the owner of the outbox: `SELECT "
-                                                      "outbox.set_bucket_period(...)` with more than a seventh "
-                                                      "of the retention; or shorten the retention.");
-    append(f->text, sizeof f->text, "no bucket is ever emptied: the ring of buckets is shorter than the retention");
-}
-
-static void judge_age(const struct verdict_input *in, struct verdict *v)
-{
-    char age[32];
-
-    if (v->level == VERDICT_BAD || in->pending <= 0 || in->oldest_s < OLD_S)
-        return;
-    struct verdict_finding *f =
-        find(v, VERDICT_WARN, "If the backlog shrinks, wait. If not, the brokers or the database are slower "
-                              "than the application.");
-    append(f->text, sizeof f->text, "the oldest event has waited for %s",
-           verdict_age(in->oldest_s, age, sizeof age));
-    f->said = true;
-}
-
-static void judge_held(const struct verdict_input *in, struct verdict *v)
-{
-    char count[32];
-
-    if (in->held <= 0 || in->n_paused > 0)
-        return;
-    struct verdict_finding *f = find(v, VERDICT_GOOD, "`outbox-relay dead --all-states` lists them with their "
-                                                      "reasons; they go on by themselves, but those behind a dead one.");
-    append(f->text, sizeof f->text, "%s event%s held: for another attempt, behind an earlier one of the key, for the topic, or for later",
-           verdict_count(in->held, count, sizeof count), in->held == 1 ? " is" : "s are");
-}
-
-/* -- the sentence --------------------------------------------------------------------------- */
-
 static void say_bad(const struct verdict_input *in, struct verdict *v)
 {
-    append(v->text, sizeof v->text, "%s: %s", in->by_command && in->db_up == FACT_NO ? "Whether events flow is not known"
-                                                                                     : "Events do not flow", v->finding[0].text);
+    verdict_append(v->text, sizeof v->text, "%s: %s", in->by_command && in->db_up == FACT_NO ? "Whether events flow is not known"
+                                                                                             : "Events do not flow", v->finding[0].text);
     append_waiting(v->text, sizeof v->text, "; ", in);
 }
 
@@ -408,8 +44,8 @@ static void say_waiting(const struct verdict_input *in, struct verdict *v)
 
     append_waiting(v->text, sizeof v->text, in->idle_s < IDLE_S ? "Events flow: " : "", in);
     if (in->idle_s >= IDLE_S)
-        append(v->text, sizeof v->text, "; %s was published in the last %s", in->pending == 1 ? "nothing" : "none",
-               verdict_age(in->idle_s, age, sizeof age));
+        verdict_append(v->text, sizeof v->text, "; %s was published in the last %s", in->pending == 1 ? "nothing" : "none",
+                       verdict_age(in->idle_s, age, sizeof age));
 }
 
 static void say_flow(const struct verdict_input *in, struct verdict *v)
@@ -417,16 +53,16 @@ static void say_flow(const struct verdict_input *in, struct verdict *v)
     char rate[32];
 
     if (in->rate >= VERDICT_NO_RATE) {
-        append(v->text, sizeof v->text, "Events flow: %s a second", verdict_rate(in->rate, rate, sizeof rate));
+        verdict_append(v->text, sizeof v->text, "Events flow: %s a second", verdict_rate(in->rate, rate, sizeof rate));
         append_waiting(v->text, sizeof v->text, "; ", in);
     } else if (in->pending > 0) {
         say_waiting(in, v);
     } else if (in->pending < 0) {
-        append(v->text, sizeof v->text, "A relay leads; what waits is not known");
+        verdict_append(v->text, sizeof v->text, "A relay leads; what waits is not known");
     } else {
-        append(v->text, sizeof v->text, in->held + in->dead > 0
-                                            ? "Events flow: what is not held is published"
-                                            : "Events flow: every committed event is published");
+        verdict_append(v->text, sizeof v->text, in->held + in->dead > 0
+                                                    ? "Events flow: what is not held is published"
+                                                    : "Events flow: every committed event is published");
         append_as_of(v->text, sizeof v->text, in);
     }
 }
@@ -435,10 +71,10 @@ static void say_standing_by(const struct verdict_input *in, struct verdict *v)
 {
     char age[32];
 
-    append(v->text, sizeof v->text, "This relay stands by: %.100s leads", in->leader != NULL ? in->leader : "another one");
+    verdict_append(v->text, sizeof v->text, "This relay stands by: %.100s leads", in->leader != NULL ? in->leader : "another one");
     if (in->leader != NULL && in->silent_s >= 0)
-        append(v->text, sizeof v->text, " and was last heard of %s ago",
-               verdict_age(in->silent_s, age, sizeof age));
+        verdict_append(v->text, sizeof v->text, " and was last heard of %s ago",
+                       verdict_age(in->silent_s, age, sizeof age));
     append_waiting(v->text, sizeof v->text, "; ", in);
 }
 
@@ -449,13 +85,13 @@ static void say(const struct verdict_input *in, struct verdict *v)
     } else {
         switch (in->role) {
         case VERDICT_STARTING:
-            append(v->text, sizeof v->text, "Starting: nothing is known yet");
+            verdict_append(v->text, sizeof v->text, "Starting: nothing is known yet");
             break;
         case VERDICT_NOT_KNOWN:
-            append(v->text, sizeof v->text, "It is not known who leads: this relay asks");
+            verdict_append(v->text, sizeof v->text, "It is not known who leads: this relay asks");
             break;
         case VERDICT_STOPPING:
-            append(v->text, sizeof v->text, "Stopping: what is on its way is waited for, nothing new is read");
+            verdict_append(v->text, sizeof v->text, "Stopping: what is on its way is waited for, nothing new is read");
             break;
         case VERDICT_STANDS_BY:
             say_standing_by(in, v);
@@ -466,30 +102,14 @@ static void say(const struct verdict_input *in, struct verdict *v)
             break;
         }
         if (v->level == VERDICT_WARN && !v->finding[0].said)
-            append(v->text, sizeof v->text, ", but %s", v->finding[0].text);
+            verdict_append(v->text, sizeof v->text, ", but %s", v->finding[0].text);
     }
-    append(v->text, sizeof v->text, "%s", verdict_full_stop(v->text));
+    verdict_append(v->text, sizeof v->text, "%s", verdict_full_stop(v->text));
 }
 
 void verdict_reach(const struct verdict_input *in, struct verdict *ret_verdict)
 {
     *ret_verdict = (struct verdict){ .level = VERDICT_GOOD };
-    judge_database(in, ret_verdict);
-    judge_lead(in, ret_verdict);
-    /* bad ones first */
-    judge_kafka(in, ret_verdict);
-    judge_silence(in, ret_verdict);
-    judge_progress(in, ret_verdict);
-    judge_topics(in, ret_verdict);
-    judge_refused(in, ret_verdict);
-    judge_dead(in, ret_verdict);
-    judge_kafka_settings(in, ret_verdict);
-    judge_schema(in, ret_verdict);
-    judge_blockers(in, ret_verdict);
-    judge_overdue(in, ret_verdict);
-    judge_ring(in, ret_verdict);
-    judge_age(in, ret_verdict);
-    judge_held(in, ret_verdict);
-    judge_hidden_ages(in, ret_verdict);
+    verdict_judge(in, ret_verdict);
     say(in, ret_verdict);
 }

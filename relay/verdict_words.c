@@ -1,7 +1,8 @@
 /* verdict_words.c - ages, sizes, counts and rates for people. See verdict.h. */
-#include "relay/verdict.h"
+#include "relay/verdict_inside.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -85,4 +86,31 @@ const char *verdict_level_name(enum verdict_level level)
     };
 
     return names[level];
+}
+
+/* Cut where it must be, never within a character. */
+static void whole_characters(char *text)
+{
+    size_t n = strlen(text), back = 0;
+
+    while (back < n && back < 3 && ((unsigned char)text[n - 1 - back] & 0xc0) == 0x80)
+        back++;
+    if (back < n) {
+        unsigned char first = (unsigned char)text[n - 1 - back];
+        size_t want = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : first >= 0xc0 ? 1 : 0;
+        if (want > back)
+            text[n - 1 - back] = '\0';
+    }
+}
+
+void verdict_append(char *text, size_t size, const char *format, ...)
+{
+    size_t n = strlen(text);
+    va_list ap;
+
+    va_start(ap, format);
+    int added = vsnprintf(text + n, size - n, format, ap);
+    va_end(ap);
+    if (added >= 0 && (size_t)added >= size - n)
+        whole_characters(text);
 }

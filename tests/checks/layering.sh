@@ -22,7 +22,7 @@ nothing "only relay/http includes libmicrohttpd" "$(none '#include.*microhttpd' 
 nothing "the HTTP thread knows no SQL, no Kafka, no core and no settings" \
     "$(none '#include "relay/(source|sink|core|settings|incidents|driver|monitor)' relay/http || true)"
 nothing "of relay/http only the loop's side logs" "$(none '\blog_(error|warn|info|debug|write) ?\(' relay/http | grep -v '^relay/http/server\.c:' || true)"
-nothing "metrics and verdict know nobody but affix.h" "$(none '#include "relay/' relay/metrics.[ch] relay/verdict.[ch] | grep -vE '"relay/(metrics|verdict|affix)\.(h|def)"' || true)"
+nothing "metrics and verdict know nobody but affix.h" "$(none '#include "relay/' relay/metrics.[ch] relay/verdict*.[ch] | grep -vE '"relay/(metrics|verdict|verdict_inside|affix)\.(h|def)"' || true)"
 nothing "the libraries include nothing of the relay" "$(none '#include.*relay/' lib include)"
 nothing "liboutbox includes nothing of libinbox" "$(none '#include.*inbox' lib/outbox include/outbox.h)"
 nothing "what is shared is header only and pure" \

@@ -208,8 +208,8 @@ each variables_exist a_variable < <({
 
 # --- what the first line says ---------------------------------------------------------------------------
 
-# The sentences of the README's table, cut where a figure or a name stands, against the words of verdict.c.
-words=$(tr '\n' ' ' <relay/verdict.c | sed -E 's/"[[:space:]]+"//g; s/\\"/"/g')
+# The sentences of the README's table, cut where a figure or a name stands, against the words of the verdict.
+words=$(tr '\n' ' ' < <(cat relay/verdict*.c) | sed -E 's/"[[:space:]]+"//g; s/\\"/"/g')
 is_said() { grep -qF -e "$1" <<<"$words"; }
 each sentences_are_said is_said < <(sed -n '/^| what happened | what the first/,/^$/p' "$work/readme" | cut -d'|' -f3 |
     grep -oE '`(Events|\.\.\., but|bucket|:|[0-9]+ event)[^`]*`' | tr -d '`' | sed -E 's/\b[0-9]+( (h|min|s|event)\b)?/\n/g; s/Events do not flow: /&\n/g;
