@@ -168,13 +168,6 @@ static void note_idle_stages(struct monitor *m, const struct core *core)
         moves(m, STAGE_HOLD);
 }
 
-const char *monitor_stuck_why(const struct monitor *m)
-{
-    bool holds = m->moved_ms[STAGE_HOLD] < m->moved_ms[STAGE_MARK];
-
-    return m->write_error[holds][0] != '\0' ? m->write_error[holds] : m->write_error[!holds];
-}
-
 double monitor_stuck_s(const struct monitor *m)
 {
     uint64_t limit = (m->cfg.stall_timeout_ms > 0 ? m->cfg.stall_timeout_ms : STUCK_DEFAULT_MS) + STUCK_MARGIN_MS;
@@ -230,7 +223,7 @@ void monitor_link(struct monitor *m, bool up, const char *why, const char *remed
     m->schema_ends = 0; /* or the link would not be up */
     m->schema_asked_ms = m->now_ms;
     m->followed = false;
-    memset(m->write_error, 0, sizeof m->write_error);
+    m->failure_ms = 0;
     m->db_was_up = m->db_was_up || up;
     snprintf(m->db_error, sizeof m->db_error, "%s", up || why == NULL ? "" : why);
     m->db_remedy = remedy;
@@ -267,9 +260,17 @@ void monitor_marked(struct monitor *m, uint32_t n_rows)
     m->metrics.rows_marked[0] += n_rows;
 }
 
-void monitor_written(struct monitor *m, enum metric_op op, const char *why)
+void monitor_written(struct monitor *m, enum metric_op op, const struct verdict_failure *failure)
 {
-    snprintf(m->write_error[op == OP_HOLD], sizeof m->write_error[0], "%s", why != NULL ? why : "");
+    if (failure == NULL) {
+        m->failure.stands = m->failure.stands && op != m->failure_op;
+        return;
+    }
+    m->failure = (struct status_failure){ .remedy = failure->remedy, .stands = true };
+    snprintf(m->failure.why, sizeof m->failure.why, "%s", failure->why);
+    snprintf(m->failure.code, sizeof m->failure.code, "%s", failure->code);
+    m->failure_ms = m->now_ms;
+    m->failure_op = op;
 }
 
 void monitor_cleanup(struct monitor *m, const struct janitor *janitor)

@@ -15,6 +15,7 @@
 #include "relay/metrics.h"
 #include "relay/row.h"
 #include "relay/sink/sink.h"
+#include "relay/verdict.h"
 
 struct monitor;
 
@@ -53,8 +54,8 @@ void monitor_lease(struct monitor *m, bool ours);
 /* Who has the lease: NULL: not known. So long ago it was renewed, and so long is left of it; negative: not known. */
 void monitor_leader(struct monitor *m, const char *owner, double silent_s, double left_s);
 void monitor_marked(struct monitor *m, uint32_t n_rows);
-/* An answer to OP_MARK or OP_HOLD: why it failed, in the database's words; NULL: it did not, or that is not known. */
-void monitor_written(struct monitor *m, enum metric_op op, const char *why);
+/* An answer to OP_MARK, OP_HOLD or OP_LEASE. NULL: it did not fail, or why is not known. The remedy of a failure is static. */
+void monitor_written(struct monitor *m, enum metric_op op, const struct verdict_failure *failure);
 void monitor_cleanup(struct monitor *m, const struct janitor *janitor);
 void monitor_swept(struct monitor *m, uint32_t n_found);
 

@@ -43,7 +43,9 @@ struct monitor {
     uint64_t kafka_down_ms; /* since then */
     char kafka_error[300];
     uint64_t n_answers; /* of the brokers, as the statistics counted */
-    char write_error[2][300]; /* of the last mark, of the last hold; "": it succeeded */
+    struct status_failure failure; /* of the link that is up; `s` is filled in when it is published, */
+    uint64_t failure_ms;           /* since which time it is so long; 0: there was none */
+    enum metric_op failure_op;
     uint64_t moved_ms[N_STAGES]; /* when the stage moved last, or had nothing to move */
 
     struct histogram confirmed; /* latencies since the last sample */
@@ -73,8 +75,6 @@ int64_t monitor_unix_us(void);
 double monitor_rate(const struct monitor *m, uint32_t topic_index);
 /* How long rows that could move have not moved; 0 while that is less than anybody should worry about. */
 double monitor_stuck_s(const struct monitor *m);
-/* And why, if it is PostgreSQL that does not take what is to be written; or "". */
-const char *monitor_stuck_why(const struct monitor *m);
 /* Fills in what is known by now and publishes it. */
 void monitor_publish(struct monitor *m, const struct core *core, const struct incidents *incidents,
                      const struct janitor *janitor);

@@ -276,7 +276,7 @@ static void judge(const struct status *s, const struct verdict_overdue *overdue,
     in.rate = s->rate;
     in.idle_s = s->idle_s;
     in.stuck_s = s->stuck_s;
-    in.stuck_why = or_null(s->stuck_why);
+    in.failure = (struct verdict_failure){ s->failure.s, s->failure.why, s->failure.code, s->failure.remedy, s->failure.stands };
     in.overdue = *overdue;
     in.short_ring = short_ring;
     in.n_paused = s->n_paused;
@@ -336,7 +336,8 @@ static void fill(struct monitor *m, const struct core *core, const struct incide
     s->kafka_up = m->kafka_up;
     memcpy(s->kafka_error, m->kafka_error, sizeof s->kafka_error);
     s->stuck_s = monitor_stuck_s(m);
-    snprintf(s->stuck_why, sizeof s->stuck_why, "%s", monitor_stuck_why(m));
+    s->failure = m->failure;
+    s->failure.s = m->failure_ms > 0 ? since_s(m, m->failure_ms) : -1;
     s->rate = s->role == VERDICT_LEADS ? monitor_rate(m, LABELS_TOPIC) : -1;
     s->idle_s = m->metrics.last_ack[0] > 0 ? (double)m->unix_us / 1e6 - m->metrics.last_ack[0] : -1;
     s->inflight_rows = core->window.n;

@@ -88,6 +88,15 @@ struct verdict_overdue {
     struct verdict_blocker holder; /* for LOCKED; nothing known of it: it was not found any more */
 };
 
+/* What the database refused last of what the relay writes: a mark, a hold, the lease with the cursor. */
+struct verdict_failure {
+    double s;           /* so long ago; negative: none is known of */
+    const char *why;    /* what failed, and the database's words */
+    const char *code;   /* its SQLSTATE */
+    const char *remedy; /* a clause of our own; NULL: there is none for that */
+    bool stands;        /* nothing of the kind has succeeded since */
+};
+
 struct verdict_input {
     enum verdict_role role;
     const char *leader; /* who leads, for STANDS_BY; who led, for NOBODY_LEADS. NULL: not known */
@@ -108,7 +117,7 @@ struct verdict_input {
     double looked_s;     /* of that the part since the lease was looked at, in which it may have been renewed */
     double lease_left_s; /* of another relay that leads: until its lease ends; negative: not known, or it has ended */
     double stuck_s;      /* so long nothing has moved although something could; 0: it moves, or not known */
-    const char *stuck_why; /* what the database refuses meanwhile, in its words; NULL: nothing, or not known */
+    struct verdict_failure failure;
     int64_t held, dead;  /* in outbox.held: those that wait by themselves, those that wait for a person */
     int64_t refused;     /* of the held ones: refused for themselves, and tried again */
     const char *refused_code; /* why the first of them was; NULL: not known */
@@ -124,7 +133,7 @@ struct verdict_input {
 
 #define VERDICT_INPUT_UNKNOWN                                                                      \
     ((struct verdict_input){ .pending = -1, .oldest_s = -1, .rate = -1, .idle_s = -1, .silent_s = -1,        \
-                             .lease_left_s = -1, .blocker.age_s = -1, .overdue.s = -1 })
+                             .lease_left_s = -1, .failure.s = -1, .blocker.age_s = -1, .overdue.s = -1 })
 
 enum verdict_level {
     VERDICT_GOOD,

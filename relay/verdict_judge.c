@@ -7,6 +7,9 @@
 
 #include "relay/affix.h"
 
+/* What the database refused is told for so long. What is still so is refused again before that, as the longest pause
+ * between attempts (retry.max) is half of it unless set otherwise, and who looks every minute sees it; then it is past. */
+#define FAILURE_S 60.0
 /* A transaction, and the oldest event of a backlog that shrinks, are worth a word when they are older. */
 #define OLD_S 60.0
 
@@ -23,13 +26,19 @@ static struct verdict_finding *find(struct verdict *v, enum verdict_level level,
     return f;
 }
 
+/* Of a clause of our own, a sentence: what is behind it, is to be appended. */
+static void begin_with_capital(char *remedy)
+{
+    remedy[0] = (char)toupper((unsigned char)remedy[0]);
+}
+
 static void judge_database(const struct verdict_input *in, struct verdict *v)
 {
     if (in->db_up != FACT_NO)
         return;
     struct verdict_finding *f = find(v, VERDICT_BAD, in->db_remedy != NULL ? in->db_remedy
                                                                            : "Mend " VERDICT_MEND_DATABASE);
-    f->remedy[0] = (char)toupper((unsigned char)f->remedy[0]);
+    begin_with_capital(f->remedy);
     verdict_append(f->remedy, sizeof f->remedy, "%s.", in->db_remedy != NULL && !in->by_command ? VERDICT_TRIES_AGAIN : "");
     verdict_append(f->text, sizeof f->text, in->by_command ? "this command cannot look into the database" : "PostgreSQL cannot be used");
     if (in->by_command)
@@ -127,20 +136,57 @@ static void judge_silence(const struct verdict_input *in, struct verdict *v)
                    verdict_age(in->lease_left_s, left, sizeof left));
 }
 
+static bool is_stuck(const struct verdict_input *in)
+{
+    return in->stuck_s > 0 && in->db_up != FACT_NO && in->kafka_up != FACT_NO && !leader_is_silent(in);
+}
+
+static bool failure_stands(const struct verdict_input *in)
+{
+    return in->failure.s >= 0 && in->failure.stands;
+}
+
+/* " (marking failed: could not extend file: No space left on device, SQLSTATE 53100)", and what mends that. */
+static void append_failure(struct verdict_finding *f, const struct verdict_failure *failure, const char *else_remedy)
+{
+    verdict_append(f->text, sizeof f->text, " (%.250s, SQLSTATE %s)", failure->why, failure->code);
+    if (failure->remedy != NULL) {
+        verdict_append(f->remedy, sizeof f->remedy, "%s.", failure->remedy);
+        begin_with_capital(f->remedy);
+    } else {
+        verdict_append(f->remedy, sizeof f->remedy, "%s", else_remedy);
+    }
+}
+
 static void judge_progress(const struct verdict_input *in, struct verdict *v)
+{
+    static const char where_to_look[] =
+        "The log of the relay that leads says what fails, and so may its page (http.listen): `marking failed`, for example, "
+        "and then PostgreSQL's words (a full disk), or its brokers. It works with the settings with which it was started: "
+        "after a change of dsn or kafka.* restart it.";
+    bool known = failure_stands(in);
+    char age[32];
+
+    if (!is_stuck(in))
+        return;
+    struct verdict_finding *f = find(v, VERDICT_BAD, known ? "" : where_to_look);
+    verdict_append(f->text, sizeof f->text, "nothing has moved for %s", verdict_age(in->stuck_s, age, sizeof age));
+    if (known)
+        append_failure(f, &in->failure, where_to_look);
+}
+
+/* On a disk that is full some marks succeed still, so that rows move. */
+static void judge_failure(const struct verdict_input *in, struct verdict *v)
 {
     char age[32];
 
-    if (in->stuck_s <= 0 || in->db_up == FACT_NO || in->kafka_up == FACT_NO || leader_is_silent(in))
+    if (in->failure.s < 0 || in->failure.s >= FAILURE_S || (is_stuck(in) && failure_stands(in)))
         return;
-    struct verdict_finding *f =
-        find(v, VERDICT_BAD, "The log of the relay that leads says what fails, and so may its page (http.listen): `marking "
-                             "failed`, for example, and then PostgreSQL's words (a full disk), or its brokers. It works with "
-                             "the settings with which it was started: after a change of dsn or kafka.* restart it.");
-    verdict_append(f->text, sizeof f->text, "nothing has moved for %s",
-                   verdict_age(in->stuck_s, age, sizeof age));
-    if (in->stuck_why != NULL)
-        verdict_append(f->text, sizeof f->text, " (%.250s)", in->stuck_why);
+    struct verdict_finding *f = find(v, VERDICT_WARN, "");
+    verdict_append(f->text, sizeof f->text, "PostgreSQL refused a statement of this relay %s ago",
+                   verdict_age(in->failure.s, age, sizeof age));
+    append_failure(f, &in->failure, "The relay tries again by itself, and nothing is lost; its log, and that of the server, say "
+                                    "more and how often.");
 }
 
 static void judge_topics(const struct verdict_input *in, struct verdict *v)
@@ -338,6 +384,7 @@ void verdict_judge(const struct verdict_input *in, struct verdict *v)
     judge_kafka(in, v);
     judge_silence(in, v);
     judge_progress(in, v);
+    judge_failure(in, v);
     judge_topics(in, v);
     judge_refused(in, v);
     judge_dead(in, v);

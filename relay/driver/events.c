@@ -50,15 +50,23 @@ static void on_read_failed(struct driver *d)
     core_read_failed(&d->core, d->now_ms);
 }
 
+/* The answer to something that was to be written. */
+static void on_written(struct driver *d, enum metric_op op, const struct source_event *e, bool ok)
+{
+    struct verdict_failure failure = { .why = e->why, .code = e->sqlstate, .remedy = e->remedy };
+
+    monitor_answered(d->monitor, op);
+    monitor_written(d->monitor, op, ok || e->why == NULL ? NULL : &failure);
+}
+
 static void on_marked(struct driver *d, const struct source_event *e, bool ok)
 {
-    monitor_answered(d->monitor, OP_MARK);
+    on_written(d, OP_MARK, e, ok);
     if (ok) {
         on_freed(d, e, d->core.marking, d->core.n_marking);
         monitor_marked(d->monitor, d->core.n_marking);
         d->n_marked += d->core.n_marking;
     }
-    monitor_written(d->monitor, OP_MARK, ok ? NULL : e->why);
     core_marked(&d->core, d->now_ms, ok);
 }
 
@@ -76,14 +84,13 @@ static void on_held(struct driver *d, const struct source_event *e, bool ok)
 {
     const struct core *c = &d->core;
 
-    monitor_answered(d->monitor, OP_HOLD);
+    on_written(d, OP_HOLD, e, ok);
     if (ok) {
         on_freed(d, e, c->holding, c->n_holding);
         d->n_held += c->n_holding;
         for (uint32_t i = 0; i < c->n_holding; i++)
             note_held(d, c->holding[i]);
     }
-    monitor_written(d->monitor, OP_HOLD, ok ? NULL : e->why);
     core_held(&d->core, d->now_ms, ok);
 }
 
@@ -101,11 +108,12 @@ static void on_sweep_failed(struct driver *d)
     core_swept(&d->core, d->now_ms, false);
 }
 
-static void on_lease(struct driver *d, bool ours, const struct source_lease *lease)
+static void on_lease(struct driver *d, const struct source_event *e)
 {
-    bool led = d->core.phase == CORE_LEAD;
+    const struct source_lease *lease = &e->lease;
+    bool led = d->core.phase == CORE_LEAD, ours = e->ours;
 
-    monitor_answered(d->monitor, OP_LEASE);
+    on_written(d, OP_LEASE, e, true);
     d->robbed = d->robbed || (led && !ours);
     core_lease(&d->core, d->now_ms, ours);
     snprintf(d->leader, sizeof d->leader, "%s", !ours && lease->owner != NULL ? lease->owner : "");
@@ -122,9 +130,9 @@ static void on_lease(struct driver *d, bool ours, const struct source_lease *lea
     }
 }
 
-static void on_lease_failed(struct driver *d)
+static void on_lease_failed(struct driver *d, const struct source_event *e)
 {
-    monitor_answered(d->monitor, OP_LEASE);
+    on_written(d, OP_LEASE, e, false);
     core_lease_failed(&d->core, d->now_ms);
 }
 
@@ -181,10 +189,10 @@ void driver_on_event(struct driver *d, const struct source_event *e)
         on_sweep_failed(d);
         break;
     case SOURCE_LEASE:
-        on_lease(d, e->ours, &e->lease);
+        on_lease(d, e);
         break;
     case SOURCE_LEASE_FAILED:
-        on_lease_failed(d);
+        on_lease_failed(d, e);
         break;
     case SOURCE_RESIGNED:
         core_resigned(&d->core, d->now_ms);

@@ -33,6 +33,15 @@ struct status_topic {
     double oldest_s;             /* negative: nothing waits, or not known */
 };
 
+/* As in verdict.h. */
+struct status_failure {
+    double s;
+    char why[300];
+    char code[6];
+    const char *remedy; /* static */
+    bool stands;
+};
+
 struct status_sample { /* negative: not known */
     float rate, pending, latency_s; /* the 99th percentile of what was confirmed meanwhile */
 };
@@ -59,7 +68,7 @@ struct status {
     enum verdict_fact kafka_up;
     char kafka_error[300];
     double stuck_s; /* 0: it moves */
-    char stuck_why[300]; /* "": not known */
+    struct status_failure failure;
     double rate, latency_s; /* negative: not known */
     double idle_s;          /* since the last confirmation; negative: there was none */
     uint32_t inflight_rows;

@@ -318,9 +318,16 @@ void source_request_failed(struct source *s, enum request what, const PGresult *
 
     if (res != NULL && !source_lacks_right(s, res))
         say_failed(s, failed[what].said, failed[what].event == SOURCE_LEASE_FAILED, res);
-    const char *text = res != NULL ? PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY) : NULL;
-    snprintf(s->why, sizeof s->why, "%s: %s", failed[what].said, text != NULL ? text : "");
-    source_push(s, (struct source_event){ .type = failed[what].event, .why = text != NULL ? s->why : NULL });
+    struct source_event e = { .type = failed[what].event };
+    const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+    if (text != NULL && state != NULL) {
+        snprintf(s->why, sizeof s->why, "%s: %s", failed[what].said, text);
+        snprintf(s->why_state, sizeof s->why_state, "%s", state);
+        e.why = s->why;
+        e.sqlstate = s->why_state;
+        e.remedy = source_remedy(state);
+    }
+    source_push(s, e);
 }
 
 static bool is_duplicate(const PGresult *res)

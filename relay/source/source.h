@@ -128,8 +128,11 @@ struct source_event {
     enum source_event_type type;
     struct row **rows; /* the three PAGEs: taken by the caller; the array itself is the source's */
     uint32_t n_rows;
-    const char *why; /* DOWN: the reason; MARK_FAILED, HOLD_FAILED: what the database said, or NULL. Good until the next one */
-    const char *remedy; /* DOWN: what mends that, a clause, static; NULL: that the server or the way to it is mended */
+    const char *why; /* DOWN: the reason; MARK_FAILED, HOLD_FAILED, LEASE_FAILED: what failed, and the database's words, or
+                      * NULL. Good until the next one */
+    const char *sqlstate; /* with `why`, but of DOWN */
+    const char *remedy; /* what mends that, a clause, static; NULL: of DOWN that the server or the way to it is mended, of
+                         * the others that we have none */
     bool moved; /* UP: the database has another history than on the last link: ids may mean other events */
     bool full, catching_up;
     bool ours;

@@ -145,9 +145,35 @@ serve heir -X lease.ttl=1h -X lease.owner=frozen
 holds what_it_says_is_true wait_said heir 'msg=leading .*lease_of=frozen'
 relay_kill heir
 
-# --- rows that do not move although all answers ------------------------------------------------------
+# --- marks that fail now and then: a disk that is full, on which some succeed still -------------------
 
 relay_kill beside
+sql "update outbox.relay set owner = null, lease_expires_at = null"
+serve full -X lease.ttl=1m
+holds full_leads wait_said full msg=leading
+sql "create function public.no_room() returns trigger language plpgsql as \$\$ begin
+         if extract(epoch from clock_timestamp())::bigint % 4 < 2 then
+             raise exception 'could not extend file \"base/1/2\": No space left on device' using errcode = 'disk_full';
+         end if;
+         return new;
+     end \$\$;
+     create trigger no_room before insert on outbox.sent for each row execute function public.no_room()"
+while sleep 0.3; do append 1; done &
+append_pid=$!
+says a_full_disk_is_told full \
+    '^Events flow.*, but PostgreSQL refused a statement of this relay .* ago \(marking failed: could not extend file .*, SQLSTATE 53100\)'
+marked=$(metric full outbox_relay_rows_marked_total)
+more_marked() { (($(metric full outbox_relay_rows_marked_total) > marked)); }
+holds while_some_are_marked wait_until 20 more_marked
+holds the_page_says_make_room wait_shows full / 'Make room on the disk of the database; the relay goes on by itself'
+holds ready_on_a_full_disk answers full /readyz 200
+kill "$append_pid"
+wait "$append_pid" 2>/dev/null || true
+sql "drop function public.no_room cascade"
+relay_kill full
+
+# --- rows that do not move although all answers ------------------------------------------------------
+
 sql "update outbox.relay set owner = null, lease_expires_at = null"
 serve stuck -X lease.ttl=1m -X stall.timeout=1s -X statement.timeout=5m
 holds ready_at_first wait_until 30 answers stuck /readyz 200
@@ -157,7 +183,8 @@ wait_sql 20 1 "select count(*) from pg_locks where mode = 'AccessExclusiveLock' 
 append 3
 holds unready_when_rows_do_not_move wait_until 60 answers stuck /readyz 503
 holds and_says_so shows stuck /readyz '^\[-\]progress failed: rows that could move have not moved for'
-says stuck_in_words stuck '^Events do not flow: nothing has moved for .* \(marking failed: .*lock timeout\)'
+says stuck_in_words stuck '^Events do not flow: nothing has moved for .* \(marking failed: .*lock timeout, SQLSTATE 55P03\)'
+holds its_page_says_how_to_find_who_locks wait_shows stuck / 'Whoever locks a table of the outbox .* SELECT pid, mode, relation::regclass FROM pg_locks '
 holds the_log_says_how_to_find_who_locks said stuck 'msg="marking failed" .* remedy="whoever locks .* SELECT pid, mode, relation::regclass FROM pg_locks '
 equal and_what_it_says_finds_it "$(sql "select pid from pg_stat_activity where application_name = 'locks'")" \
     "$(sql "$(sed -n 's/.*msg="marking failed".*must end: \(SELECT .*\) says who.*/\1/p' "$dir/stuck.log" | tail -n 1)" | sed -n 's/|AccessExclusiveLock|outbox.sent$//p')"

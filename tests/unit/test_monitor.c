@@ -167,6 +167,48 @@ START_TEST(rows_in_hand_wait_while_no_broker_answers)
 }
 END_TEST
 
+static void fails(enum metric_op op, const char *why)
+{
+    monitor_written(m, op, &(struct verdict_failure){ .why = why, .code = "53100", .remedy = "make room" });
+}
+
+START_TEST(write_that_failed_is_told_for_a_minute)
+{
+    begin_to_lead();
+    figures(0, -1);
+    fails(OP_MARK, "marking failed: full");
+    monitor_written(m, OP_HOLD, NULL);
+    ck_assert(picture(0)->failure.stands);
+    monitor_written(m, OP_MARK, NULL);
+    figures(0, -1);
+    says(2000, "Events flow: every committed event is published, but PostgreSQL refused a statement of this relay 2.0 s ago "
+               "(marking failed: full, SQLSTATE 53100).");
+    ck_assert_str_eq(picture(0)->verdict.finding[0].remedy, "Make room.");
+    ck_assert(!picture(0)->failure.stands);
+    fails(OP_LEASE, "the lease cannot be written: full");
+    monitor_page(m, 0);
+    (void)picture(30000);
+    monitor_page(m, 0); /* it reads all the while */
+    (void)picture(28000);
+    figures(0, -1);
+    says(1000, "Events flow: every committed event is published, but PostgreSQL refused a statement of this relay 59 s ago (the "
+               "lease cannot be written: full, SQLSTATE 53100).");
+    says(1000, "Events flow: every committed event is published.");
+}
+END_TEST
+
+START_TEST(write_that_failed_goes_with_its_link)
+{
+    link_is(true);
+    fails(OP_LEASE, "the lease cannot be written: full");
+    says(0, "Starting: nothing is known yet, but PostgreSQL refused a statement of this relay 0.0 s ago (the lease cannot be "
+            "written: full, SQLSTATE 53100).");
+    link_is(false);
+    link_is(true);
+    says(0, "Starting: nothing is known yet.");
+}
+END_TEST
+
 START_TEST(role_is_starting_only_once)
 {
     ck_assert_int_eq(picture(0)->role, VERDICT_STARTING);
@@ -226,6 +268,8 @@ Suite *suite_monitor(void)
     tcase_add_test(tc, old_figures_say_how_old);
     tcase_add_test(tc, since_when_events_wait_is_a_time);
     tcase_add_test(tc, rows_in_hand_wait_while_no_broker_answers);
+    tcase_add_test(tc, write_that_failed_is_told_for_a_minute);
+    tcase_add_test(tc, write_that_failed_goes_with_its_link);
     tcase_add_test(tc, role_is_starting_only_once);
     tcase_add_test(tc, role_is_not_known_without_the_database);
     tcase_add_test(tc, role_is_not_known_after_a_lead_that_ended_by_itself);

@@ -217,6 +217,12 @@ START_TEST(verdict_broker_that_a_command_does_not_reach)
 }
 END_TEST
 
+static struct verdict_failure full_disk(double s)
+{
+    return (struct verdict_failure){ s, "marking failed: could not extend file: No space left on device", "53100",
+                                     "make room on the disk", true };
+}
+
 START_TEST(verdict_stuck)
 {
     struct verdict_input in = healthy();
@@ -225,10 +231,49 @@ START_TEST(verdict_stuck)
     in.stuck_s = 75;
     expect(&in, VERDICT_BAD,
            "Events do not flow: nothing has moved for 1 min 15 s; 3 events wait.");
-    in.stuck_why = "marking failed: could not extend file: No space left on device";
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "The log of the relay that leads says what fails"));
+    in.failure = full_disk(1);
     expect(&in, VERDICT_BAD,
            "Events do not flow: nothing has moved for 1 min 15 s (marking failed: could not extend file: No space "
-           "left on device); 3 events wait.");
+           "left on device, SQLSTATE 53100); 3 events wait.");
+    ck_assert_str_eq(v.finding[0].remedy, "Make room on the disk.");
+    ck_assert_uint_eq(v.n_findings, 1);
+    in.failure.remedy = NULL;
+    verdict_reach(&in, &v);
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "The log of the relay that leads says what fails"));
+    in.failure = full_disk(1);
+    in.failure.stands = false; /* it is not for that that nothing moves */
+    expect(&in, VERDICT_BAD, "Events do not flow: nothing has moved for 1 min 15 s; 3 events wait.");
+    ck_assert_uint_eq(v.n_findings, 2);
+    ck_assert_str_eq(v.finding[1].text, "PostgreSQL refused a statement of this relay 1.0 s ago (marking failed: could not extend "
+                                        "file: No space left on device, SQLSTATE 53100)");
+}
+END_TEST
+
+/* Some marks succeed on a disk that is full. When none has failed for a minute, that is past. */
+START_TEST(verdict_write_that_failed)
+{
+    struct verdict_input in = healthy();
+
+    in.rate = 20;
+    in.failure = full_disk(3);
+    in.failure.stands = false;
+    expect(&in, VERDICT_WARN, "Events flow: 20 a second, but PostgreSQL refused a statement of this relay 3.0 s ago (marking failed: "
+                              "could not extend file: No space left on device, SQLSTATE 53100).");
+    ck_assert_str_eq(v.finding[0].remedy, "Make room on the disk.");
+    in.failure.remedy = NULL;
+    verdict_reach(&in, &v);
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "The relay tries again by itself"));
+    in.failure.s = 59.9;
+    verdict_reach(&in, &v);
+    ck_assert_int_eq(v.level, VERDICT_WARN);
+    in.failure.s = 60;
+    expect(&in, VERDICT_GOOD, "Events flow: 20 a second.");
+    in.failure = full_disk(0);
+    in.role = VERDICT_NOT_KNOWN;
+    in.failure.why = "the lease cannot be written: no";
+    expect(&in, VERDICT_WARN, "It is not known who leads: this relay asks, but PostgreSQL refused a statement of this relay 0.0 s ago "
+                              "(the lease cannot be written: no, SQLSTATE 53100).");
 }
 END_TEST
 
@@ -488,6 +533,7 @@ Suite *suite_verdict(void)
     tcase_add_test(tc, verdict_broker_that_a_command_does_not_reach);
     tcase_add_test(tc, verdict_command_that_cannot_look);
     tcase_add_test(tc, verdict_stuck);
+    tcase_add_test(tc, verdict_write_that_failed);
     tcase_add_test(tc, verdict_leader_is_silent);
     tcase_add_test(tc, verdict_topic_missing_and_dead_row);
     tcase_add_test(tc, verdict_row_that_is_refused_again_and_again);
