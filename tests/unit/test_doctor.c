@@ -417,6 +417,23 @@ START_TEST(disk_that_fills)
 }
 END_TEST
 
+START_TEST(transactions_that_hold_back_are_told_with_what_ends_them)
+{
+    struct operate_blocker b = { .pid = 4711, .application = "psql", .age_s = 59.9, .holds_rows = true };
+
+    doctor_blocker(&f, &b);
+    ck_assert_uint_eq(f.n, 0);
+    b.age_s = 60;
+    doctor_blocker(&f, &b);
+    ck_assert(found(FINDING_WARN, "the transaction of pid 4711 (psql) has been open for 1 min and holds back its events"));
+    ck_assert_ptr_nonnull(strstr(f.list[0].remedy, "pg_terminate_backend(4711)"));
+    b = (struct operate_blocker){ .prepared = "two", .age_s = 3600 };
+    doctor_blocker(&f, &b);
+    ck_assert(found(FINDING_WARN, "the prepared transaction \"two\" has been there for 1 h and holds back the emptying of a bucket"));
+    ck_assert_ptr_nonnull(strstr(f.list[1].remedy, "ROLLBACK PREPARED"));
+}
+END_TEST
+
 START_TEST(worst_exit_code_wins)
 {
     findings_warn(&f, "a", "b", "c");
@@ -458,6 +475,7 @@ Suite *suite_doctor(void)
     tcase_add_test(tc, relays_that_are_connected);
     tcase_add_test(tc, relays_that_do_not_take_the_free_lease);
     tcase_add_test(tc, disk_that_fills);
+    tcase_add_test(tc, transactions_that_hold_back_are_told_with_what_ends_them);
     tcase_add_test(tc, worst_exit_code_wins);
     suite_add_tcase(s, tc);
     return s;

@@ -175,6 +175,7 @@ START_TEST(one_that_cannot_go_keeps_no_other_from_its_turn)
     walked(2, WALK_CROWDED);
     walked(3, WALK_DONE);
     emptied(3, EMPTYING_CHANGED);
+    ck_assert_uint_eq(said("more of its events are held than can be moved"), 1); /* of bucket 2 alone */
     tidied(false, 0);
     ck_assert_uint_eq(j.n_gave_up, 0);
     looked(0x0f); /* in the order of the ring: the new one first */
@@ -217,6 +218,21 @@ START_TEST(who_has_the_lock_is_said_but_not_again_and_again)
     walked(4, WALK_DONE);
     emptied(4, EMPTYING_LOCKED);
     ck_assert_uint_eq(said("bucket=4 pid=4711"), 1);
+}
+END_TEST
+
+START_TEST(another_one_that_has_the_lock_is_news)
+{
+    looked(0x08);
+    walked(3, WALK_DONE);
+    emptied(3, EMPTYING_LOCKED);
+    tidied(false, 0);
+    looked(0x08);
+    walked(3, WALK_DONE);
+    asks(JANITOR_EMPTY);
+    answer((struct source_event){ .type = SOURCE_EMPTIED, .bucket = 3, .emptying = EMPTYING_LOCKED,
+                                  .holder = { .pid = 12, .name = "psql" } });
+    ck_assert_uint_eq(said("bucket=3 pid=12 application=psql"), 1);
 }
 END_TEST
 
@@ -330,6 +346,19 @@ START_TEST(what_is_overdue_is_told_and_why)
 }
 END_TEST
 
+/* By what was held since the walk. */
+START_TEST(a_bucket_that_turns_out_to_be_crowded_is_told)
+{
+    looked(0x08);
+    walked(3, WALK_DONE);
+    emptied(3, EMPTYING_CROWDED);
+    overdue(0, 3, OBSTACLE_CROWDED);
+    ck_assert_uint_eq(said("more of its events are held than can be moved\" component=janitor bucket=3 remedy="), 1);
+    ck_assert_uint_eq(j.n_emptied + j.n_gave_up, 0);
+    ck_assert_uint_eq(j.wait[3].until_ms, t + MINUTE_MS);
+}
+END_TEST
+
 Suite *suite_janitor(void);
 
 Suite *suite_janitor(void)
@@ -344,10 +373,12 @@ Suite *suite_janitor(void)
     tcase_add_test(tc, a_bucket_that_cannot_go_is_left_alone_for_longer_each_time);
     tcase_add_test(tc, one_that_cannot_go_keeps_no_other_from_its_turn);
     tcase_add_test(tc, who_has_the_lock_is_said_but_not_again_and_again);
+    tcase_add_test(tc, another_one_that_has_the_lock_is_news);
     tcase_add_test(tc, a_failed_question_ends_nothing);
     tcase_add_test(tc, after_the_loss_of_the_link_it_looks_again);
     tcase_add_test(tc, a_ring_that_is_shorter_than_the_retention_is_told_once);
     tcase_add_test(tc, what_is_overdue_is_told_and_why);
+    tcase_add_test(tc, a_bucket_that_turns_out_to_be_crowded_is_told);
     suite_add_tcase(s, tc);
     return s;
 }
