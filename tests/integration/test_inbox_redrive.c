@@ -274,6 +274,49 @@ START_TEST(a_letter_that_meets_deadlocks_while_its_row_is_held_is_dead_for_these
 }
 END_TEST
 
+/* Nobody would gain by another try, so it is dead for this at once. */
+START_TEST(a_letter_whose_commit_is_refused_is_dead_again)
+{
+    n_unlucky = 1000;
+    be_unlucky("23514", "constraint trigger unlucky after insert on applied deferrable initially deferred");
+    send_back("null");
+    run();
+    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', state, attempts, error_code, error, last_value) "
+                                         "from inbox.dead, luck"), "dead 2 23514 COMMIT was refused 1");
+    be_lucky();
+    ck_assert_str_eq(applied(), "");
+}
+END_TEST
+
+START_TEST(a_letter_of_a_type_without_a_handler_is_dead_again)
+{
+    send_back("null");
+    rig_exec(control, "update inbox.dead set type = 'nobodys', header_values = '{nobodys,z-1}'");
+    run();
+    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', state, attempts, error) from inbox.dead"),
+                     "dead 2 no handler for its type");
+}
+END_TEST
+
+static int ends_the_transaction(const inbox_message *msg)
+{
+    (void)msg;
+    rig_exec(c->conn, "commit");
+    return INBOX_DONE;
+}
+
+/* And so it does with an event that is none. What comes after would not be one with the letter's end. */
+START_TEST(a_handler_that_ends_the_transaction_of_a_letter_ends_the_run)
+{
+    behaves = ends_the_transaction;
+    send_back("null");
+    end_ms = rig_now_ms() + DEADLINE_MS;
+    ck_assert_int_eq(inbox_consumer_run(c, &err), INBOX_EHANDLER);
+    inbox_consumer_free(c);
+    ck_assert_str_eq(rig_scalar(control, "select state from inbox.dead"), "retry");
+}
+END_TEST
+
 Suite *suite_inbox_redrive(void);
 
 Suite *suite_inbox_redrive(void)
@@ -293,6 +336,9 @@ Suite *suite_inbox_redrive(void)
     tcase_add_test(tc, a_letter_whose_commit_meets_a_serialization_failure_is_called_again);
     tcase_add_test(tc, a_letter_that_meets_a_deadlock_each_time_is_dead_again);
     tcase_add_test(tc, a_letter_that_meets_deadlocks_while_its_row_is_held_is_dead_for_these);
+    tcase_add_test(tc, a_letter_whose_commit_is_refused_is_dead_again);
+    tcase_add_test(tc, a_letter_of_a_type_without_a_handler_is_dead_again);
+    tcase_add_test(tc, a_handler_that_ends_the_transaction_of_a_letter_ends_the_run);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "inbox.h"
 #include "lib/inbox/settings.h"
 
 #define NEEDED "dsn", "dbname=x", "group", "g", "topics", "orders", "kafka.bootstrap.servers", "b:1"
@@ -198,6 +199,30 @@ START_TEST(waits_must_fit_into_what_is_remembered)
 }
 END_TEST
 
+static void refuse_consumer(const char *const *settings, const char *words)
+{
+    static inbox_consumer *const untouched = (inbox_consumer *)&set;
+    inbox_consumer *c = untouched;
+
+    err = (outbox_error)OUTBOX_ERROR_INIT;
+    ck_assert_int_eq(inbox_consumer_new(settings, &c, &err), OUTBOX_EINVAL);
+    ck_assert_msg(strstr(err.message, words) != NULL, "\"%s\" does not say: %s", err.message, words);
+    ck_assert_ptr_eq(c, untouched);
+}
+
+START_TEST(a_consumer_is_made_of_what_was_checked)
+{
+    const char *const good[] = { NEEDED, NULL };
+
+    refuse_consumer(NULL, "NULL");
+    ck_assert_int_eq(inbox_consumer_new(good, NULL, &err), OUTBOX_EINVAL);
+    refuse_consumer((const char *const[]){ "colour", "red", NULL }, "is unknown");
+    refuse_consumer((const char *const[]){ "dsn", "", "group", "g", NULL }, "setting topics is missing");
+    refuse_consumer((const char *const[]){ NEEDED, "dsn", "hosst=x", NULL }, "dsn: libpq cannot read it");
+    inbox_consumer_free(NULL);
+}
+END_TEST
+
 Suite *suite_inbox_settings(void);
 Suite *suite_inbox_settings(void)
 {
@@ -213,6 +238,7 @@ Suite *suite_inbox_settings(void)
     tcase_add_test(tc, a_unit_stands_right_behind_its_number);
     tcase_add_test(tc, what_the_guarantees_rest_on_is_refused);
     tcase_add_test(tc, waits_must_fit_into_what_is_remembered);
+    tcase_add_test(tc, a_consumer_is_made_of_what_was_checked);
     suite_add_tcase(s, tc);
     return s;
 }
