@@ -59,6 +59,25 @@ START_TEST(stop_purges_when_its_time_is_over)
 }
 END_TEST
 
+START_TEST(stop_that_is_said_twice_takes_no_longer)
+{
+    rows_out("A-1", "produce A-1 main\n");
+    stop();
+    pass_quietly(9000);
+    stop();
+    leave_out("renew");
+    expect("");
+    pass_quietly(1000);
+    leave_out("renew");
+    expect("reset main\n");
+    link_is(false);
+    pass(5000);
+    ck_assert_int_eq(t.core.phase, CORE_DONE);
+    stop();
+    ck_assert_int_eq(t.core.phase, CORE_DONE);
+}
+END_TEST
+
 START_TEST(stop_that_cannot_mark_ends_unclean)
 {
     rows_out("A-1", "produce A-1 main\n");
@@ -402,6 +421,7 @@ Suite *suite_end(void)
     tcase_add_test(tc, stop_waits_for_reports_marks_and_resigns);
     tcase_add_test(tc, stop_keeps_the_lease_while_it_waits);
     tcase_add_test(tc, stop_purges_when_its_time_is_over);
+    tcase_add_test(tc, stop_that_is_said_twice_takes_no_longer);
     tcase_add_test(tc, stop_that_cannot_mark_ends_unclean);
     tcase_add_test(tc, stop_with_nothing_in_hand_and_no_lease_is_done_at_once);
     tcase_add_test(tc, stop_does_not_wait_for_ever_for_the_resignation);

@@ -40,6 +40,29 @@ START_TEST(scheduled_row_that_is_due_waits_like_a_new_one_behind_its_key)
 }
 END_TEST
 
+/* It holds nobody back, so its key is free all the same. */
+START_TEST(key_is_free_while_a_scheduled_row_of_it_is_on_its_way_to_held)
+{
+    key_is_held();
+    page("");
+    pass(100);
+    due("Ax1", HELD_KEY, 1);
+    persisted("Ax1");
+    pass(5);
+    expect_but_reads("fetch due 4\nproduce Ax1 solo\nmark Ax1\n");
+    ck_assert_int_eq(rows_of_kind("Ax8", ROW_LATER), 1);
+    page_end(1, false, false);
+    freed("Ax1");
+    marked(true);
+    expect_but_reads("release Ax1\nhold Ax8 scheduled\n");
+    held(true);
+    due_end(UINT64_MAX);
+    pass(20);
+    page("Ax9");
+    expect_but_reads("release Ax8\nfetch due 4\nproduce Ax9 main\n");
+}
+END_TEST
+
 /* -- reading back --------------------------------------------------------------------------- */
 
 START_TEST(what_is_due_is_looked_for_once_a_second)
@@ -286,6 +309,7 @@ Suite *suite_held_io(void)
 
     tcase_add_test(tc, scheduled_row_that_is_due_goes);
     tcase_add_test(tc, scheduled_row_that_is_due_waits_like_a_new_one_behind_its_key);
+    tcase_add_test(tc, key_is_free_while_a_scheduled_row_of_it_is_on_its_way_to_held);
     tc = new_case(suite, "reading back");
     tcase_add_test(tc, what_is_due_is_looked_for_once_a_second);
     tcase_add_test(tc, nothing_is_read_back_before_the_catching_up_has_ended);

@@ -140,6 +140,23 @@ START_TEST(first_record_that_was_refused_starts_nothing)
 }
 END_TEST
 
+/* Slots are used again: a later row of that slot is not the first one. */
+START_TEST(first_record_is_reported_once)
+{
+    open_topic("murmur2_random");
+    learn_partitions();
+    const char *other = key_beside("a", false);
+    sent(1, "a", 1000);
+    producer_topic_reported(&t, 1, partition_of("a"), 1001);
+    sent(1, "a", 1002);
+    sent(2, other, 1003);
+    producer_topic_reported(&t, 1, partition_of("a"), 1004);
+    ck_assert(must_wait(other));
+    producer_topic_reported(&t, 2, -1, 1005);
+    ck_assert(!must_wait(other));
+}
+END_TEST
+
 /* Brokers forget producers that are idle. */
 START_TEST(partition_that_was_idle_for_long_is_new_again)
 {
@@ -187,6 +204,7 @@ Suite *suite_partitions(void)
     tcase_add_test(tc, whole_topic_waits_while_its_partitions_are_not_known);
     tcase_add_test(tc, partition_waits_for_its_first_record_and_others_do_not);
     tcase_add_test(tc, first_record_that_was_refused_starts_nothing);
+    tcase_add_test(tc, first_record_is_reported_once);
     tcase_add_test(tc, partition_that_was_idle_for_long_is_new_again);
     tcase_add_test(tc, rows_that_go_anywhere_wait_for_nothing);
     tcase_add_test(tc, partitioner_that_parts_a_key_is_refused);

@@ -332,6 +332,7 @@ START_TEST(looking_ends_when_the_reader_has_caught_up)
     ck_assert(takeover_ready(&t, NOW, &p));
     ck_assert(p.catching_up);
     (void)use(&p);
+    takeover_poll(&t, NOW + TAKEOVER_HELD_MS);
     ck_assert_ptr_nonnull(tail); /* rows that the other reader had seen may still come */
     p = page_of("", false);
     ck_assert(!takeover_wait(&t, NOW, &p));
