@@ -116,6 +116,7 @@ START_TEST(variables_name_settings)
     ck_assert_uint_eq(s.tcp_user_timeout_ms, 0);
     expect_loaded(load(NULL, "OUTBOX_RELAY_DSN=host=x password=y", NULL));
     ck_assert_str_eq(s.dsn, "host=x password=y");
+    expect_loaded(load(NULL, "OUTBOX_RELAY_SOURCE=/the/\"shop\"", NULL)); /* that is no quoted value */
     expect_loaded(load(NULL, "OUTBOX_RELAY_KAFKA_BOOTSTRAP_SERVERS=a:1,b:2", NULL));
     ck_assert_str_eq(s.kafka[0].name, "bootstrap.servers");
     ck_assert_str_eq(s.kafka[0].value, "a:1,b:2");
@@ -145,6 +146,8 @@ START_TEST(variables_of_kubernetes_services_are_not_ours)
         expect_loaded(load(NULL, links[i], NULL));
         ck_assert_uint_eq(s.n_kafka, 0);
     }
+    expect_error(load(NULL, "OUTBOX_RELAY_PORT_9188_X=1", NULL), "environment, OUTBOX_RELAY_PORT_9188_X: taken as port.9188.x: "
+                 "there is no such setting; --help lists them, and a property of librdkafka is kafka.<property>");
     expect_error(load(NULL, "OUTBOX_RELAY_HTTP_PORT=9188", NULL),
                  "environment, OUTBOX_RELAY_HTTP_PORT: taken as http.port: there is no such "
                  "setting; --help lists them, and a property of librdkafka is kafka.<property>");
@@ -464,6 +467,7 @@ static const struct {
     { "a:kafka", "a port is a number" },
     { "a:0", "a port is a number" },
     { "a:65536", "a port is a number" },
+    { "[::1]:65536", "a port is a number" },
     { "a:99999999999999999999999", "a port is a number" },
     { "plaintext://a:x/", "a port is a number" },
     { ",", "it names no broker" },

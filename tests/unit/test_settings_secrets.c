@@ -206,6 +206,15 @@ START_TEST(a_variable_may_name_a_file_with_the_value)
 }
 END_TEST
 
+START_TEST(line_ends_of_any_kind_are_no_part_of_a_secret)
+{
+    expect_loaded(load(NULL, variable("OUTBOX_RELAY_DSN_FILE", text_file("d", "host=x\r\n", 0600)),
+                       variable("OUTBOX_RELAY_KAFKA_SASL_PASSWORD_FILE", text_file("p", "hunter2\r\n\n", 0400)), NULL));
+    ck_assert_str_eq(s.dsn, "host=x");
+    ck_assert_str_eq(s.kafka[0].value, "hunter2");
+}
+END_TEST
+
 START_TEST(a_variable_and_its_file_are_one_too_many)
 {
     char *named = variable("OUTBOX_RELAY_DSN_FILE", text_file("d", "host=x", 0600));
@@ -279,6 +288,7 @@ Suite *suite_settings_secrets(void)
     tcase_add_test(tc, a_dsn_without_a_password_and_a_path_are_taken_from_the_command_line);
     tcase_add_test(tc, a_url_with_a_login_is_not_shown);
     tcase_add_test(tc, a_variable_may_name_a_file_with_the_value);
+    tcase_add_test(tc, line_ends_of_any_kind_are_no_part_of_a_secret);
     tcase_add_test(tc, a_variable_and_its_file_are_one_too_many);
     tcase_add_test(tc, a_secret_file_that_cannot_be_used_is_named);
     tcase_add_test(tc, credentials_with_the_names_of_settings_are_taken);
