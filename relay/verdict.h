@@ -29,6 +29,11 @@
 /* Whole; where the relay's role lacks a right. */
 #define VERDICT_GRANT_ROLE "apply sql/roles.sql and grant outbox_relay to the role of the dsn"
 
+/* Where the server is a standby, or read-only by a setting. */
+#define VERDICT_READ_WRITE                                                                                              \
+    "let the dsn name the primary, or all servers with target_session_attrs=read-write; if it is the primary, set " \
+    "default_transaction_read_only to off for the role of the dsn"
+
 /* A part of a sentence: where to look when a lock of somebody else's is in the way. */
 #define VERDICT_WHO_LOCKS \
     "SELECT pid, mode, relation::regclass FROM pg_locks WHERE relation IS NOT NULL AND mode IN ('ShareLock', " \

@@ -14,6 +14,13 @@
 
 /* -- what went wrong -------------------------------------------------------------------------- */
 
+#define GRANT_CONSUMER "; grant this role inbox_consumer, see sql/inbox_roles.sql"
+
+static bool is_state(const char *sqlstate, const char *wanted)
+{
+    return sqlstate != NULL && strcmp(sqlstate, wanted) == 0;
+}
+
 bool inbox__db_lost(const struct inbox_consumer *c)
 {
     return c->conn == NULL || PQstatus(c->conn) != CONNECTION_OK;
@@ -46,6 +53,7 @@ const char *inbox__db_words(const PGresult *result, const char *otherwise)
     return primary != NULL ? primary : otherwise;
 }
 
+/* Migration and role are others than those of outbox__error_classify(), whose words are for appending. */
 int inbox__db_failed(PGconn *conn, const PGresult *result, const char *doing, outbox_error *err)
 {
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
@@ -64,8 +72,10 @@ int inbox__db_failed(PGconn *conn, const PGresult *result, const char *doing, ou
                  "rolled back";
     } else if (verdict.code == OUTBOX_ESCHEMA) {
         remedy = "; apply sql/002_inbox.up.sql to this database";
-    } else if (sqlstate != NULL && strcmp(sqlstate, "42501") == 0) {
-        remedy = "; grant this role inbox_consumer, see sql/inbox_roles.sql";
+    } else if (is_state(sqlstate, "42501")) {
+        remedy = GRANT_CONSUMER;
+    } else if (is_state(sqlstate, "25006")) {
+        remedy = "; connect to the primary server, this one is read-only";
     }
     if (PQtransactionStatus(conn) == PQTRANS_INERROR)
         verdict.flags |= OUTBOX_ERRF_TXN_ABORTED;
@@ -268,10 +278,10 @@ static const char *claim_remedy(const PGresult *r)
 {
     const char *sqlstate = PQresultErrorField(r, PG_DIAG_SQLSTATE);
 
-    if (sqlstate != NULL && strcmp(sqlstate, "55P03") == 0)
+    if (is_state(sqlstate, "55P03"))
         return "; some transaction has inbox.position locked (its pid is in pg_locks): end it, and it goes on by itself";
-    if (sqlstate != NULL && strcmp(sqlstate, "42501") == 0)
-        return "; grant this role inbox_consumer, see sql/inbox_roles.sql, and it goes on by itself";
+    if (is_state(sqlstate, "42501"))
+        return GRANT_CONSUMER ", and it goes on by itself";
     return "";
 }
 

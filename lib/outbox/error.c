@@ -1,7 +1,9 @@
 /* error.c - codes to text, SQLSTATE to code and flags, and the caller's outbox_error.
  *
- * The meaning of an SQLSTATE stands in one table here and nowhere else. Decisions are never made
- * on message text, which the server translates.
+ * What an SQLSTATE means to who appends stands in one table here and nowhere else. Decisions are never made
+ * on message text, which the server translates. The remedies of libinbox (lib/inbox/db.c) and of the relay name
+ * other roles and migrations. A full disk (53100) has none here: the server's words say it, to a program that can
+ * only give up its transaction.
  */
 #include "error.h"
 

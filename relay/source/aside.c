@@ -11,6 +11,7 @@
 #include "relay/source/buckets_sql.h"
 #include "relay/source/figures_sql.h"
 #include "relay/source/inside.h"
+#include "relay/source/remedies.h"
 #include "relay/source/sql.h"
 #include "relay/verdict.h"
 
@@ -128,7 +129,7 @@ static void log_failed(struct aside *a, const PGresult *res)
     if (right)
         a->right_told[a->request] = true;
     log_warn("source", requests[a->request].failed, "sqlstate", state, "error",
-             PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy", source_remedy(state));
+             PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy", remedy_of(state)->relay);
 }
 
 void aside_send(struct source *s, uint64_t now_ms, enum aside_request what, const char *statement,

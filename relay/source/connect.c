@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "relay/source/hosts.h"
+#include "relay/verdict.h"
 
 typedef PGconn *connect_function(const char *const *names, const char *const *values, int expand_dbname);
 
@@ -74,10 +75,6 @@ void connect_error(const PGconn *pg, char *line, size_t size)
         end_line(line, size, p);
 }
 
-#define READ_WRITE                                                                                                      \
-    "let the dsn name the primary, or all servers with target_session_attrs=read-write; if it is the primary, set " \
-    "default_transaction_read_only to off for the role of the dsn"
-
 static const struct {
     const char *begins, *ends; /* the second one somewhere behind the first */
     const char *remedy;
@@ -96,9 +93,9 @@ static const struct {
       "correct dbname in the setting dsn, or let the DBA create that database" },
     { "permission denied for database", "", /* 42501 */
       "let the DBA GRANT CONNECT ON DATABASE to the role of the dsn, or correct the setting dsn" },
-    { "session is read-only", "", READ_WRITE }, /* of target_session_attrs=read-write, which is ours unless the dsn says another */
-    { "server is in hot standby mode", "", READ_WRITE },
-    { "could not make a writable connection", "", READ_WRITE }, /* libpq 13 */
+    { "session is read-only", "", VERDICT_READ_WRITE }, /* of target_session_attrs=read-write, which is ours unless the dsn says another */
+    { "server is in hot standby mode", "", VERDICT_READ_WRITE },
+    { "could not make a writable connection", "", VERDICT_READ_WRITE }, /* libpq 13 */
 };
 
 const char *connect_remedy(const char *words)

@@ -180,9 +180,6 @@ static inline bool result_ok(const PGresult *res)
     return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
 }
 
-/* What mends an error of the server with this SQLSTATE, for the log; NULL: its words must do. Static. */
-const char *source_remedy(const char *sqlstate);
-
 /* A boolean in binary. */
 static inline bool result_true(const PGresult *res, int row, int col)
 {

@@ -15,6 +15,7 @@
 #include "relay/log.h"
 #include "relay/source/inside.h"
 #include "relay/source/page.h"
+#include "relay/source/remedies.h"
 
 /* So often a page fails before its row is looked for: what the server could not explain may pass. */
 #define PAGE_FAILURES 3
@@ -52,7 +53,7 @@ static void tell(struct source *s, const char *what)
     isolate_end(s);
     if (what != NULL)
         log_warn("source", what, "sqlstate", f->sqlstate[0] != '\0' ? f->sqlstate : NULL, "error", f->text, "remedy",
-                 source_remedy(f->sqlstate));
+                 remedy_of(f->sqlstate)->relay);
     source_push(s, (struct source_event){ .type = SOURCE_READ_FAILED });
 }
 

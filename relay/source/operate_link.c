@@ -15,9 +15,9 @@
 #include "relay/loop.h"
 #include "relay/source/connect.h"
 #include "relay/source/operate_sql.h"
+#include "relay/source/remedies.h"
 #include "relay/source/schema.h"
 #include "relay/source/source.h"
-#include "relay/verdict.h"
 
 #define LOCK_TIMEOUT_MS 5000  /* the relay's own transactions take milliseconds */
 
@@ -86,32 +86,6 @@ static int fail_link(struct operate *o, const char *what)
     return remedy != NULL ? mended_by(o, code, remedy) : code;
 }
 
-#define UNEXPECTED " is not what this program expects: apply the migrations in sql/ in order"
-
-static const struct {
-    const char *state; /* or how it begins */
-    int exit_code;
-    const char *remedy;
-    const char *inbox_remedy; /* NULL: the same */
-} remedies[] = {
-    { "42501", EXIT_PERMISSION, VERDICT_GRANT_ROLE,
-      "apply sql/inbox_roles.sql and grant inbox_operator (or inbox_monitor, to look only) to the role "
-      "of the dsn" },
-    { "42", EXIT_CONFIGURATION, "the schema outbox" UNEXPECTED, "the schema inbox" UNEXPECTED },
-    { "23514", EXIT_CONFIGURATION, "the schema outbox" UNEXPECTED, "the schema inbox" UNEXPECTED },
-    { "57014", EXIT_UNAVAILABLE, "raise the setting statement.timeout, or choose fewer events", NULL },
-    { "55P03", EXIT_UNAVAILABLE, "another transaction has rows or a table locked: " VERDICT_WHO_LOCKS
-                                 ", pg_stat_activity who may hold rows; when it has ended, run the same command again",
-      NULL },
-    { "25P04", EXIT_UNAVAILABLE, "the database, the role or the pooler sets transaction_timeout; raise it, or choose "
-                                 "fewer events", NULL },
-    { "25006", EXIT_UNAVAILABLE, "let the dsn name the primary server", NULL },
-    { "40", EXIT_UNAVAILABLE, "run the same command again", NULL },
-    { "53", EXIT_UNAVAILABLE, "the server is out of a resource; run the same command again", NULL },
-    { "57", EXIT_UNAVAILABLE, "the server is stopping or restarting; run the same command again", NULL },
-    { "", EXIT_INTERNAL, "look into the log of the server", NULL },
-};
-
 static int fail_result(struct operate *o, const PGresult *res)
 {
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
@@ -120,12 +94,9 @@ static int fail_result(struct operate *o, const PGresult *res)
     if (state == NULL || text == NULL)
         return fail_link(o, "lost PostgreSQL");
     o->deadlock = strcmp(state, "40P01") == 0 || strcmp(state, "40001") == 0;
-    size_t i = 0;
-    while (strncmp(state, remedies[i].state, strlen(remedies[i].state)) != 0)
-        i++;
-    int code = operate_fail(o, remedies[i].exit_code, "PostgreSQL: %s (SQLSTATE %s)", text, state);
-    mended_by(o, code, o->of_inbox && remedies[i].inbox_remedy != NULL ? remedies[i].inbox_remedy
-                                                                       : remedies[i].remedy);
+    const struct remedy *remedy = remedy_of(state);
+    int code = operate_fail(o, remedy->exit_code, "PostgreSQL: %s (SQLSTATE %s)", text, state);
+    mended_by(o, code, o->of_inbox && remedy->inbox != NULL ? remedy->inbox : remedy->command);
     snprintf(o->state, sizeof o->state, "%s", state);
     snprintf(o->said, sizeof o->said, "%s %s", state, text);
     return code;

@@ -11,6 +11,7 @@
 #include "relay/log.h"
 #include "relay/source/connect.h"
 #include "relay/source/inside.h"
+#include "relay/source/remedies.h"
 #include "relay/verdict.h"
 
 #define SAY_AGAIN_MS 10000
@@ -265,37 +266,13 @@ static bool may_say(struct source *s, const char *what, const char *state)
     return restraint_admits(&said->restraint, s->request_ms, 1, SAY_AGAIN_MS, NULL);
 }
 
-#define SCHEMA_REMEDY                                                                                               \
-    "the schema outbox is not there as this relay found it: apply the migrations in sql/ in order, or correct the " \
-    "dsn and restart; outbox-relay doctor says more"
-
-const char *source_remedy(const char *sqlstate)
-{
-    static const struct {
-        const char *state; /* or how it begins; the first that fits */
-        const char *remedy;
-    } remedies[] = {
-        { "42501", VERDICT_GRANT_ROLE },
-        { "42", SCHEMA_REMEDY },
-        { "3F000", SCHEMA_REMEDY },
-        { "53100", "make room on the disk of the database; the relay goes on by itself, and nothing is lost" },
-        { "55P03", "whoever locks a table of the outbox (ALTER TABLE, CREATE INDEX, VACUUM FULL) must end: " VERDICT_WHO_LOCKS
-                   "; the relay goes on by itself" },
-    };
-
-    for (size_t i = 0; sqlstate != NULL && i < sizeof remedies / sizeof remedies[0]; i++)
-        if (strncmp(sqlstate, remedies[i].state, strlen(remedies[i].state)) == 0)
-            return remedies[i].remedy;
-    return NULL;
-}
-
 static void say_failed(struct source *s, const char *what, bool often, const PGresult *res)
 {
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 
     if (!often || may_say(s, what, state != NULL ? state : ""))
         log_warn("source", what, "sqlstate", state, "error", PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy",
-                 source_remedy(state));
+                 remedy_of(state)->relay);
 }
 
 void source_request_failed(struct source *s, enum request what, const PGresult *res)
@@ -325,7 +302,7 @@ void source_request_failed(struct source *s, enum request what, const PGresult *
         snprintf(s->why_state, sizeof s->why_state, "%s", state);
         e.why = s->why;
         e.sqlstate = s->why_state;
-        e.remedy = source_remedy(state);
+        e.remedy = remedy_of(state)->relay;
     }
     source_push(s, e);
 }

@@ -635,6 +635,19 @@ START_TEST(a_database_without_an_inbox_ends_the_run_and_nothing_else_is_told)
 }
 END_TEST
 
+START_TEST(a_server_that_only_reads_has_its_remedy)
+{
+    inbox_message msg = INBOX_MESSAGE_INIT;
+
+    msg.topic = "orders";
+    rig_exec(control, "begin read only");
+    ck_assert_int_eq(inbox_accept(control, "billing", &msg, &err), OUTBOX_EDB);
+    rig_exec(control, "rollback");
+    ck_assert_str_eq(err.sqlstate, "25006");
+    ck_assert_msg(strstr(err.message, "connect to the primary server") != NULL, "%s", err.message);
+}
+END_TEST
+
 Suite *suite_inbox_run(void);
 
 Suite *suite_inbox_run(void)
@@ -668,6 +681,7 @@ Suite *suite_inbox_run(void)
     tcase_add_test(tc, a_new_link_does_not_wait_for_who_holds_its_row);
     tcase_add_test(tc, a_claim_says_whether_anybody_was_the_owner);
     tcase_add_test(tc, a_database_without_an_inbox_ends_the_run_and_nothing_else_is_told);
+    tcase_add_test(tc, a_server_that_only_reads_has_its_remedy);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -1,0 +1,18 @@
+/* remedies.h - what mends an error of the server, by its SQLSTATE. What a server says that refuses a connection has none that
+ * libpq would tell: see connect_remedy. Used inside source/ only.
+ */
+#ifndef RELAY_SOURCE_REMEDIES_H
+#define RELAY_SOURCE_REMEDIES_H
+
+struct remedy {
+    const char *state;   /* or how it begins */
+    const char *relay;   /* for log and verdict, a clause; NULL: the server's words must do, and the relay tries again */
+    int exit_code;       /* of a command */
+    const char *command; /* behind the server's words */
+    const char *inbox;   /* the same of a command for the inbox; NULL: as the others */
+};
+
+/* Never NULL: the last one fits each. NULL is none. */
+const struct remedy *remedy_of(const char *sqlstate);
+
+#endif
