@@ -5,16 +5,16 @@
 #include <string.h>
 #include <time.h>
 
-#include "relay/affix.h"
 #include "relay/commands/doctor.h"
 #include "relay/exit_codes.h"
 #include "relay/source/operate_status.h"
 #include "relay/verdict.h"
 
-/* Whoever locks a table is in the way of many checks: what they all meet is said once. */
+/* Whoever locks a table is in the way of many checks: what they all meet is said once, in the words of the first. */
 #define MAX_CAUSES 4
 struct cause {
     int code;
+    char sqlstate[6];
     const char *subject; /* the first check that could not be made */
     char others[240], why[1024];
 };
@@ -52,6 +52,11 @@ static void on_fact(void *arg, const struct operate_fact *x)
     doctor_fact(&a->d->findings, x);
 }
 
+static bool is_cause(const struct cause *c, int code, const char *sqlstate)
+{
+    return c->code == code && strcmp(c->sqlstate, sqlstate) == 0;
+}
+
 static void add_other(struct cause *c, const char *subject)
 {
     size_t n = strlen(c->others);
@@ -62,15 +67,16 @@ static void add_other(struct cause *c, const char *subject)
 /* Behind a failure of operate's: say_causes() says it. */
 static void cannot_look(struct asking *a, int code, const char *subject)
 {
-    const char *why = operate_error(a->op);
+    const char *why = operate_error(a->op), *sqlstate = operate_sqlstate(a->op);
     struct cause *c = a->cause;
 
-    while (c < a->cause + a->n_causes && (c->code != code || strcmp(c->why, why) != 0))
+    while (c < a->cause + a->n_causes && !is_cause(c, code, sqlstate))
         c++;
     if (c < a->cause + a->n_causes) {
         add_other(c, subject);
     } else if (a->n_causes < MAX_CAUSES) {
         *c = (struct cause){ .code = code, .subject = subject };
+        snprintf(c->sqlstate, sizeof c->sqlstate, "%s", sqlstate);
         snprintf(c->why, sizeof c->why, "%s", why);
         a->n_causes++;
     } else {
@@ -83,7 +89,7 @@ static void say_causes(struct asking *a)
     bool size_is_due = a->d->space.bytes < 0;
 
     for (struct cause *c = a->cause; c < a->cause + a->n_causes; c++) {
-        if (size_is_due && starts_with(c->why, a->d->space.error)) {
+        if (size_is_due && is_cause(c, a->d->space.code, a->d->space.sqlstate)) {
             add_other(c, "size");
             size_is_due = false;
         }

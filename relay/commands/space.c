@@ -52,11 +52,13 @@ static void on_part(void *arg, const struct operate_part *p)
 void space_ask(struct space *s, struct operate *op, uint64_t retention_ms)
 {
     *s = (struct space){ .overdue.s = -1 };
-    if (operate_space(op, retention_ms, on_part, s) == EXIT_OK)
+    s->code = operate_space(op, retention_ms, on_part, s);
+    if (s->code == EXIT_OK)
         return;
     s->bytes = -1;
     s->overdue.s = -1;
     s->n_parts = 0;
+    snprintf(s->sqlstate, sizeof s->sqlstate, "%s", operate_sqlstate(op));
     snprintf(s->error, sizeof s->error, "%s", operate_error(op));
 }
 

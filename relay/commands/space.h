@@ -13,7 +13,10 @@
 #define SPACE_PARTS 10
 
 struct space {
-    int64_t bytes; /* negative: not known, and error says why */
+    int64_t bytes; /* negative: not known, and what follows says why */
+    int code; /* of the failure */
+    char sqlstate[6];
+    char error[512];
     struct space_part {
         char name[8];
         int64_t bytes;
@@ -22,7 +25,6 @@ struct space {
     size_t n_parts;
     struct verdict_overdue overdue; /* the one that has been so for longest; its application is in `holder` */
     char holder[160];
-    char error[512];
 };
 
 /* That it cannot be had is no failure of the command: see .bytes. retention_ms 0: nothing is emptied. */

@@ -102,6 +102,8 @@ struct operate_place operate_place(const struct operate *o);
 
 /* Why the last call failed; good until the next. */
 const char *operate_error(const struct operate *o);
+/* Its SQLSTATE, as long; "": the server did not say one. */
+const char *operate_sqlstate(const struct operate *o);
 /* The same in two: the reason is written to `to`, what mends it is returned, a clause, static. NULL: there is no remedy
  * but that of a server that cannot be reached. */
 const char *operate_reason(const struct operate *o, char *to, size_t to_size);

@@ -45,6 +45,11 @@ const char *operate_error(const struct operate *o)
     return o->error;
 }
 
+const char *operate_sqlstate(const struct operate *o)
+{
+    return o->state;
+}
+
 const char *operate_reason(const struct operate *o, char *to, size_t to_size)
 {
     snprintf(to, to_size, "%.*s", o->remedy != NULL ? (int)o->reason_len : (int)sizeof o->error, o->error);
