@@ -7,6 +7,7 @@
 
 #include "lib/shared/nearest.h"
 #include "relay/affix.h"
+#include "relay/source/connect.h"
 #include "relay/source/hosts.h"
 #include "relay/source/source.h"
 
@@ -47,11 +48,9 @@ static bool name_key(const char *said, char *err, size_t err_size)
 static int check_ports(const char *dsn, const PQconninfoOption *o, char *err, size_t err_size)
 {
     bool uri = starts_with(dsn, "postgresql://") || starts_with(dsn, "postgres://");
-    const char *bad = NULL;
+    const char *ports = connect_option(o, "port");
+    const char *bad = ports != NULL ? hosts_bad_port(ports) : NULL;
 
-    for (; o->keyword != NULL && bad == NULL; o++)
-        if (strcmp(o->keyword, "port") == 0 && o->val != NULL)
-            bad = hosts_bad_port(o->val);
     if (bad == NULL)
         return 0;
     int length = (int)strcspn(bad, ",");

@@ -14,6 +14,7 @@
 
 #include "relay/log.h"
 #include "relay/loop.h"
+#include "relay/source/connect.h"
 
 /* An answer that nobody waited for is good for the next try, not for a link that is lost hours later. */
 #define FRESH_MS 60000
@@ -249,13 +250,6 @@ static PQconninfoOption *ask_libpq(const char *dsn)
     return options;
 }
 
-static const char *value_of(const PQconninfoOption *o, const char *keyword)
-{
-    while (o->keyword != NULL && strcmp(o->keyword, keyword) != 0)
-        o++;
-    return o->val;
-}
-
 static int read_hosts(struct lookup *l, const char *dsn)
 {
     PQconninfoOption *o = ask_libpq(dsn);
@@ -263,7 +257,8 @@ static int read_hosts(struct lookup *l, const char *dsn)
     hosts_deinit(&l->hosts);
     host_lists_deinit(&l->lists);
     l->missing[0] = '\0';
-    int rc = o == NULL ? -1 : hosts_parse(&l->hosts, value_of(o, "host"), value_of(o, "hostaddr"), value_of(o, "port"));
+    int rc = o == NULL ? -1
+                       : hosts_parse(&l->hosts, connect_option(o, "host"), connect_option(o, "hostaddr"), connect_option(o, "port"));
     PQconninfoFree(o);
     if (rc < 0)
         snprintf(l->missing, sizeof l->missing, "out of memory");
