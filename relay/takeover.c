@@ -26,6 +26,7 @@ void takeover_deinit(struct takeover *t)
     tail_free(t->tail);
     tail_free(t->ending);
     t->tail = t->ending = NULL;
+    hashtable_deinit(&t->missed);
 }
 
 /* The loop must not wait for a client of Kafka to be closed. The one before this has had a lead's time. */
@@ -37,6 +38,7 @@ static void leave_tail(struct takeover *t)
     t->ending = t->tail;
     t->tail = NULL;
     tail_end(t->ending);
+    hashtable_deinit(&t->missed);
 }
 
 void takeover_begin(struct takeover *t, uint64_t now_ms)
@@ -127,7 +129,27 @@ bool takeover_ready(struct takeover *t, uint64_t now_ms, struct takeover_page *r
     return true;
 }
 
-bool takeover_found(struct takeover *t, uint64_t now_ms, const struct row *row,
+static bool is_missed(const struct takeover *t, uint64_t key)
+{
+    return key != 0 && hashtable_find(&t->missed, sizeof key, key) != NULL;
+}
+
+/* Without memory nothing is looked for any more: duplicates. */
+static void note_missed(struct takeover *t, uint64_t key)
+{
+    struct hashtable *m = &t->missed;
+
+    if (key == 0)
+        return;
+    if (m->n < m->cap / 2 || hashtable_resize(m, sizeof key, m->cap > 0 ? m->cap * 2 : 64) == 0) {
+        (void)hashtable_add(m, sizeof key, key);
+    } else {
+        t->n_left = 0;
+        t->held_until_ms = 0;
+    }
+}
+
+bool takeover_found(struct takeover *t, uint64_t now_ms, const struct row *row, uint64_t key,
                     int32_t *ret_partition, int64_t *ret_offset)
 {
     enum takeover_from from = row->held_as == HELD_NOT ? TAKEOVER_OUTBOX : TAKEOVER_DUE;
@@ -135,8 +157,12 @@ bool takeover_found(struct takeover *t, uint64_t now_ms, const struct row *row,
     if (!looks_for(t, now_ms, from))
         return false;
     t->n_left -= from == TAKEOVER_OUTBOX;
-    if (!tail_find(t->tail, row, ret_partition, ret_offset))
+    if (is_missed(t, key))
         return false;
+    if (!tail_find(t->tail, row, ret_partition, ret_offset)) {
+        note_missed(t, key);
+        return false;
+    }
     t->n_found++;
     return true;
 }

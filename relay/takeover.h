@@ -3,7 +3,8 @@
  * It may have produced as many rows without marking them as it may have had in flight. They are among
  * the first unmarked ones. So at the beginning of a lead the pages that are read wait until the ends of
  * their topics have been read as well (sink/tail.h), for TAKEOVER_TAIL_MS and a little more at most.
- * What is not found in time is sent: at worst a duplicate.
+ * What is not found in time is sent: at worst a duplicate. Then all later rows of its key are sent as well, found or
+ * not: an older event must not be what a topic has last of a key.
  */
 #ifndef RELAY_TAKEOVER_H
 #define RELAY_TAKEOVER_H
@@ -12,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "relay/core/hashtable.h"
 #include "relay/row.h"
 #include "relay/sink/tail.h"
 
@@ -37,6 +39,7 @@ struct takeover {
     struct tail *ending;   /* the one before, which ends by itself */
     uint32_t n_left;       /* rows of the outbox still to be looked for */
     uint64_t held_until_ms; /* and rows that were held, until then */
+    struct hashtable missed; /* keys of which a row was not found */
     struct takeover_page page;
     uint64_t until_ms;     /* the page waits no longer, whatever the tail says */
     bool waiting;          /* page waits for the tails of its topics */
@@ -55,9 +58,10 @@ bool takeover_wait(struct takeover *t, uint64_t now_ms, const struct takeover_pa
 bool takeover_ready(struct takeover *t, uint64_t now_ms, struct takeover_page *ret_page);
 /* When to ask although nothing happened; UINT64_MAX: never. */
 uint64_t takeover_deadline(const struct takeover *t);
-/* Is the row in its topic already? Asked once for each row of a page. */
-bool takeover_found(struct takeover *t, uint64_t now_ms, const struct row *row, int32_t *ret_partition,
-                    int64_t *ret_offset);
+/* Is the row in its topic already, and all of its key that went before it? Asked once for each row of a page, in their
+ * order. key as the core has it; 0: none. */
+bool takeover_found(struct takeover *t, uint64_t now_ms, const struct row *row, uint64_t key,
+                    int32_t *ret_partition, int64_t *ret_offset);
 /* The page has been used up. When it was the last one with rows that the relay before us could have
  * read, nothing more is looked for. */
 void takeover_used(struct takeover *t, uint64_t now_ms, const struct takeover_page *page);

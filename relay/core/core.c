@@ -85,13 +85,18 @@ static void pause_after(struct core *c, struct core_pause *p, uint64_t now_ms)
                                           retry_random(&c->rng));
 }
 
+void core_row_lost(struct core *c)
+{
+    if (c->reading == READING_OUTBOX)
+        flow_give_up_page(c, c->newest_page);
+}
+
 /* Rows that are read while the relay does not lead are to be read again. */
 static bool takes_rows(struct core *c)
 {
     if (c->phase == CORE_LEAD)
         return true;
-    if (c->reading == READING_OUTBOX)
-        flow_give_up_page(c, c->newest_page);
+    core_row_lost(c);
     return false;
 }
 

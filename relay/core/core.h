@@ -183,6 +183,8 @@ void core_resigned(struct core *c, uint64_t now_ms);
  * core_row gives NO_SLOT otherwise and the row is to be forgotten; it will be read again.
  * A scheduled row goes to outbox.held, until its time. */
 uint32_t core_row(struct core *c, uint32_t topic, uint64_t key, uint32_t bytes, bool scheduled);
+/* In place of a row that the caller cannot hand over, for want of memory, before it quits: no cursor passes it. */
+void core_row_lost(struct core *c);
 void core_page_end(struct core *c, uint64_t now_ms, uint32_t n_rows, bool full, bool catching_up);
 /* In place of core_row for a row that is in the log already: nothing to send, only to mark. */
 uint32_t core_found_row(struct core *c, uint64_t now_ms, uint32_t topic, uint64_t key,

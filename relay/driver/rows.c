@@ -34,29 +34,33 @@ static struct facts facts_of(struct driver *d, const struct row *row)
     return f;
 }
 
-static uint32_t hand_over(struct driver *d, const struct row *row, bool found)
+static uint32_t hand_over(struct driver *d, const struct row *row, const struct facts *f, bool found)
 {
-    struct facts f = facts_of(d, row);
     struct core_held_info info = { (enum held_as)row->held_as, row->attempts, row->maybe, found };
 
-    if (f.topic == UINT32_MAX)
-        return NO_SLOT;
     if (row->held_as == HELD_NOT)
-        monitor_read(d->monitor, f.topic, row->topic);
+        monitor_read(d->monitor, f->topic, row->topic);
     if (row->held_as != HELD_NOT)
-        return core_held_row(&d->core, d->now_ms, f.topic, f.key, f.bytes, info);
+        return core_held_row(&d->core, d->now_ms, f->topic, f->key, f->bytes, info);
     if (found)
-        return core_found_row(&d->core, d->now_ms, f.topic, f.key, f.bytes);
-    return core_row(&d->core, f.topic, f.key, f.bytes, row->wait_ms > 0);
+        return core_found_row(&d->core, d->now_ms, f->topic, f->key, f->bytes);
+    return core_row(&d->core, f->topic, f->key, f->bytes, row->wait_ms > 0);
 }
 
 static void on_row(struct driver *d, struct row *row)
 {
+    struct facts f = facts_of(d, row);
     int32_t partition = -1;
     int64_t offset = -1;
-    bool found = takeover_found(&d->takeover, d->now_ms, row, &partition, &offset);
-    uint32_t slot = hand_over(d, row, found);
+    uint32_t slot;
 
+    if (f.topic == UINT32_MAX) {
+        core_row_lost(&d->core);
+        slot = NO_SLOT;
+    } else {
+        bool found = takeover_found(&d->takeover, d->now_ms, row, f.key, &partition, &offset);
+        slot = hand_over(d, row, &f, found);
+    }
     if (slot == NO_SLOT)
         free(row);
     else

@@ -224,6 +224,21 @@ START_TEST(quit_gives_back_what_may_be_ours)
 }
 END_TEST
 
+/* It was the only one of its page: nothing else keeps the cursor before it. */
+START_TEST(quit_for_want_of_memory_leaves_the_row_to_the_next)
+{
+    rows_out("A-1", "produce A-1 main\n"); /* page 1 */
+    persisted("A-1");
+    pass(5);
+    marked(true);
+    expect("mark A-1\nread 4\nrelease A-1\n");
+    core_quit(&t.core, t.now);
+    core_row_lost(&t.core);
+    page_end(1, false, false);
+    expect("resign before page 2\n");
+}
+END_TEST
+
 /* -- once ------------------------------------------------------------------------------------- */
 
 static void lead_once(void)
@@ -431,6 +446,7 @@ Suite *suite_end(void)
     tcase_add_test(tc, quit_never_resigns_with_rows_out);
     tcase_add_test(tc, quit_without_a_link_is_done_at_once);
     tcase_add_test(tc, quit_gives_back_what_may_be_ours);
+    tcase_add_test(tc, quit_for_want_of_memory_leaves_the_row_to_the_next);
     tc = new_case(suite, "once");
     tcase_add_test(tc, once_ends_when_all_is_marked);
     tcase_add_test(tc, once_reads_on_while_it_is_catching_up);
