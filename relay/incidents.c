@@ -183,7 +183,8 @@ void incidents_topics(struct incidents *i, const struct topics *topics)
         struct topic_note *note = note_of(i, n);
         if (note == NULL)
             return;
-        if (t->failures > 0 && !note->paused)
+        bool paused = topic_keeps_rows_waiting(t);
+        if (paused && !note->paused)
             log_warn("relay", "a topic is paused: its rows wait in outbox.held", "topic", t->name, "code",
                      note->reason.code != NULL ? note->reason.code : t->found_paused ? "found so" : "no progress",
                      "error", note->reason.text, "remedy", note->reason.code == NULL && t->found_paused
@@ -192,9 +193,9 @@ void incidents_topics(struct incidents *i, const struct topics *topics)
         if (t->failures == 0 && note->paused)
             log_info("relay", "a topic takes rows again", "topic", t->name, "held",
                      t->held ? "its held rows come first" : NULL);
-        if (!t->held && note->held && t->failures == 0)
+        if (!t->held && note->held && !paused)
             log_info("relay", "no row of the topic is paused any more", "topic", t->name);
-        note->paused = t->failures > 0;
+        note->paused = paused;
         note->held = t->held;
         if (!note->paused && !note->held)
             reason_clear(&note->reason);

@@ -90,7 +90,7 @@ static void set_gauges(struct monitor *m, const struct core *core, double overdu
     for (uint32_t i = 0; i < LABELS_TOPIC; i++)
         t->topic_paused[i] = 0;
     for (uint32_t i = 0; i < core->topics.n; i++)
-        if (core->phase == CORE_LEAD && core->topics.topic[i].failures > 0)
+        if (core->phase == CORE_LEAD && topic_keeps_rows_waiting(&core->topics.topic[i]))
             t->topic_paused[metrics_topic(t, core->topics.topic[i].name)] = 1;
     set_figure_gauges(m, fresh_figures(m));
     set_space_gauges(m, fresh_figures(m), core->phase == CORE_LEAD, overdue_s);
@@ -115,7 +115,7 @@ static void add_core_topics(struct monitor *m, const struct core *core, const st
 {
     for (uint32_t i = 0; i < core->topics.n; i++) {
         const struct topic *from = &core->topics.topic[i];
-        if ((from->failures > 0) != paused)
+        if (topic_keeps_rows_waiting(from) != paused)
             continue;
         struct status_topic *t = add_topic(s, from->name);
         if (t == NULL)

@@ -49,6 +49,9 @@ static void step_up(struct core *c, uint64_t now_ms)
     c->progress_ms = now_ms;
     c->asking_kafka = false;
     memset(c->mark_pause, 0, sizeof c->mark_pause); /* what could not be marked is none of this lead's */
+    for (uint32_t i = 0; i < c->topics.n; i++)
+        c->topics.topic[i].deserted = !c->topics.topic[i].held;
+    c->topics.n_changes++;
 }
 
 /* Without rows in hand only the lease is left, and ends by itself. */

@@ -63,7 +63,7 @@ static void pause_topic(struct core *c, uint64_t now_ms, struct topic *t)
     if (t->state == TOPIC_OPEN && c->lane[LANE_MAIN].n_sent > 0)
         stop_lane(c, LANE_MAIN);
     t->state = TOPIC_PAUSED;
-    t->found_paused = false;
+    t->found_paused = t->deserted = false;
     t->due_ms = now_ms + retry_delay_ms(c->cfg.retry_base_ms, c->cfg.retry_max_ms, t->failures++,
                                         retry_random(&c->rng));
     c->topics.n_paused++;

@@ -34,6 +34,7 @@ struct topic {
     uint32_t pilot;    /* the slot that finds out; NO_SLOT: none is out */
     enum topic_state state;
     bool found_paused; /* when the lead began, and nothing was heard of it since */
+    bool deserted; /* it has failed, and was then found to have no row paused: it has still to open, but nothing waits for that */
     uint64_t stalled_ms; /* when it did not move, last */
     bool held; /* has rows in outbox.held, or on the way there, or back in the window */
     bool more; /* some of them are not in the window */
@@ -62,5 +63,10 @@ void topics_init(struct topics *t);
 void topics_deinit(struct topics *t);
 /* The number of a topic, made when it is new; UINT32_MAX when out of memory. */
 uint32_t topics_intern(struct topics *t, const char *name);
+/* Does it take nothing while rows wait for it? Where a person has discarded them all, it is no news any more. */
+static inline bool topic_keeps_rows_waiting(const struct topic *t)
+{
+    return t->failures > 0 && !t->deserted;
+}
 
 #endif

@@ -153,7 +153,9 @@ START_TEST(topic_of_which_nothing_is_held_any_more_is_probed_by_a_new_row)
     page("");
     pass(99);
     expect("fetch topic M 1\n");
+    ck_assert(topic_keeps_rows_waiting(&t.core.topics.topic[topic_of("M")]));
     paused_rows("", false); /* a person has discarded them */
+    ck_assert(!topic_keeps_rows_waiting(&t.core.topics.topic[topic_of("M")]));
     pass(20);
     page("Mx2 Mx3");
     expect_but_reads("produce Mx2 solo\nhold Mx3 paused\n"); /* who knows when it is answered */
@@ -166,6 +168,22 @@ START_TEST(topic_of_which_nothing_is_held_any_more_is_probed_by_a_new_row)
     expect_but_reads("fetch topic M 4\n");
     paused_rows("Mx3", false);
     expect_but_reads("produce Mx3 main\n");
+}
+END_TEST
+
+START_TEST(topic_that_was_deserted_keeps_rows_waiting_when_it_fails_again)
+{
+    topic_is_paused();
+    page("");
+    pass(99);
+    expect("fetch topic M 1\n");
+    paused_rows("", false);
+    pass(20);
+    page("Mx2");
+    expect_but_reads("produce Mx2 solo\n");
+    topic_failed("Mx2");
+    ck_assert(topic_keeps_rows_waiting(&t.core.topics.topic[topic_of("M")]));
+    expect_but_reads("hold Mx2 paused\n");
 }
 END_TEST
 
@@ -276,6 +294,7 @@ Suite *suite_topics(void)
     tcase_add_test(tc, probe_that_is_refused_for_itself_is_followed_by_the_next_row);
     tcase_add_test(tc, new_rows_wait_in_held_while_a_probe_is_out);
     tcase_add_test(tc, topic_of_which_nothing_is_held_any_more_is_probed_by_a_new_row);
+    tcase_add_test(tc, topic_that_was_deserted_keeps_rows_waiting_when_it_fails_again);
     tc = new_case(suite, "by key and by topic");
     tcase_add_test(tc, row_that_is_due_while_its_topic_is_paused_is_postponed_without_an_attempt);
     tcase_add_test(tc, row_behind_the_probe_of_its_key_is_blocked_and_not_postponed);

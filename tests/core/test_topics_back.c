@@ -232,6 +232,7 @@ START_TEST(topic_that_is_held_at_the_beginning_is_probed_at_once)
     link_is(true);
     core_held_topic(&t.core, t.now, topic_of("M"));
     lease(true);
+    ck_assert(topic_keeps_rows_waiting(&t.core.topics.topic[topic_of("M")]));
     page("M-9 A-1");
     expect_but_reads("acquire\nproduce A-1 main\nhold M-9 paused\n");
     held(true);
@@ -250,6 +251,7 @@ START_TEST(topics_that_were_held_are_forgotten_with_the_lead)
     pass(1000);
     expect("acquire\n");
     lease(true); /* a person has discarded them meanwhile */
+    ck_assert(!topic_keeps_rows_waiting(&t.core.topics.topic[topic_of("M")]));
     page("Mx2");
     expect_but_reads("produce Mx2 solo\nfetch due 4\n"); /* as a probe: the topic had failed */
 }

@@ -224,6 +224,22 @@ START_TEST(topic_is_told_once_when_paused_and_once_when_it_works_again)
 }
 END_TEST
 
+/* A person has discarded its rows, and it fails once more. */
+START_TEST(topic_for_which_nothing_waits_is_told_of_like_one_that_works)
+{
+    fails(5000, 1, BLAME_TOPIC, "UNKNOWN_TOPIC_OR_PART");
+    topic_is(1, 1, true);
+    topics.topic[1].deserted = true;
+    topic_is(1, 1, false);
+    ck_assert_uint_eq(said("no row of the topic is paused any more"), 1);
+    ck_assert_uint_eq(said("a topic takes rows again"), 0);
+    ck_assert_ptr_null(incidents_of_topic(&in, 1));
+    topics.topic[1].deserted = false;
+    topic_is(1, 2, true);
+    ck_assert_uint_eq(said("a topic is paused"), 2);
+}
+END_TEST
+
 /* By an earlier lead, which knew why. */
 START_TEST(topic_that_was_found_paused_is_not_said_to_stall)
 {
@@ -333,6 +349,7 @@ Suite *suite_incidents(void)
     tcase_add_test(tc, reason_of_a_topic_that_stalls_is_the_stall);
     tcase_add_test(tc, what_was_said_of_a_topic_before_it_was_well_is_not_its_reason);
     tcase_add_test(tc, reason_of_a_paused_topic_stays_whatever_is_confirmed);
+    tcase_add_test(tc, topic_for_which_nothing_waits_is_told_of_like_one_that_works);
     tcase_add_test(tc, topic_that_was_found_paused_is_not_said_to_stall);
     tcase_add_test(tc, topic_without_held_rows_takes_rows_again);
     tcase_add_test(tc, topics_are_looked_at_only_after_a_change);

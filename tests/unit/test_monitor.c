@@ -167,6 +167,23 @@ START_TEST(rows_in_hand_wait_while_no_broker_answers)
 }
 END_TEST
 
+/* A person has discarded them. */
+START_TEST(topic_that_takes_nothing_is_told_of_while_rows_wait_for_it)
+{
+    begin_to_lead();
+    figures(0, -1);
+    uint32_t topic = core_topic(&core, "gone"), index = metrics_topic(&m->metrics, "gone");
+    core_held_topic(&core, now_ms, topic);
+    says(0, "Events flow: every committed event is published, but topic \"gone\" takes nothing (it was paused when this lead began).");
+    ck_assert(picture(0)->metrics.topic_paused[index] == 1);
+    ck_assert(picture(0)->topic[0].paused);
+    core.topics.topic[topic].deserted = true;
+    says(0, "Events flow: every committed event is published.");
+    ck_assert(picture(0)->metrics.topic_paused[index] == 0);
+    ck_assert(!picture(0)->topic[0].paused);
+}
+END_TEST
+
 static void fails(enum metric_op op, const char *why)
 {
     monitor_written(m, op, &(struct verdict_failure){ .why = why, .code = "53100", .remedy = "make room" });
@@ -378,6 +395,7 @@ Suite *suite_monitor(void)
     tcase_add_test(tc, old_figures_say_how_old);
     tcase_add_test(tc, since_when_events_wait_is_a_time);
     tcase_add_test(tc, rows_in_hand_wait_while_no_broker_answers);
+    tcase_add_test(tc, topic_that_takes_nothing_is_told_of_while_rows_wait_for_it);
     tcase_add_test(tc, write_that_failed_is_told_for_a_minute);
     tcase_add_test(tc, write_that_failed_goes_with_its_link);
     tcase_add_test(tc, role_is_starting_only_once);
