@@ -74,12 +74,15 @@ JANSSON = $(shell $(PKG_CONFIG) --exists jansson && echo -DHAVE_JANSSON)
 LIB_SRC = $(wildcard lib/outbox/*.c)
 LIB_OBJ = $(LIB_SRC:%.c=$(O)/%.o)
 INBOX_SRC = $(wildcard lib/inbox/*.c)
-INBOX_OBJ = $(INBOX_SRC:%.c=$(O)/%.o)
+# In libinbox, hidden, and in the relay.
+SHARED_SRC = $(wildcard lib/shared/*.c)
+SHARED_OBJ = $(SHARED_SRC:%.c=$(O)/%.o)
+INBOX_OBJ = $(INBOX_SRC:%.c=$(O)/%.o) $(SHARED_OBJ)
 # In this order where something is linked with both.
 LIBS = $(O)/libinbox.a $(O)/liboutbox.a
 RELAY_SRC = $(wildcard relay/*.c relay/*/*.c)
-RELAY_OBJ = $(RELAY_SRC:%.c=$(O)/%.o)
-RELAY_PARTS = $(filter-out $(O)/relay/main.o,$(RELAY_OBJ))
+RELAY_OBJ = $(RELAY_SRC:%.c=$(O)/%.o) $(SHARED_OBJ)
+RELAY_PARTS = $(filter-out $(O)/relay/main.o $(SHARED_OBJ),$(RELAY_OBJ))
 CRASH_OBJ = $(patsubst %.c,$(O)/crash/%.o,$(shell grep -l 'crash_point\.h' $(RELAY_SRC)))
 RIG_OBJ = $(patsubst %.c,$(O)/%.o,$(wildcard tests/rig/*.c))
 TOOLS = $(patsubst tests/tools/%.c,$(O)/tools/%,$(wildcard tests/tools/*.c)) \
@@ -150,8 +153,9 @@ $(O)/libinbox.a: $(INBOX_OBJ)
 	$(AR) rcs $@ $(INBOX_OBJ)
 
 # What it uses of lib/outbox comes along, hidden; a program may link both.
+# nodelete: a thread that asks mute name servers (lib/shared/lookup.h) may outlive the consumer, and a dlclose().
 $(O)/$(INBOX_SONAME): $(INBOX_OBJ) $(O)/liboutbox.a lib/inbox.map
-	$(CC) -shared $(OUR_LDFLAGS) -Wl,-soname,$(INBOX_SONAME) -Wl,--version-script,lib/inbox.map -Wl,-z,defs \
+	$(CC) -shared $(OUR_LDFLAGS) -Wl,-soname,$(INBOX_SONAME) -Wl,--version-script,lib/inbox.map -Wl,-z,defs -Wl,-z,nodelete \
 	    $(LDFLAGS) -o $@ $(INBOX_OBJ) $(O)/liboutbox.a $(PQ_LIBS) $(KAFKA_LIBS) -pthread $(LDLIBS)
 	ln -sf $(INBOX_SONAME) $(O)/libinbox.so
 
@@ -185,7 +189,7 @@ $(O)/fuzzers/%: tests/fuzz/%.c $(FUZZED) $(O)/liboutbox.a
 
 # Does every source compile without a word? `make syntax CC=clang-14`, `make syntax STD=c11`: with -Werror, and
 # nothing is made. What a compiler sees only when it optimizes it says when it builds.
-SYNTAX = $(addprefix syntax/,$(LIB_SRC) $(INBOX_SRC) $(RELAY_SRC) $(wildcard lib/examples/saga/*.c \
+SYNTAX = $(addprefix syntax/,$(LIB_SRC) $(INBOX_SRC) $(SHARED_SRC) $(RELAY_SRC) $(wildcard lib/examples/saga/*.c \
     $(patsubst %,tests/%/*.c,rig unit core integration faults tools tools/oracle demo bench)))
 syntax: $(SYNTAX)
 $(SYNTAX): DEPENDS =

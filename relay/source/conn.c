@@ -8,7 +8,7 @@
 
 #include "relay/log.h"
 #include "relay/source/connect.h"
-#include "relay/source/lookup.h"
+#include "lib/shared/lookup.h"
 
 static void on_notice(void *arg, const PGresult *res)
 {
@@ -230,7 +230,7 @@ const char *conn_error(const struct conn *c)
 
     connect_error(c->pg, words, sizeof words);
     if (c->lookup != NULL)
-        hosts_name(&c->lookup->hosts, words, sizeof words);
+        outbox__hosts_name(&c->lookup->hosts, words, sizeof words);
     size_t len = strlen(words);
     if (c->silent)
         snprintf(words + len, sizeof words - len, "%sno answer within %.3g s",

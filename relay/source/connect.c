@@ -4,15 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "relay/source/hosts.h"
+#include "lib/shared/hosts.h"
 #include "relay/verdict.h"
-
-const char *connect_option(const PQconninfoOption *options, const char *keyword)
-{
-    while (options->keyword != NULL && strcmp(options->keyword, keyword) != 0)
-        options++;
-    return options->val; /* of the end of the list: NULL */
-}
 
 typedef PGconn *connect_function(const char *const *names, const char *const *values, int expand_dbname);
 

@@ -19,9 +19,6 @@ struct connect_options {
     uint64_t timeout_ms, tcp_user_timeout_ms;
 };
 
-/* The value of a keyword in a list of libpq's options; NULL: it has none. */
-const char *connect_option(const PQconninfoOption *options, const char *keyword);
-
 /* Begins to connect; NULL: out of memory. */
 PGconn *connect_start(const struct connect_options *opt);
 /* Connects, and waits for it; NULL: out of memory. */

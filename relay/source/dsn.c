@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/shared/hosts.h"
+#include "lib/shared/lookup.h"
 #include "lib/shared/nearest.h"
 #include "relay/affix.h"
-#include "relay/source/connect.h"
-#include "relay/source/hosts.h"
 #include "relay/source/source.h"
 
 #define KEY_SIZE 64
@@ -48,8 +48,8 @@ static bool name_key(const char *said, char *err, size_t err_size)
 static int check_ports(const char *dsn, const PQconninfoOption *o, char *err, size_t err_size)
 {
     bool uri = starts_with(dsn, "postgresql://") || starts_with(dsn, "postgres://");
-    const char *ports = connect_option(o, "port");
-    const char *bad = ports != NULL ? hosts_bad_port(ports) : NULL;
+    const char *ports = outbox__option_value(o, "port");
+    const char *bad = ports != NULL ? outbox__hosts_bad_port(ports) : NULL;
 
     if (bad == NULL)
         return 0;

@@ -10,7 +10,7 @@
 #include "relay/source/conn.h"
 #include "relay/source/cursor.h"
 #include "relay/source/held_arrays.h"
-#include "relay/source/lookup.h"
+#include "lib/shared/lookup.h"
 #include "relay/source/marks.h"
 #include "relay/source/pairs.h"
 #include "relay/source/source.h"

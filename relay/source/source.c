@@ -35,7 +35,7 @@ void source_free(struct source *s)
         return;
     for (int i = 0; i < N_SIDES; i++)
         conn_close(&s->conn[i]);
-    lookup_deinit(&s->lookup);
+    outbox__lookup_deinit(&s->lookup);
     aside_link_down(s);
     isolate_end(s);
     held_drop_page(s);
@@ -125,9 +125,11 @@ static bool link_is_down(const struct source *s)
 /* Once for both connections: they must reach the same server. */
 static void link_begin(struct source *s, uint64_t now_ms)
 {
-    int rc = s->lookup.waiting ? lookup_step(&s->lookup, now_ms)
-                               : lookup_begin(&s->lookup, s->cfg.dsn, now_ms, s->cfg.statement_timeout_ms);
+    int rc = s->lookup.waiting ? outbox__lookup_step(&s->lookup, now_ms)
+                               : outbox__lookup_begin(&s->lookup, s->cfg.dsn, now_ms, s->cfg.statement_timeout_ms);
 
+    if (s->lookup.threadless)
+        log_warn("source", "no thread can be had that looks up names; nothing else is done while libpq looks them up");
     if (rc < 0)
         source_link_lost(s, now_ms, s->lookup.missing);
     else if (rc > 0)
@@ -387,7 +389,7 @@ size_t source_pollfds(const struct source *s, struct pollfd fds[SOURCE_MAX_FDS])
     for (int i = 0; i < N_SIDES; i++)
         n += pollfd_of(&s->conn[i], &fds[n]);
     if (s->lookup.waiting)
-        fds[n++] = (struct pollfd){ .fd = lookup_fd(&s->lookup), .events = POLLIN }; /* there are no connections then */
+        fds[n++] = (struct pollfd){ .fd = outbox__lookup_fd(&s->lookup), .events = POLLIN }; /* there are no connections then */
     return n + pollfd_of(&s->aside.conn, &fds[n]);
 }
 

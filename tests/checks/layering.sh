@@ -25,8 +25,11 @@ nothing "of relay/http only the loop's side logs" "$(none '\blog_(error|warn|inf
 nothing "metrics and verdict know nobody but affix.h" "$(none '#include "relay/' relay/metrics.[ch] relay/verdict*.[ch] | grep -vE '"relay/(metrics|verdict|verdict_inside|affix)\.(h|def)"' || true)"
 nothing "the libraries include nothing of the relay" "$(none '#include.*relay/' lib include)"
 nothing "liboutbox includes nothing of libinbox" "$(none '#include.*inbox' lib/outbox include/outbox.h)"
-nothing "what is shared is header only and pure" \
-    "$(ls lib/shared | grep -v '\.h$' || true; none '^#include' lib/shared | grep -vE '<(stdbool|stddef|stdint|string)\.h>' || true)"
+nothing "what is shared is header only and pure, but for the look-up of names" \
+    "$(ls lib/shared | grep -vE '\.h$|^(hosts|lookup)\.c$' || true; none '^#include' lib/shared |
+        grep -vE '^lib/shared/(hosts|lookup)\.[ch]:|<(stdbool|stddef|stdint|string)\.h>' || true)"
+nothing "the look-up of names includes nothing but its own" \
+    "$(grep -nE '^#include "' lib/shared/{hosts,lookup}.[ch] | grep -vE '"lib/shared/(hosts|lookup)\.h"' || true)"
 nothing "of libinbox only kafka.c, kafka_properties.c and kafka_offsets.c include librdkafka" \
     "$(none '#include.*(rdkafka|kafka_inside)' lib/inbox | grep -vE '^lib/inbox/(kafka(_offsets|_properties)?\.c|kafka_inside\.h):' || true)"
 nothing "of libinbox the window, records and settings know neither database nor broker" \

@@ -3,14 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/source/hosts.h"
+#include "lib/shared/hosts.h"
 
 static struct hosts hosts;
 static struct host_lists lists;
 
 static void parse(const char *name, const char *address, const char *port)
 {
-    ck_assert_int_eq(hosts_parse(&hosts, name, address, port), 0);
+    ck_assert_int_eq(outbox__hosts_parse(&hosts, name, address, port), 0);
 }
 
 static void found(size_t i, const char *addresses)
@@ -23,7 +23,7 @@ static void found(size_t i, const char *addresses)
 
 static void expect(const char *name, const char *address, const char *port)
 {
-    ck_assert_int_eq(hosts_lists(&hosts, &lists), 0);
+    ck_assert_int_eq(outbox__hosts_lists(&hosts, &lists), 0);
     ck_assert_str_eq(lists.name, name);
     ck_assert_str_eq(lists.address, address);
     ck_assert_str_eq(lists.port, port);
@@ -31,8 +31,8 @@ static void expect(const char *name, const char *address, const char *port)
 
 static void end(void)
 {
-    hosts_deinit(&hosts);
-    host_lists_deinit(&lists);
+    outbox__hosts_deinit(&hosts);
+    outbox__host_lists_deinit(&lists);
 }
 
 START_TEST(only_names_are_sought)
@@ -41,8 +41,8 @@ START_TEST(only_names_are_sought)
     ck_assert_uint_eq(hosts.n, 8);
     for (size_t i = 0; i < hosts.n; i++)
         ck_assert_msg(hosts.host[i].sought == (i == 5 || i == 7), "%s", hosts.host[i].name);
-    ck_assert(hosts_sought(&hosts));
-    ck_assert(hosts_known(&hosts));
+    ck_assert(outbox__hosts_sought(&hosts));
+    ck_assert(outbox__hosts_known(&hosts));
 }
 END_TEST
 
@@ -54,8 +54,8 @@ START_TEST(nothing_is_sought_without_names)
 
     for (size_t i = 0; i < sizeof dsn / sizeof dsn[0]; i++) {
         parse(dsn[i].name, dsn[i].address, "5432");
-        ck_assert_msg(!hosts_sought(&hosts), "dsn %zu", i);
-        hosts_deinit(&hosts);
+        ck_assert_msg(!outbox__hosts_sought(&hosts), "dsn %zu", i);
+        outbox__hosts_deinit(&hosts);
     }
 }
 END_TEST
@@ -66,7 +66,7 @@ START_TEST(lists_that_do_not_match_are_left_to_libpq)
     ck_assert_uint_eq(hosts.n, 0);
     parse("a,b,c", NULL, "1,2");
     ck_assert_uint_eq(hosts.n, 0);
-    ck_assert(!hosts_sought(&hosts));
+    ck_assert(!outbox__hosts_sought(&hosts));
 }
 END_TEST
 
@@ -92,17 +92,17 @@ START_TEST(host_without_an_address_is_left_out_and_named)
     char text[200];
 
     parse("a,b,c", NULL, "1,2,3");
-    ck_assert(!hosts_known(&hosts));
-    ck_assert_int_eq(hosts_lists(&hosts, &lists), 1);
+    ck_assert(!outbox__hosts_known(&hosts));
+    ck_assert_int_eq(outbox__hosts_lists(&hosts, &lists), 1);
     found(1, "10.0.0.1");
-    ck_assert(hosts_known(&hosts));
+    ck_assert(outbox__hosts_known(&hosts));
     hosts.host[0].why = "Name or service not known";
     hosts.host[2].why = "no answer in time";
     expect("b", "10.0.0.1", "2");
-    hosts_missing(&hosts, text, sizeof text);
+    outbox__hosts_missing(&hosts, text, sizeof text);
     ck_assert_str_eq(text, "could not translate host name \"a\" to address: Name or service not known; "
                            "could not translate host name \"c\" to address: no answer in time");
-    hosts_missing(&hosts, text, 20);
+    outbox__hosts_missing(&hosts, text, 20);
     ck_assert_str_eq(text, "could not translate");
 }
 END_TEST
@@ -113,11 +113,11 @@ START_TEST(words_about_an_address_get_its_name)
 
     parse("db,10.0.0.12", NULL, "1");
     found(0, "10.0.0.1,::1");
-    hosts_name(&hosts, text, sizeof text);
+    outbox__hosts_name(&hosts, text, sizeof text);
     ck_assert_str_eq(text, "connection to server at \"db\" (10.0.0.1), port 1 failed: x; at \"10.0.0.12\": y; "
                            "at \"db\" (::1): z");
     strcpy(text, "at \"10.0.0.1\"!");
-    hosts_name(&hosts, text, strlen(text) + 2); /* no room */
+    outbox__hosts_name(&hosts, text, strlen(text) + 2); /* no room */
     ck_assert_str_eq(text, "at \"10.0.0.1\"!");
 }
 END_TEST
@@ -132,9 +132,9 @@ START_TEST(first_port_that_libpq_refuses_is_found)
                 { "99999999999999999999", 0 }, { "5432,99999,x", 5 }, { ",,http", 2 }, { "1, ,2", 2 } };
 
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
-        ck_assert_msg(hosts_bad_port(good[i]) == NULL, "%s", good[i]);
+        ck_assert_msg(outbox__hosts_bad_port(good[i]) == NULL, "%s", good[i]);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        ck_assert_msg(hosts_bad_port(bad[i].ports) == bad[i].ports + bad[i].at, "%s", bad[i].ports);
+        ck_assert_msg(outbox__hosts_bad_port(bad[i].ports) == bad[i].ports + bad[i].at, "%s", bad[i].ports);
 }
 END_TEST
 

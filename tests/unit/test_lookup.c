@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "relay/loop.h"
-#include "relay/source/lookup.h"
+#include "lib/shared/lookup.h"
 #include "tests/rig/fake.h"
 #include "tests/rig/quiet.h"
 
@@ -124,16 +124,16 @@ static uint64_t now_ms;
 
 static int begin(const char *dsn)
 {
-    return lookup_begin(&lookup, dsn, now_ms, DEADLINE_MS);
+    return outbox__lookup_begin(&lookup, dsn, now_ms, DEADLINE_MS);
 }
 
 /* Until the descriptor says that there is an end, and no time passes. */
 static int until_answered(int rc)
 {
     while (rc == 0) {
-        struct pollfd p = { .fd = lookup_fd(&lookup), .events = POLLIN };
+        struct pollfd p = { .fd = outbox__lookup_fd(&lookup), .events = POLLIN };
         ck_assert_int_eq(poll(&p, 1, 60000), 1);
-        rc = lookup_step(&lookup, now_ms);
+        rc = outbox__lookup_step(&lookup, now_ms);
     }
     return rc;
 }
@@ -143,9 +143,9 @@ static int at_the_deadline(void)
 {
     ck_assert(lookup.waiting);
     now_ms = lookup.deadline_ms - 1;
-    ck_assert_int_eq(lookup_step(&lookup, now_ms), 0);
+    ck_assert_int_eq(outbox__lookup_step(&lookup, now_ms), 0);
     now_ms++;
-    return lookup_step(&lookup, now_ms);
+    return outbox__lookup_step(&lookup, now_ms);
 }
 
 static void set_up(void)
@@ -160,7 +160,7 @@ static void set_up(void)
 
 static void tear_down(void)
 {
-    lookup_deinit(&lookup); /* as at the end of the process: what hangs is left alone */
+    outbox__lookup_deinit(&lookup); /* as at the end of the process: what hangs is left alone */
     answer_all();
 }
 
@@ -275,9 +275,9 @@ START_TEST(host_that_was_found_does_not_wait_either)
 {
     ck_assert_int_eq(begin("host=db,a.mute port=1,2"), 0);
     while (lookup.deadline_ms == now_ms + DEADLINE_MS) {
-        struct pollfd p = { .fd = lookup_fd(&lookup), .events = POLLIN };
+        struct pollfd p = { .fd = outbox__lookup_fd(&lookup), .events = POLLIN };
         ck_assert_int_eq(poll(&p, 1, 60000), 1);
-        ck_assert_int_eq(lookup_step(&lookup, now_ms), 0);
+        ck_assert_int_eq(outbox__lookup_step(&lookup, now_ms), 0);
     }
     ck_assert_int_eq(at_the_deadline(), 1);
     ck_assert_str_eq(lookup.lists.port, "1,1");

@@ -1,5 +1,5 @@
 /* hosts.c - see hosts.h. */
-#include "relay/source/hosts.h"
+#include "lib/shared/hosts.h"
 
 #include <netdb.h>
 #include <stdio.h>
@@ -39,7 +39,7 @@ static bool is_name(const char *name)
     return name[0] != '\0' && name[0] != '/' && name[0] != '@' && !is_address(name);
 }
 
-int hosts_parse(struct hosts *h, const char *name, const char *address, const char *port)
+int outbox__hosts_parse(struct hosts *h, const char *name, const char *address, const char *port)
 {
     const char *names = name != NULL ? name : "", *addresses = address != NULL ? address : "";
     const char *ports = port != NULL ? port : "";
@@ -74,7 +74,7 @@ static bool is_port(const char *text, size_t len)
     return port >= 1 && port <= 65535 && end == text + len;
 }
 
-const char *hosts_bad_port(const char *ports)
+const char *outbox__hosts_bad_port(const char *ports)
 {
     for (size_t len;; ports += len + 1) {
         len = strcspn(ports, ",");
@@ -85,7 +85,7 @@ const char *hosts_bad_port(const char *ports)
     }
 }
 
-void hosts_deinit(struct hosts *h)
+void outbox__hosts_deinit(struct hosts *h)
 {
     for (size_t i = 0; i < h->n; i++) {
         free(h->host[i].name);
@@ -96,7 +96,7 @@ void hosts_deinit(struct hosts *h)
     *h = (struct hosts){ 0 };
 }
 
-bool hosts_sought(const struct hosts *h)
+bool outbox__hosts_sought(const struct hosts *h)
 {
     for (size_t i = 0; i < h->n; i++)
         if (h->host[i].sought)
@@ -109,7 +109,7 @@ static bool is_missing(const struct host *host)
     return host->sought && host->address[0] == '\0';
 }
 
-bool hosts_known(const struct hosts *h)
+bool outbox__hosts_known(const struct hosts *h)
 {
     for (size_t i = 0; i < h->n; i++)
         if (!is_missing(&h->host[i]))
@@ -164,21 +164,21 @@ static char *const *port_of(const struct host *host)
     return &host->port;
 }
 
-int hosts_lists(const struct hosts *h, struct host_lists *ret)
+int outbox__hosts_lists(const struct hosts *h, struct host_lists *ret)
 {
     *ret = (struct host_lists){ 0 };
-    if (!hosts_known(h))
+    if (!outbox__hosts_known(h))
         return 1;
     ret->name = write_list(h, name_of);
     ret->address = write_list(h, address_of);
     ret->port = write_list(h, port_of);
     if (ret->name != NULL && ret->address != NULL && ret->port != NULL)
         return 0;
-    host_lists_deinit(ret);
+    outbox__host_lists_deinit(ret);
     return -1;
 }
 
-void host_lists_deinit(struct host_lists *l)
+void outbox__host_lists_deinit(struct host_lists *l)
 {
     free(l->name);
     free(l->address);
@@ -186,7 +186,7 @@ void host_lists_deinit(struct host_lists *l)
     *l = (struct host_lists){ 0 };
 }
 
-void hosts_missing(const struct hosts *h, char *to, size_t size)
+void outbox__hosts_missing(const struct hosts *h, char *to, size_t size)
 {
     size_t at = 0;
 
@@ -213,7 +213,7 @@ static void name_one(const char *name, const char *address, char *words, size_t 
     }
 }
 
-void hosts_name(const struct hosts *h, char *words, size_t size)
+void outbox__hosts_name(const struct hosts *h, char *words, size_t size)
 {
     for (size_t i = 0; i < h->n; i++) {
         const struct host *host = &h->host[i];

@@ -1,5 +1,5 @@
 /* lookup.c - see lookup.h. */
-#include "relay/source/lookup.h"
+#include "lib/shared/lookup.h"
 
 #include <libpq-fe.h>
 #include <netdb.h>
@@ -10,11 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
-
-#include "relay/log.h"
-#include "relay/loop.h"
-#include "relay/source/connect.h"
 
 /* An answer that nobody waited for is good for the next try, not for a link that is lost hours later. */
 #define FRESH_MS 60000
@@ -48,6 +45,14 @@ static void job_leave(struct lookup_job *job)
     if (job->fd >= 0)
         close(job->fd);
     free(job);
+}
+
+static uint64_t clock_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 /* -- the thread ------------------------------------------------------------------------------ */
@@ -92,7 +97,7 @@ static void *thread_main(void *arg)
         atomic_store(&job->answer[i].done, true);
         (void)eventfd_write(job->fd, 1);
     }
-    job->done_ms = loop_now_ms();
+    job->done_ms = clock_ms();
     atomic_store(&job->done, true);
     (void)eventfd_write(job->fd, 1);
     job_leave(job);
@@ -121,7 +126,7 @@ static struct lookup_job *job_new(const struct hosts *hosts)
     return NULL;
 }
 
-/* Signals are the loop's. Nobody joins it: it may not come back for a long time. */
+/* Signals are the caller's. Nobody joins it: it may not come back for a long time. */
 static int start_thread(struct lookup_job *job)
 {
     sigset_t all, before;
@@ -184,8 +189,8 @@ static int conclude(struct lookup *l)
     for (size_t i = 0; i < l->hosts.n; i++)
         if (l->hosts.host[i].why == NULL)
             l->hosts.host[i].why = "no answer in time"; /* of those that have no address */
-    hosts_missing(&l->hosts, l->missing, sizeof l->missing);
-    int rc = hosts_lists(&l->hosts, &l->lists);
+    outbox__hosts_missing(&l->hosts, l->missing, sizeof l->missing);
+    int rc = outbox__hosts_lists(&l->hosts, &l->lists);
     if (rc < 0)
         snprintf(l->missing, sizeof l->missing, "out of memory");
     return rc == 0 ? 1 : -1;
@@ -215,11 +220,11 @@ static int begin_job(struct lookup *l)
         return 0;
     leave(l);
     l->waiting = false;
-    log_warn("source", "no thread can be had that looks up names; nothing else is done while libpq looks them up");
+    l->threadless = true;
     return 1;
 }
 
-int lookup_step(struct lookup *l, uint64_t now_ms)
+int outbox__lookup_step(struct lookup *l, uint64_t now_ms)
 {
     bool done = atomic_load(&l->job->done);
     eventfd_t n;
@@ -232,7 +237,7 @@ int lookup_step(struct lookup *l, uint64_t now_ms)
     }
     if (done)
         leave(l);
-    else if (hosts_known(&l->hosts) && l->deadline_ms > now_ms + GRACE_MS)
+    else if (outbox__hosts_known(&l->hosts) && l->deadline_ms > now_ms + GRACE_MS)
         l->deadline_ms = now_ms + GRACE_MS;
     return done || now_ms >= l->deadline_ms ? conclude(l) : 0;
 }
@@ -250,26 +255,35 @@ static PQconninfoOption *ask_libpq(const char *dsn)
     return options;
 }
 
+const char *outbox__option_value(const PQconninfoOption *options, const char *keyword)
+{
+    while (options->keyword != NULL && strcmp(options->keyword, keyword) != 0)
+        options++;
+    return options->val; /* of the end of the list: NULL */
+}
+
 static int read_hosts(struct lookup *l, const char *dsn)
 {
     PQconninfoOption *o = ask_libpq(dsn);
 
-    hosts_deinit(&l->hosts);
-    host_lists_deinit(&l->lists);
+    outbox__hosts_deinit(&l->hosts);
+    outbox__host_lists_deinit(&l->lists);
     l->missing[0] = '\0';
     int rc = o == NULL ? -1
-                       : hosts_parse(&l->hosts, connect_option(o, "host"), connect_option(o, "hostaddr"), connect_option(o, "port"));
+                       : outbox__hosts_parse(&l->hosts, outbox__option_value(o, "host"), outbox__option_value(o, "hostaddr"),
+                                             outbox__option_value(o, "port"));
     PQconninfoFree(o);
     if (rc < 0)
         snprintf(l->missing, sizeof l->missing, "out of memory");
     return rc;
 }
 
-int lookup_begin(struct lookup *l, const char *dsn, uint64_t now_ms, uint64_t timeout_ms)
+int outbox__lookup_begin(struct lookup *l, const char *dsn, uint64_t now_ms, uint64_t timeout_ms)
 {
+    l->threadless = false;
     if (read_hosts(l, dsn) < 0)
         return -1;
-    if (!hosts_sought(&l->hosts))
+    if (!outbox__hosts_sought(&l->hosts))
         return 1;
     if (l->job != NULL && atomic_load(&l->job->done) && !is_usable(l, now_ms))
         leave(l);
@@ -277,17 +291,17 @@ int lookup_begin(struct lookup *l, const char *dsn, uint64_t now_ms, uint64_t ti
         return 1;
     l->waiting = true;
     l->deadline_ms = now_ms + timeout_ms;
-    return lookup_step(l, now_ms);
+    return outbox__lookup_step(l, now_ms);
 }
 
-int lookup_fd(const struct lookup *l)
+int outbox__lookup_fd(const struct lookup *l)
 {
     return l->job->fd;
 }
 
-void lookup_deinit(struct lookup *l)
+void outbox__lookup_deinit(struct lookup *l)
 {
     leave(l);
-    hosts_deinit(&l->hosts);
-    host_lists_deinit(&l->lists);
+    outbox__hosts_deinit(&l->hosts);
+    outbox__host_lists_deinit(&l->lists);
 }
