@@ -9,7 +9,6 @@
 #include "inside.h"
 #include "lib/outbox/error.h"
 
-#define IDLE_MS 100       /* the longest wait: how soon a stop is seen */
 #define TURN_EVERY_MS 60000
 #define REDRIVE_EVERY_MS 1000
 #define WAITS_LONG_MS 5000 /* for partitions: then somebody may wonder */
@@ -25,6 +24,7 @@ void inbox_consumer_free(inbox_consumer *c)
     free(c->handlers);
     inbox__stats_deinit(c);
     inbox__settings_deinit(&c->set);
+    inbox__way_deinit(c);
     free(c);
 }
 
@@ -36,7 +36,7 @@ int inbox_consumer_new(const char *const *settings, inbox_consumer **ret_consume
     if (settings == NULL || ret_consumer == NULL)
         return outbox__error_set(err, OUTBOX_EINVAL, "settings or ret_consumer is NULL");
     c = calloc(1, sizeof *c);
-    if (c == NULL || inbox__stats_init(c) != 0) {
+    if (c == NULL || inbox__stats_init(c) != 0 || inbox__way_init(c) != 0) {
         inbox_consumer_free(c);
         return outbox__error_set(err, OUTBOX_ENOMEM, "no memory for a consumer");
     }
@@ -142,7 +142,7 @@ static int wait_ms(const inbox_consumer *c, uint64_t now_ms)
         return 0;
     if (c->conn != NULL && c->redrive_due_ms < due)
         due = c->redrive_due_ms;
-    return due <= now_ms ? 0 : due - now_ms < IDLE_MS ? (int)(due - now_ms) : IDLE_MS;
+    return due <= now_ms ? 0 : due - now_ms < INBOX__IDLE_MS ? (int)(due - now_ms) : INBOX__IDLE_MS;
 }
 
 /* Take records: until there are two batches to do, or as many as there should be; or for a second, since those that
@@ -279,6 +279,7 @@ static int open_all(inbox_consumer *c, outbox_error *err)
 static void close_all(inbox_consumer *c)
 {
     leave_group(c);
+    inbox__way_leave(c);
     inbox__db_close(c);
     inbox__stats_publish(c);
     inbox__window_deinit(&c->window);

@@ -1,4 +1,4 @@
-/* db.c - the consumer's connection: opened, checked, lost and opened again; ownership of partitions,
+/* db.c - the consumer's connection: checked, lost and had again (connect.c); ownership of partitions,
  * and the turn of the ring. What a batch does on it is in batch_calls.c and batch_end.c. */
 #include <errno.h>
 #include <libpq-fe.h>
@@ -130,20 +130,6 @@ int inbox__db_check(const struct inbox_consumer *c, outbox_error *err)
                              "blanks in single quotes)");
 }
 
-/* What the dsn says comes after our wishes and before what must be. */
-static PGconn *connect_now(struct inbox_consumer *c)
-{
-    char name[64 + INBOX_MAX_GROUP_BYTES];
-    const char *keys[] = { "connect_timeout", "keepalives_idle", "keepalives_interval",
-                           "keepalives_count", "tcp_user_timeout", "fallback_application_name",
-                           "dbname", "client_encoding", NULL };
-    /* Keepalives find out about a peer that is gone only while nothing is on its way to it. */
-    const char *values[] = { "10", "30", "10", "3", "60000", name, c->set.dsn, "UTF8", NULL };
-
-    snprintf(name, sizeof name, "inbox %s", c->set.group);
-    return PQconnectdbParams(keys, values, 1);
-}
-
 static int check_schema(struct inbox_consumer *c, outbox_error *err)
 {
     PGresult *r = query(c, "SELECT coalesce(max(version), 0), coalesce(bool_or(breaking)"
@@ -235,17 +221,19 @@ int inbox__db_tend(struct inbox_consumer *c, uint64_t now_ms, outbox_error *err)
 {
     outbox_error why = OUTBOX_ERROR_INIT;
     const char *encoding;
+    char words[720];
+    int rc;
 
     if (c->conn != NULL && !inbox__db_lost(c))
         return OUTBOX_OK;
     inbox__db_close(c);
     if (now_ms < c->connect_due_ms)
         return OUTBOX_OK;
-    c->conn = connect_now(c);
-    if (inbox__db_lost(c)) {
-        connect_later(c, now_ms, c->conn != NULL ? PQerrorMessage(c->conn) : "out of memory");
+    rc = inbox__way_go(c, &c->conn, words, sizeof words);
+    if (rc < 0)
+        connect_later(c, inbox__now_ms(), words);
+    if (rc <= 0)
         return OUTBOX_OK;
-    }
     PQsetNoticeReceiver(c->conn, quiet, c);
     (void)PQsetErrorVerbosity(c->conn, PQERRORS_VERBOSE); /* with the SQLSTATE of a handler's error */
     if (check_schema(c, &why) != OUTBOX_OK || announce(c, &why) != OUTBOX_OK ||

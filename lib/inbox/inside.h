@@ -1,7 +1,7 @@
 /* inside.h - what the files of libinbox share: the consumer and its parts.
  *
  * The way of an event: kafka.c (record) -> received.c (handler found, into the window) -> batch.c (batch_calls.c:
- * transaction, handlers; batch_end.c: COMMIT) -> window.c (done, again, waiting). Only db.c, batch_*.c, call.c,
+ * transaction, handlers; batch_end.c: COMMIT) -> window.c (done, again, waiting). Only connect.c, db.c, batch_*.c, call.c,
  * steps.c, attempts.c, redrive.c and accept.c know libpq, only kafka.c, kafka_properties.c and kafka_offsets.c librdkafka, and
  * window.c, record.c and settings.c neither.
  * All of it runs on the thread of inbox_consumer_run(), but for what stats.h and log say.
@@ -87,6 +87,7 @@ struct inbox__sent_back {
     uint32_t busy;    /* looks without any to see, one after the other */
 };
 
+struct inbox__way;   /* connect.c's own */
 struct inbox__kafka; /* kafka.c's own */
 
 struct inbox_consumer {
@@ -110,6 +111,7 @@ struct inbox_consumer {
     uint32_t stall_s;        /* so many are between two looks: INBOX__STALL_S, but in tests */
 
     PGconn *conn;            /* NULL: no link */
+    struct inbox__way *way;  /* to one */
     bool server_is_utf8;
     uint32_t n_connects;
     char last_id[INBOX__IDENTITY_SIZE]; /* of the last transaction that stored any; "": none */
@@ -134,6 +136,9 @@ struct inbox_consumer {
     pthread_mutex_t lock;    /* for: */
     inbox_stats published;
 };
+
+/* The longest wait: how soon a stop is seen. */
+#define INBOX__IDLE_MS 100
 
 /* -- log.c ------------------------------------------------------------------------------------- */
 
@@ -203,6 +208,17 @@ void inbox__partition_lives(struct inbox__partition *p);
 void inbox__partition_ends(struct inbox__partition *p, int64_t offset);
 /* Once a second, outside of a batch: assign those anew that stall. */
 void inbox__partitions_watch(struct inbox_consumer *c);
+
+/* -- connect.c --------------------------------------------------------------------------------- */
+
+/* -1: out of memory. */
+int inbox__way_init(struct inbox_consumer *c);
+void inbox__way_deinit(struct inbox_consumer *c);
+/* One piece of it, which takes INBOX__IDLE_MS at most, or less when there is a stop. 0: call again; 1: there is a
+ * connection; -1: none can be had now, and why says it. */
+int inbox__way_go(struct inbox_consumer *c, PGconn **ret_conn, char *why, size_t size);
+/* No more of it. */
+void inbox__way_leave(struct inbox_consumer *c);
 
 /* -- db.c -------------------------------------------------------------------------------------- */
 

@@ -178,6 +178,49 @@ int outbox__hosts_lists(const struct hosts *h, struct host_lists *ret)
     return -1;
 }
 
+/* The i-th of a list, up to its comma. */
+static char *entry(char *list, size_t i)
+{
+    for (; i > 0; i--)
+        list = strchr(list, ',') + 1;
+    return list;
+}
+
+static bool is_entry(char *list, size_t i, const char *text)
+{
+    const char *at = entry(list, i);
+    size_t len = strcspn(at, ",");
+
+    return len == strlen(text) && strncmp(at, text, len) == 0;
+}
+
+/* One of several. */
+static void cut_entry(char *list, size_t i)
+{
+    char *at = entry(list, i), *next = strchr(at, ',');
+
+    if (next != NULL)
+        memmove(at, next + 1, strlen(next + 1) + 1);
+    else
+        at[-1] = '\0';
+}
+
+bool outbox__host_lists_drop(struct host_lists *l, const char *name, const char *address, const char *port)
+{
+    size_t n = count(l->name), i = 0;
+
+    if (n < 2)
+        return false;
+    while (i < n && !((is_entry(l->address, i, "") ? is_entry(l->name, i, name) : is_entry(l->address, i, address)) &&
+                      (is_entry(l->port, i, "") || is_entry(l->port, i, port))))
+        i++;
+    i = i < n ? i : 0;
+    cut_entry(l->name, i);
+    cut_entry(l->address, i);
+    cut_entry(l->port, i);
+    return true;
+}
+
 void outbox__host_lists_deinit(struct host_lists *l)
 {
     free(l->name);

@@ -41,6 +41,9 @@ struct host_lists {
 
 /* Hosts that were sought and not found are left out. 0; 1: none is left; -1: out of memory. */
 int outbox__hosts_lists(const struct hosts *h, struct host_lists *ret);
+/* One entry leaves them: the first with this host, address and port as libpq has them, or else the first of all. False:
+ * it is the only one. */
+bool outbox__host_lists_drop(struct host_lists *l, const char *name, const char *address, const char *port);
 void outbox__host_lists_deinit(struct host_lists *l);
 
 /* Which hosts were not found and why, as libpq says it; "": all were. */

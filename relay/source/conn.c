@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/shared/lookup.h"
 #include "relay/log.h"
 #include "relay/source/connect.h"
-#include "lib/shared/lookup.h"
 
 static void on_notice(void *arg, const PGresult *res)
 {

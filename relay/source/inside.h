@@ -4,13 +4,13 @@
 
 #include <libpq-fe.h>
 
+#include "lib/shared/lookup.h"
 #include "lib/shared/restraint.h"
 #include "relay/source/aside.h"
 #include "relay/source/buckets.h"
 #include "relay/source/conn.h"
 #include "relay/source/cursor.h"
 #include "relay/source/held_arrays.h"
-#include "lib/shared/lookup.h"
 #include "relay/source/marks.h"
 #include "relay/source/pairs.h"
 #include "relay/source/source.h"

@@ -110,15 +110,15 @@ FAKE_PQ(int, PQpipelineSync, (PGconn *conn), (conn), NULL, refuse, after)
 FAKE_PQ(int, PQenterPipelineMode, (PGconn *conn), (conn), NULL, refuse, after)
 FAKE_PQ(int, PQexitPipelineMode, (PGconn *conn), (conn), NULL, refuse, after)
 
-FAKE(PGconn *, PQconnectdbParams, (const char *const *names, const char *const *values, int expand))
+FAKE(PGconn *, PQconnectStartParams, (const char *const *names, const char *const *values, int expand))
 {
     static const char *const none[] = { "no_such_option", NULL }, *const value[] = { "x", NULL };
 
-    if (!is_the_nth("PQconnectdbParams", NULL))
-        return __real_PQconnectdbParams(names, values, expand);
+    if (!is_the_nth("PQconnectStartParams", NULL))
+        return __real_PQconnectStartParams(names, values, expand);
     return way == NOTHING || way == ANSWER_LOST ? NULL
-           : way == LINK_LOST_BEFORE ? __real_PQconnectdbParams(none, value, 0)
-                                     : without_link(__real_PQconnectdbParams(names, values, expand));
+           : way == LINK_LOST_BEFORE ? __real_PQconnectStartParams(none, value, 0)
+                                     : without_link(__real_PQconnectStartParams(names, values, expand));
 }
 
 /* sql NULL: the n-th. */

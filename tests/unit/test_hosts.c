@@ -107,6 +107,32 @@ START_TEST(host_without_an_address_is_left_out_and_named)
 }
 END_TEST
 
+static void expect_left(const char *name, const char *address, const char *port)
+{
+    ck_assert_str_eq(lists.name, name);
+    ck_assert_str_eq(lists.address, address);
+    ck_assert_str_eq(lists.port, port);
+}
+
+/* As libpq has the one that it was at. */
+START_TEST(one_of_several_leaves_the_lists)
+{
+    parse("a,/tmp,,a", ",,10.0.0.4,", ",2,3,4");
+    found(0, "10.0.0.1,10.0.0.11");
+    found(3, "10.0.0.1");
+    expect("a,a,/tmp,,a", "10.0.0.1,10.0.0.11,,10.0.0.4,10.0.0.1", ",,2,3,4");
+    ck_assert(outbox__host_lists_drop(&lists, "a", "10.0.0.11", "5432"));
+    expect_left("a,/tmp,,a", "10.0.0.1,,10.0.0.4,10.0.0.1", ",2,3,4");
+    ck_assert(outbox__host_lists_drop(&lists, "/tmp", "", "2"));
+    expect_left("a,,a", "10.0.0.1,10.0.0.4,10.0.0.1", ",3,4");
+    ck_assert(outbox__host_lists_drop(&lists, "10.0.0.4", "10.0.0.4", "3"));
+    ck_assert(outbox__host_lists_drop(&lists, "b", "10.0.0.9", "9")); /* none of them: the first */
+    expect_left("a", "10.0.0.1", "4");
+    ck_assert(!outbox__host_lists_drop(&lists, "a", "10.0.0.1", "4"));
+    expect_left("a", "10.0.0.1", "4");
+}
+END_TEST
+
 START_TEST(words_about_an_address_get_its_name)
 {
     char text[200] = "connection to server at \"10.0.0.1\", port 1 failed: x; at \"10.0.0.12\": y; at \"::1\": z";
@@ -152,6 +178,7 @@ Suite *suite_hosts(void)
     tcase_add_test(tc, each_address_has_its_name_and_port);
     tcase_add_test(tc, one_port_is_that_of_all);
     tcase_add_test(tc, host_without_an_address_is_left_out_and_named);
+    tcase_add_test(tc, one_of_several_leaves_the_lists);
     tcase_add_test(tc, words_about_an_address_get_its_name);
     tcase_add_test(tc, first_port_that_libpq_refuses_is_found);
     suite_add_tcase(s, tc);
