@@ -231,6 +231,37 @@ START_TEST(figures_come_with_their_age)
 }
 END_TEST
 
+START_TEST(json_has_what_is_known)
+{
+    written(json_write, "\"kafka_up\":true");
+    s->kafka_up = FACT_NO;
+    written(json_write, "\"kafka_up\":false");
+    s->kafka_up = FACT_UNKNOWN;
+    written(json_write, "\"kafka_up\":null");
+    written(json_write, "\"topics\":[],\"held\":null,\"blockers\":null,\"recent_errors\":[],\"samples_5s\":[]}");
+    s->figures_known = true;
+    written(json_write, "\"held\":[],\"blockers\":[]");
+    s->n_topics = s->figures.n_held = s->figures.n_blockers = s->n_samples = 1;
+    s->n_errors = 2;
+    s->topic[0] = (struct status_topic){ .name = "orders", .rate = 2.5, .pending = 3, .held = -1, .dead = 1, .oldest_s = -1 };
+    written(json_write, "\"topics\":[{\"topic\":\"orders\",\"paused\":false,\"why\":null,\"rate\":2.5,\"pending\":3,"
+                        "\"held\":null,\"dead\":1,\"oldest_s\":null}]");
+    s->figures.row[0] = (struct figures_held){ .id = 7, .event_id = "e", .topic = "orders", .state = "dead", .attempts = 5,
+                                               .since_s = 60, .next_s = -1, .code = "C" };
+    written(json_write, "\"held\":[{\"id\":7,\"event_id\":\"e\",\"topic\":\"orders\",\"state\":\"dead\",\"attempts\":5,"
+                        "\"since_s\":60.0,\"next_s\":null,\"error_code\":\"C\",\"error\":null}]");
+    s->figures.blocker[0] = (struct figures_blocker){ .pid = 12, .application = "psql", .age_s = 30, .holds_rows = true };
+    written(json_write, "\"blockers\":[{\"pid\":12,\"application\":\"psql\",\"user\":null,\"age_s\":30.0,\"holds_rows\":true,"
+                        "\"holds_truncate\":false}]");
+    s->error[0] = (struct log_line){ .unix_ms = 1500, .level = LOG_LEVEL_WARN, .component = "relay", .text = "w", .times = 2 };
+    s->error[1] = (struct log_line){ .unix_ms = 500, .level = LOG_LEVEL_ERROR, .component = "sink", .text = "e", .times = 1 };
+    written(json_write, "\"recent_errors\":[{\"unix_time\":1.5,\"level\":\"warn\",\"component\":\"relay\",\"text\":\"w\","
+                        "\"times\":2},{\"unix_time\":0.5,\"level\":\"error\",\"component\":\"sink\",\"text\":\"e\",\"times\":1}]");
+    s->sample[0] = (struct status_sample){ .rate = 1, .pending = -1, .latency_s = 0.5f };
+    written(json_write, "\"samples_5s\":[[1.0,null,0.5]]");
+}
+END_TEST
+
 START_TEST(addresses)
 {
     static const char *const good[] = { "off", "127.0.0.1:9188", "localhost:0", "[::1]:80", ":9188", "*:65535" };
@@ -264,6 +295,7 @@ Suite *suite_health(void)
     tcase_add_test(tc, role_without_a_database_is_not_known);
     tcase_add_test(tc, sentence_ends_once);
     tcase_add_test(tc, figures_come_with_their_age);
+    tcase_add_test(tc, json_has_what_is_known);
     tcase_add_test(tc, addresses);
     suite_add_tcase(suite, tc);
     return suite;
