@@ -128,6 +128,9 @@ append 5
 says no_broker 69 'rows_marked=0 .*exit_code=69' --once -X "dsn=$relay_dsn" -X kafka.bootstrap.servers=127.0.0.1:1 -X drain.timeout=300ms
 equal nothing_was_marked 5 "$(sql "$unsent")"
 says schema_that_is_not_there 78 'dbname=postgres remedy="let the DBA apply sql/001_outbox.up.sql.*then start the relay again"' -X "dsn=$relay_dsn dbname=postgres" -X "kafka.bootstrap.servers=$brokers"
+sql 'alter table outbox.sent rename kafka_offset to kafka_place'
+says schema_that_somebody_has_changed 78 'msg="the schema outbox is not what this relay expects" .*kafka_offset.* remedy="apply the migrations' "${good[@]}"
+sql 'alter table outbox.sent rename kafka_place to kafka_offset'
 sql "insert into outbox.schema_version values (1000, '99.0.0', true)"
 says schema_that_is_too_new 78 'remedy="upgrade outbox-relay; then start the relay again"' "${good[@]}"
 sql "update outbox.schema_version set breaking = false where version = 1000"
