@@ -68,6 +68,7 @@ inbox_says an_unknown_option 64 "unrecognized option '--nope'" dead --nope
 # --- dead -------------------------------------------------------------------------------------------
 
 inbox_says none_is_said 0 'no dead letter that waits' dead
+inbox_says where_nobody_consumes_none_is_known 0 '^no dead letter .*: there is no such consumer; those known here: none$' dead --consumer mail
 letters_anew
 inbox dead
 said_so dead_lists_what_waits 0 '^1  *billing  *event-1  *OrderPlaced  *orders/3@40  *dead  *attempts  *5 '
@@ -119,6 +120,10 @@ inbox retry 1 2
 equal who_called_what_was_decided_is_forgotten '1 retry -, 2 retry -, 3 dead gone, 5 discarded gone' \
     "$(sql "select string_agg(concat_ws(' ', id, state, coalesce(called_by, '-')), ', ' order by id) from inbox.dead where id in (1, 2, 3, 5)")"
 letters_anew
+sql "create function lose() returns trigger language plpgsql as 'begin perform pg_terminate_backend(pg_backend_pid()); return null; end';
+     create constraint trigger lose after update on inbox.dead deferrable initially deferred for each row execute function lose()"
+inbox_says a_commit_that_is_lost_may_be_done 69 'so it may be done or not; run the same command again' retry 1
+sql 'drop function lose cascade'
 sql "insert into inbox.dead (consumer, topic, kafka_partition, kafka_offset, event_id, reason) select 'many', 't', 0, n, n, 'time' from generate_series(1, 2500) n"
 inbox_says batches_leave_none 0 '^2500 dead letters discarded$' discard --consumer many --yes --reason x
 equal others_are_left_alone 4 "$(sql "select count(*) from inbox.dead where state = 'dead'")"
@@ -179,6 +184,10 @@ equal and_in_json '69 false' "$code $(j "j->>'applied'")"
 printf 'kafka.socket.timeout.ms = 60s\n' >"$dir/wrong.conf"
 inbox status -X "kafka.bootstrap.servers=$brokers" --config "$dir/wrong.conf"
 said_so a_wrong_setting_is_named_with_its_place "$code" '^Events .*: Kafka cannot be asked: .*wrong.conf:1: kafka.socket.timeout.ms = 60s: librdkafka takes'
+sql "insert into inbox.consumer (name) values ('new')"
+inbox_says one_that_never_had_a_partition_needs_a_look 69 'consumer new has started and never had a partition' status
+said_so and_what_to_look_for 69 'do: does it run, do its topics exist, and may it read them?'
+sql "delete from inbox.consumer where name = 'new'"
 inbox_says no_broker 69 '^Events .*: Kafka does not answer this command: 127.0.0.1:1: .* failed: Connection refused' status -X kafka.bootstrap.servers=127.0.0.1:1
 sql 'truncate inbox.dead, inbox.consumer, inbox.position restart identity'
 
