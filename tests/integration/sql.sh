@@ -140,6 +140,8 @@ test_limits() {
     done
     works "each bucket has a leaf" q "insert into outbox.event (bucket, topic, type) select b, 't', 'ty' from generate_series(-1, 7) b"
     refuses "held refuses an unknown state" '"held_state_known"' q "insert into outbox.held (id, bucket, topic, state) values (1, 0, 't', 'sent')"
+    refuses "held refuses a bucket beyond the ring" '"held_bucket_of_ring"' q "insert into outbox.held (id, bucket, topic, state) values (1, 8, 't', 'dead')"
+    refuses "held refuses less than no attempt" '"held_attempts_not_negative"' q "insert into outbox.held (id, bucket, topic, state, attempts) values (1, 0, 't', 'dead', -1)"
     works "held takes a key of any length" q "insert into outbox.held (id, bucket, topic, key, state)
         select 1, 0, 't', string_agg(sha256(i::text::bytea), ''), 'dead' from generate_series(1, 1000) i"
     q "truncate outbox.event, outbox.held"
@@ -157,7 +159,7 @@ test_bucket_period() {
     works "bucket_is_the_hour_modulo_8" buckets_agree 3600
     gives "set_bucket_period_leaves_leaves_alone" "8" "select count(*) from pg_attrdef join pg_class c on c.oid = adrelid
         where c.relname ~ '^event_[0-7]$' and pg_get_expr(adbin, adrelid) ~ '/ 86400'"
-    for period in "'0'" "'-1 hour'" "'1.5 seconds'" "'999 ms'" "'1 month'" "'1 year'" "'4000 days'" null; do
+    for period in "'0'" "'-1 hour'" "'1.5 seconds'" "'999 ms'" "'1 month'" "'1 year'" "'3650 days 1 second'" null; do
         refuses "set_bucket_period_refuses_$period" "is not allowed" q "select outbox.set_bucket_period($period)"
     done
     q "create role stranger; grant usage on schema outbox to stranger; grant execute on function outbox.set_bucket_period(interval) to stranger"

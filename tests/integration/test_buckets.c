@@ -144,6 +144,10 @@ START_TEST(too_much_to_move_stays)
         walk_says(WALK_DONE);
         empty_says(EMPTYING_CROWDED);
         ck_assert_str_eq(buckets(), "3:10071");
+        rig_exec(db, "update outbox.held set state = 'discarded'"); /* that stays nowhere */
+        empties();
+        ck_assert_int_eq(last.n_moved, 0);
+        ck_assert_str_eq(buckets(), "");
     }
 }
 END_TEST
