@@ -1,5 +1,5 @@
 /* test_inbox_passes.c - which errors of the database pass with time: the same on a new link, in a batch and at its
- * COMMIT. Needs OUTBOX_TEST_DSN.
+ * COMMIT; and how one that does not is put into words. Needs OUTBOX_TEST_DSN.
  */
 #include "tests/integration/inbox_run.h"
 #include "tests/integration/inbox_log.h"
@@ -101,6 +101,40 @@ START_TEST(at_commit)
 }
 END_TEST
 
+static bool foreign; /* as if the database were of another encoding than UTF-8 */
+
+FAKE(const char *, PQparameterStatus, (const PGconn *conn, const char *name))
+{
+    return foreign && strcmp(name, "server_encoding") == 0 ? "LATIN1" : __real_PQparameterStatus(conn, name);
+}
+
+static void expect_letter(const char *wanted)
+{
+    new_consumer("1", "15m");
+    run();
+    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', state, attempts, substring(error from 'Stra.*e')) from inbox.dead"),
+                     wanted);
+}
+
+/* What it cannot store would keep the event from being put aside, for ever. */
+START_TEST(words_of_an_error_are_such_as_the_database_takes)
+{
+    rig_exec(control, "create function unlucky() returns trigger language plpgsql as $$ begin "
+                      "raise exception 'Stra\xc3\x9f" "e'; end $$; "
+                      "create trigger unlucky before insert on applied for each row execute function unlucky()");
+    in_log = one;
+    expect_letter("dead 1 Stra\xc3\x9f" "e");
+    rig_exec(control, "truncate inbox.dead, inbox.position, inbox.seen");
+    foreign = true;
+    expect_letter("dead 1 Stra??e");
+    rig_exec(control, "update inbox.dead set state = 'retry', error = null");
+    expect_letter("dead 2 Stra??e");
+    foreign = false;
+    rig_exec(control, "update inbox.dead set state = 'retry', error = null");
+    expect_letter("dead 3 Stra\xc3\x9f" "e");
+}
+END_TEST
+
 Suite *suite_inbox_passes(void);
 
 Suite *suite_inbox_passes(void)
@@ -113,6 +147,7 @@ Suite *suite_inbox_passes(void)
     tcase_add_loop_test(tc, on_a_new_link, 0, N_STATES);
     tcase_add_loop_test(tc, in_a_batch, 0, N_STATES);
     tcase_add_loop_test(tc, at_commit, 0, N_STATES);
+    tcase_add_test(tc, words_of_an_error_are_such_as_the_database_takes);
     suite_add_tcase(suite, tc);
     return suite;
 }
