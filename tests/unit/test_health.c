@@ -265,7 +265,7 @@ END_TEST
 START_TEST(addresses)
 {
     static const char *const good[] = { "off", "127.0.0.1:9188", "localhost:0", "[::1]:80", ":9188", "*:65535" };
-    static const char *const bad[] = { "", "9188", "localhost", "::1:80", "[]:1", "[::1]", "a:", "a:65536", "a:-1", "a:1x",
+    static const char *const bad[] = { "", "9188", "localhost", "::1:80", "[]:1", "[::1]", "a:", "a:65536", "a:-1", "a:1x", "a:8.8",
                                        "a b:1", "http://a:1", "OFF", "[a:1", "a]:1" };
 
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)

@@ -101,6 +101,34 @@ START_TEST(identity_of_foreign_ids)
 }
 END_TEST
 
+/* Told apart, and in ASCII of bounded length. */
+START_TEST(identity_of_sources_of_any_text)
+{
+    static char source[] = "/x\xc3\xa4", longest[802], first[INBOX__IDENTITY_SIZE];
+    outbox_header h[] = { HEADER("ce_id", "7"), { "ce_source", "", 0 } };
+    inbox_message msg = read_headers(h, 2);
+
+    ck_assert_str_eq(identity_of(&msg), "orders 7"); /* that is none */
+    h[1] = (outbox_header){ "ce_source", source, 4 };
+    msg = read_headers(h, 2);
+    strcpy(first, identity_of(&msg));
+    ck_assert_uint_eq(strlen(first), 16 + 2);
+    ck_assert_uint_eq(strspn(first, "0123456789abcdef"), 16);
+    ck_assert_str_eq(first + 16, " 7");
+    source[1] = 'y';
+    msg = read_headers(h, 2);
+    ck_assert_str_ne(identity_of(&msg), first);
+    memset(longest, 'x', 801);
+    h[1] = (outbox_header){ "ce_source", longest, 801 };
+    msg = read_headers(h, 2);
+    ck_assert_uint_eq(strlen(identity_of(&msg)), 16 + 2);
+    longest[800] = '\0';
+    h[1].value_len = 800;
+    msg = read_headers(h, 2);
+    ck_assert_uint_eq(strlen(identity_of(&msg)), 800 + 2);
+}
+END_TEST
+
 /* Any program may have a header id. */
 START_TEST(a_header_id_that_is_no_uuid_is_not_the_events)
 {
@@ -186,6 +214,7 @@ Suite *suite_inbox_record(void)
     tcase_add_test(tc, reads_cloudevents);
     tcase_add_test(tc, reads_debezium_and_plain);
     tcase_add_test(tc, identity_of_foreign_ids);
+    tcase_add_test(tc, identity_of_sources_of_any_text);
     tcase_add_test(tc, a_header_id_that_is_no_uuid_is_not_the_events);
     tcase_add_test(tc, record_is_a_copy);
     tcase_add_test(tc, record_without_key_and_payload);

@@ -366,8 +366,13 @@ START_TEST(figures_become_gauges)
     f->blocker[0].age_s = 30;
     f->held[STATE_DEAD] = 4;
     f->bytes[2] = 8192;
+    f->n_topics = 1;
+    f->topic[0] = (struct figures_topic){ .name = "orders", .dead = 4, .oldest_s = -1, .behind_s = 50 };
     monitor_figures(m, f);
     t = &picture(0)->metrics;
+    ck_assert_str_eq(m->board.current->topic[0].name, "orders");
+    ck_assert_int_eq(m->board.current->topic[0].dead, 4);
+    ck_assert_double_eq_tol(m->board.current->topic[0].oldest_s, 50, 0.01);
     ck_assert(t->pending_estimated[0] == 1);
     ck_assert(t->blockers[0] == 3);
     ck_assert(fabs((double)m->unix_us / 1e6 - t->oldest_blocker[0] - 30) < 0.01);
