@@ -1,5 +1,5 @@
-/* remedies.h - what mends an error of the server, by its SQLSTATE. What a server says that refuses a connection has none that
- * libpq would tell: see connect_remedy. Used inside source/ only.
+/* remedies.h - what mends an error of the server, by its SQLSTATE. Of a connection that is refused libpq tells none: for
+ * that see connect_remedy. Used inside source/ only.
  */
 #ifndef RELAY_SOURCE_REMEDIES_H
 #define RELAY_SOURCE_REMEDIES_H

@@ -190,6 +190,9 @@ START_TEST(failed_hold_leaves_nothing_and_the_link_lives)
     rig_exec(db, "alter table outbox.held add constraint no check (state <> 'blocked')");
     send_hold("1r 2b");
     wait_for(SOURCE_HOLD_FAILED);
+    ck_assert_ptr_nonnull(strstr(last.why, "holding rows failed: "));
+    ck_assert_str_eq(last.sqlstate, "23514");
+    ck_assert_ptr_nonnull(strstr(last.remedy, "apply the migrations"));
     rig_exec(db, "alter table outbox.held drop constraint no");
     ck_assert_str_eq(held(), "");
     hold("1r 2b");
@@ -350,6 +353,7 @@ START_TEST(former_leader_holds_nothing)
     wait_for(SOURCE_LEASE);
     ck_assert(!last.ours);
     wait_for(SOURCE_HOLD_FAILED);
+    ck_assert_ptr_null(last.why); /* the database refused nothing */
     ck_assert_str_eq(held(), "1:retrying* 2:blocked");
     mark("1h"); /* a fact, whoever writes it */
     ck_assert_str_eq(held(), "2:blocked*");
