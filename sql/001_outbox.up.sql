@@ -14,7 +14,8 @@
 -- Retry     Safe: it runs in one transaction, so a failure leaves nothing behind. Where it is
 --           installed already it says so and changes nothing.
 -- Run       In one transaction: psql -X -v ON_ERROR_STOP=1 -1 -f 001_outbox.up.sql, Flyway,
---           golang-migrate, dbmate (which wants the first line), or as one multi-statement query.
+--           golang-migrate, or as one multi-statement query; dbmate, when this file and 001_outbox.down.sql
+--           are one (each opens with the line that it looks for).
 --           Not as a role named "outbox" with a tool that keeps its own table unqualified: the
 --           default search_path, "$user", would send that table here.
 
