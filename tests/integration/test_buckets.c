@@ -246,6 +246,21 @@ START_TEST(a_late_commit_between_two_pieces_is_looked_at)
 }
 END_TEST
 
+/* Not all of it is looked at, so nothing is known of the rest. */
+START_TEST(too_much_that_came_since_the_walk_stays)
+{
+    append(db, 1);
+    mark("true");
+    walk_says(WALK_DONE);
+    append(db, 10002);
+    mark("id <= 10002"); /* the last is the first that is not looked at */
+    empty_says(EMPTYING_CHANGED);
+    ck_assert_str_eq(buckets(), "3:10003");
+    mark("true");
+    empties();
+}
+END_TEST
+
 START_TEST(who_lost_the_lead_empties_nothing)
 {
     append(db, 3);
@@ -431,6 +446,7 @@ Suite *suite_buckets(void)
     tcase_add_loop_test(tc, too_much_to_move_stays, 0, 2);
     tcase_add_test(since, a_late_commit_between_two_pieces_is_looked_at);
     tcase_add_loop_test(since, what_came_since_the_walk_is_looked_at_under_the_lock, 0, 14);
+    tcase_add_test(since, too_much_that_came_since_the_walk_stays);
     tcase_add_test(since, who_lost_the_lead_empties_nothing);
     tcase_add_test(since, a_takeover_waits_for_the_emptying_and_the_other_way_round);
     tcase_add_test(since, rows_of_another_cluster_go_as_well);
