@@ -162,6 +162,9 @@ test_bucket_period() {
     for period in "'0'" "'-1 hour'" "'1.5 seconds'" "'999 ms'" "'1 month'" "'1 year'" "'3650 days 1 second'" null; do
         refuses "set_bucket_period_refuses_$period" "is not allowed" q "select outbox.set_bucket_period($period)"
     done
+    for period in "null, pg_current_snapshot()" "'1 day', null"; do # what is not told would hide what came since
+        refuses "empty_bucket_refuses_$period" "be given" q "select outbox.empty_bucket(0::smallint, 0, $period, '{}')"
+    done
     q "create role stranger; grant usage on schema outbox to stranger; grant execute on function outbox.set_bucket_period(interval) to stranger"
     as=stranger
     refuses "set_bucket_period_is_for_the_owner" "must be owner" q "select outbox.set_bucket_period('1 hour')"
