@@ -32,6 +32,7 @@ void janitor_init(struct janitor *j, uint64_t now_ms, uint64_t retention_ms)
 
 void janitor_lead_begins(struct janitor *j)
 {
+    j->looked = false;
     j->short_ring = false;
     for (int b = 0; b < SOURCE_RING; b++)
         j->wait[b].old = false;
@@ -199,10 +200,16 @@ struct verdict_overdue janitor_overdue(const struct janitor *j, uint64_t now_ms)
     };
 }
 
+bool janitor_knows(const struct janitor *j)
+{
+    return j->retention_ms == 0 || j->looked;
+}
+
 /* -- answers ---------------------------------------------------------------------------------- */
 
 static void on_look(struct janitor *j, uint64_t now_ms, const struct source_event *e)
 {
+    j->looked = !e->failed;
     if (e->failed) {
         rest(j, now_ms);
         return;

@@ -36,6 +36,7 @@ struct janitor {
         int64_t id, holder_pid, holder_age_ms;
         char holder[80];
     } wait[SOURCE_RING];
+    bool looked;     /* in this lead, and the last look was answered */
     bool short_ring; /* shorter than the retention: no bucket becomes old enough */
     uint64_t n_emptied;    /* buckets */
     uint64_t n_dropped;    /* events that went with them, n_bytes with their marks and indexes */
@@ -60,5 +61,7 @@ uint64_t janitor_deadline(const struct janitor *j);
 void janitor_answer(struct janitor *j, uint64_t now_ms, const struct source_event *e);
 /* The bucket that should have been emptied longest ago. Borrowed is the name of who holds it. */
 struct verdict_overdue janitor_overdue(const struct janitor *j, uint64_t now_ms);
+/* Is it known whether there is one? Where nothing is ever emptied none is overdue. */
+bool janitor_knows(const struct janitor *j);
 
 #endif

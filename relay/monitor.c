@@ -231,6 +231,12 @@ void monitor_link(struct monitor *m, bool up, const char *why, const char *remed
         memset(m->asked_us, 0, sizeof m->asked_us);
 }
 
+void monitor_aside(struct monitor *m, const char *why, const char *remedy)
+{
+    snprintf(m->aside_error, sizeof m->aside_error, "%s", why != NULL ? why : "");
+    m->aside_remedy = remedy;
+}
+
 void monitor_page(struct monitor *m, uint32_t n_rows)
 {
     moves(m, STAGE_READ);

@@ -48,6 +48,8 @@ void monitor_asked(struct monitor *m, enum metric_op op);
 void monitor_answered(struct monitor *m, enum metric_op op);
 /* why: the reason, when it is down; NULL: not known. remedy: what mends that, static; NULL: nothing of its own. */
 void monitor_link(struct monitor *m, bool up, const char *why, const char *remedy);
+/* Why the third connection does not work, and what mends that, as above; NULL: it does, or there is none. */
+void monitor_aside(struct monitor *m, const char *why, const char *remedy);
 void monitor_page(struct monitor *m, uint32_t n_rows);
 /* A lead begins; or the lease was asked for, and another relay has it. */
 void monitor_lease(struct monitor *m, bool ours);

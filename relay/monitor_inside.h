@@ -39,6 +39,8 @@ struct monitor {
     } leader;
     char db_error[300];
     const char *db_remedy; /* static, or NULL */
+    char aside_error[300]; /* "": it works */
+    const char *aside_remedy; /* static, or NULL */
     enum verdict_fact kafka_up;
     uint64_t kafka_down_ms; /* since then */
     char kafka_error[300];

@@ -67,16 +67,17 @@ static void set_figure_gauges(struct monitor *m, const struct figures *f)
     set_topic_gauges(m, f);
 }
 
-static void set_space_gauges(struct monitor *m, const struct figures *f, bool leads, double overdue_s)
+/* known: somebody has looked whether one waits. */
+static void set_space_gauges(struct monitor *m, const struct figures *f, bool known, double overdue_s)
 {
     struct metrics *t = &m->metrics;
 
-    t->bucket_overdue[0] = leads ? (overdue_s > 0 ? overdue_s : 0) : (double)NAN;
+    t->bucket_overdue[0] = overdue_s > 0 ? overdue_s : known ? 0 : (double)NAN;
     for (int i = 0; i < FIGURES_PARTS; i++)
         t->outbox_bytes[i] = f != NULL ? (double)f->bytes[i] : (double)NAN;
 }
 
-static void set_gauges(struct monitor *m, const struct core *core, double overdue_s)
+static void set_gauges(struct monitor *m, const struct core *core, bool looked, double overdue_s)
 {
     struct metrics *t = &m->metrics;
 
@@ -93,7 +94,7 @@ static void set_gauges(struct monitor *m, const struct core *core, double overdu
         if (core->phase == CORE_LEAD && topic_keeps_rows_waiting(&core->topics.topic[i]))
             t->topic_paused[metrics_topic(t, core->topics.topic[i].name)] = 1;
     set_figure_gauges(m, fresh_figures(m));
-    set_space_gauges(m, fresh_figures(m), core->phase == CORE_LEAD, overdue_s);
+    set_space_gauges(m, fresh_figures(m), core->phase == CORE_LEAD && looked && m->aside_error[0] == '\0', overdue_s);
 }
 
 /* -- topics --------------------------------------------------------------------------------- */
@@ -208,8 +209,9 @@ static bool in_hand_waits(const struct core *core, const struct status *s)
     return core->phase == CORE_LEAD && s->kafka_up == FACT_NO && (int64_t)core->window.n > s->figures.pending;
 }
 
-/* Of the figures, or what is known without them: what is in hand, or that nothing is left to read. */
-static void fill_waiting(const struct core *core, struct status *s)
+/* Of the figures, or what is known without them: what is in hand, or, where nobody is served and so none are asked for,
+ * that nothing is left to read. */
+static void fill_waiting(const struct core *core, bool is_served, struct status *s)
 {
     s->pending = -1;
     s->oldest_s = -1;
@@ -218,7 +220,7 @@ static void fill_waiting(const struct core *core, struct status *s)
         s->pending_about = s->figures.estimated;
         s->oldest_s = s->figures.oldest_s;
         s->pending_age_s = s->figures_age_s;
-    } else if (core->phase == CORE_LEAD && core->window.n == 0 && core->caught_up) {
+    } else if (!is_served && core->phase == CORE_LEAD && core->window.n == 0 && core->caught_up) {
         s->pending = 0;
     } else if (core->phase == CORE_LEAD && core->window.n > 0) {
         s->pending = core->window.n;
@@ -253,7 +255,7 @@ static const char *or_null(const char *text)
     return text[0] != '\0' ? text : NULL;
 }
 
-static void judge(const struct status *s, const struct verdict_overdue *overdue, bool short_ring,
+static void judge(const struct monitor *m, const struct status *s, const struct verdict_overdue *overdue, bool short_ring,
                   struct verdict *ret_verdict)
 {
     struct verdict_input in = VERDICT_INPUT_UNKNOWN;
@@ -277,6 +279,8 @@ static void judge(const struct status *s, const struct verdict_overdue *overdue,
     in.idle_s = s->idle_s;
     in.stuck_s = s->stuck_s;
     in.failure = (struct verdict_failure){ s->failure.s, s->failure.why, s->failure.code, s->failure.remedy, s->failure.stands };
+    in.aside_error = or_null(m->aside_error);
+    in.aside_remedy = m->aside_remedy;
     in.overdue = *overdue;
     in.short_ring = short_ring;
     in.n_paused = s->n_paused;
@@ -348,7 +352,7 @@ static void fill(struct monitor *m, const struct core *core, const struct incide
     }
     fill_leader(m, s);
     fill_topics(m, core, incidents, s);
-    fill_waiting(core, s);
+    fill_waiting(core, m->server != NULL, s);
     fill_samples(m, s);
     s->n_errors = (uint32_t)log_recent(s->error, STATUS_ERRORS);
 }
@@ -364,11 +368,11 @@ void monitor_publish(struct monitor *m, const struct core *core, const struct in
         return; /* what was published stays; it shows its age */
     if (leads)
         overdue = janitor_overdue(janitor, m->now_ms);
-    set_gauges(m, core, overdue.s);
+    set_gauges(m, core, janitor_knows(janitor), overdue.s);
     s->metrics = m->metrics;
     fill(m, core, incidents, s);
     s->overdue_s = overdue.s;
-    judge(s, &overdue, leads && janitor->short_ring, &s->verdict);
+    judge(m, s, &overdue, leads && janitor->short_ring, &s->verdict);
     snprintf(m->sentence, sizeof m->sentence, "%s", s->verdict.text);
     status_publish(&m->board, s);
 }

@@ -59,6 +59,8 @@ static void say_flow(const struct verdict_input *in, struct verdict *v)
         say_waiting(in, v);
     } else if (in->pending < 0) {
         verdict_append(v->text, sizeof v->text, "A relay leads; what waits is not known");
+        if (in->aside_error != NULL)
+            verdict_append(v->text, sizeof v->text, ": " VERDICT_ASIDE, in->aside_error);
     } else {
         verdict_append(v->text, sizeof v->text, in->held + in->dead > 0
                                                     ? "Events flow: what is not held is published"

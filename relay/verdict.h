@@ -29,6 +29,11 @@
 /* Whole; where the relay's role lacks a right. */
 #define VERDICT_GRANT_ROLE "apply sql/roles.sql and grant outbox_relay to the role of the dsn"
 
+/* Where the server or the role has no connection left. */
+#define VERDICT_MORE_CONNECTIONS                                                                                       \
+    "a relay needs three connections, and each command one more: let the DBA raise CONNECTION LIMIT of the role or of "  \
+    "the database, or max_connections of the server, or end sessions that nobody needs"
+
 /* Where the server is a standby, or read-only by a setting. */
 #define VERDICT_READ_WRITE                                                                                              \
     "let the dsn name the primary, or all servers with target_session_attrs=read-write; if it is the primary, set " \
@@ -123,6 +128,8 @@ struct verdict_input {
     double lease_left_s; /* of another relay that leads: until its lease ends; negative: not known, or it has ended */
     double stuck_s;      /* so long nothing has moved although something could; 0: it moves, or not known */
     struct verdict_failure failure;
+    const char *aside_error; /* why the connection for what may wait does not work; NULL: it does */
+    const char *aside_remedy; /* what mends that, a clause of our own; NULL: nothing of its own */
     int64_t held, dead;  /* in outbox.held: those that wait by themselves, those that wait for a person */
     int64_t refused;     /* of the held ones: refused for themselves, and tried again */
     const char *refused_code; /* why the first of them was; NULL: not known */

@@ -11,6 +11,9 @@
 /* So long nothing was published although something waits: then it cannot be said to flow. */
 #define IDLE_S 5.0
 
+/* A format, of the words of libpq. */
+#define VERDICT_ASIDE "the third connection to PostgreSQL does not work (%.250s)"
+
 /* All that is found, worst first, and the level of the worst. v: all zeroes before. */
 void verdict_judge(const struct verdict_input *in, struct verdict *v);
 /* Behind what is there already; cut where it must be, never within a character. */

@@ -189,6 +189,20 @@ static void judge_failure(const struct verdict_input *in, struct verdict *v)
                                     "more and how often.");
 }
 
+/* Rows move without it; who looks is blind. */
+static void judge_aside(const struct verdict_input *in, struct verdict *v)
+{
+    if (in->aside_error == NULL || in->db_up == FACT_NO)
+        return;
+    struct verdict_finding *f = find(v, VERDICT_WARN, in->aside_remedy != NULL ? in->aside_remedy
+                                                                               : "Mend what those words name");
+    begin_with_capital(f->remedy);
+    verdict_append(f->remedy, sizeof f->remedy, ". The relay tries again by itself.");
+    verdict_append(f->text, sizeof f->text, VERDICT_ASIDE ": what waits and what is held is not known, and no bucket is emptied",
+                   in->aside_error);
+    f->said = in->role == VERDICT_LEADS && in->pending < 0 && in->rate < VERDICT_NO_RATE;
+}
+
 static void judge_topics(const struct verdict_input *in, struct verdict *v)
 {
     if (in->n_paused == 0)
@@ -385,6 +399,7 @@ void verdict_judge(const struct verdict_input *in, struct verdict *v)
     judge_silence(in, v);
     judge_progress(in, v);
     judge_failure(in, v);
+    judge_aside(in, v);
     judge_topics(in, v);
     judge_refused(in, v);
     judge_dead(in, v);

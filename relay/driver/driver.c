@@ -18,6 +18,7 @@ static bool turn(struct driver *d)
     struct source_event e;
     struct takeover_page page;
     struct core_action a;
+    const char *remedy = NULL;
 
     d->now_ms = loop_now_ms();
     monitor_turn(d->monitor, d->now_ms);
@@ -27,6 +28,8 @@ static bool turn(struct driver *d)
         driver_use_page(d, &page);
     while (d->core.phase != CORE_DONE && source_next(d->source, d->now_ms, &e))
         driver_on_event(d, &e);
+    const char *aside_error = source_aside_error(d->source, &remedy);
+    monitor_aside(d->monitor, aside_error, remedy);
     if (monitor_wants_figures(d->monitor) && source_aside_ready(d->source)) {
         monitor_asked(d->monitor, OP_FIGURES);
         source_figures(d->source, d->now_ms);

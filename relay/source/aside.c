@@ -9,6 +9,7 @@
 #include "relay/log.h"
 #include "relay/source/buckets.h"
 #include "relay/source/buckets_sql.h"
+#include "relay/source/connect.h"
 #include "relay/source/figures_sql.h"
 #include "relay/source/inside.h"
 #include "relay/source/remedies.h"
@@ -36,6 +37,15 @@ bool source_aside_ready(const struct source *s)
     return s->aside.setup == ASIDE_READY && s->aside.request == ASIDE_NOTHING;
 }
 
+/* Once it may be cut like any other; what does not last is not worth a word. */
+const char *source_aside_error(const struct source *s, const char **ret_remedy)
+{
+    if (!s->cfg.aside || !s->up || s->aside.failures < 2)
+        return NULL;
+    *ret_remedy = connect_remedy(s->aside.error);
+    return s->aside.error;
+}
+
 static void answer(struct source *s, const PGresult *res)
 {
     enum aside_request what = s->aside.request;
@@ -61,6 +71,7 @@ static void lost(struct source *s, uint64_t now_ms, const char *why)
     log_write(a->failures == 0 ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "source",
               "the third connection to PostgreSQL does not work; rows go on without it", "error", why != NULL && *why != '\0' ? why : NULL,
               "retry_ms", log_i64((int64_t)delay), (char *)0);
+    snprintf(a->error, sizeof a->error, "%s", why != NULL && *why != '\0' ? why : "no answer");
     a->failures++;
     a->retry_at_ms = now_ms + delay;
     shut(a);

@@ -34,7 +34,8 @@ struct aside {
     enum aside_setup setup;
     enum aside_request request; /* under way */
     uint64_t retry_at_ms;       /* not opened before */
-    uint32_t failures;          /* since it was last of use */
+    uint32_t failures;          /* since it was last of use, */
+    char error[300];            /* and why, the last time */
     bool right_told[N_ASIDE_REQUESTS]; /* that a right is missing for it */
 };
 

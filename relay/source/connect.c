@@ -93,6 +93,9 @@ static const struct {
       "correct dbname in the setting dsn, or let the DBA create that database" },
     { "permission denied for database", "", /* 42501 */
       "let the DBA GRANT CONNECT ON DATABASE to the role of the dsn, or correct the setting dsn" },
+    { "too many connections for", "", VERDICT_MORE_CONNECTIONS }, /* 53300: this role, or this database; */
+    { "too many clients", "", VERDICT_MORE_CONNECTIONS },         /* all of them; */
+    { "connection slots are reserved", "", VERDICT_MORE_CONNECTIONS }, /* all but what others may have */
     { "session is read-only", "", VERDICT_READ_WRITE }, /* of target_session_attrs=read-write, which is ours unless the dsn says another */
     { "server is in hot standby mode", "", VERDICT_READ_WRITE },
     { "could not make a writable connection", "", VERDICT_READ_WRITE }, /* libpq 13 */

@@ -38,6 +38,7 @@ const struct remedy *remedy_of(const char *sqlstate)
         { "40", NULL, EXIT_UNAVAILABLE, "run the same command again", NULL },
         { "53100", "make room on the disk of the database; the relay goes on by itself, and nothing is lost",
           EXIT_UNAVAILABLE, "make room on the disk of the database; then run the same command again", NULL },
+        { "53300", VERDICT_MORE_CONNECTIONS, EXIT_UNAVAILABLE, VERDICT_MORE_CONNECTIONS, NULL },
         { "53", NULL, EXIT_UNAVAILABLE, "the server is out of a resource; run the same command again", NULL },
         { "57", NULL, EXIT_UNAVAILABLE, "the server is stopping or restarting; run the same command again", NULL },
         { "", NULL, EXIT_INTERNAL, "look into the log of the server", NULL },

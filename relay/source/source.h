@@ -219,6 +219,9 @@ void source_sweep(struct source *s, uint64_t now_ms);
  * link is up; that it is slow, lost or lacks a right touches nothing above. Ask only when it is ready,
  * one thing at a time. Each request has one answer, failed or not, unless SOURCE_DOWN comes before. */
 bool source_aside_ready(const struct source *s);
+/* Why it does not work, good until the next call of source_next, and what mends that, static or NULL; NULL: it works, as far
+ * as is known, or it has failed only once. */
+const char *source_aside_error(const struct source *s, const char **ret_remedy);
 /* How old the buckets are. */
 void source_look(struct source *s, uint64_t now_ms);
 /* The next few thousand events of the bucket: are they sent or held? Goes on from where the walk of this

@@ -122,6 +122,13 @@ alert OutboxOldTransaction
 session open rollback
 calm OutboxOldTransaction
 
+# What only the figures look at.
+session open "begin; alter view outbox.blocker set (security_barrier = false)"
+n_faults=$((n_faults + 1))
+alert OutboxFiguresMissing
+session open rollback
+calm OutboxFiguresMissing
+
 # An event that is older than the retention, in a bucket that a transaction holds by having read it. The reader
 # comes first: a bucket whose only event is out may be emptied at once.
 bucket=$(sql "select $old_bucket")

@@ -211,6 +211,20 @@ holds ready_with_it wait_until 60 answers stuck /readyz 200
 equal reconnects_are_counted 1 "$(($(metric stuck outbox_relay_db_reconnects_total) > 0))"
 relay_kill stuck
 
+# --- a role that may have two connections ---------------------------------------------------------------
+
+sql "drop role if exists http_states_two; create role http_states_two login in role outbox_relay connection limit 2"
+relay_dsn=${dsn/user=outbox/user=http_states_two}
+serve two "${steady[@]}" -X retry.base=10ms -X retry.max=100ms
+says the_third_connection_is_missed two '^A relay leads; what waits is not known: the third connection to PostgreSQL does not work .*too many connections for role "http_states_two"'
+holds what_helps_is_said wait_shows two /status.json 'A relay needs three connections, and each command one more'
+holds what_waits_is_not_known wait_shows two /status.json '"pending":null'
+holds nor_what_is_overdue eval '! grep -q ^outbox_relay_bucket_overdue_seconds <<<"$(ask two /metrics; cat "$dir/body")"'
+sql "alter role http_states_two connection limit 3"
+says the_third_connection_is_there two '^Events flow: what is not held is published'
+relay_kill two
+relay_dsn=$dsn
+
 relay_start wrong -X http.listen=127.0.0.1:0 -X "dsn=${dsn/user=outbox/user=nobody_$$}"
 wait_said wrong 'msg=listening'
 url[wrong]=http://$(sed -n 's/.*msg=listening .*address=//p' "$dir/wrong.log")

@@ -26,6 +26,10 @@ START_TEST(each_refusal_has_its_remedy)
     mended_by(AT "FATAL:  database \"shop\" does not exist", "correct dbname");
     mended_by(AT "FATAL:  permission denied for database \"shop\" DETAIL:  User does not have CONNECT privilege",
               "GRANT CONNECT");
+    mended_by(AT "FATAL:  too many connections for role \"relay\"", "needs three connections");
+    mended_by(AT "FATAL:  too many connections for database \"shop\"", "needs three connections");
+    mended_by(AT "FATAL:  sorry, too many clients already", "needs three connections");
+    mended_by(AT "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", "needs three connections");
     mended_by(AT "session is read-only", "let the dsn name the primary, or all servers with target_session_attrs=read-write");
     mended_by(AT "server is in hot standby mode", "default_transaction_read_only to off");
 }

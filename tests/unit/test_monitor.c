@@ -167,6 +167,33 @@ START_TEST(rows_in_hand_wait_while_no_broker_answers)
 }
 END_TEST
 
+static void says_when_served(const char *sentence)
+{
+    m->server = (struct http_server *)(void *)m; /* nobody speaks to it here */
+    m->publish_ms = 0;
+    monitor_state(m, &core, &incidents, &janitor);
+    m->server = NULL;
+    ck_assert_str_eq(m->board.current->verdict.text, sentence);
+}
+
+/* Where somebody is served, the figures say what waits; that nothing is left to read is not the same. */
+START_TEST(what_nobody_has_looked_at_is_not_known)
+{
+    begin_to_lead();
+    core.caught_up = true;
+    ck_assert_int_eq(picture(0)->pending, 0);
+    says_when_served("A relay leads; what waits is not known.");
+    ck_assert_int_eq(m->board.current->pending, -1);
+    monitor_aside(m, "too many connections", "raise the limit");
+    says_when_served("A relay leads; what waits is not known: the third connection to PostgreSQL does not work (too many connections).");
+    ck_assert_int_eq(m->board.current->verdict.level, VERDICT_WARN);
+    ck_assert_str_eq(m->board.current->verdict.finding[0].remedy, "Raise the limit. The relay tries again by itself.");
+    monitor_aside(m, NULL, NULL);
+    figures(0, -1);
+    says_when_served("Events flow: every committed event is published.");
+}
+END_TEST
+
 /* A person has discarded them. */
 START_TEST(topic_that_takes_nothing_is_told_of_while_rows_wait_for_it)
 {
@@ -344,6 +371,12 @@ START_TEST(what_the_janitor_did_is_counted)
     ck_assert_uint_eq(t->bucket_locks_missed[0], 5);
     begin_to_lead();
     ck_assert(picture(0)->metrics.bucket_overdue[0] == 0);
+    janitor.retention_ms = 1000;
+    ck_assert(isnan(picture(0)->metrics.bucket_overdue[0])); /* nobody has looked */
+    janitor.looked = true;
+    ck_assert(picture(0)->metrics.bucket_overdue[0] == 0);
+    monitor_aside(m, "too many", NULL);
+    ck_assert(isnan(picture(0)->metrics.bucket_overdue[0])); /* nobody looks any more */
     janitor.wait[3].old = true;
     janitor.wait[3].due_ms = (int64_t)now_ms - 90000;
     ck_assert(fabs(picture(0)->metrics.bucket_overdue[0] - 90) < 0.01);
@@ -400,6 +433,7 @@ Suite *suite_monitor(void)
     tcase_add_test(tc, old_figures_say_how_old);
     tcase_add_test(tc, since_when_events_wait_is_a_time);
     tcase_add_test(tc, rows_in_hand_wait_while_no_broker_answers);
+    tcase_add_test(tc, what_nobody_has_looked_at_is_not_known);
     tcase_add_test(tc, topic_that_takes_nothing_is_told_of_while_rows_wait_for_it);
     tcase_add_test(tc, write_that_failed_is_told_for_a_minute);
     tcase_add_test(tc, write_that_failed_goes_with_its_link);

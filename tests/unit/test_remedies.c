@@ -21,6 +21,7 @@ static const struct {
     { "25006", EXIT_UNAVAILABLE, "default_transaction_read_only", "default_transaction_read_only", NULL },
     { "40P01", EXIT_UNAVAILABLE, NULL, "again", NULL },
     { "53100", EXIT_UNAVAILABLE, "make room", "make room", NULL },
+    { "53300", EXIT_UNAVAILABLE, "three connections", "three connections", NULL },
     { "53200", EXIT_UNAVAILABLE, NULL, "out of a resource", NULL },
     { "XX000", EXIT_INTERNAL, NULL, "log of the server", NULL },
     { "", EXIT_INTERNAL, NULL, "log of the server", NULL },

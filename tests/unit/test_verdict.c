@@ -52,6 +52,30 @@ START_TEST(verdict_nothing_known_claims_nothing)
 }
 END_TEST
 
+START_TEST(verdict_without_the_third_connection_is_blind)
+{
+    struct verdict_input in = healthy();
+
+    in.aside_error = "FATAL: too many connections for role \"relay\"";
+    in.rate = 3;
+    expect(&in, VERDICT_WARN, "Events flow: 3.0 a second, but the third connection to PostgreSQL does not work (FATAL: too many "
+                              "connections for role \"relay\"): what waits and what is held is not known, and no bucket is emptied.");
+    in.rate = 0;
+    in.pending = -1;
+    expect(&in, VERDICT_WARN, "A relay leads; what waits is not known: the third connection to PostgreSQL does not work (FATAL: too "
+                              "many connections for role \"relay\").");
+    ck_assert_str_eq(v.finding[0].remedy, "Mend what those words name. The relay tries again by itself.");
+    in.aside_remedy = VERDICT_MORE_CONNECTIONS;
+    in.role = VERDICT_STANDS_BY;
+    verdict_reach(&in, &v);
+    ck_assert_ptr_nonnull(strstr(v.text, ", but the third connection to PostgreSQL does not work ("));
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "A relay needs three connections, and each command one more"));
+    in.db_up = FACT_NO;
+    verdict_reach(&in, &v);
+    ck_assert_uint_eq(v.n_findings, 1);
+}
+END_TEST
+
 START_TEST(verdict_rate_and_backlog)
 {
     struct verdict_input in = healthy();
@@ -524,6 +548,7 @@ Suite *suite_verdict(void)
 
     tcase_add_test(tc, verdict_all_published);
     tcase_add_test(tc, verdict_nothing_known_claims_nothing);
+    tcase_add_test(tc, verdict_without_the_third_connection_is_blind);
     tcase_add_test(tc, verdict_rate_and_backlog);
     tcase_add_test(tc, verdict_nothing_moved_lately);
     tcase_add_test(tc, verdict_old_backlog_is_a_warning);
