@@ -89,8 +89,8 @@
  *   What such a handler committed, with the work of those called before it in the same transaction,
  *   is not known to the inbox.
  *   Messages of the connection are of verbosity PQERRORS_VERBOSE: from them the library takes the
- *   SQLSTATE that a dead letter keeps (error_code). A handler that passes one on shows PQresultErrorField
- *   PG_DIAG_MESSAGE_PRIMARY, or nothing at all: see inbox_fail().
+ *   SQLSTATE that inbox.attempt and a dead letter keep (error_code). A handler that passes one on
+ *   shows PQresultErrorField PG_DIAG_MESSAGE_PRIMARY, or nothing at all: see inbox_fail().
  *   While a handler runs nothing else does. One that takes longer than Kafka's max.poll.interval.ms
  *   (5 minutes unless set) loses its partitions. Where another process has taken them by then, its work
  *   is rolled back and done there.
@@ -329,7 +329,8 @@ OUTBOX_API void inbox_consumer_stop(inbox_consumer *c);
 /** c may be NULL, and must not be running. */
 OUTBOX_API void inbox_consumer_free(inbox_consumer *c);
 
-/** Say why a handler returns INBOX_RETRY or INBOX_REJECT: kept with the dead letter and in the log.
+/** Say why a handler returns INBOX_RETRY or INBOX_REJECT: shown by inbox.failing as long as the event
+ *  is called again, kept with the dead letter, and in the log.
  *  Without it that is the last error of the connection, if there was one, without its details, which
  *  would show values of rows. msg is the handler's; text is copied, as one line, and cut after 500
  *  bytes. Nothing happens with a message of your own, or a NULL. Returns nothing, so that

@@ -59,9 +59,10 @@ BEGIN
     END IF;
 
     DROP VIEW inbox.progress;
+    DROP VIEW inbox.failing;
     DROP VIEW inbox.dead_letter;
     DROP FUNCTION inbox.turn();
-    DROP FUNCTION inbox.finish(text, text, text[], text[], integer[], bigint[], bigint[], bigint[]);
+    DROP FUNCTION inbox.finish(text, text, text[], text[], integer[], bigint[], bigint[], bigint[], integer);
     DROP FUNCTION inbox.claim(text, text, integer, text);
     DROP FUNCTION inbox.accept(text, text);
     DROP FUNCTION inbox.accept_many(text, text[]);

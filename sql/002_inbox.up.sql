@@ -7,7 +7,7 @@
 -- Locks     Only on objects that this file creates; no table of yours is touched.
 -- Duration  Well under a second; nothing is scanned or rewritten.
 -- Tables    Creates schema inbox with seen (seen_0..seen_7), ring, position, attempt, dead, consumer,
---           schema_version; views dead_letter, progress; functions accept, accept_many, known, finish,
+--           schema_version; views dead_letter, failing, progress; functions accept, accept_many, known, finish,
 --           claim, turn. Needs nothing of 001 and changes nothing of it: it belongs into the database
 --           that consumers write to, which may have no outbox.
 -- Needs     PostgreSQL 13 or later and CREATE on the database (or an empty schema "inbox" of your
@@ -185,6 +185,7 @@ CREATE TABLE inbox.position (
     owner            text,
     claimed_at       timestamptz,
     moved_at         timestamptz,
+    applied_at       timestamptz,
     CONSTRAINT position_pkey PRIMARY KEY (consumer, topic, kafka_partition),
     CONSTRAINT position_consumer_length CHECK (octet_length(consumer) BETWEEN 1 AND 249),
     CONSTRAINT position_topic_length CHECK (octet_length(topic) BETWEEN 1 AND 249),
@@ -206,12 +207,15 @@ COMMENT ON COLUMN inbox.position.owner IS
     'The process that has the partition (host/pid/chance); only its transactions may move the row. NULL: none';
 COMMENT ON COLUMN inbox.position.claimed_at IS 'When the owner got it';
 COMMENT ON COLUMN inbox.position.moved_at IS 'Start of the last transaction that moved it';
+COMMENT ON COLUMN inbox.position.applied_at IS
+    'End of the last transaction with events of it in which any was applied: dead letters and repeats are none';
 
 
--- Calls that may not return ----------------------------------------------------------------------
+-- Calls that may not return, and calls that failed -------------------------------------------------
 
 -- What a transaction has written is gone when its process is killed; so a call that may end the process is
--- written down, and committed, before it begins. Most calls never are: see lib/inbox/attempts.c.
+-- written down, and committed, before it begins. Most calls never are: see lib/inbox/attempts.c. One that has
+-- failed is written down afterwards, so that others see why an event waits, and for how long.
 CREATE TABLE inbox.attempt (
     consumer         text COLLATE "C" NOT NULL,
     topic            text COLLATE "C" NOT NULL,
@@ -221,11 +225,15 @@ CREATE TABLE inbox.attempt (
     attempts         integer     NOT NULL,
     begun_by         text,
     first_begun_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    error_code       text,
+    error            text,
+    last_failed_at   timestamptz,
+    next_attempt_at  timestamptz,
     CONSTRAINT attempt_pkey PRIMARY KEY (consumer, topic, kafka_partition, kafka_offset),
     CONSTRAINT attempt_attempts_positive CHECK (attempts >= 1)
 );
 COMMENT ON TABLE inbox.attempt IS
-    'Events that are not finished, and whose handler was called with care: again after a failure, or first after a process ended unasked';
+    'Events that are not finished, and whose handler failed, or was called with care: again after a failure, or first after a process ended unasked';
 COMMENT ON COLUMN inbox.attempt.consumer IS 'Whose it is';
 COMMENT ON COLUMN inbox.attempt.topic IS 'Topic of its record';
 COMMENT ON COLUMN inbox.attempt.kafka_partition IS 'Partition of its record';
@@ -235,6 +243,11 @@ COMMENT ON COLUMN inbox.attempt.attempts IS 'Calls of the handler that began';
 COMMENT ON COLUMN inbox.attempt.begun_by IS
     'The process whose handler is at work, or which ended in it; NULL: the last call failed and returned';
 COMMENT ON COLUMN inbox.attempt.first_begun_at IS 'When the first of these calls began';
+COMMENT ON COLUMN inbox.attempt.error_code IS 'SQLSTATE of the last error; NULL: it was none of the database';
+COMMENT ON COLUMN inbox.attempt.error IS 'The last error in words; NULL: none is known';
+COMMENT ON COLUMN inbox.attempt.last_failed_at IS 'When a call last failed and returned; NULL: none did, as far as is known';
+COMMENT ON COLUMN inbox.attempt.next_attempt_at IS
+    'When its process calls the handler again; NULL: it is at work. Another process, once it has the partition, calls at once';
 
 
 -- Dead letters ------------------------------------------------------------------------------------
@@ -311,23 +324,41 @@ SELECT id, consumer, topic, kafka_partition, kafka_offset, event_id, type, state
 COMMENT ON VIEW inbox.dead_letter IS 'Dead letters without their contents';
 COMMENT ON COLUMN inbox.dead_letter.payload_bytes IS 'Length of the payload; NULL: a tombstone';
 
+-- What was finished elsewhere meanwhile, and what is called with care for the first time, is none of these.
+CREATE VIEW inbox.failing AS
+SELECT a.consumer, a.topic, a.kafka_partition, a.kafka_offset, a.event_id, a.attempts, a.error_code, a.error,
+       a.first_begun_at, a.last_failed_at, a.next_attempt_at, a.begun_by
+  FROM inbox.attempt a
+  JOIN inbox.position p USING (consumer, topic, kafka_partition)
+ WHERE a.kafka_offset >= coalesce(p.next_offset, 0)
+   AND (a.last_failed_at IS NOT NULL OR a.attempts > 1
+        OR (a.begun_by IS NOT NULL AND a.begun_by IS DISTINCT FROM p.owner));
+COMMENT ON VIEW inbox.failing IS
+    'Events whose handler failed or ended its process, and that are called again until they are applied or dead letters';
+
 CREATE VIEW inbox.progress AS
 SELECT c.name AS consumer, c.dedupe_keep, c.started_at, p.partitions, p.owned, p.owners, p.last_moved_at,
-       d.dead, d.retry, d.oldest_dead_at
+       p.last_applied_at, f.failing, f.oldest_failing_at, d.dead, d.retry, d.oldest_dead_at
   FROM inbox.consumer c
  CROSS JOIN LATERAL (SELECT count(*) AS partitions, count(owner) AS owned, count(DISTINCT owner) AS owners,
-                            max(moved_at) AS last_moved_at
+                            max(moved_at) AS last_moved_at, max(applied_at) AS last_applied_at
                        FROM inbox.position WHERE position.consumer = c.name) p
+ CROSS JOIN LATERAL (SELECT count(*) AS failing, min(first_begun_at) AS oldest_failing_at
+                       FROM inbox.failing WHERE failing.consumer = c.name) f
  CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE state = 'dead') AS dead,
                             count(*) FILTER (WHERE state = 'retry') AS retry,
                             min(died_at) FILTER (WHERE state = 'dead') AS oldest_dead_at
                        FROM inbox.dead WHERE dead.consumer = c.name) d;
-COMMENT ON VIEW inbox.progress IS 'One row per consumer: its partitions, who has them, its dead letters';
+COMMENT ON VIEW inbox.progress IS
+    'One row per consumer: its partitions, who has them, what fails, its dead letters';
 COMMENT ON COLUMN inbox.progress.consumer IS 'Name of the consumer: its Kafka group';
 COMMENT ON COLUMN inbox.progress.partitions IS 'Partitions that it has ever had';
 COMMENT ON COLUMN inbox.progress.owned IS 'Of these, those that a process has now, or had when it was killed';
 COMMENT ON COLUMN inbox.progress.owners IS 'How many processes these are';
 COMMENT ON COLUMN inbox.progress.last_moved_at IS 'When any position last moved';
+COMMENT ON COLUMN inbox.progress.last_applied_at IS 'When any event was last applied; NULL: none was yet';
+COMMENT ON COLUMN inbox.progress.failing IS 'Events that fail and are called again: rows of inbox.failing';
+COMMENT ON COLUMN inbox.progress.oldest_failing_at IS 'When the first call of the oldest of these began';
 COMMENT ON COLUMN inbox.progress.dead IS 'Dead letters that wait for a decision';
 COMMENT ON COLUMN inbox.progress.retry IS 'Dead letters on their way back to the handler';
 COMMENT ON COLUMN inbox.progress.oldest_dead_at IS 'Since when the oldest waits';
@@ -338,7 +369,8 @@ DECLARE
     pair text[];
     c record;
 BEGIN
-    FOREACH pair SLICE 1 IN ARRAY ARRAY[['dead', 'attempt'], ['dead_letter', 'dead'], ['progress', 'consumer']] LOOP
+    FOREACH pair SLICE 1 IN ARRAY ARRAY[['dead', 'attempt'], ['dead_letter', 'dead'], ['failing', 'attempt'],
+                                         ['progress', 'consumer']] LOOP
         FOR c IN
             SELECT t.attname, col_description(o.attrelid, o.attnum) AS said
               FROM pg_attribute t JOIN pg_attribute o ON o.attname = t.attname
@@ -433,7 +465,7 @@ $body$;
 
 CREATE FUNCTION inbox.finish(consumer text, owner text, event_ids text[], topics text[],
                              kafka_partitions integer[], next_offsets bigint[], witness_offsets bigint[],
-                             witness_marks bigint[]) RETURNS void
+                             witness_marks bigint[], applied integer) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS
 $body$
 DECLARE
@@ -450,7 +482,8 @@ BEGIN
       ORDER BY p.topic, p.kafka_partition
         FOR UPDATE OF p;
     UPDATE inbox.position p SET next_offset = w.next_offset, witness_offset = w.witness_offset,
-                                witness_mark = w.witness_mark, moved_at = now()
+                                witness_mark = w.witness_mark, moved_at = now(),
+                                applied_at = CASE WHEN finish.applied > 0 THEN clock_timestamp() ELSE p.applied_at END
       FROM unnest(finish.topics, finish.kafka_partitions, finish.next_offsets, finish.witness_offsets,
                   finish.witness_marks)
            AS w (topic, kafka_partition, next_offset, witness_offset, witness_mark)
@@ -509,7 +542,7 @@ $body$;
 
 REVOKE ALL ON FUNCTION inbox.known(text, text[]), inbox.accept_many(text, text[]), inbox.accept(text, text),
                        inbox.claim(text, text, integer, text),
-                       inbox.finish(text, text, text[], text[], integer[], bigint[], bigint[], bigint[]),
+                       inbox.finish(text, text, text[], text[], integer[], bigint[], bigint[], bigint[], integer),
                        inbox.turn() FROM PUBLIC;
 
 COMMENT ON FUNCTION inbox.known(text, text[]) IS 'Of these events those that the consumer has applied';
@@ -520,8 +553,8 @@ COMMENT ON FUNCTION inbox.accept(text, text) IS
     'Take one event in this transaction. True: it is new, apply it; false: it has been applied, pass it by';
 COMMENT ON FUNCTION inbox.claim(text, text, integer, text) IS
     'Become the owner of a partition and learn where to begin, and by what to know the log; NULL: nothing was finished yet';
-COMMENT ON FUNCTION inbox.finish(text, text, text[], text[], integer[], bigint[], bigint[], bigint[]) IS
-    'The end of a transaction of libinbox: move positions and store ids. IB001: another owner; IB002: an id was '
+COMMENT ON FUNCTION inbox.finish(text, text, text[], text[], integer[], bigint[], bigint[], bigint[], integer) IS
+    'The end of a transaction of libinbox: move positions and store ids, so many of them of events that were applied. IB001: another owner; IB002: an id was '
     'stored meanwhile; IB003: not the transaction that the library began';
 COMMENT ON FUNCTION inbox.turn() IS
     'Go to the next bucket and empty it, when a seventh of dedupe_keep has passed and all in it is older than '

@@ -111,7 +111,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON inbox.dead, inbox.attempt TO inbox_consu
 GRANT EXECUTE ON FUNCTION
     inbox.known(text, text[]), inbox.accept_many(text, text[]), inbox.accept(text, text),
     inbox.claim(text, text, integer, text),
-    inbox.finish(text, text, text[], text[], integer[], bigint[], bigint[], bigint[]), inbox.turn() TO inbox_consumer;
+    inbox.finish(text, text, text[], text[], integer[], bigint[], bigint[], bigint[], integer), inbox.turn() TO inbox_consumer;
 
 -- Operator: what becomes of a dead letter, and not what is in it: no key, payload or headers.
 GRANT SELECT (id, consumer, topic, kafka_partition, kafka_offset, event_id, type, recorded_at, state, reason,
@@ -120,7 +120,7 @@ GRANT SELECT (id, consumer, topic, kafka_partition, kafka_offset, event_id, type
       UPDATE (state, changed_at, discard_reason, called_by) ON inbox.dead TO inbox_operator;
 
 -- Monitor: the views, and no business data. Who decides must look first.
-GRANT SELECT ON inbox.dead_letter, inbox.progress TO inbox_monitor, inbox_operator, inbox_consumer;
+GRANT SELECT ON inbox.dead_letter, inbox.failing, inbox.progress TO inbox_monitor, inbox_operator, inbox_consumer;
 GRANT SELECT ON inbox.position, inbox.attempt, inbox.ring, inbox.consumer TO inbox_monitor, inbox_operator;
 
 -- For what a tool does after this in the same transaction.

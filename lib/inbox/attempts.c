@@ -17,6 +17,9 @@
  * process that dies of it the guilty one comes nearer by so many, until it is called alone. From then on
  * each death is an attempt, and after retry.attempts the event is dead at its turn, without a call.
  *
+ * With the return of such a call its row says why it failed, and when the next one comes. What failed without having
+ * been written down gets its row afterwards: failures.c.
+ *
  * A row goes in the transaction that finishes its event. What an old owner leaves behind goes when the
  * partition is claimed next behind it. An identity is compared too: offsets begin again in a topic that was
  * made anew.
@@ -53,13 +56,17 @@ static const char sql_begins[] =
     "INSERT INTO inbox.attempt AS a (consumer, topic, kafka_partition, kafka_offset, event_id,"
     " attempts, begun_by) VALUES ($1, $2, $3::integer, $4::bigint, $5, $6::integer, $7)"
     " ON CONFLICT ON CONSTRAINT attempt_pkey DO UPDATE SET event_id = excluded.event_id,"
-    " attempts = excluded.attempts, begun_by = excluded.begun_by,"
+    " attempts = excluded.attempts, begun_by = excluded.begun_by, next_attempt_at = NULL,"
     " first_begun_at = CASE WHEN a.event_id = excluded.event_id THEN a.first_begun_at"
-    " ELSE excluded.first_begun_at END";
+    " ELSE excluded.first_begun_at END,"
+    " error_code = CASE WHEN a.event_id = excluded.event_id THEN a.error_code END,"
+    " error = CASE WHEN a.event_id = excluded.event_id THEN a.error END,"
+    " last_failed_at = CASE WHEN a.event_id = excluded.event_id THEN a.last_failed_at END";
 
 static const char sql_failed[] =
-    "UPDATE inbox.attempt SET begun_by = NULL WHERE consumer = $1 AND topic = $2"
-    " AND kafka_partition = $3::integer AND kafka_offset = $4::bigint";
+    "UPDATE inbox.attempt SET begun_by = NULL, error_code = $5, error = $6, last_failed_at = clock_timestamp(),"
+    " next_attempt_at = clock_timestamp() + $7::bigint * interval '1 ms'"
+    " WHERE consumer = $1 AND topic = $2 AND kafka_partition = $3::integer AND kafka_offset = $4::bigint";
 
 /* -- what earlier processes wrote ------------------------------------------------------------- */
 
@@ -182,15 +189,29 @@ struct inbox__step inbox__attempt_begins(const struct inbox_consumer *c, struct 
     };
 }
 
+void inbox__failure_text(const struct inbox_consumer *c, const struct inbox__record *r,
+                         struct inbox__failure_text *ret)
+{
+    ret->error_code = r->sqlstate[0] != '\0' ? r->sqlstate : NULL;
+    ret->error = r->error != NULL ? ret->buffer : NULL;
+    snprintf(ret->buffer, sizeof ret->buffer, "%s", r->error != NULL ? r->error : "");
+    inbox__db_plain(c, ret->buffer);
+}
+
 struct inbox__step inbox__attempt_failed(const struct inbox_consumer *c,
                                          const struct inbox__record *r,
                                          struct inbox__attempt_row *row)
 {
+    uint64_t now_ms = inbox__now_ms();
+
     print_place(r, row);
+    inbox__failure_text(c, r, &row->failure);
+    snprintf(row->wait_ms, sizeof row->wait_ms, "%" PRIu64, r->due_ms > now_ms ? r->due_ms - now_ms : 0);
     return (struct inbox__step){
         .sql = sql_failed,
-        .n = 4,
-        .values = { c->set.group, r->msg.topic, row->partition, row->offset },
+        .n = 7,
+        .values = { c->set.group, r->msg.topic, row->partition, row->offset, row->failure.error_code,
+                    row->failure.error, row->wait_ms },
         .alone = true,
     };
 }

@@ -20,11 +20,20 @@ void inbox__attempts_returned(const struct inbox__record *r);
 /* Calls of r before the next one, by whatever process. */
 uint32_t inbox__attempts_calls(const struct inbox__record *r);
 
+/* Why r failed last, as inbox.attempt takes it; NULL: not known, or none of the database's. */
+struct inbox__failure_text {
+    const char *error_code, *error;
+    char buffer[INBOX__ERROR_SIZE];
+};
+void inbox__failure_text(const struct inbox_consumer *c, const struct inbox__record *r,
+                         struct inbox__failure_text *ret);
+
 /* The texts that a step's values point to. */
 struct inbox__attempt_row {
-    char partition[12], offset[24], attempts[12];
+    char partition[12], offset[24], attempts[12], wait_ms[24];
+    struct inbox__failure_text failure;
 };
-/* The next call of r begins; the last one has failed and returned. r counts as noted. */
+/* The next call of r begins, and r counts as noted; the last one has failed and returned, and r is due again. */
 struct inbox__step inbox__attempt_begins(const struct inbox_consumer *c, struct inbox__record *r,
                                          struct inbox__attempt_row *row);
 struct inbox__step inbox__attempt_failed(const struct inbox_consumer *c,

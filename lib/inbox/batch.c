@@ -17,7 +17,8 @@
  * long as none has failed for CAREFUL_EVENTS; when one fails then, all of it is rolled back and done
  * again with savepoints, in which one failure undoes nothing of the others.
  *
- * A call that may end the process is written down before, and its event is called alone: attempts.c.
+ * A call that may end the process is written down before, and its event is called alone: attempts.c. What failed
+ * is written down afterwards: failures.c.
  *
  * What became of the events is told to the window only after COMMIT has succeeded. When the link is
  * lost at that moment it may have: all of it is done again, and the ids are found.
@@ -32,6 +33,7 @@
 
 #include "db.h"
 #include "dead.h"
+#include "failures.h"
 #include "lib/outbox/text.h"
 #include "lib/shared/retry.h"
 
@@ -130,6 +132,7 @@ static void give_back(struct batch *b, struct inbox__record *blamed)
         inbox__batch_judge(b, blamed);
         blamed->outcome = INBOX__FAILED; /* should it be dead now: at its next turn */
         settle_one(b, blamed);
+        b->failed[b->n_failed++] = blamed;
     }
     for (size_t i = b->n; i-- > 0;)
         if (b->rec[i] != blamed)
@@ -158,6 +161,8 @@ static void settle(struct batch *b)
     /* Those that were not called keep their place, in order: the last one first. */
     for (size_t i = 0; i < b->n; i++)
         if (b->rec[i]->outcome != INBOX__AGAIN) {
+            if (b->rec[i]->outcome == INBOX__FAILED && !b->rec[i]->noted)
+                b->failed[b->n_failed++] = b->rec[i];
             settle_one(b, b->rec[i]);
             b->rec[i] = NULL;
         }
@@ -246,12 +251,14 @@ int inbox__batch_run(struct inbox_consumer *c, uint64_t now_ms, bool flush, outb
         settle(&b);
         grow(c, &b, c->figures.handler_us - before_us);
         c->one_by_one = b.alone;
+        inbox__failures_write(c, b.failed, b.n_failed);
         return OUTBOX_OK;
     }
     blamed = who_is_to_blame(&b);
     give_back(&b, blamed);
     inbox__rollback(c);
     shrink(c, v);
+    inbox__failures_write(c, b.failed, b.n_failed);
     if (blamed != NULL)
         c->batch_failures = 0;
     if (c->figures.fenced != fenced)

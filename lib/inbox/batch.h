@@ -18,8 +18,8 @@ enum inbox__call {
 #define INBOX__SIGN "SELECT set_config('inbox.transaction', $1, true)"
 #define INBOX__FINISH                                                                              \
     "SELECT inbox.finish($1, $2, $3::text[], $4::text[], $5::integer[], $6::bigint[], $7::bigint[],"    \
-    " $8::bigint[])"
-#define INBOX__FINISH_VALUES 8
+    " $8::bigint[], $9::integer)"
+#define INBOX__FINISH_VALUES 9
 
 /* So many links lost, or deadlocks met, one after the other during the handler of one event, and it is the reason. */
 #define INBOX__LOSSES_ARE_ITS_OWN 3

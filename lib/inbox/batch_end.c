@@ -16,6 +16,7 @@ struct ending {
     struct inbox__array noted_topics, noted_numbers, noted_offsets;
     struct inbox__dead_row dead[INBOX_MAX_BATCH_ROWS];
     struct inbox__step steps[INBOX_MAX_BATCH_ROWS + 3];
+    char n_applied[12];
     int n_dead, n_ids, n_moved, n_noted, n_steps;
 };
 
@@ -99,13 +100,14 @@ static bool prepare_ending(struct batch *b, struct ending *e)
     if (!list_events(b, e))
         return false;
     list_positions(b, e);
+    snprintf(e->n_applied, sizeof e->n_applied, "%d", e->n_ids - e->n_dead);
     *finish = (struct inbox__step){
         .sql = INBOX__FINISH,
         .n = INBOX__FINISH_VALUES,
         .values = { b->c->set.group, b->c->owner, inbox__array_finish(&e->ids),
                     inbox__array_finish(&e->topics), inbox__array_finish(&e->numbers),
                     inbox__array_finish(&e->offsets), inbox__array_finish(&e->witnesses),
-                    inbox__array_finish(&e->marks) },
+                    inbox__array_finish(&e->marks), e->n_applied },
     };
     e->n_steps = 1 + e->n_dead;
     if (e->n_noted > 0)

@@ -25,6 +25,8 @@ struct batch {
     struct inbox_consumer *c;
     struct inbox__record *rec[INBOX_MAX_BATCH_ROWS];
     size_t n, n_called;
+    struct inbox__record *failed[INBOX_MAX_BATCH_ROWS]; /* of those, what inbox.attempt does not know of */
+    size_t n_failed;
     struct inbox__record *last_called; /* NULL: none was */
     bool lost_in_call;  /* the link was, while that one's handler worked */
     bool undone_in_call; /* the transaction was, by a deadlock or the like */

@@ -53,6 +53,7 @@ enum inbox__call inbox__call_handler(struct inbox_consumer *c, struct inbox__rec
     if (r->error != NULL)
         r->error[0] = '\0';
     r->sqlstate[0] = '\0';
+    r->called_ms = began / 1000;
     outcome = h->call(c->conn, &r->msg, h->arg);
     inbox__stats_handler(c, inbox__now_us() - began);
     if (PQstatus(c->conn) != CONNECTION_OK)

@@ -53,6 +53,13 @@ const char *inbox__db_words(const PGresult *result, const char *otherwise)
     return primary != NULL ? primary : otherwise;
 }
 
+void inbox__db_plain(const struct inbox_consumer *c, char *text)
+{
+    for (char *at = text; !c->server_is_utf8 && *at != '\0'; at++)
+        if ((unsigned char)*at >= 0x80)
+            *at = '?';
+}
+
 /* Migration and role are others than those of outbox__error_classify(), whose words are for appending. */
 int inbox__db_failed(PGconn *conn, const PGresult *result, const char *doing, outbox_error *err)
 {

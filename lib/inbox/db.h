@@ -18,6 +18,9 @@ bool inbox__db_passes(const PGresult *result);
 /* The database's words for why a statement failed, as long as result lives; else these, for there was no answer. */
 const char *inbox__db_words(const PGresult *result, const char *otherwise);
 
+/* Text, one line of UTF-8, that this database takes: in place, ASCII where it has another encoding. */
+void inbox__db_plain(const struct inbox_consumer *c, char *text);
+
 /* Fill err for a statement of ours and return the code. */
 int inbox__db_failed(PGconn *conn, const PGresult *result, const char *doing, outbox_error *err);
 

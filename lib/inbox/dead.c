@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "db.h"
 #include "lib/outbox/text.h"
 
 /* The end of the database's timestamps, in Unix milliseconds. A producer may send any number. */
@@ -47,9 +48,7 @@ static char *plain(const struct inbox_consumer *c, const char *text)
     if (copy == NULL)
         return NULL;
     outbox__one_line(text, copy, size);
-    for (char *at = copy; !c->server_is_utf8 && *at != '\0'; at++)
-        if ((unsigned char)*at >= 0x80)
-            *at = '?';
+    inbox__db_plain(c, copy);
     return copy;
 }
 

@@ -2,8 +2,8 @@
  *
  * The way of an event: kafka.c (record) -> received.c (handler found, into the window) -> batch.c (batch_calls.c:
  * transaction, handlers; batch_end.c: COMMIT) -> window.c (done, again, waiting). Only connect.c, db.c, batch_*.c, call.c,
- * steps.c, attempts.c, redrive.c and accept.c know libpq, only kafka.c, kafka_properties.c and kafka_offsets.c librdkafka, and
- * window.c, record.c and settings.c neither.
+ * steps.c, attempts.c, failures.c, redrive.c and accept.c know libpq, only kafka.c, kafka_properties.c and
+ * kafka_offsets.c librdkafka, and window.c, record.c and settings.c neither.
  * All of it runs on the thread of inbox_consumer_run(), but for what stats.h and log say.
  */
 #ifndef INBOX_LIB_INSIDE_H

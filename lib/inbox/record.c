@@ -10,8 +10,6 @@
 #include "lib/outbox/text.h"
 #include "lib/outbox/uuid.h"
 
-#define ERROR_SIZE 501
-
 /* -- headers ---------------------------------------------------------------------------------- */
 
 /* Which headers fill which field, the preferred one first. The second names are those of the
@@ -230,7 +228,7 @@ void inbox__record_free(struct inbox__record *r)
 void inbox__record_fail(struct inbox__record *r, const char *text)
 {
     if (r->error == NULL)
-        r->error = malloc(ERROR_SIZE);
+        r->error = malloc(INBOX__ERROR_SIZE);
     if (r->error != NULL)
-        outbox__one_line(text, r->error, ERROR_SIZE);
+        outbox__one_line(text, r->error, INBOX__ERROR_SIZE);
 }

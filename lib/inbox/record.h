@@ -24,6 +24,8 @@ struct inbox__raw {
     int64_t timestamp_ms;
 };
 
+#define INBOX__ERROR_SIZE 501
+
 struct inbox__record {
     struct inbox__item item; /* first: an item is the record that it begins */
     inbox_message msg;
@@ -32,9 +34,10 @@ struct inbox__record {
     char *own_identity;   /* the same where it is not msg.event_id */
     char *error;          /* why it failed last, or NULL; UTF-8, one line */
     uint32_t calls_before; /* by earlier processes, as they wrote down; attempts.h */
-    bool noted;           /* it has a row in inbox.attempt */
+    bool noted;           /* it may have a row in inbox.attempt */
     bool ended;           /* the last of those calls never returned */
     uint64_t noted_ms;    /* when the first of them began */
+    uint64_t called_ms;   /* when its last call began, here; 0: none did */
     char sqlstate[6];     /* of that error; "": none of the server's */
     int outcome;          /* of the batch that is being applied: enum inbox__fate */
     uint64_t due_ms;      /* INBOX__FAILED: when it is tried again */

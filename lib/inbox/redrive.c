@@ -238,7 +238,7 @@ static void end(struct inbox_consumer *c, const char *id, const char *event_id, 
         { .sql = "DELETE FROM inbox.dead WHERE id = $1::bigint", .n = 1, .values = { id } },
         { .sql = INBOX__FINISH,
           .n = INBOX__FINISH_VALUES,
-          .values = { c->set.group, c->owner, "{}", "{}", "{}", "{}", "{}", "{}" } },
+          .values = { c->set.group, c->owner, "{}", "{}", "{}", "{}", "{}", "{}", "0" } },
         { .sql = "COMMIT" },
     };
     const int n = sizeof steps / sizeof steps[0];
@@ -268,9 +268,7 @@ static void bury(struct inbox_consumer *c, const char *id, const char *why, cons
 
     inbox__rollback(c);
     outbox__one_line(why, line, sizeof line);
-    for (char *at = line; !c->server_is_utf8 && *at != '\0'; at++)
-        if ((unsigned char)*at >= 0x80)
-            *at = '?';
+    inbox__db_plain(c, line);
     if (inbox__db_lost(c))
         return;
     r = PQexecParams(c->conn, sql_bury, 3, NULL, values, NULL, NULL, 0);

@@ -100,11 +100,16 @@ test_turn_race() {
     hush other
 }
 
-# finish OWNER IDS OFFSET [SIGN]
-finish_as() { q "begin; do \$\$ begin perform set_config('inbox.transaction', '${4:-$1}', true); perform inbox.finish('c', '$1', '$2', '{t}', '{0}', '{$3}', '{$3}', '{-7}'); end \$\$; commit"; }
+# finish OWNER IDS OFFSET [SIGN [APPLIED]]
+finish_as() { q "begin; do \$\$ begin perform set_config('inbox.transaction', '${4:-$1}', true); perform inbox.finish('c', '$1', '$2', '{t}', '{0}', '{$3}', '{$3}', '{-7}', ${5:-1}); end \$\$; commit"; }
 test_finish() {
     gives "a_first_claim_has_no_position" "||" "select * from inbox.claim('c', 't', 0, 'me')"
+    works "the_owner_moves_it_with_a_dead_letter" finish_as me '{f0}' 4 me 0
+    gives "which_applies_nothing" "t" "select moved_at is not null and applied_at is null from inbox.position"
     works "the_owner_moves_it" finish_as me '{f1}' 5
+    gives "and_applies" "t" "select applied_at > moved_at from inbox.position"
+    works "another_dead_letter" finish_as me '{f9}' 5 me 0
+    gives "changes_nothing_of_that" "t" "select applied_at < moved_at from inbox.position"
     gives "the_position_and_the_id_are_stored" "5|f" "select next_offset, inbox.accept('c', 'f1') from inbox.position"
     refuses "an_id_that_was_stored_meanwhile_is_told" "applied by another transaction" finish_as me '{f1,f2}' 6
     gives "and_nothing_of_it_stays" "5|{}" "select next_offset, inbox.known('c', '{f2}') from inbox.position"
@@ -114,7 +119,7 @@ test_finish() {
     refuses "a_transaction_that_the_library_did_not_begin_is_told" "has ended the transaction" finish_as you '{f3}' 6 other
     # The new owner waits for the moment of the old one's end, and has what that stored.
     talk old
-    tell old "begin; do \$\$ begin perform set_config('inbox.transaction', 'you', true); perform inbox.finish('c', 'you', '{f4}', '{t}', '{0}', '{9}', '{9}', '{-7}'); end \$\$; select 'done';"
+    tell old "begin; do \$\$ begin perform set_config('inbox.transaction', 'you', true); perform inbox.finish('c', 'you', '{f4}', '{t}', '{0}', '{9}', '{9}', '{-7}', 1); end \$\$; select 'done';"
     wait_until 10 said old "done" || not_ok "the_old_owner_is_at_its_end" "$(<"$work/old.out")"
     talk new
     tell new "select 'at ' || next_offset from inbox.claim('c', 't', 0, 'she');"
@@ -123,6 +128,27 @@ test_finish() {
     wait_until 10 said new "at 9" && ok "a_claim_has_what_the_old_owner_committed" || not_ok "a_claim_has_what_the_old_owner_committed" "$(<"$work/new.out")"
     hush old
     hush new
+}
+
+# fails_as OWNER_AND_NEXT_OFFSET VALUES: of begun_by, attempts, last_failed_at; how many are failing then
+fails_as() { q "begin; insert into inbox.position (consumer, topic, kafka_partition, owner, next_offset) values ('f', 't', 0, $1);
+    insert into inbox.attempt (consumer, topic, kafka_partition, kafka_offset, event_id, begun_by, attempts, last_failed_at)
+        values ('f', 't', 0, 5, 'e', $2); select count(*) from inbox.failing; rollback"; }
+test_failing() {
+    equal "what_failed_is_failing" 1 "$(fails_as "'me', 5" "null, 1, now()")"
+    equal "in_its_next_call_too" 1 "$(fails_as "'me', null" "'me', 2, now()")"
+    equal "and_what_was_called_before_without_a_known_end" 1 "$(fails_as "'me', 5" "'me', 2, null")"
+    equal "and_what_ended_its_process" 1 "$(fails_as "'me', 5" "'gone', 1, null")"
+    equal "and_has_left_the_partition_to_nobody" 1 "$(fails_as "null, 5" "'gone', 1, null")"
+    equal "what_is_called_with_care_is_not" 0 "$(fails_as "'me', 5" "'me', 1, null")"
+    equal "nor_what_returned_and_was_repeated" 0 "$(fails_as "'me', 5" "null, 1, null")"
+    equal "nor_what_is_below_the_position" 0 "$(fails_as "'me', 6" "null, 3, now()")"
+    q "insert into inbox.consumer (name) values ('c'), ('f'); insert into inbox.position (consumer, topic, kafka_partition) values ('f', 't', 0);
+       insert into inbox.attempt (consumer, topic, kafka_partition, kafka_offset, event_id, attempts, last_failed_at, first_begun_at)
+           select 'f', 't', 0, n, n, n, now(), timestamp '2026-01-01' + n * interval '1 day' from generate_series(2, 4) n"
+    gives "progress_counts_what_fails" "c|0||t
+f|3|2026-01-03|f" "select consumer, failing, oldest_failing_at::date, last_applied_at is not null from inbox.progress order by 1"
+    q "delete from inbox.attempt; delete from inbox.consumer; delete from inbox.position where consumer = 'f'"
 }
 
 may() { as=$1; works "$1 may $2" q "$3"; as=; }
@@ -135,14 +161,14 @@ test_roles() {
         union select proowner from pg_proc where pronamespace = 'inbox'::regnamespace) x (o)"
     may inbox_consumer "accept" "select inbox.accept('c', 'role')"
     may inbox_consumer "claim" "select inbox.claim('c', 't', 1, 'r')"
-    may inbox_consumer "finish" "select set_config('inbox.transaction', 'r', false), inbox.finish('c', 'r', '{r1}', '{t}', '{1}', '{7}', '{NULL}', '{NULL}')"
+    may inbox_consumer "finish" "select set_config('inbox.transaction', 'r', false), inbox.finish('c', 'r', '{r1}', '{t}', '{1}', '{7}', '{NULL}', '{NULL}', 1)"
     q "$free"
     as=inbox_consumer
     gives "inbox_consumer turns the ring" "turned" "select outcome from inbox.turn()"
     as=
     may inbox_consumer "bury" "insert into inbox.dead (consumer, topic, kafka_partition, kafka_offset, event_id, reason) values ('c', 't', 0, 1, 'd', 'rejected')"
     may_not inbox_consumer "forget ids" "delete from inbox.seen"
-    may inbox_operator "look" "select * from inbox.dead_letter; select * from inbox.progress"
+    may inbox_operator "look" "select * from inbox.dead_letter; select * from inbox.failing; select * from inbox.progress"
     may inbox_operator "send a dead letter back" "update inbox.dead set state = 'retry', changed_at = now() where event_id = 'd'"
     may inbox_operator "discard it" "update inbox.dead set state = 'discarded', discard_reason = 'x', changed_at = now() where event_id = 'd'"
     may_not inbox_operator "read contents" "select payload from inbox.dead"
@@ -151,7 +177,7 @@ test_roles() {
     may_not inbox_operator "delete a dead letter" "delete from inbox.dead"
     may_not inbox_operator "accept" "select inbox.accept('c', 'm')"
     q "update inbox.dead set state = 'dead'"
-    may inbox_monitor "look" "select * from inbox.dead_letter; select * from inbox.progress"
+    may inbox_monitor "look" "select * from inbox.dead_letter; select * from inbox.failing; select * from inbox.progress"
     may_not inbox_monitor "read contents" "select payload from inbox.dead"
     may_not inbox_monitor "send a dead letter back" "update inbox.dead set state = 'retry'"
     may_not inbox_monitor "accept" "select inbox.accept('c', 'm')"
@@ -189,6 +215,7 @@ test_accept
 test_turn
 test_turn_race
 test_finish
+test_failing
 test_roles
 test_down
 exit "$bad"

@@ -95,9 +95,9 @@ test_inbox() {
     works "$1_event_is_accepted" q "select inbox.accept('c', 'a')"
     works "$1_known" q "select inbox.known('c', '{a,b}')"
     works "$1_claim" q "select inbox.claim('c', 't', 0, 'me'); select inbox.claim('c', 't', 0, 'me')"
-    works "$1_finish" q "begin; set local inbox.transaction = 'me'; select inbox.finish('c', 'me', '{b}', '{t}', '{0}', '{5}', '{5}', '{-7}'); commit"
+    works "$1_finish" q "begin; set local inbox.transaction = 'me'; select inbox.finish('c', 'me', '{b}', '{t}', '{0}', '{5}', '{5}', '{-7}', 1); commit"
     works "$1_turn" q "select inbox.turn()"
-    works "$1_views_of_the_inbox_are_read" q "select * from inbox.progress; select * from inbox.dead_letter"
+    works "$1_views_of_the_inbox_are_read" q "select * from inbox.progress; select * from inbox.failing; select * from inbox.dead_letter"
     as=
 }
 
