@@ -9,6 +9,7 @@
 
 #include "relay/affix.h"
 #include "relay/commands/inbox.h"
+#include "relay/commands/inbox_status_failing.h"
 #include "relay/commands/inbox_status_show.h"
 #include "relay/exit_codes.h"
 #include "relay/loop.h"
@@ -40,13 +41,16 @@ static const char help[] =
     "  outbox-relay inbox status --config inbox.conf --json >/dev/null || echo 'events are not applied'\n"
     "\n"
     "OWNED: partitions that a process has, or had when it was killed; LAG: records in Kafka that are not finished\n"
-    "(control records of transactions count, too); OLDEST: since when the first of these waits; DEAD: dead letters\n"
-    "that wait for a decision; RETRY: those on their way back; KEEP: for how long ids are remembered.\n"
+    "(control records of transactions count, too); OLDEST: since when the first of these waits; FAILING: events whose\n"
+    "handler failed and is called again (view inbox.failing), SINCE when; DEAD: dead letters that wait for a decision,\n"
+    "SINCE when; RETRY: those on their way back; KEEP: for how long ids are remembered.\n"
     "\n"
     "Events are not applied when a partition has stood still for 5 min while a record of it waits; after 2 min where\n"
     "nothing of its consumer has moved, and no session \"inbox C\" in the database shows that a process of it lives.\n"
-    "Then it is looked at again for up to 2 s: an event that has come this moment may be an old one (a replay, a\n"
-    "relay that was away). Of a --consumer that has never started here none are applied.\n"
+    "They are not, either, when events of a consumer fail and none was applied since the oldest of these was first\n"
+    "called, or for 1 min in which others failed for the first time. While any are applied, what fails needs a look.\n"
+    "Both are looked at again for up to 2 s: an event that has come this moment may be an old one (a replay, a relay\n"
+    "that was away), and a second call may succeed. Of a --consumer that has never started here none are applied.\n"
     "\n"
     "Exit codes: 0 events are applied, also when something needs a look; 69 they are not, or the database or\n"
     "Kafka cannot be reached; 64 usage, 70 internal error, 77 a right is missing, 78 settings or schema.\n";
@@ -100,6 +104,24 @@ static struct inbox_consumer *consumer_of(struct inbox_look *l, const char *name
         if (strcmp(l->consumers[i].name, name) == 0)
             return &l->consumers[i];
     return NULL;
+}
+
+/* -- what fails ------------------------------------------------------------------------------- */
+
+static void on_failing(void *arg, const struct operate_failing *is)
+{
+    struct asking *a = arg;
+    struct inbox_consumer *c = consumer_of(&a->look, is->consumer);
+
+    if (c != NULL)
+        inbox_failing_set(&c->failing, is);
+}
+
+static int ask_failing(struct asking *a)
+{
+    for (size_t i = 0; i < a->look.n_consumers; i++)
+        a->look.consumers[i].failing.is.n = 0;
+    return operate_failing(a->op, on_failing, a);
 }
 
 /* -- Kafka ------------------------------------------------------------------------------------ */
@@ -241,18 +263,40 @@ static void on_again(void *arg, const struct operate_position *p)
     a->n_moved++;
 }
 
+static bool any_fails_wholly(const struct inbox_look *l)
+{
+    for (size_t i = 0; i < l->n_consumers; i++)
+        if (inbox_failing_is_all(&l->consumers[i].failing))
+            return true;
+    return false;
+}
+
+static bool is_settled(const struct asking *a)
+{
+    return a->n_moved == a->n_standing && !any_fails_wholly(&a->look);
+}
+
+static int ask_again(struct asking *a)
+{
+    int code = a->n_moved < a->n_standing ? operate_positions(a->op, on_again, a) : EXIT_OK;
+
+    return code == EXIT_OK && any_fails_wholly(&a->look) ? ask_failing(a) : code;
+}
+
 /* A record that has come this moment may be old: a replay, a retry or a relay that was away keep the event's time.
- * Nothing tells when it came, so a consumer that had nothing to do is given the time to take it. */
+ * Nothing tells when it came, so a consumer that had nothing to do is given the time to take it; and one whose only
+ * event has failed once, to apply it. */
 static void look_again(struct asking *a)
 {
     uint64_t until_ms = loop_now_ms() + AGAIN_MS;
 
-    if (a->n_standing == 0)
+    if (is_settled(a))
         return;
-    qsort(a->standing, a->n_standing, sizeof *a->standing, by_place);
+    if (a->n_standing > 0)
+        qsort(a->standing, a->n_standing, sizeof *a->standing, by_place);
     for (;;) {
         bool last = loop_now_ms() >= until_ms;
-        if (operate_positions(a->op, on_again, a) != EXIT_OK || a->n_moved == a->n_standing || last)
+        if (ask_again(a) != EXIT_OK || is_settled(a) || last)
             return;
         loop_wait(NULL, 0, loop_now_ms() + LOOK_MS);
     }
@@ -354,6 +398,8 @@ static int show(struct asking *a)
 
     l->kafka_up = a->kafka != NULL;
     judge_name(a);
+    for (size_t i = 0; i < l->n_consumers; i++)
+        inbox_failing_judge(l, &l->consumers[i]);
     for (size_t i = 0; i < a->n_standing; i++)
         if (!a->standing[i].moved)
             judge_standing(l, &a->standing[i]);
@@ -374,6 +420,8 @@ static int ask_and_show(struct options *o, struct operate *op)
         return options_fail(o, EXIT_INTERNAL, "out of memory");
     open_kafka(&a);
     int code = operate_inbox_status(op, on_consumer, on_position, &a);
+    if (code == EXIT_OK)
+        code = ask_failing(&a);
     if (code == EXIT_OK)
         look_again(&a);
     code = code == EXIT_OK ? show(&a) : options_fail_operate(o, op, code);

@@ -63,7 +63,7 @@ static void print_table(struct inbox_look *l, const struct table *t)
 static void print_consumers(struct inbox_look *l)
 {
     static const char *const heads[] = { "CONSUMER", "PARTITIONS", "OWNED", "PROCESSES", "MOVED", "LAG",
-                                         "OLDEST",   "DEAD",       "SINCE", "RETRY",     "KEEP" };
+                                         "OLDEST",   "FAILING",    "SINCE", "DEAD",      "SINCE", "RETRY", "KEEP" };
     struct table t = { .n_columns = 0 };
 
     table_heads(&t, heads, sizeof heads / sizeof heads[0]);
@@ -76,6 +76,8 @@ static void print_consumers(struct inbox_look *l)
         cell_age(&t, c->is.moved_s);
         cell_number(&t, c->lag);
         cell_age(&t, c->oldest_s);
+        table_add_number(&t, c->failing.is.n);
+        cell_age(&t, c->failing.is.n > 0 ? c->failing.is.oldest_s : -1);
         table_add_number(&t, c->is.dead);
         cell_age(&t, c->is.oldest_dead_s);
         table_add_number(&t, c->is.retry);
@@ -84,6 +86,24 @@ static void print_consumers(struct inbox_look *l)
     if (l->n_consumers > 0)
         print_table(l, &t);
     table_deinit(&t);
+}
+
+/* null: nothing fails. */
+static json_t *last_failure(const struct inbox_failing *f)
+{
+    json_t *object = f->is.n > 0 ? json_object() : NULL;
+
+    if (f->is.n == 0)
+        return json_null();
+    if (object != NULL && object_put_text(object, "topic", f->topic) &&
+        object_put_number(object, "partition", f->is.partition) && object_put_number(object, "offset", f->is.offset) &&
+        object_put_text(object, "event_id", f->event_id) && object_put_number(object, "attempts", f->is.attempts) &&
+        object_put_text(object, "error_code", f->is.error_code) && object_put_text(object, "error", f->is.error) &&
+        object_put_seconds(object, "failed_s", f->is.failed_s) &&
+        object_put(object, "next_attempt_s", f->is.waits ? json_real(f->is.next_s) : json_null()))
+        return object;
+    json_decref(object);
+    return NULL;
 }
 
 static json_t *consumer_list(const struct inbox_look *l)
@@ -101,6 +121,11 @@ static json_t *consumer_list(const struct inbox_look *l)
                                object_put_seconds(object, "moved_s", c->is.moved_s) &&
                                object_put_known(object, "lag", c->lag) &&
                                object_put_seconds(object, "oldest_s", c->oldest_s) &&
+                               object_put_seconds(object, "applied_s", c->is.applied_s) &&
+                               object_put_number(object, "failing", c->failing.is.n) &&
+                               object_put_seconds(object, "oldest_failing_s",
+                                                  c->failing.is.n > 0 ? c->failing.is.oldest_s : -1) &&
+                               object_put(object, "last_failure", last_failure(&c->failing)) &&
                                object_put_number(object, "dead", c->is.dead) &&
                                object_put_seconds(object, "oldest_dead_s", c->is.oldest_dead_s) &&
                                object_put_number(object, "retry", c->is.retry) &&

@@ -11,11 +11,18 @@
 #include "relay/source/operate_inbox.h"
 #include "relay/text.h"
 
+/* Of one consumer; n 0: nothing fails. See struct operate_failing for what the numbers mean. */
+struct inbox_failing {
+    struct operate_failing is; /* its text is below */
+    char topic[256], event_id[1104], error_code[8], error[2008];
+};
+
 struct inbox_consumer {
     char name[256], keep[64];
     struct operate_consumer is; /* its text is above */
     int64_t lag;                /* negative: not known */
     double oldest_s;
+    struct inbox_failing failing;
 };
 
 /* What was found. Start from zeroes. */

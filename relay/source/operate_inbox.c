@@ -9,6 +9,7 @@
 #include "relay/exit_codes.h"
 #include "relay/source/operate_inbox_sql.h"
 #include "relay/source/operate_inside.h"
+#include "relay/source/remedies.h"
 
 #define BATCH 1000 /* rows changed in one transaction */
 
@@ -106,8 +107,44 @@ static int look_at_consumers(struct operate *o,
             .retry = operate_number(res, row, 7),
             .oldest_dead_s = age(res, row, 8),
             .linked = strcmp(PQgetvalue(res, row, 9), "t") == 0,
+            .applied_s = age(res, row, 10),
         };
         on_consumer(arg, &c);
+    }
+    PQclear(res);
+    return code;
+}
+
+const char *operate_handler_remedy(const char *sqlstate)
+{
+    return remedy_of(sqlstate)->handler;
+}
+
+int operate_failing(struct operate *o, void (*on_failing)(void *arg, const struct operate_failing *failing), void *arg)
+{
+    const struct params none = { .limit = "" };
+    PGresult *res = NULL;
+    int code = operate_look(o, SQL_FAILING, 0, &none, &res);
+
+    for (int row = 0; code == EXIT_OK && row < PQntuples(res); row++) {
+        const struct operate_failing f = {
+            .consumer = PQgetvalue(res, row, 0),
+            .n = operate_number(res, row, 1),
+            .oldest_s = age(res, row, 2),
+            .none_since = strcmp(PQgetvalue(res, row, 3), "t") == 0,
+            .only_s = age(res, row, 4),
+            .topic = PQgetvalue(res, row, 5),
+            .partition = (int32_t)operate_number(res, row, 6),
+            .offset = operate_number(res, row, 7),
+            .event_id = PQgetvalue(res, row, 8),
+            .attempts = operate_number(res, row, 9),
+            .error_code = operate_text(res, row, 10),
+            .error = operate_text(res, row, 11),
+            .failed_s = age(res, row, 12),
+            .waits = !PQgetisnull(res, row, 13),
+            .next_s = operate_seconds(res, row, 13),
+        };
+        on_failing(arg, &f);
     }
     PQclear(res);
     return code;

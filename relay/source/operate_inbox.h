@@ -33,6 +33,7 @@ struct operate_consumer {
     double moved_s; /* since any position last moved */
     int64_t dead, retry;
     double oldest_dead_s;
+    double applied_s; /* since any event was last applied */
     bool linked; /* a session of a process of it is seen; false: none, or it has another name */
 };
 
@@ -42,6 +43,24 @@ struct operate_position {
     int64_t next_offset; /* negative: nothing is finished yet */
     const char *owner;   /* or NULL */
     double moved_s;
+};
+
+/* What fails of one consumer; no such row where nothing does. Of the event that failed last: */
+struct operate_failing {
+    const char *consumer;
+    int64_t n;
+    double oldest_s;  /* since the first call of the oldest of these */
+    bool none_since;  /* no event was applied since then */
+    double only_s;    /* since the first call of the oldest of those since which none was; negative: there is none */
+    const char *topic;
+    int32_t partition;
+    int64_t offset;
+    const char *event_id;
+    int64_t attempts;
+    const char *error_code, *error; /* or NULL */
+    double failed_s;
+    bool waits;                     /* for its next call; false: it is called now, or its process ended in it */
+    double next_s;                  /* until then; negative: it is overdue */
 };
 
 struct operate_letter {
@@ -71,6 +90,10 @@ typedef void operate_on_position(void *arg, const struct operate_position *posit
 
 /* The positions of all consumers. A callback may take its time, and ask further questions: nothing is locked. */
 int operate_positions(struct operate *o, operate_on_position *on_position, void *arg);
+/* What mends an error of the database that a handler met. A clause, static. */
+const char *operate_handler_remedy(const char *sqlstate);
+/* What fails, of all consumers by name. */
+int operate_failing(struct operate *o, void (*on_failing)(void *arg, const struct operate_failing *failing), void *arg);
 /* The consumers by name, then the positions, as above. */
 int operate_inbox_status(struct operate *o,
                          void (*on_consumer)(void *arg, const struct operate_consumer *consumer),

@@ -12,11 +12,25 @@
     "select p.consumer, justify_hours(p.dedupe_keep), p.partitions, p.owned, p.owners, "                          \
     SQL_AGE("p.last_moved_at") ", p.dead, p.retry, " SQL_AGE("p.oldest_dead_at")                   \
     ", exists (select from pg_catalog.pg_stat_activity a where a.datname = current_database() "    \
-    "and a.application_name = left('inbox ' || p.consumer, 63)) from inbox.progress p order by p.consumer"
+    "and a.application_name = left('inbox ' || p.consumer, 63)), " SQL_AGE("p.last_applied_at")    \
+    " from inbox.progress p order by p.consumer"
 
 /* Those that have started here, and those that only dead letters are left of. */
 #define SQL_CONSUMER_NAMES                                                                         \
     "select p.consumer from inbox.progress p union select d.consumer from inbox.dead_letter d order by 1"
+
+/* A consumer may have rows that never end failing, and apply others: then the later ones tell. */
+#define SQL_FAILING                                                                                \
+    "select p.consumer, p.failing, " SQL_AGE("p.oldest_failing_at")                                \
+    ", p.last_applied_at is null or p.last_applied_at < p.oldest_failing_at, "                     \
+    SQL_AGE("(select min(g.first_begun_at) from inbox.failing g where g.consumer = p.consumer "    \
+            "and (p.last_applied_at is null or g.first_begun_at > p.last_applied_at))")            \
+    ", f.topic, f.kafka_partition, f.kafka_offset, f.event_id, f.attempts, left(f.error_code, 5), " \
+    "left(f.error, 500), " SQL_AGE("f.last_failed_at")                                             \
+    ", extract(epoch from f.next_attempt_at - clock_timestamp())::float8 "                         \
+    "from inbox.progress p cross join lateral (select * from inbox.failing l "                     \
+    "where l.consumer = p.consumer order by l.last_failed_at desc nulls last, l.attempts desc limit 1) f " \
+    "order by p.consumer"
 
 #define SQL_POSITIONS                                                                              \
     "select p.consumer, p.topic, p.kafka_partition, coalesce(p.next_offset, -1), p.owner, "        \

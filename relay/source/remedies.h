@@ -10,6 +10,7 @@ struct remedy {
     int exit_code;       /* of a command */
     const char *command; /* behind the server's words */
     const char *inbox;   /* the same of a command for the inbox; NULL: as the others */
+    const char *handler; /* where a handler of a consumer met the error */
 };
 
 /* Never NULL: the last one fits each. NULL is none. */

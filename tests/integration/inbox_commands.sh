@@ -191,6 +191,63 @@ sql "delete from inbox.consumer where name = 'new'"
 inbox_says no_broker 69 '^Events .*: Kafka does not answer this command: 127.0.0.1:1: .* failed: Connection refused' status -X kafka.bootstrap.servers=127.0.0.1:1
 sql 'truncate inbox.dead, inbox.consumer, inbox.position restart identity'
 
+# --- what fails -------------------------------------------------------------------------------------
+
+# moves WHEN [OWNER]: the last event was applied so long ago; never: null
+moves() { sql "truncate inbox.attempt, inbox.consumer, inbox.position; insert into inbox.consumer (name, dedupe_keep) values ('billing', '3 days');
+     insert into inbox.position (consumer, topic, kafka_partition, next_offset, owner, moved_at, applied_at)
+     values ('billing', 'orders', 0, 10, ${2-"'host/1/x'"}, now(), now() - interval '$1')"; }
+# fails OFFSET SINCE CODE ERROR [NEXT]: one that has been called three times
+fails() { sql "insert into inbox.attempt (consumer, topic, kafka_partition, kafka_offset, event_id, attempts, first_begun_at, error_code, error,
+     last_failed_at, next_attempt_at) values ('billing', 'orders', 0, $1, 'event-$1', 3, now() - interval '$2', $3, $4,
+     now() - interval '5 s', now() + interval '${5-42 s}')"; }
+no_row="E'no row \x1b[31min parent'"
+moves '1 min'
+inbox_says nothing_fails 0 '^Events are applied$' status
+fails 11 '10 min' "'23503'" "$no_row"
+inbox_says some_fail_while_others_are_applied 0 '^Events are applied, but look: 1 event of consumer billing fails, the oldest for 10 min; it, orders/0@11, was called 3 times: 23503 no row .*; it is called again in 4[0-9] s$' status
+said_so and_are_counted 0 '^billing .* 1  *10 min  *0  *-  *0  *3 days$'
+said_so and_escaped 0 'no row \\x1b\[31m'
+said_so and_what_mends_it 0 'do: the event does not go together with the rows that are there'
+inbox status --json
+equal in_json_too 'true 1 t t 11 event-11 3 23503 t 0' "$(j "(j->>'applied') || ' ' || (j->'consumers'->0->>'failing') || ' ' ||
+    left(((j->'consumers'->0->>'oldest_failing_s')::float8 between 600 and 900)::text, 1) || ' ' || left(((j->'consumers'->0->>'applied_s')::float8 between 60 and 360)::text, 1) || ' ' ||
+    (j->'consumers'->0->'last_failure'->>'offset') || ' ' || (j->'consumers'->0->'last_failure'->>'event_id') || ' ' || (j->'consumers'->0->'last_failure'->>'attempts') || ' ' ||
+    (j->'consumers'->0->'last_failure'->>'error_code') || ' ' || left(((j->'consumers'->0->'last_failure'->>'next_attempt_s')::float8 between 1 and 42)::text, 1) || ' ' || '$code'")"
+# What began to fail since the last one was applied, while an older one failed already: at first nobody knows.
+fails 12 '30 s' null "'no answer of the shop'"
+inbox_says one_more_that_fails_needs_a_look 0 '^Events are applied, but look: 2 events of consumer billing fail, the oldest for 10 min; the last of them, ' status
+sql "update inbox.attempt set first_begun_at = now() - interval '70 seconds' where kafka_offset = 12; update inbox.position set applied_at = now() - interval '5 min'"
+inbox_says nothing_but_failures_for_long_is_not_applied 69 '^Events are not applied as they should be: consumer billing has applied no event for 1 min .*, and 2 fail; ' status
+moves '20 min'
+fails 11 '3 min' null "'no answer of the shop'" '-5 min'
+fails 12 '2 min' null null
+inbox_says all_that_is_called_fails 69 '^Events are not applied as they should be: consumer billing has applied no event for 3 min.*, and 2 fail; the last of them, orders/0@1[12], was called 3 times: ' status
+inbox status --json
+equal and_json_says_that_all_fails '69 false 2' "$code $(j "(j->>'applied') || ' ' || (j->'consumers'->0->>'failing')")"
+sql 'delete from inbox.attempt where kafka_offset = 12'
+inbox_says an_error_of_the_handlers_own_is_told 69 ': no answer of the shop; its next call has been due for 5 min' status
+said_so and_what_mends_that 69 'do: mend what the error says, in the handler or in what it calls'
+sql "update inbox.attempt set error = null, next_attempt_at = null, begun_by = 'gone'"
+inbox_says one_that_ends_its_process 69 ': why is not known; that call has not returned$' status
+said_so and_what_there_is_to_do 69 'do: the log of the consumer says why, unless its handler ends the process'
+for state in 42501:grant.the.right 42P01:apply.the.migrations 22003:a.value.that.the.database 55P03:pg_locks 53100:room.on.the.disk P0001:mend.what.the.error.names; do
+    sql "update inbox.attempt set error_code = '${state%%:*}', error = 'x'"
+    inbox_says "what_mends_${state%%:*}" 69 "do: .*${state#*:}" status
+done
+moves '20 min' null
+fails 11 '3 min' null "'no answer of the shop'" '-5 min'
+inbox_says without_a_process_that_is_the_reason 69 '^Events are not applied as they should be: no process of consumer billing has a partition (and 1 more, below)' status
+# When it is looked at again, the event has been applied: after the first look its row goes.
+moves '20 min'
+fails 11 '1 s' null "'no answer of the shop'"
+sql "alter table inbox.attempt rename to attempt_kept; alter view inbox.failing rename to failing_kept;
+     create view inbox.failing as select f.* from inbox.failing_kept f where (select set_config('test.looks',
+         (coalesce(nullif(current_setting('test.looks', true), ''), '0')::int + 1)::text, false)::int) < 3"
+inbox_says what_succeeds_at_its_second_call_is_no_failure 0 '^Events are applied$' status
+sql "drop view inbox.failing; alter view inbox.failing_kept rename to failing; alter table inbox.attempt_kept rename to attempt;
+     truncate inbox.attempt, inbox.consumer, inbox.position"
+
 # --- a consumer -------------------------------------------------------------------------------------
 
 topic=inbox-commands-$$

@@ -1,0 +1,91 @@
+/* inbox_status_failing.c - see inbox_status_failing.h. */
+#include "relay/commands/inbox_status_failing.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "relay/affix.h"
+#include "relay/exit_codes.h"
+#include "relay/verdict.h"
+
+#define ALL_S 60.0 /* so long nothing but failures, and what was applied before, while older ones failed, says nothing */
+
+void inbox_failing_set(struct inbox_failing *to, const struct operate_failing *is)
+{
+    to->is = *is;
+    snprintf(to->topic, sizeof to->topic, "%s", is->topic);
+    snprintf(to->event_id, sizeof to->event_id, "%s", is->event_id);
+    snprintf(to->error_code, sizeof to->error_code, "%s", is->error_code != NULL ? is->error_code : "");
+    snprintf(to->error, sizeof to->error, "%s", is->error != NULL ? is->error : "");
+    to->is.consumer = NULL;
+    to->is.topic = to->topic;
+    to->is.event_id = to->event_id;
+    to->is.error_code = is->error_code != NULL ? to->error_code : NULL;
+    to->is.error = is->error != NULL ? to->error : NULL;
+}
+
+bool inbox_failing_is_all(const struct inbox_failing *f)
+{
+    return f->is.n > 0 && f->is.only_s >= 0 && (f->is.none_since || f->is.only_s >= ALL_S);
+}
+
+static const char *print_error(const struct operate_failing *f, char *to, size_t size)
+{
+    snprintf(to, size, "%s%s%s", f->error_code != NULL ? f->error_code : "", f->error_code != NULL ? " " : "",
+             f->error != NULL ? f->error : "why is not known");
+    return to;
+}
+
+static const char *print_next(const struct operate_failing *f, char *to, size_t size)
+{
+    char age[32];
+
+    if (!f->waits)
+        snprintf(to, size, "that call has not returned");
+    else if (f->next_s >= 0)
+        snprintf(to, size, "it is called again in %s", verdict_age(f->next_s, age, sizeof age));
+    else
+        snprintf(to, size, "its next call has been due for %s", verdict_age(-f->next_s, age, sizeof age));
+    return to;
+}
+
+/* Of the one that failed last. */
+static void print_last(const struct operate_failing *f, char *to, size_t size)
+{
+    char error[2100], next[80];
+
+    snprintf(to, size, "%s, %s/%" PRId32 "@%" PRId64 ", was called %" PRId64 " time%s: %s; %s",
+             f->n == 1 ? "it" : "the last of them", f->topic, f->partition, f->offset, f->attempts, plural(f->attempts),
+             print_error(f, error, sizeof error), print_next(f, next, sizeof next));
+}
+
+static const char *remedy_of(const struct operate_failing *f)
+{
+    if (f->error == NULL)
+        return "the log of the consumer says why, unless its handler ends the process: then see what killed that.";
+    if (f->error_code == NULL)
+        return "mend what the error says, in the handler or in what it calls: it is called again by itself. SELECT * FROM "
+               "inbox.failing lists all of them.";
+    return operate_handler_remedy(f->error_code);
+}
+
+void inbox_failing_judge(struct inbox_look *l, const struct inbox_consumer *c)
+{
+    static const char subject[] = "failing";
+    const struct operate_failing *f = &c->failing.is;
+    char age[32], last[2600];
+
+    if (f->n == 0)
+        return;
+    print_last(f, last, sizeof last);
+    /* without a process nothing is applied for that reason, which is told */
+    if (inbox_failing_is_all(&c->failing) && c->is.owned > 0)
+        findings_fail(&l->findings, EXIT_UNAVAILABLE, subject, remedy_of(f),
+                      "consumer %s has applied no event for %s, and %" PRId64 " fail%s; %s", c->name,
+                      verdict_age(f->none_since ? f->oldest_s : f->only_s, age, sizeof age), f->n, f->n == 1 ? "s" : "",
+                      last);
+    else
+        findings_warn(&l->findings, subject, remedy_of(f),
+                      "%" PRId64 " event%s of consumer %s fail%s, the oldest for %s; %s", f->n, plural(f->n), c->name,
+                      f->n == 1 ? "s" : "", verdict_age(f->oldest_s, age, sizeof age), last);
+}
