@@ -159,21 +159,27 @@ static int parse(int argc, char **argv, struct command_line *cl)
     return optind < argc ? fail_word(argv[optind]) : -1;
 }
 
+/* A line for each; who checks wants those of libpq and librdkafka with them. */
+static int fail_mistakes(const struct command_line *cl, const struct settings *set, char *mistakes)
+{
+    for (char *line; (line = strsep(&mistakes, "\n")) != NULL;)
+        fprintf(stderr, "outbox-relay: %s\n", line);
+    if (cl->check_config && set->dsn != NULL) { /* else there was no memory for a setting */
+        log_setup(set->log_level, set->log_format);
+        (void)driver_check(set, false);
+    }
+    return EXIT_CONFIGURATION;
+}
+
 static int run(const struct command_line *cl, struct settings *set, const struct settings_from *from)
 {
-    char err[1024];
-
     if (cl->print_config) {
         settings_print(set, stdout);
         return EXIT_OK;
     }
-    if (settings_require(set, SETTINGS_NEED_DATABASE | SETTINGS_NEED_KAFKA, err, sizeof err) < 0) {
-        fprintf(stderr, "outbox-relay: %s\n", err);
-        return EXIT_CONFIGURATION;
-    }
     log_setup(set->log_level, set->log_format);
     if (cl->check_config) {
-        int code = driver_check(set);
+        int code = driver_check(set, true);
         if (code == EXIT_OK)
             puts("the settings are good");
         return code;
@@ -204,7 +210,7 @@ int main(int argc, char **argv)
 
     struct command_line cl = { .config = NULL };
     struct settings set;
-    char err[1024];
+    char err[SETTINGS_MISTAKES_SIZE];
     int code = parse(argc, argv, &cl);
 
     if (code >= 0)
@@ -214,11 +220,11 @@ int main(int argc, char **argv)
         return EXIT_OK;
     }
     const struct settings_from from = { cl.config, environ, cl.x, cl.n_x };
-    if (settings_load(&set, from.file, from.environment, from.x_args, from.n_x, err, sizeof err) < 0) {
-        fprintf(stderr, "outbox-relay: %s\n", err);
-        return EXIT_CONFIGURATION;
-    }
-    code = run(&cl, &set, &from);
+    const unsigned need = cl.print_config ? 0 : SETTINGS_NEED_DATABASE | SETTINGS_NEED_KAFKA;
+    if (settings_read(&set, &from, need, err, sizeof err) == 0)
+        code = run(&cl, &set, &from);
+    else
+        code = fail_mistakes(&cl, &set, err);
     settings_free(&set);
     return code;
 }

@@ -2,12 +2,15 @@
 #include "relay/reload.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "relay/log.h"
 
-static void kept(const char *err)
+/* A line for each mistake. */
+static void kept(char *err)
 {
-    log_error("relay", "the settings were not reloaded; those in force stay", "error", err);
+    for (char *line; (line = strsep(&err, "\n")) != NULL;)
+        log_error("relay", "the settings were not reloaded; those in force stay", "error", line);
 }
 
 static void on_difference(void *arg, const struct settings_change *c)
@@ -28,7 +31,7 @@ bool reload_settings(struct settings *s, const struct settings_from *from)
 {
     struct settings fresh;
     bool changed = false;
-    char err[1024];
+    char err[SETTINGS_MISTAKES_SIZE];
 
     if (settings_load(&fresh, from->file, from->environment, from->x_args, from->n_x, err, sizeof err) < 0) {
         kept(err);

@@ -4,7 +4,6 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,105 +11,32 @@
 #include "relay/affix.h"
 #include "relay/mask.h"
 #include "relay/secret_file.h"
+#include "relay/settings_fail.h"
 #include "relay/settings_value.h"
 
-/* -- messages --------------------------------------------------------------------------------- */
+/* So many are told at once: a file of another kind would give one for each of its lines. */
+#define MOST_MISTAKES 20
 
-struct load {
-    struct settings *s;
-    FILE *msg;              /* open until the end: what is in it is the error */
-    const char *variable;   /* being read, when the origin is the environment */
-    const char *credential; /* the path, when it is that */
-    bool public_file;       /* others may read the settings file */
-    struct setting_origin origin;
-};
-
-/* Begins the message: where the mistake is. */
-static void place(const struct load *l)
+/* One is at its end. What comes after it is looked at, too. */
+static void note_mistake(struct load *l)
 {
-    switch (l->origin.from) {
-    case FROM_FILE:
-        fprintf(l->msg, "%s:%u: ", l->s->file, l->origin.line);
-        break;
-    case FROM_CREDENTIAL:
-        fprintf(l->msg, "credential %s: ", l->credential);
-        break;
-    case FROM_ENVIRONMENT:
-    case FROM_ENVIRONMENT_FILE:
-        fprintf(l->msg, "environment, %s: ", l->variable);
-        break;
-    case FROM_COMMAND_LINE:
-        fputs("command line, -X: ", l->msg);
-        break;
-    case FROM_DEFAULT:
-        break;
-    }
+    putc(SETTING_NEXT_MISTAKE, l->msg);
+    if (++l->n_mistakes == MOST_MISTAKES)
+        fprintf(l->msg, "what comes after these %d was not looked at%c", MOST_MISTAKES, SETTING_NEXT_MISTAKE);
 }
 
-__attribute__((format(printf, 2, 3))) static int fail(const struct load *l, const char *fmt, ...)
+static void note_result(struct load *l, int rc)
 {
-    va_list args;
-
-    place(l);
-    va_start(args, fmt);
-    vfprintf(l->msg, fmt, args);
-    va_end(args);
-    return -1;
+    if (rc < 0)
+        note_mistake(l);
 }
 
-static int fail_value(const struct load *l, const struct setting_spec *spec, const char *value)
+static bool is_full(const struct load *l)
 {
-    bool long_value = strlen(value) > 60;
-
-    fail(l, "%s = %.60s%s: must be ", spec->key, value, long_value ? "..." : "");
-    setting_print_allowed(spec, l->msg);
-    fputs(setting_unit_remark(spec, value), l->msg);
-    return -1;
-}
-
-static int fail_secret(const struct load *l, const char *prefix, const char *key)
-{
-    fail(l, "%s%s: every user of this machine can read a command line, so no secret is taken from "
-            "it; give it in the settings file, or in a file that ", prefix, key);
-    setting_print_variable(prefix, key, l->msg);
-    fputs(SETTING_VARIABLE_FILE " names", l->msg);
-    if (*prefix == '\0')
-        fputs("; a password best in a password file (PGPASSFILE)", l->msg);
-    return -1;
-}
-
-static int fail_unknown(const struct load *l, const char *key)
-{
-    const char *near = setting_nearest_key(key);
-
-    fail(l, "%s%s: there is no such setting", l->variable != NULL ? "taken as " : "", key);
-    if (near == NULL) {
-        fputs("; --help lists them, and a property of librdkafka is kafka.<property>", l->msg);
-    } else {
-        fputs("; did you mean ", l->msg);
-        if (l->variable != NULL)
-            setting_print_variable("", near, l->msg);
-        else
-            fputs(near, l->msg);
-        fputs("?", l->msg);
-    }
-    return -1;
+    return l->n_mistakes >= MOST_MISTAKES;
 }
 
 /* -- one setting ------------------------------------------------------------------------------ */
-
-/* Two lines of a file that disagree, or a variable and its _FILE, are a mistake that nobody would see. */
-static int fail_twice(const struct load *l, const struct setting_origin *before, const char *prefix,
-                      const char *key)
-{
-    bool environment = l->origin.from == FROM_ENVIRONMENT || l->origin.from == FROM_ENVIRONMENT_FILE;
-
-    if (l->origin.from == FROM_FILE && before->from == FROM_FILE)
-        return fail(l, "%s%s is set in line %u already; remove one of the two", prefix, key, before->line);
-    if (environment && (before->from == FROM_ENVIRONMENT || before->from == FROM_ENVIRONMENT_FILE))
-        return fail(l, "%s%s is set by another variable already; remove one of the two", prefix, key);
-    return 0;
-}
 
 static bool is_secret(const struct setting_spec *spec, const char *value, bool *ret_failed)
 {
@@ -128,10 +54,10 @@ static bool is_secret(const struct setting_spec *spec, const char *value, bool *
 static int refuse_public_secret(const struct load *l, const char *prefix, const char *key)
 {
     if (l->origin.from == FROM_COMMAND_LINE)
-        return fail_secret(l, prefix, key);
+        return load_fail_secret(l, prefix, key);
     if (l->origin.from == FROM_FILE && l->public_file)
-        return fail(l, "%s%s: other users may read this file, so no secret is taken from it; "
-                       "chmod 0600 %s", prefix, key, l->s->file);
+        return load_fail(l, "%s%s: other users may read this file, so no secret is taken from it; "
+                            "chmod 0600 %s", prefix, key, l->s->file);
     return 0;
 }
 
@@ -149,28 +75,22 @@ static bool has_comment(const struct load *l, const char *value)
            (starts_with(value, "# ") || strstr(value, " #") != NULL || strstr(value, "\t#") != NULL);
 }
 
-static int fail_comment(const struct load *l, const char *prefix, const char *key)
-{
-    return fail(l, "%s%s: a comment has a line of its own, it cannot stand behind a value (where # is part of the value, "
-                   "give it in the environment)", prefix, key);
-}
-
 static int set_own(const struct load *l, const struct setting_spec *spec, const char *value)
 {
     struct setting_origin *origin = &l->s->origin[spec - setting_specs];
     bool no_memory = false, secret, beats_file;
 
-    if (fail_twice(l, origin, "", spec->key) < 0)
+    if (load_fail_twice(l, origin, "", spec->key) < 0)
         return -1;
     secret = is_secret(spec, value, &no_memory);
     if (secret && refuse_public_secret(l, "", spec->key) < 0)
         return -1;
     if (no_memory)
-        return fail(l, "out of memory");
+        return load_fail(l, "out of memory");
     if (is_quoted(value)) /* not shown: it may hold a password */
-        return fail(l, "%s: there are no quotes around a value; leave them out", spec->key);
+        return load_fail(l, "%s: there are no quotes around a value; leave them out", spec->key);
     if (!secret && has_comment(l, value) && !((spec->flags & SETTING_DSN) && strchr(value, '\'') != NULL))
-        return fail_comment(l, "", spec->key);
+        return load_fail_comment(l, "", spec->key);
     switch (setting_store(l->s, spec, value)) {
     case SETTING_STORED:
         beats_file = origin->beats_file || origin->from == FROM_FILE;
@@ -178,11 +98,11 @@ static int set_own(const struct load *l, const struct setting_spec *spec, const 
         origin->beats_file = beats_file;
         return 0;
     case SETTING_REFUSED:
-        return fail_value(l, spec, value);
+        return load_fail_value(l, spec, value);
     case SETTING_NO_MEMORY:
         break;
     }
-    return fail(l, "out of memory");
+    return load_fail(l, "out of memory");
 }
 
 static void kv_free(struct setting_kv *kv)
@@ -198,13 +118,13 @@ static int append_kafka(const struct load *l, const char *name, const char *valu
     struct setting_kv *grown = realloc(s->kafka, (s->n_kafka + 1) * sizeof *grown);
 
     if (grown == NULL)
-        return fail(l, "out of memory");
+        return load_fail(l, "out of memory");
     s->kafka = grown;
     struct setting_kv *kv = &grown[s->n_kafka];
     *kv = (struct setting_kv){ strdup(name), strdup(value), l->origin };
     if (kv->name == NULL || kv->value == NULL) {
         kv_free(kv);
-        return fail(l, "out of memory");
+        return load_fail(l, "out of memory");
     }
     s->n_kafka++;
     return 0;
@@ -229,21 +149,21 @@ static int set_kafka(const struct load *l, const char *name, const char *value)
     struct settings *s = l->s;
 
     if (*name == '\0')
-        return fail(l, SETTING_KAFKA " needs the name of a property of librdkafka, such as "
+        return load_fail(l, SETTING_KAFKA " needs the name of a property of librdkafka, such as "
                     SETTING_KAFKA "bootstrap.servers");
     /* names are shown as they are, by --print-config for example, which writes a settings file */
     if (has_control(name))
-        return fail(l, SETTING_KAFKA "%s: no property has a control character in its name", name);
+        return load_fail(l, SETTING_KAFKA "%s: no property has a control character in its name", name);
     for (const struct setting_owned *o = setting_owned; o->property != NULL; o++)
         if (strcmp(name, o->property) == 0)
-            return fail(l, SETTING_KAFKA "%s cannot be set: %s", name, o->why);
+            return load_fail(l, SETTING_KAFKA "%s cannot be set: %s", name, o->why);
     if (mask_is_secret(name) && refuse_public_secret(l, SETTING_KAFKA, name) < 0)
         return -1;
     if (!mask_is_secret(name) && has_comment(l, value))
-        return fail_comment(l, SETTING_KAFKA, name);
+        return load_fail_comment(l, SETTING_KAFKA, name);
     for (size_t i = 0; i < s->n_kafka; i++)
         if (strcmp(s->kafka[i].name, name) == 0) {
-            if (fail_twice(l, &s->kafka[i].origin, SETTING_KAFKA, name) < 0)
+            if (load_fail_twice(l, &s->kafka[i].origin, SETTING_KAFKA, name) < 0)
                 return -1;
             remove_kafka(s, i);
             break;
@@ -251,12 +171,26 @@ static int set_kafka(const struct load *l, const char *name, const char *value)
     return append_kafka(l, name, value);
 }
 
+/* It is not what the user wants, whatever its value is now. */
+static int leave_wrong(const struct load *l, const char *key)
+{
+    const struct setting_spec *spec = setting_find(key);
+
+    if (spec != NULL)
+        l->s->origin[spec - setting_specs].wrong = true;
+    else if (starts_with(key, SETTING_KAFKA) && mask_is_brokers(key + strlen(SETTING_KAFKA)))
+        l->s->wrong_brokers = true;
+    return -1;
+}
+
 static int set(const struct load *l, const char *key, const char *value)
 {
-    if (starts_with(key, SETTING_KAFKA))
-        return set_kafka(l, key + strlen(SETTING_KAFKA), value);
     const struct setting_spec *spec = setting_find(key);
-    return spec != NULL ? set_own(l, spec, value) : fail_unknown(l, key);
+    int rc = starts_with(key, SETTING_KAFKA) ? set_kafka(l, key + strlen(SETTING_KAFKA), value)
+             : spec != NULL                  ? set_own(l, spec, value)
+                                             : load_fail_unknown(l, key);
+
+    return rc < 0 ? leave_wrong(l, key) : 0;
 }
 
 /* -- the file --------------------------------------------------------------------------------- */
@@ -277,60 +211,60 @@ static int set_pair(const struct load *l, char *pair)
     char *equals = strchr(pair, '=');
 
     if (equals == NULL)
-        return fail(l, "no = found; what is wanted is key = value");
+        return load_fail(l, "no = found; what is wanted is key = value");
     *equals = '\0';
     char *key = trim(pair);
     if (*key == '\0')
-        return fail(l, "no key before the =; what is wanted is key = value");
+        return load_fail(l, "no key before the =; what is wanted is key = value");
     return set(l, key, trim(equals + 1));
 }
 
-static int load_lines(struct load *l, FILE *file)
+/* why: errno. */
+static void leave_unread(struct load *l, const char *what, const char *path)
+{
+    fprintf(l->msg, "%s: cannot be %s: %s", path, what, strerror(errno));
+    note_mistake(l);
+    l->unread = true;
+}
+
+static void load_lines(struct load *l, FILE *file)
 {
     char *line = NULL;
     size_t size = 0;
     ssize_t n;
-    int rc = 0;
 
-    while (rc == 0 && (errno = 0, n = getline(&line, &size, file)) >= 0) {
+    while (!l->unread && !is_full(l) && (errno = 0, n = getline(&line, &size, file)) >= 0) {
         bool nul = strlen(line) < (size_t)n;
         char *text = trim(line);
         l->origin.line++;
         if (l->origin.line == 1 && starts_with(text, "\xef\xbb\xbf"))
             text += 3; /* a byte order mark, as some editors put it there */
-        if (nul)
-            rc = fail(l, "there is a NUL byte in it; a settings file is text");
-        else if (*text != '\0' && *text != '#')
-            rc = set_pair(l, text);
+        if (nul) {
+            note_result(l, load_fail(l, "there is a NUL byte in it; a settings file is text"));
+            l->unread = true;
+        } else if (*text != '\0' && *text != '#') {
+            note_result(l, set_pair(l, text));
+        }
     }
-    if (rc == 0 && !feof(file)) { /* an error, or no memory for a line */
-        fprintf(l->msg, "%s: cannot be read: %s", l->s->file, strerror(errno));
-        rc = -1;
-    }
+    if (!l->unread && !is_full(l) && !feof(file)) /* an error, or no memory for a line */
+        leave_unread(l, "read", l->s->file);
     free(line);
-    return rc;
 }
 
-static int load_file(struct load *l, const char *path)
+static void load_file(struct load *l, const char *path)
 {
     l->origin = (struct setting_origin){ .from = FROM_FILE };
     l->s->file = strdup(path);
-    if (l->s->file == NULL) {
-        fputs("out of memory", l->msg);
-        return -1;
-    }
     FILE *file = fopen(path, "re");
     struct stat st = { .st_mode = 0 };
-    if (file == NULL || fstat(fileno(file), &st) < 0) {
-        fprintf(l->msg, "%s: cannot be opened: %s", path, strerror(errno));
-        if (file != NULL)
-            fclose(file);
-        return -1;
+    if (l->s->file == NULL || file == NULL || fstat(fileno(file), &st) < 0) {
+        leave_unread(l, "opened", path);
+    } else {
+        l->public_file = S_ISREG(st.st_mode) && secret_file_is_open(st.st_mode, st.st_uid);
+        load_lines(l, file);
     }
-    l->public_file = S_ISREG(st.st_mode) && secret_file_is_open(st.st_mode, st.st_uid);
-    int rc = load_lines(l, file);
-    fclose(file);
-    return rc;
+    if (file != NULL)
+        fclose(file);
 }
 
 /* -- the environment and -X -------------------------------------------------------------------- */
@@ -341,8 +275,10 @@ static int set_from_file(const struct load *l, const char *key, const char *path
     char why[512];
     char *value = secret_file_read(path, why, sizeof why);
 
-    if (value == NULL)
-        return fail(l, "%s", why);
+    if (value == NULL) {
+        load_fail(l, "%s", why);
+        return leave_wrong(l, key);
+    }
     int rc = set(l, key, value);
     free(value);
     return rc;
@@ -358,24 +294,21 @@ static int set_variable(struct load *l, char *name, const char *value)
     return by_file ? set_from_file(l, name, value) : set(l, name, value);
 }
 
-static int load_environment(struct load *l, char *const *environment)
+static void load_environment(struct load *l, char *const *environment)
 {
-    int rc = 0;
-
     l->origin = (struct setting_origin){ .from = FROM_ENVIRONMENT };
-    for (; rc == 0 && environment != NULL && *environment != NULL; environment++) {
+    for (; !is_full(l) && environment != NULL && *environment != NULL; environment++) {
         const char *equals = strchr(*environment, '=');
         if (!starts_with(*environment, SETTING_VARIABLE) || equals == NULL)
             continue;
         char *variable = strndup(*environment, (size_t)(equals - *environment));
         char *name = variable != NULL ? strdup(variable + strlen(SETTING_VARIABLE)) : NULL;
         l->variable = variable;
-        rc = name != NULL ? set_variable(l, name, equals + 1) : fail(l, "out of memory");
+        note_result(l, name != NULL ? set_variable(l, name, equals + 1) : load_fail(l, "out of memory"));
         l->variable = NULL;
         free(name);
         free(variable);
     }
-    return rc;
 }
 
 /* Of what systemd hands over (LoadCredential=) that which has the name of a setting: dsn,
@@ -387,7 +320,7 @@ static int set_credential(struct load *l, const char *directory, const char *key
     if (!starts_with(key, SETTING_KAFKA) && setting_find(key) == NULL)
         return 0;
     if (asprintf(&path, "%s/%s", directory, key) < 0)
-        return fail(l, "out of memory");
+        return load_fail(l, "out of memory");
     l->credential = path;
     int rc = set_from_file(l, key, path);
     l->credential = NULL;
@@ -395,51 +328,54 @@ static int set_credential(struct load *l, const char *directory, const char *key
     return rc;
 }
 
-static int load_credentials(struct load *l, char *const *environment)
+static void load_credentials(struct load *l, char *const *environment)
 {
     static const char variable[] = "CREDENTIALS_DIRECTORY=";
-    int rc = 0;
 
     while (environment != NULL && *environment != NULL && !starts_with(*environment, variable))
         environment++;
     if (environment == NULL || *environment == NULL)
-        return 0;
+        return;
     const char *path = *environment + strlen(variable);
     DIR *directory = opendir(path);
     if (directory == NULL) {
-        fprintf(l->msg, "%s%s: cannot be read: %s", variable, path, strerror(errno));
-        return -1;
+        leave_unread(l, "read", *environment);
+        return;
     }
     l->origin = (struct setting_origin){ .from = FROM_CREDENTIAL };
-    for (const struct dirent *e; rc == 0 && (e = readdir(directory)) != NULL;)
-        rc = set_credential(l, path, e->d_name);
+    for (const struct dirent *e; !is_full(l) && (e = readdir(directory)) != NULL;)
+        note_result(l, set_credential(l, path, e->d_name));
     closedir(directory);
-    return rc;
 }
 
-static int load_x(struct load *l, const char *const *x_args, size_t n_x)
+static void load_x(struct load *l, const char *const *x_args, size_t n_x)
 {
-    int rc = 0;
-
     l->origin = (struct setting_origin){ .from = FROM_COMMAND_LINE };
-    for (size_t i = 0; rc == 0 && i < n_x; i++) {
+    for (size_t i = 0; !is_full(l) && i < n_x; i++) {
         char *pair = strdup(x_args[i]);
-        rc = pair != NULL ? set_pair(l, pair) : fail(l, "out of memory");
+        note_result(l, pair != NULL ? set_pair(l, pair) : load_fail(l, "out of memory"));
         free(pair);
     }
-    return rc;
 }
 
-static int load_defaults(struct load *l)
+static void load_defaults(struct load *l)
 {
     for (size_t i = 0; i < N_SETTINGS; i++)
-        if (set_own(l, &setting_specs[i], setting_specs[i].dflt) < 0)
-            return -1;
-    return 0;
+        note_result(l, set_own(l, &setting_specs[i], setting_specs[i].dflt));
 }
 
-int settings_load(struct settings *s, const char *file, char *const *environment,
-                  const char *const *x_args, size_t n_x, char *err, size_t err_size)
+static void load_all(struct load *l, const struct settings_from *from, unsigned need)
+{
+    if (from->file != NULL)
+        load_file(l, from->file);
+    load_credentials(l, from->environment);
+    load_environment(l, from->environment);
+    load_x(l, from->x_args, from->n_x);
+    if (!is_full(l))
+        l->n_mistakes += setting_check(l->s, l->msg) + setting_check_need(l->s, l->unread ? 0 : need, l->msg);
+}
+
+int settings_read(struct settings *s, const struct settings_from *from, unsigned need, char *err, size_t err_size)
 {
     struct setting_message msg;
 
@@ -447,18 +383,18 @@ int settings_load(struct settings *s, const char *file, char *const *environment
     if (setting_message_open(&msg, err, err_size) < 0)
         return -1;
     struct load l = { .s = s, .msg = msg.out };
-    int rc = load_defaults(&l);
-    if (rc == 0 && file != NULL)
-        rc = load_file(&l, file);
-    if (rc == 0)
-        rc = load_credentials(&l, environment);
-    if (rc == 0)
-        rc = load_environment(&l, environment);
-    if (rc == 0)
-        rc = load_x(&l, x_args, n_x);
-    if (rc == 0)
-        rc = setting_check(s, l.msg);
+    load_defaults(&l);
+    if (l.n_mistakes == 0) /* else there is no memory for these */
+        load_all(&l, from, need);
     setting_message_close(&msg, err, err_size);
+    return l.n_mistakes > 0 ? -1 : 0;
+}
+
+int settings_load(struct settings *s, const char *file, char *const *environment,
+                  const char *const *x_args, size_t n_x, char *err, size_t err_size)
+{
+    int rc = settings_read(s, &(struct settings_from){ file, environment, x_args, n_x }, 0, err, err_size);
+
     if (rc < 0)
         settings_free(s);
     return rc;

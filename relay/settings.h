@@ -44,6 +44,7 @@ struct setting_origin {
     enum setting_from from;
     unsigned line;   /* of the file */
     bool beats_file; /* the file sets it as well, and this wins */
+    bool wrong;      /* what was given last could not be taken */
 };
 
 /* One property of librdkafka: the name without `kafka.`. */
@@ -76,27 +77,33 @@ struct settings {
     struct setting_kv *kafka; /* each name once, in the order in which they were last set */
     size_t n_kafka;
     char *file; /* NULL: none was read */
+    bool wrong_brokers; /* what was given for them could not be taken */
     struct setting_origin origin[N_SETTINGS];
 };
 
 /* What a command cannot do without: see settings_require. */
 enum setting_need { SETTINGS_NEED_DATABASE = 1, SETTINGS_NEED_KAFKA = 2 };
 
-/* Fill *s from the defaults, the file (may be NULL), the environment (NULL-terminated, may be NULL:
- * OUTBOX_RELAY_ variables and CREDENTIALS_DIRECTORY) and the arguments of -X ("key=value"). Nothing is
- * borrowed.
- * Returns 0; or -1 with one line in err (place, key, value, what is allowed) and *s as after
- * settings_free. */
-int settings_load(struct settings *s, const char *file, char *const *environment,
-                  const char *const *x_args, size_t n_x, char *err, size_t err_size);
-
-/* Where settings come from, to load them again. Borrowed. */
+/* Where settings come from: the file (may be NULL), the environment (NULL-terminated, may be NULL: OUTBOX_RELAY_
+ * variables and CREDENTIALS_DIRECTORY) and the arguments of -X ("key=value"). Borrowed. */
 struct settings_from {
     const char *file;
     char *const *environment;
     const char *const *x_args;
     size_t n_x;
 };
+
+/* Room for all mistakes that are told at once. */
+#define SETTINGS_MISTAKES_SIZE 8192
+
+/* Fill *s from the defaults and from there, and see whether all that a command needs (enum setting_need) is set.
+ * Nothing is borrowed.
+ * Returns 0; or -1 with a line in err for each mistake (place, key, value, what is allowed), and what could be taken
+ * in *s. settings_free either way. */
+int settings_read(struct settings *s, const struct settings_from *from, unsigned need, char *err, size_t err_size);
+/* The same with nothing needed, and with *s as after settings_free when it is -1. */
+int settings_load(struct settings *s, const char *file, char *const *environment,
+                  const char *const *x_args, size_t n_x, char *err, size_t err_size);
 
 /* A setting that is another one in what was loaded; good during the call of the note. */
 struct settings_change {
@@ -117,7 +124,7 @@ int settings_reload(struct settings *s, const struct settings *fresh, settings_n
  * those that were set and are concerned, and what mends it. Leaves other messages as they are. */
 void settings_name_place(const struct settings *s, char *err, size_t err_size);
 
-/* Are the settings given that have no default? `need`: of enum setting_need. 0, or -1 with err. */
+/* Are the settings given that have no default? `need`: of enum setting_need. 0, or -1 with a line in err for each. */
 int settings_require(const struct settings *s, unsigned need, char *err, size_t err_size);
 
 /* Where the brokers are, under either of the names that librdkafka has for it; NULL: it is not set. */

@@ -16,13 +16,19 @@ int setting_message_open(struct setting_message *m, char *err, size_t err_size)
 
 void setting_message_close(struct setting_message *m, char *err, size_t err_size)
 {
-    if (fclose(m->out) != 0 || m->text == NULL)
+    bool whole = fclose(m->out) == 0 && m->text != NULL;
+    size_t n = whole ? m->len : 0;
+
+    while (n > 0 && m->text[n - 1] == SETTING_NEXT_MISTAKE)
+        n--;
+    if (!whole)
         snprintf(err, err_size, "out of memory");
-    else if (m->len > 0)
-        snprintf(err, err_size, "%s", m->text);
-    for (size_t i = 0; m->text != NULL && i < m->len && i + 1 < err_size; i++)
-        if (iscntrl((unsigned char)err[i]))
-            err[i] = '?';
+    else if (n > 0 && err_size > 0) {
+        n = n < err_size ? n : err_size - 1;
+        for (size_t i = 0; i < n; i++)
+            err[i] = m->text[i] == SETTING_NEXT_MISTAKE ? '\n' : iscntrl((unsigned char)m->text[i]) ? '?' : m->text[i];
+        err[n] = '\0';
+    }
     free(m->text);
 }
 
@@ -37,13 +43,21 @@ static void print_set(const struct settings *s, const char *key, FILE *out)
     fputs(")", out);
 }
 
-static int fail_pair(const struct settings *s, const char *key, const char *relation,
-                     const char *other, FILE *msg)
+static bool is_wrong(const struct settings *s, const char *key)
 {
+    return s->origin[setting_find(key) - setting_specs].wrong;
+}
+
+static unsigned check_pair(const struct settings *s, bool good, const char *key, const char *relation, const char *other,
+                           FILE *msg)
+{
+    if (good || is_wrong(s, key) || is_wrong(s, other))
+        return 0;
     print_set(s, key, msg);
     fprintf(msg, ": must be at least %s", relation);
     print_set(s, other, msg);
-    return -1;
+    putc(SETTING_NEXT_MISTAKE, msg);
+    return 1;
 }
 
 static bool names_brokers(const struct setting_kv *kv)
@@ -51,9 +65,10 @@ static bool names_brokers(const struct setting_kv *kv)
     return mask_is_brokers(kv->name) && *kv->value != '\0';
 }
 
-static int check_brokers(const struct settings *s, FILE *msg)
+static unsigned check_brokers(const struct settings *s, FILE *msg)
 {
     const char *protocol = "plaintext", *why = NULL;
+    unsigned n = 0;
 
     for (size_t i = 0; i < s->n_kafka; i++)
         if (strcmp(s->kafka[i].name, "security.protocol") == 0)
@@ -63,21 +78,19 @@ static int check_brokers(const struct settings *s, FILE *msg)
         if (!names_brokers(kv) || (why = setting_check_brokers(kv->value, protocol)) == NULL)
             continue;
         setting_print_origin(s, &kv->origin, SETTING_KAFKA, kv->name, msg);
-        fprintf(msg, ": " SETTING_KAFKA "%s = %s: %s", kv->name, mask_property(kv->name, kv->value), why);
-        return -1;
+        fprintf(msg, ": " SETTING_KAFKA "%s = %s: %s%c", kv->name, mask_property(kv->name, kv->value), why,
+                SETTING_NEXT_MISTAKE);
+        n++;
     }
-    return 0;
+    return n;
 }
 
-int setting_check(const struct settings *s, FILE *msg)
+unsigned setting_check(const struct settings *s, FILE *msg)
 {
-    if (s->inflight_rows < 2 * (uint64_t)s->batch_rows)
-        return fail_pair(s, "inflight.rows", "twice ", "batch.rows", msg);
-    if (s->poll_max_ms < s->poll_min_ms)
-        return fail_pair(s, "poll.max", "", "poll.min", msg);
-    if (s->retry_max_ms < s->retry_base_ms)
-        return fail_pair(s, "retry.max", "", "retry.base", msg);
-    return check_brokers(s, msg);
+    return check_pair(s, s->inflight_rows >= 2 * (uint64_t)s->batch_rows, "inflight.rows", "twice ", "batch.rows", msg) +
+           check_pair(s, s->poll_max_ms >= s->poll_min_ms, "poll.max", "", "poll.min", msg) +
+           check_pair(s, s->retry_max_ms >= s->retry_base_ms, "retry.max", "", "retry.base", msg) +
+           check_brokers(s, msg);
 }
 
 const char *settings_brokers(const struct settings *s)
@@ -88,27 +101,33 @@ const char *settings_brokers(const struct settings *s)
     return NULL;
 }
 
-static int missing(const char *prefix, const char *key, const char *what, const char *example,
-                   FILE *out)
+static unsigned missing(const char *prefix, const char *key, const char *what, const char *example, FILE *out)
 {
     fprintf(out, "%s%s is not set: it names %s; give it in the settings file (%s%s = %s), in ",
             prefix, key, what, prefix, key, example);
     setting_print_variable(prefix, key, out);
-    fprintf(out, ", or with -X %s%s=%s", prefix, key, example);
-    return -1;
+    fprintf(out, ", or with -X %s%s=%s%c", prefix, key, example, SETTING_NEXT_MISTAKE);
+    return 1;
+}
+
+unsigned setting_check_need(const struct settings *s, unsigned need, FILE *msg)
+{
+    unsigned n = 0;
+
+    if ((need & SETTINGS_NEED_DATABASE) && *s->dsn == '\0' && !is_wrong(s, "dsn"))
+        n += missing("", "dsn", "the database", "postgresql://localhost/shop", msg);
+    if ((need & SETTINGS_NEED_KAFKA) && settings_brokers(s) == NULL && !s->wrong_brokers)
+        n += missing(SETTING_KAFKA, "bootstrap.servers", "the brokers", "localhost:9092", msg);
+    return n;
 }
 
 int settings_require(const struct settings *s, unsigned need, char *err, size_t err_size)
 {
     struct setting_message msg;
-    int rc = 0;
 
     if (setting_message_open(&msg, err, err_size) < 0)
         return -1;
-    if ((need & SETTINGS_NEED_DATABASE) && *s->dsn == '\0')
-        rc = missing("", "dsn", "the database", "postgresql://localhost/shop", msg.out);
-    else if ((need & SETTINGS_NEED_KAFKA) && settings_brokers(s) == NULL)
-        rc = missing(SETTING_KAFKA, "bootstrap.servers", "the brokers", "localhost:9092", msg.out);
+    unsigned n = setting_check_need(s, need, msg.out);
     setting_message_close(&msg, err, err_size);
-    return rc;
+    return n > 0 ? -1 : 0;
 }

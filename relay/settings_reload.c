@@ -108,9 +108,9 @@ int settings_reload(struct settings *s, const struct settings *fresh, settings_n
     if (setting_message_open(&msg, err, err_size) < 0)
         return -1;
     take_over(s, fresh);
-    int rc = setting_check(s, msg.out);
+    unsigned n = setting_check(s, msg.out);
     setting_message_close(&msg, err, err_size);
-    if (rc < 0) {
+    if (n > 0) {
         take_over(s, &before);
         return -1;
     }

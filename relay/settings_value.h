@@ -42,7 +42,7 @@ struct setting_owned {
 
 extern const struct setting_owned setting_owned[];
 
-/* An error message in the making; in the end it is one line, whatever is put into it. */
+/* Error messages in the making; in the end each is one line, whatever is put into it. */
 struct setting_message {
     FILE *out;
     char *text;
@@ -54,8 +54,13 @@ int setting_message_open(struct setting_message *m, char *err, size_t err_size);
 /* What was written to out goes to err, if anything was. */
 void setting_message_close(struct setting_message *m, char *err, size_t err_size);
 
-/* Do the values go together? 0, or -1 with what is wrong in msg. */
-int setting_check(const struct settings *s, FILE *msg);
+/* Ends each of several; no text holds it. */
+#define SETTING_NEXT_MISTAKE '\0'
+
+/* How many values do not go together? Each is in msg; those that are wrong by themselves are left out. */
+unsigned setting_check(const struct settings *s, FILE *msg);
+/* How many settings are missing? `need`: of enum setting_need. */
+unsigned setting_check_need(const struct settings *s, unsigned need, FILE *msg);
 
 /* A list of brokers that can never be used whole: why, and what to write. NULL: there is nothing against it.
  * protocol: the value of security.protocol. */

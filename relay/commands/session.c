@@ -23,14 +23,21 @@ static int take_properties(struct options *o)
     return EXIT_OK;
 }
 
+static int fail_mistakes(const struct options *o, char *err)
+{
+    for (char *line; (line = strsep(&err, "\n")) != NULL;)
+        (void)options_fail(o, EXIT_CONFIGURATION, "%s", line);
+    return EXIT_CONFIGURATION;
+}
+
 int options_settings(struct options *o, unsigned need)
 {
     extern char **environ;
-    char err[1024], from[300];
+    const struct settings_from where = { o->config, environ, o->x, o->n_x };
+    char err[SETTINGS_MISTAKES_SIZE], from[300];
 
-    if (settings_load(&o->settings, o->config, environ, o->x, o->n_x, err, sizeof err) < 0 ||
-        settings_require(&o->settings, need, err, sizeof err) < 0)
-        return options_fail(o, EXIT_CONFIGURATION, "%s", err);
+    if (settings_read(&o->settings, &where, need, err, sizeof err) < 0)
+        return fail_mistakes(o, err);
     if ((need & SETTINGS_NEED_DATABASE) && source_check_dsn(o->settings.dsn, err, sizeof err) < 0) {
         settings_origin(&o->settings, SETTING_ID_dsn, from, sizeof from);
         return options_fail(o, EXIT_CONFIGURATION, "%s: the setting dsn cannot be read: %s", from, err);

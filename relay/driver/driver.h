@@ -14,9 +14,10 @@
  * Returns the exit code of the process. */
 int driver_run(struct settings *settings, const struct settings_from *from, bool once);
 
-/* Are dsn and kafka.* to the liking of libpq and librdkafka? EXIT_OK or EXIT_CONFIGURATION, logged.
- * librdkafka begins to connect to the brokers, but nothing waits for that. */
-int driver_check(const struct settings *settings);
+/* Are dsn and kafka.* to the liking of libpq and librdkafka? EXIT_OK or EXIT_CONFIGURATION, each mistake logged.
+ * `whole`: all settings are there, so that what is wrong with the properties together is seen as well; librdkafka
+ * begins to connect to the brokers then, but nothing waits for that. */
+int driver_check(const struct settings *settings, bool whole);
 
 /* The versions of librdkafka and libpq that the program runs with. */
 struct driver_libraries {

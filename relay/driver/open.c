@@ -65,6 +65,12 @@ static bool serves(const struct driver *d, const struct settings *set)
     return !d->once && !listen_is_off(set->http_listen);
 }
 
+static void say_sink_failed(const struct settings *set, char *err, size_t err_size)
+{
+    settings_name_place(set, err, err_size);
+    log_error("sink", "the producer cannot be set up", "error", err);
+}
+
 static int open_sink(struct driver *d, const struct settings *set)
 {
     struct sink_property *props = calloc(set->n_kafka + 1, sizeof *props);
@@ -87,10 +93,8 @@ static int open_sink(struct driver *d, const struct settings *set)
                   &(struct tail_config){ props, set->n_kafka, set->envelope, set->inflight_rows,
                                          set->inflight_bytes },
                   set->takeover_tail == TAKEOVER_TAIL_AUTO && set->envelope != ENVELOPE_PLAIN);
-    if (rc < 0) {
-        settings_name_place(set, err, sizeof err);
-        log_error("sink", "the producer cannot be set up", "error", err);
-    }
+    if (rc < 0)
+        say_sink_failed(set, err, sizeof err);
     return rc < 0 ? EXIT_CONFIGURATION : EXIT_OK;
 }
 
@@ -104,6 +108,20 @@ static int check_dsn(const struct settings *set)
     log_error("source", "the setting dsn cannot be read", "from", from, "error", err, "remedy",
               "correct it and start the relay again");
     return EXIT_CONFIGURATION;
+}
+
+/* What is wrong with each by itself. */
+static int check_each(const struct settings *set)
+{
+    int code = check_dsn(set);
+    char err[1024];
+
+    for (size_t i = 0; i < set->n_kafka; i++)
+        if (sink_check_property(&(struct sink_property){ set->kafka[i].name, set->kafka[i].value }, err, sizeof err) < 0) {
+            say_sink_failed(set, err, sizeof err);
+            code = EXIT_CONFIGURATION;
+        }
+    return code;
 }
 
 struct driver_libraries driver_libraries(void)
@@ -162,7 +180,7 @@ int driver_open(struct driver *d, const struct settings *set)
                   log_i64((int64_t)set->inflight_rows));
         return EXIT_INTERNAL;
     }
-    int code = check_dsn(set);
+    int code = check_each(set);
     if (code == EXIT_OK)
         code = open_monitor(d, set);
     return code == EXIT_OK ? open_sink(d, set) : code;
@@ -188,12 +206,12 @@ void driver_close(struct driver *d, uint32_t n_slots)
     envelope_buf_deinit(&d->envelope_buf);
 }
 
-int driver_check(const struct settings *settings)
+int driver_check(const struct settings *settings, bool whole)
 {
     struct driver d = { .exit_code = -1 };
-    int code = check_dsn(settings);
+    int code = check_each(settings);
 
-    if (code == EXIT_OK)
+    if (code == EXIT_OK && whole)
         code = open_sink(&d, settings);
     /* librdkafka begins to connect at once; how far it gets is no matter of the settings */
     if (code == EXIT_OK && settings->log_level != LOG_LEVEL_DEBUG)

@@ -37,6 +37,15 @@ int client_set_all(rd_kafka_conf_t *conf, const struct sink_property *p, size_t 
     return 0;
 }
 
+int sink_check_property(const struct sink_property *p, char *err, size_t err_size)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    int rc = client_set(conf, p->name, p->value, err, err_size);
+
+    rd_kafka_conf_destroy(conf);
+    return rc;
+}
+
 rd_kafka_t *client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *err, size_t err_size)
 {
     char why[512];

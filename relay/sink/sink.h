@@ -78,6 +78,9 @@ enum sink_take {
     SINK_REFUSED  /* nothing taken, and *ret_report says why; its text is good until the next call */
 };
 
+/* Does librdkafka take a property by itself? 0, or -1 with a message in err that begins with its key. */
+int sink_check_property(const struct sink_property *p, char *err, size_t err_size);
+
 /* 0; -1: a property is not to librdkafka's liking, and err says which. */
 int sink_new(const struct sink_config *cfg, struct sink **ret_sink, char *err, size_t err_size);
 /* Rows that are still out are reported first. Accepts NULL. */

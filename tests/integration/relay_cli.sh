@@ -79,6 +79,13 @@ printf 'kafka.security.protocol = SASL_SSL\n' >>"$file"
 says what_is_wrong_as_a_whole_names_file_and_line 78 'relay.conf:4: kafka.security.protocol = SASL_SSL: .*kafka.sasl.mechanism is GSSAPI' --check-config --config "$file"
 says doctor_names_file_and_line_as_well 78 '^fail  kafka  *.*relay.conf:4: kafka.security.protocol = SASL_SSL: ' doctor --config "$file"
 sed -i '4,$d' "$file"
+printf '%s\n' batch.rows=0 nonsense kafka.linger.mss=5 kafka.socket.timeout.ms=60s "dsn=host=x sslmoed=1" >"$dir/wrong.conf"
+wrong=("$OUTBOX_RELAY" --check-config --config "$dir/wrong.conf")
+equal all_mistakes_are_told_with_their_lines '1 2 3 4 5' "$("${wrong[@]}" 2>&1 | grep -oE 'wrong.conf:[0-9]+' | sort -u | cut -d : -f 2 | tr '\n' ' ' | sed 's/ $//')"
+says and_what_is_missing 78 '^outbox-relay: kafka.bootstrap.servers is not set' "${wrong[@]:1}"
+says a_start_tells_more_than_one 78 'wrong.conf:2: no = found' --config "$dir/wrong.conf"
+says so_does_a_command 78 '^outbox-relay status: .*wrong.conf:2: no = found' status --config "$dir/wrong.conf"
+equal wrong_properties_are_all_told 2 "$("$OUTBOX_RELAY" "${good[@]}" -X kafka.linger.mss=5 -X kafka.linger.ms=soon 2>&1 | grep -c 'producer cannot be set up')"
 says value_in_quotes 78 'source: there are no quotes around a value' --check-config "${good[@]}" -X 'source="/shop"'
 says kafka_property_that_is_ours 78 'kafka.acks cannot be set' "${good[@]}" -X kafka.acks=1
 

@@ -150,7 +150,7 @@ START_TEST(check_config_ends_with_an_error_that_says_memory)
     for (unsigned n = 1; failed; n++) {
         rig_stderr_keep();
         arm((enum mode)_i, n);
-        int code = driver_check(&s);
+        int code = driver_check(&s, true);
         failed = disarm();
         const char *text = rig_stderr();
         rig_stderr_release();

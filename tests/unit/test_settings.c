@@ -355,6 +355,69 @@ START_TEST(a_file_that_cannot_be_read_is_named)
 }
 END_TEST
 
+START_TEST(all_mistakes_are_told)
+{
+    expect_error(load("batch.rows = 0\npoll.min = 2s\nnothing\nkafka.acks = 1\nlease.ttl = 5\n",
+                      "OUTBOX_RELAY_ENVELOPE=xml", "poll.max=1s"),
+                 "FILE:1: batch.rows = 0: must be a whole number, from 1 to 100000\n"
+                 "FILE:3: no = found; what is wanted is key = value\n"
+                 "FILE:4: kafka.acks cannot be set: it is always all: a row is marked sent only when every in-sync replica "
+                 "has it\n"
+                 "FILE:5: lease.ttl = 5: must be a whole number with a unit (ms, s, m, h, d), from 1s to 1h; the unit is missing\n"
+                 "environment, OUTBOX_RELAY_ENVELOPE: envelope = xml: must be one of cloudevents, debezium, plain\n"
+                 "poll.max = 1s (command line): must be at least poll.min = 2s (FILE:2)");
+}
+END_TEST
+
+/* Its default is not what the user wants. */
+START_TEST(what_follows_from_a_mistake_is_none)
+{
+    expect_error(load("poll.max = 1\npoll.min = 1m\n", NULL, NULL),
+                 "FILE:1: poll.max = 1: must be a whole number with a unit (ms, s, m, h, d), from 1ms to 1h; the unit is missing");
+}
+END_TEST
+
+START_TEST(of_many_mistakes_the_first_are_told)
+{
+    char text[40 * 2 + 1] = "";
+    unsigned lines = 1;
+
+    for (int i = 0; i < 40; i++)
+        strcat(text, "x\n");
+    ck_assert_int_eq(load(text, NULL, "batch.rows=0"), -1);
+    for (const char *at = err; (at = strchr(at, '\n')) != NULL; at++)
+        lines++;
+    ck_assert_uint_eq(lines, 21);
+    ck_assert_ptr_nonnull(strstr(err, ":20: no = found"));
+    ck_assert_ptr_nonnull(strstr(err, "\nwhat comes after these 20 was not looked at"));
+}
+END_TEST
+
+/* What is set wrong is not said to be missing. */
+START_TEST(what_is_needed_and_missing_is_told_with_them)
+{
+    const unsigned both = SETTINGS_NEED_DATABASE | SETTINGS_NEED_KAFKA;
+    static const struct {
+        const char *x[2], *said, *not_said;
+    } given[] = {
+        { { "batch.rows=0", "poll.min=1ms" }, "\ndsn is not set: ", "\n\n" },
+        { { "batch.rows=0", "dsn=host=x" }, "\nkafka.bootstrap.servers is not set: ", "dsn" },
+        { { "dsn=\"host=x\"", "kafka.bootstrap.servers=x" }, "quotes", "not set" },
+        { { "dsn=host=x", "kafka.bootstrap.servers=a;b" }, "commas", "not set" },
+    };
+
+    for (size_t i = 0; i < N(given); i++) {
+        const struct settings_from from = { NULL, NULL, given[i].x, 2 };
+        ck_assert_int_eq(settings_read(&s, &from, both, err, sizeof err), -1);
+        ck_assert_msg(strstr(err, given[i].said) != NULL && strstr(err, given[i].not_said) == NULL, "%zu: %s", i, err);
+        settings_free(&s);
+    }
+    const struct settings_from nowhere = { "/nonexistent/relay.conf", NULL, NULL, 0 };
+    ck_assert_int_eq(settings_read(&s, &nowhere, both, err, sizeof err), -1);
+    ck_assert_str_eq(err, "/nonexistent/relay.conf: cannot be opened: No such file or directory");
+}
+END_TEST
+
 START_TEST(a_long_message_is_cut)
 {
     char small[20];
@@ -555,7 +618,11 @@ START_TEST(a_command_gets_what_it_needs_or_an_error)
     ck_assert_int_eq(settings_require(&s, both, err, sizeof err), -1);
     ck_assert_str_eq(err, "dsn is not set: it names the database; give it in the settings file "
                           "(dsn = postgresql://localhost/shop), in OUTBOX_RELAY_DSN, or with -X "
-                          "dsn=postgresql://localhost/shop");
+                          "dsn=postgresql://localhost/shop\n"
+                          "kafka.bootstrap.servers is not set: it names the brokers; give it in "
+                          "the settings file (kafka.bootstrap.servers = localhost:9092), in "
+                          "OUTBOX_RELAY_KAFKA_BOOTSTRAP_SERVERS, or with -X "
+                          "kafka.bootstrap.servers=localhost:9092");
     expect_loaded(load(NULL, NULL, "dsn=host=x"));
     ck_assert_int_eq(settings_require(&s, SETTINGS_NEED_DATABASE, err, sizeof err), 0);
     ck_assert_int_eq(settings_require(&s, both, err, sizeof err), -1);
@@ -603,6 +670,10 @@ Suite *suite_settings(void)
     tcase_add_test(tc, an_error_names_the_variable);
     tcase_add_test(tc, a_key_stands_in_the_file_once);
     tcase_add_test(tc, a_file_that_cannot_be_read_is_named);
+    tcase_add_test(tc, all_mistakes_are_told);
+    tcase_add_test(tc, what_follows_from_a_mistake_is_none);
+    tcase_add_test(tc, of_many_mistakes_the_first_are_told);
+    tcase_add_test(tc, what_is_needed_and_missing_is_told_with_them);
     tcase_add_test(tc, a_long_message_is_cut);
     tcase_add_loop_test(tc, properties_that_the_guarantees_rest_on_are_refused, 0,
                         (int)N(owned_properties));
