@@ -206,8 +206,8 @@ static int find(struct operate *o, const struct operate_choice *choice, struct b
     struct params p = { .limit = "" };
     PGresult *res = NULL;
 
-    choose(&p, choice, b->above, BATCH, o->opt.skip_poison);
-    int code = operate_run(o, SQL_FIND, 9, &p, &res);
+    choose(&p, choice, b->above, BATCH, false);
+    int code = operate_run(o, SQL_FIND, 8, &p, &res);
     if (code != EXIT_OK)
         return code;
     char *rows = strdup(PQgetvalue(res, 0, 0)), *fronts = strdup(PQgetvalue(res, 0, 1));
@@ -261,7 +261,7 @@ static int change_locked(struct operate *o, const struct operate_choice *choice,
     int code = operate_run(o, SQL_DISCARD, 3, &discard, ret_res);
     /* A statement of its own: only a snapshot taken after the lock was got has the rows that others
      * put behind these until then. */
-    return code == EXIT_OK ? operate_run(o, SQL_PROMOTE, 2, &retry, NULL) : code;
+    return code == EXIT_OK ? operate_run(o, SQL_PROMOTE, 1, &retry, NULL) : code;
 }
 
 static int change_batch(struct operate *o, const struct operate_choice *choice, struct batch *b,

@@ -22,7 +22,7 @@ struct operate_options {
     const char *dsn; /* borrowed for the life of the struct operate */
     uint64_t statement_timeout_ms;
     uint64_t tcp_user_timeout_ms;
-    bool skip_poison; /* later rows of a key pass a dead one */
+    bool skip_poison; /* later rows of a key pass a dead one, as far as is known: only for what is told */
     bool only_reads;  /* a standby does as well */
 };
 

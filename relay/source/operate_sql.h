@@ -5,6 +5,10 @@
  * blocked, and dead unless later rows pass the dead (on.poison = skip). Its first row alone may be
  * due; the others wait for it.
  *
+ * Whether the dead are passed is a setting of the relay, and the one that a command is given may be another. So what is
+ * changed does not depend on it: a row that only dead ones have before it is due, and a relay that lets
+ * it wait does not read it until its turn (SQL_DUE); one that never became due would lie there until the sweep.
+ *
  * Who settles a row that others may wait for (the relay by a mark, a person by discard) looks for the
  * next one in a statement of its own, after the row is locked and changed, and so with a snapshot that
  * has all that was committed before; who puts a row behind another has locked that other first. The
@@ -137,16 +141,13 @@
     "join later l on l.topic = f.topic and l.key = f.key and l.number = f.number group by f.id) x " \
     "on x.id = f.id" SQL_EVENT_OF("f") "order by f.id"
 
-/* The first row of the key group of g. */
+/* The first row of this kind in the key group of g. */
 #define SQL_FIRST(g, kind)                                                                         \
     "(select f.id from outbox.held f where " SQL_SAME_KEY("f", g) " and " kind SQL_NOT_SENT("f")   \
     " order by f.id limit 1)"
-#define SQL_FRONT_OF(g, skip)                                                                      \
-    "(select x.id from (" SQL_FIRST(g, SQL_LIVE("f")) " union all "                                \
-    SQL_FIRST(g, "not " skip " and " SQL_DEAD("f")) ") x order by x.id limit 1)"
 
 /* What has to be locked: the next $8 of the chosen rows, and the first row of each key group among
- * them, because who settles that one asks which row is next. Two arrays, how many are chosen, and the
+ * them, with and without the dead, because who settles that one asks which row is next. Two arrays, how many are chosen, and the
  * highest of those. */
 #define SQL_FIND                                                                                   \
     "with target as materialized (select h.id, h.topic, h.key from outbox.held h where "           \
@@ -154,7 +155,7 @@
     "(select distinct t.topic, t.key from target t where t.key is not null) "                      \
     "select (select coalesce(array_agg(t.id order by t.id), '{}') from target t), "                \
     "(select coalesce(array_agg(x.id order by x.id), '{}') from kin k cross join lateral "         \
-    SQL_FRONT_OF("k", "$9::bool") " x), "                                                          \
+    "(" SQL_FIRST("k", SQL_LIVE("f")) " union all " SQL_FIRST("k", SQL_DEAD("f")) ") x), "         \
     "(select count(*) from target), (select max(id) from target)"
 
 /* In order of id, as everybody does who locks several. */
@@ -162,23 +163,26 @@
     "select h.id from outbox.held h where h.id = any ($1::bigint[] || $2::bigint[]) "              \
     "order by h.id for update"
 
-/* $1 the rows, all locked, $2 do rows pass the dead? A row with an earlier one in its group, some of
- * these included, waits for it; the others are due. One that is retrying behind another is left alone. */
+/* $1 the rows, all locked, $2 do rows pass the dead, as far as is known? Only for what is told: the last column, does
+ * it wait? A row with an earlier one in its group, some of these included, waits for it; the others are due. One that
+ * is retrying behind another is left alone. One behind a row that stays dead is blocked, and due. */
 #define SQL_RETRY                                                                                  \
     "with target as materialized (select h.id, h.state as was, h.key is not null "                 \
     "and (exists (select from outbox.held f where " SQL_SAME_KEY("f", "h") " and f.id < h.id and " \
     SQL_LIVE("f") SQL_NOT_SENT("f") ") or exists (select from outbox.held f where "                \
     SQL_SAME_KEY("f", "h") " and f.id < h.id and " SQL_DEAD("f")                                   \
-    " and (not $2::bool or f.id = any ($1::bigint[]))" SQL_NOT_SENT("f") ")) as waits "            \
+    " and f.id = any ($1::bigint[])" SQL_NOT_SENT("f") ")) as waits, "                             \
+    "h.key is not null and exists (select from outbox.held f where " SQL_SAME_KEY("f", "h")        \
+    " and f.id < h.id and " SQL_DEAD("f") SQL_NOT_SENT("f") ") as behind_dead "                    \
     "from outbox.held h where h.id = any ($1::bigint[]) "                                          \
     "and h.state in ('retrying', 'dead')), "                                                       \
     "done as (update outbox.held h set "                                                           \
-    "state = case when t.waits then case h.state when 'dead' then 'blocked' else h.state end "     \
+    "state = case when t.waits or t.behind_dead then case h.state when 'dead' then 'blocked' else h.state end " \
     "else 'retrying' end, "                                                                        \
     "attempts = case when t.waits and h.state <> 'dead' then h.attempts else 0 end, "              \
     "next_attempt_at = case when not t.waits then now() "                                          \
     "when h.state <> 'dead' then h.next_attempt_at end "                                           \
-    "from target t where h.id = t.id returning h.*, t.was, t.waits) "                              \
+    "from target t where h.id = t.id returning h.*, t.was, t.waits or (t.behind_dead and not $2::bool) as waits) " \
     "select " SQL_EVENT_COLUMNS("d") ", d.was, d.waits from done d" SQL_EVENT_OF("d")              \
     "order by d.id"
 
@@ -191,13 +195,13 @@
     "select " SQL_EVENT_COLUMNS("o") ", o.state, false from old o join done d on d.id = o.id"      \
     SQL_EVENT_OF("o") "order by o.id"
 
-/* $1 the rows just settled, $2 do rows pass the dead? The next of each of their groups is due now.
- * One that is due already, or dead, is left as it is. */
+/* $1 the rows just settled. The next of each of their groups that is not dead is due now. One that is due already is
+ * left as it is. */
 #define SQL_PROMOTE                                                                                \
     "with kin as materialized (select distinct t.topic, t.key from outbox.held t "                 \
     "where t.id = any ($1::bigint[]) and t.key is not null), "                                     \
     "front as materialized (select f.id from kin k cross join lateral "                            \
-    SQL_FRONT_OF("k", "$2::bool") " f) "                                                           \
+    SQL_FIRST("k", SQL_LIVE("f")) " f) "                                                           \
     "update outbox.held h set next_attempt_at = now() from front f "                               \
     "where h.id = f.id and h.state = 'blocked' and h.next_attempt_at is null returning h.id"
 

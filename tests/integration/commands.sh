@@ -218,7 +218,7 @@ says retry_both 0 '^2 events retried, 1 due now and 1 behind' retry --all --yes
 equal first_is_due_second_waits 'retrying 0 now blocked 0 never' "$(held 1) $(held 3)"
 sql "update outbox.held set state = 'dead', attempts = 5, next_attempt_at = null where id in (1, 3); delete from outbox.held where id = 2"
 says dead_ones_are_passed_with_skip 0 'event 3 .*: due now' retry --id 3 -X on.poison=skip
-equal due_behind_a_dead_one_that_is_passed 'dead 5 never retrying 0 now' "$(held 1) $(held 3)"
+equal due_behind_a_dead_one_that_is_passed 'dead 5 never blocked 0 now' "$(held 1) $(held 3)"
 says retry_before_one_that_is_due 0 'event 1 .*: due now' retry --id 1 -X on.poison=skip
 sql "update outbox.held set state = 'retrying', next_attempt_at = now() + interval '1 hour', attempts = 2 where id in (1, 3)"
 says retrying_behind_another_is_left_alone 0 'event 3 .*: waits for' retry --id 3
@@ -338,7 +338,7 @@ one_key 3
 hold dead 1,2
 hold blocked 3 0
 says discard_before_a_dead_one 0 '^1 event discarded$' discard --id 1 --reason x
-equal dead_one_is_not_promoted 'dead 5 never blocked 0 never' "$(held 2) $(held 3)"
+equal the_next_one_is_due_should_the_dead_be_passed 'dead 5 never blocked 0 now' "$(held 2) $(held 3)"
 says discard_the_other 0 '^1 event discarded$' discard --id 2 --reason x
 equal discarded_ones_are_passed 'blocked 0 now' "$(held 3)"
 reset
