@@ -3,6 +3,7 @@
  * themselves, too. Needs OUTBOX_TEST_DSN.
  */
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "tests/integration/inbox_run.h"
 #include "tests/integration/inbox_log.h"
@@ -100,6 +101,38 @@ static int a_1_fails(const inbox_message *msg)
     inbox_fail(msg, "no stock");
     return INBOX_RETRY;
 }
+
+static unsigned n_cut, attempt_of_a_1;
+
+static int a_1_loses_two_links(const inbox_message *msg)
+{
+    if (strcmp(msg->event_id, "a-1") != 0)
+        return INBOX_DONE;
+    attempt_of_a_1 = msg->attempt;
+    if (n_cut++ < 2) {
+        (void)shutdown(PQsocket(c->conn), SHUT_RDWR);
+        PQclear(PQexec(c->conn, "select")); /* it is the call that meets it */
+    }
+    return INBOX_DONE;
+}
+
+/* Each time the call was written down before. */
+START_TEST(links_that_are_lost_in_a_call_cost_no_attempt)
+{
+    rig_exec(control, "insert into inbox.position (consumer, topic, kafka_partition, next_offset) "
+                      "values ('run', 'nth', 0, 0); "
+                      "insert into inbox.attempt (consumer, topic, kafka_partition, kafka_offset, event_id, attempts) "
+                      "values ('run', 'nth', 0, 0, 'nth a-1', 8)");
+    in_log = two;
+    n_cut = 0;
+    behaves = a_1_loses_two_links;
+    new_consumer("10", "15m");
+    run();
+    ck_assert_uint_eq(n_cut, 3);
+    ck_assert_uint_eq(attempt_of_a_1, 9);
+    ck_assert_int_eq(rig_scalar_i64(control, "select count(*) from inbox.dead"), 0);
+}
+END_TEST
 
 START_TEST(what_was_mended_while_nobody_ran_is_applied)
 {
@@ -659,6 +692,7 @@ Suite *suite_inbox_run(void)
     tcase_add_test(tc, a_repeat_that_is_finished_leaves_no_call_behind);
     tcase_add_test(tc, time_alone_spends_no_event_after_one_call);
     tcase_add_test(tc, time_and_two_calls_do);
+    tcase_add_test(tc, links_that_are_lost_in_a_call_cost_no_attempt);
     tcase_add_test(tc, what_was_mended_while_nobody_ran_is_applied);
     tcase_add_test(tc, what_was_not_dies_with_its_reason);
     tcase_add_test(tc, each_attempt_that_fails_is_told_with_what_comes_next);
