@@ -457,7 +457,7 @@ OUTBOX_API OUTBOX_MUST_USE size_t outbox_frame_confluent(uint32_t schema_id, con
 
 /**
  * Tell whether the tables in this database are ones that this library can write to, and whether this
- * role may. Meant for the start of a program: outbox_append() does not repeat the check.
+ * role may, on this server. Meant for the start of a program: outbox_append() does not repeat the check.
  *
  * Works inside a transaction and outside of one. A missing schema is an answer here and no error
  * of the server, so an open transaction stays usable. Inside a transaction it keeps an ACCESS
@@ -473,8 +473,11 @@ OUTBOX_API OUTBOX_MUST_USE size_t outbox_frame_confluent(uint32_t schema_id, con
  *   OUTBOX_EABORTED  the transaction had failed before. Nothing was sent. flags: TXN_ABORTED
  *   OUTBOX_ELINK     the connection was bad or broke. flags: LINK_LOST
  *   OUTBOX_EDB       the role may not read outbox.schema_version, or lacks a privilege that an append
- *                    needs: the message is the GRANT. The transaction is untouched. Or any other
- *                    refusal. flags as for outbox_append()
+ *                    needs: the message is the GRANT. Or nothing can be written: the server is a
+ *                    standby, or the transaction is read-only, the open one, or without one the one
+ *                    that the session begins by itself (default_transaction_read_only; if you set
+ *                    that and begin yours READ WRITE, ask in such a one). The transaction is untouched.
+ *                    Or any other refusal. flags as for outbox_append()
  * Blocks for two round trips.
  */
 OUTBOX_API OUTBOX_MUST_USE int outbox_check_schema(PGconn *conn, outbox_error *err);

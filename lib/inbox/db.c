@@ -82,7 +82,7 @@ int inbox__db_failed(PGconn *conn, const PGresult *result, const char *doing, ou
     } else if (is_state(sqlstate, "42501")) {
         remedy = GRANT_CONSUMER;
     } else if (is_state(sqlstate, "25006")) {
-        remedy = "; connect to the primary server, this one is read-only";
+        remedy = "; " OUTBOX__READ_ONLY;
     }
     if (PQtransactionStatus(conn) == PQTRANS_INERROR)
         verdict.flags |= OUTBOX_ERRF_TXN_ABORTED;

@@ -36,7 +36,7 @@ static const struct {
     { "42883", { OUTBOX_ESCHEMA, 0, APPLY_SCHEMA } },           /* no such function */
     { "26000", { OUTBOX_EDB, 0, "call outbox_prepare() on this connection first, and behind a "
                                "transaction pooler do without OUTBOX_APPEND_PREPARED" } },
-    { "25006", { OUTBOX_EDB, 0, "connect to the primary server, this one is read-only" } },
+    { "25006", { OUTBOX_EDB, 0, OUTBOX__READ_ONLY } },
     { "42501", { OUTBOX_EDB, 0, "grant this role outbox_writer, see sql/roles.sql" } },
 };
 

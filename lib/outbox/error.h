@@ -19,6 +19,11 @@ struct outbox__verdict {
     const char *remedy;
 };
 
+/** Of 25006: the server does not say which of the two it is. */
+#define OUTBOX__READ_ONLY \
+    "the server or the transaction is read-only: connect to the primary server, or begin the transaction READ WRITE " \
+    "(see default_transaction_read_only)"
+
 /** Look up an SQLSTATE; NULL, "" and unknown ones are OUTBOX_EDB without flags. */
 struct outbox__verdict outbox__error_classify(const char *sqlstate);
 

@@ -34,7 +34,7 @@ static const char sql_find[] =
 #define EVENT "pg_catalog.to_regclass('outbox.event')::pg_catalog.oid"
 #define PROCEDURE "pg_catalog.to_regproc('" OUTBOX__PROCEDURE "')::pg_catalog.oid"
 
-enum { VERSION, TOO_NEW, HAS_EVENT, HAS_PROCEDURE, NOT_INSERTED, MAY_CALL, ROLE };
+enum { VERSION, TOO_NEW, HAS_EVENT, HAS_PROCEDURE, NOT_INSERTED, MAY_CALL, ROLE, STANDBY, READ_ONLY };
 static const char sql_version[] =
     "SELECT coalesce(pg_catalog.max(version), 0), coalesce(pg_catalog.bool_or(breaking)"
     " FILTER (WHERE version OPERATOR(pg_catalog.>) " NUMBER_TEXT(OUTBOX_SCHEMA_VERSION) "), false),"
@@ -44,7 +44,8 @@ static const char sql_version[] =
     " AND a.attname OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array('" OUTBOX__COLUMNS "', ', '))"
     " AND NOT pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT')),"
     " pg_catalog.has_function_privilege(" PROCEDURE ", 'EXECUTE'),"
-    " pg_catalog.quote_ident(CURRENT_USER)"
+    " pg_catalog.quote_ident(CURRENT_USER), pg_catalog.pg_is_in_recovery(),"
+    " pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on'"
     " FROM outbox.schema_version";
 
 static bool is_true(const PGresult *result, int column)
@@ -85,6 +86,19 @@ static int say_grant(const PGresult *result, const char *privilege, const char *
                              role, privilege, columns, on, role, role);
 }
 
+static int judge_writable(const PGresult *result, outbox_error *err)
+{
+    if (is_true(result, STANDBY))
+        return outbox__error_set(err, OUTBOX_EDB,
+                                 "this server is a standby, where nothing can be appended; connect to the "
+                                 "primary server");
+    if (is_true(result, READ_ONLY))
+        return outbox__error_set(err, OUTBOX_EDB,
+                                 "this transaction is read-only, so nothing can be appended in it; begin it "
+                                 "READ WRITE, or turn default_transaction_read_only off");
+    return OUTBOX_OK;
+}
+
 /* What an append needs, and outbox_check_schema() alone can tell before the first one. */
 static int judge_rights(const PGresult *result, outbox_error *err)
 {
@@ -95,7 +109,7 @@ static int judge_rights(const PGresult *result, outbox_error *err)
         return say_grant(result, "INSERT", columns, "outbox.event", err);
     if (!is_true(result, MAY_CALL))
         return say_grant(result, "EXECUTE", "", "PROCEDURE " OUTBOX__PROCEDURE, err);
-    return OUTBOX_OK;
+    return judge_writable(result, err);
 }
 
 static int judge_version(const PGresult *result, outbox_error *err)

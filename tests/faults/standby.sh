@@ -35,6 +35,27 @@ relay_start misled -X "dsn=$("$pg" conninfo "$dir/sync2")"
 holds standby_is_refused wait_said misled 'cannot use PostgreSQL.*\(read-only\|read only\|standby\|recovery\)\|level=error.*\(read-only\|read only\|standby\|recovery\)'
 relay_signal misled KILL 2>/dev/null || true # it may just have ended
 relay_end misled 5
+# Nor for an application, which is told so before its first append.
+cat >"$dir/asks.c" <<'END'
+#include <libpq-fe.h>
+#include <outbox.h>
+#include <stdio.h>
+int main(int argc, char **argv)
+{
+    outbox_error err = OUTBOX_ERROR_INIT;
+    PGconn *conn = PQconnectdb(argv[argc - 1]);
+    int code = outbox_check_schema(conn, &err);
+
+    puts(err.message);
+    PQfinish(conn);
+    return code == OUTBOX_EDB ? 0 : 1;
+}
+END
+# shellcheck disable=SC2046 # words
+holds a_program_that_asks_can_be_built "${CC:-cc}" -o "$dir/asks" "$dir/asks.c" -I"$root/include" "$OUTBOX_BUILD/liboutbox.a" \
+    $(pkg-config --cflags --libs libpq)
+said=$("$dir/asks" "$("$pg" conninfo "$dir/sync2")") || said="answers $said"
+equal the_library_says_what_a_standby_is 'this server is a standby, where nothing can be appended; connect to the primary server' "$said"
 
 writer_dsn="$both target_session_attrs=read-write"
 stream_start failover

@@ -32,7 +32,7 @@ static const struct server_failure {
     { "57014", OUTBOX_EDB, ABORTED, "SQLSTATE 57014" },
     { "23505", OUTBOX_EDB, ABORTED, "SQLSTATE 23505" },
     { "53100", OUTBOX_EDB, ABORTED, "SQLSTATE 53100" },
-    { "25006", OUTBOX_EDB, ABORTED, "connect to the primary" },
+    { "25006", OUTBOX_EDB, ABORTED, "read-only: connect to the primary server" },
     { "25P02", OUTBOX_EABORTED, ABORTED, "SQLSTATE 25P02" },
     { "42883", OUTBOX_ESCHEMA, ABORTED, "apply sql/001_outbox.up.sql" },
     { "42703", OUTBOX_ESCHEMA, ABORTED, "apply sql/001_outbox.up.sql" },

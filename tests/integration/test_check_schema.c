@@ -151,6 +151,32 @@ START_TEST(check_schema_names_the_privilege_that_is_missing)
 }
 END_TEST
 
+/* What cannot be appended there is told before the first append. */
+START_TEST(check_schema_tells_of_transactions_that_only_read)
+{
+    static const char words[] = "begin it READ WRITE, or turn default_transaction_read_only off";
+
+    event.topic = "read.only";
+    rig_exec(conn, "begin read only");
+    expect_code(outbox_check_schema(conn, &err), OUTBOX_EDB, 0);
+    expect_words(words);
+    ck_assert_int_eq(PQtransactionStatus(conn), PQTRANS_INTRANS);
+    expect_code(outbox_append(conn, &event, &err), OUTBOX_EDB, ABORTED);
+    ck_assert_str_eq(err.sqlstate, "25006");
+    expect_words("the server or the transaction is read-only: connect to the primary server, or begin the transaction "
+                 "READ WRITE (see default_transaction_read_only)");
+    rig_exec(conn, "rollback");
+    rig_exec(conn, "set default_transaction_read_only = on");
+    expect_code(outbox_check_schema(conn, &err), OUTBOX_EDB, 0);
+    expect_words(words);
+    rig_exec(conn, "begin read write");
+    ck_assert_msg(outbox_check_schema(conn, &err) == OUTBOX_OK, "%s", err.message);
+    append_ok();
+    rig_exec(conn, "rollback");
+    rig_exec(conn, "reset default_transaction_read_only");
+}
+END_TEST
+
 Suite *suite_check_schema(void);
 Suite *suite_check_schema(void)
 {
@@ -162,6 +188,7 @@ Suite *suite_check_schema(void)
     tcase_add_test(real, check_schema_accepts_the_real_one);
     tcase_add_test(real, check_schema_refuses_in_a_failed_transaction);
     tcase_add_test(real, check_schema_names_the_privilege_that_is_missing);
+    tcase_add_test(real, check_schema_tells_of_transactions_that_only_read);
     suite_add_tcase(suite, real);
     tcase_add_checked_fixture(states, setup_scratch, teardown_scratch);
     tcase_add_test(states, check_schema_tells_each_state_apart);
