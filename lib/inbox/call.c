@@ -41,6 +41,26 @@ static void last_error(const PGconn *conn, char line[501], char ret_state[6])
     snprintf(line, 501, "%.*s", (int)len, text);
 }
 
+/* For a handler that did not. said: the last error of its connection, or "". */
+static void say_why(struct inbox__record *r, const char *said, int outcome)
+{
+    char line[200];
+
+    if (said[0] != '\0') {
+        inbox__record_fail(r, said);
+    } else if (outcome == INBOX_REJECT) {
+        inbox__record_fail(r, "the handler rejected it, and did not say why with inbox_fail()");
+    } else if (outcome == INBOX_RETRY) {
+        inbox__record_fail(r, "the handler asked for another try, and did not say why with inbox_fail()");
+    } else {
+        snprintf(line, sizeof line,
+                 "the handler returned %d, which is no outcome and is taken for INBOX_RETRY: INBOX_DONE is %d, "
+                 "INBOX_RETRY %d, INBOX_REJECT %d",
+                 outcome, INBOX_DONE, INBOX_RETRY, INBOX_REJECT);
+        inbox__record_fail(r, line);
+    }
+}
+
 enum inbox__call inbox__call_handler(struct inbox_consumer *c, struct inbox__record *r)
 {
     const struct inbox__handler *h = inbox__handler_of(c, r->msg.type);
@@ -71,10 +91,7 @@ enum inbox__call inbox__call_handler(struct inbox_consumer *c, struct inbox__rec
         return INBOX__CALL_DONE;
     last_error(c->conn, line, r->sqlstate);
     if (r->error == NULL || r->error[0] == '\0')
-        inbox__record_fail(r, line[0] != '\0' ? line
-                              : outcome == INBOX_REJECT
-                                  ? "the handler rejected it, and did not say why with inbox_fail()"
-                                  : "the handler asked for another try, and did not say why with inbox_fail()");
+        say_why(r, line, outcome);
     if (!is_ours(c))
         return INBOX__CALL_ENDED;
     return outcome == INBOX_REJECT ? INBOX__CALL_REJECT : INBOX__CALL_RETRY;

@@ -216,6 +216,26 @@ START_TEST(an_attempt_that_fails_is_told_whatever_the_event_is_called)
 }
 END_TEST
 
+static int returns_42(const inbox_message *msg)
+{
+    (void)msg;
+    return 42;
+}
+
+START_TEST(what_is_no_outcome_is_told)
+{
+    in_log = of_odd_names;
+    behaves = returns_42;
+    told[0] = '\0';
+    new_consumer("2", "15m");
+    inbox_consumer_log(c, tell, NULL);
+    run();
+    ck_assert_msg(strstr(told, "nth/0@0 failed: attempt 1 of 2, next in 0.0 s, type event: the handler returned 42, which is "
+                               "no outcome and is taken for INBOX_RETRY: INBOX_DONE is 0, INBOX_RETRY 1, INBOX_REJECT 2\n") != NULL,
+                  "%s", told);
+}
+END_TEST
+
 static const struct logged many[N_PARTITIONS][MOST_RECORDS + 1] = {
     { { "a", "a-1", "event" }, { "b", "b-1", "event" }, { "c", "c-1", "event" }, { "d", "d-1", "event" },
       { "e", "e-1", "event" }, { "f", "f-1", "event" } },
@@ -698,6 +718,7 @@ Suite *suite_inbox_run(void)
     tcase_add_test(tc, what_was_not_dies_with_its_reason);
     tcase_add_test(tc, each_attempt_that_fails_is_told_with_what_comes_next);
     tcase_add_test(tc, an_attempt_that_fails_is_told_whatever_the_event_is_called);
+    tcase_add_test(tc, what_is_no_outcome_is_told);
     tcase_add_test(tc, many_that_fail_are_not_all_told);
     tcase_add_test(tc, a_deadlock_costs_no_attempt);
     tcase_add_test(tc, a_deadlock_each_time_holds_back_its_key_only);
