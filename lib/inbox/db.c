@@ -14,7 +14,9 @@
 
 /* -- what went wrong -------------------------------------------------------------------------- */
 
-#define GRANT_CONSUMER "; grant this role inbox_consumer, see sql/inbox_roles.sql"
+/* The tables of a schema that was installed anew have none of the grants that the file had made. */
+#define GRANT_CONSUMER \
+    "; grant this role inbox_consumer, see sql/inbox_roles.sql (run it again if 002_inbox was taken down and up)"
 
 static bool is_state(const char *sqlstate, const char *wanted)
 {

@@ -116,7 +116,7 @@ sql "drop role if exists inbox_claims_not; create role inbox_claims_not login;
      grant execute on all functions in schema inbox to inbox_claims_not; revoke update on inbox.position from inbox_claims_not"
 : >"$dir/w.log"
 worker_dsn="$dsn user=inbox_claims_not" worker_start w
-wait_until 30 waits_for 'grant this role inbox_consumer, see sql/inbox_roles.sql' ||
+wait_until 30 waits_for 'grant this role inbox_consumer, see sql/inbox_roles.sql (run it again if 002_inbox was taken down and up)' ||
     not_ok the_log_says_which_right_is_missing "$(tail -n 3 "$dir/w.log")"
 sql 'grant update on inbox.position to inbox_claims_not'
 effects_are it_goes_on_with_the_right
