@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "relay/exit_codes.h"
 #include "relay/log.h"
 
 /* A line for each mistake. */
@@ -27,7 +28,19 @@ static void on_difference(void *arg, const struct settings_change *c)
     *changed = *changed || c->in_force;
 }
 
-bool reload_settings(struct settings *s, const struct settings_from *from)
+/* Would a relay start with them? As --check-config asks. */
+static bool is_good(const struct settings *fresh, const struct settings *s, settings_check *check, char *err, size_t err_size)
+{
+    if (settings_require(fresh, SETTINGS_NEED_DATABASE | SETTINGS_NEED_KAFKA, err, err_size) < 0)
+        return false;
+    int code = check(fresh, true);
+    log_setup(s->log_level, s->log_format); /* the check silences the log while it tries */
+    if (code != EXIT_OK)
+        snprintf(err, err_size, "no relay would start with them: the line before says why");
+    return code == EXIT_OK;
+}
+
+bool reload_settings(struct settings *s, const struct settings_from *from, settings_check *check)
 {
     struct settings fresh;
     bool changed = false;
@@ -37,7 +50,7 @@ bool reload_settings(struct settings *s, const struct settings_from *from)
         kept(err);
         return false;
     }
-    if (settings_reload(s, &fresh, on_difference, &changed, err, sizeof err) < 0)
+    if (!is_good(&fresh, s, check, err, sizeof err) || settings_reload(s, &fresh, on_difference, &changed, err, sizeof err) < 0)
         kept(err);
     else
         log_info("relay", "the settings were loaded again", "file", s->file);

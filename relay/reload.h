@@ -6,9 +6,13 @@
 
 #include "relay/settings.h"
 
+/* EXIT_OK, or another exit code and the reason is in the log: see driver_check. May change what is logged. */
+typedef int settings_check(const struct settings *settings, bool whole);
+
 /* Loads them again and takes over what may change; says which settings are in force now and which need a
- * restart. When they cannot be loaded those in force stay, and the error is said. True: some have changed,
- * those of the log among them, which is set up anew. */
-bool reload_settings(struct settings *s, const struct settings_from *from);
+ * restart. When they cannot be loaded, or the check refuses them, those in force stay, and the error is said: whoever was
+ * told to restart would be left without a relay. True: some have changed, those of the log among them, which is set up
+ * anew. */
+bool reload_settings(struct settings *s, const struct settings_from *from, settings_check *check);
 
 #endif

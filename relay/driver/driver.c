@@ -103,7 +103,7 @@ static void on_hangup(struct driver *d)
     if (d->from == NULL)
         return;
     notify_reloading(&d->notify);
-    if (reload_settings(d->settings, d->from)) {
+    if (reload_settings(d->settings, d->from, driver_check)) {
         struct core_config cfg = driver_core_settings(d->settings, d->once);
         core_configure(&d->core, &cfg);
         source_configure(d->source, d->settings->retry_base_ms, d->settings->retry_max_ms);

@@ -9,6 +9,7 @@ set -euo pipefail
 # --- SIGHUP --------------------------------------------------------------------------------------------
 
 conf=$dir/relay.conf
+nl=$'\n'
 printf 'log.level = info\npoll.max = 20ms\n' >"$conf"
 reset
 append 10
@@ -31,6 +32,18 @@ holds bad_file_is_refused wait_said reload 'the settings were not reloaded; thos
 printf 'batch.rows = 9000\n' >"$conf"
 relay_signal reload HUP
 holds values_that_do_not_go_together_are_refused wait_said reload 'not reloaded.*inflight.rows = 10000.*at least twice batch.rows = 9000'
+# What --check-config refuses is refused whole: a restart, which would end with 78, is not advised.
+for refused in 'kafka.lnger.ms = 7' 'kafka.linger.ms = 7ms' \
+    "kafka.security.protocol = sasl_plaintext${nl}kafka.sasl.mechanism = PLAIN${nl}kafka.sasl.username = u"; do
+    name=$(tr -c 'a-z0-9\n' _ <<<"${refused%%$nl*}")
+    times=$(times_said reload 'not reloaded')
+    refused_again() { (($(times_said reload 'not reloaded') > times)); }
+    printf 'log.level = debug\npoll.max = 60ms\n%s\n' "$refused" >"$conf"
+    relay_signal reload HUP
+    holds "refused_whole_$name" wait_until 20 refused_again
+done
+equal nothing_of_a_refused_file_is_taken '' "$(grep 'needs a restart\|setting=poll.max.*value=60ms' "$dir/reload.log" || true)"
+holds the_mistake_is_named wait_said reload 'relay.conf:3: kafka.linger.ms = 7ms'
 append 10
 holds rows_flow_after_bad_files wait_sent
 
