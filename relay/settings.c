@@ -222,7 +222,8 @@ static int set_pair(const struct load *l, char *pair)
 /* why: errno. */
 static void leave_unread(struct load *l, const char *what, const char *path)
 {
-    fprintf(l->msg, "%s: cannot be %s: %s", path, what, strerror(errno));
+    fprintf(l->msg, "%s: cannot be %s: %s%s", path, what, strerror(errno),
+            errno == EACCES ? "; run this as root (sudo) or as a user who may read it" : "");
     note_mistake(l);
     l->unread = true;
 }

@@ -106,7 +106,9 @@ static unsigned missing(const char *prefix, const char *key, const char *what, c
     fprintf(out, "%s%s is not set: it names %s; give it in the settings file (%s%s = %s), in ",
             prefix, key, what, prefix, key, example);
     setting_print_variable(prefix, key, out);
-    fprintf(out, ", or with -X %s%s=%s%c", prefix, key, example, SETTING_NEXT_MISTAKE);
+    fprintf(out, ", or with -X %s%s=%s; a service's credential (LoadCredential=) is read by ", prefix, key, example);
+    setting_print_variable(prefix, key, out);
+    fprintf(out, SETTING_VARIABLE_FILE "=PATH in front of the command%c", SETTING_NEXT_MISTAKE);
     return 1;
 }
 

@@ -1,5 +1,7 @@
 /* test_settings.c - settings from the file, the environment and -X, and the errors. What is shown of them is
  * test_settings_show.c. */
+#include <sys/stat.h>
+
 #include "tests/unit/settings_rig.h"
 
 START_TEST(defaults_are_those_of_the_table)
@@ -347,6 +349,13 @@ START_TEST(a_file_that_cannot_be_read_is_named)
 {
     expect_error(settings_load(&s, "/nonexistent/relay.conf", NULL, NULL, 0, err, sizeof err),
                  "/nonexistent/relay.conf: cannot be opened: No such file or directory");
+    if (geteuid() != 0) { /* which may read everything */
+        write_file("batch.rows = 5\n", 15);
+        ck_assert_int_eq(chmod(path, 0), 0);
+        ck_assert_int_eq(settings_load(&s, path, NULL, NULL, 0, err, sizeof err), -1);
+        ck_assert_ptr_nonnull(strstr(err, "Permission denied; run this as root (sudo) or as a user who may read it"));
+        ck_assert_int_eq(chmod(path, 0600), 0);
+    }
     expect_error(settings_load(&s, "/", NULL, NULL, 0, err, sizeof err),
                  "/: cannot be read: Is a directory");
     write_file("batch.rows = 5\0 \n", 17);
@@ -618,18 +627,21 @@ START_TEST(a_command_gets_what_it_needs_or_an_error)
     ck_assert_int_eq(settings_require(&s, both, err, sizeof err), -1);
     ck_assert_str_eq(err, "dsn is not set: it names the database; give it in the settings file "
                           "(dsn = postgresql://localhost/shop), in OUTBOX_RELAY_DSN, or with -X "
-                          "dsn=postgresql://localhost/shop\n"
+                          "dsn=postgresql://localhost/shop; a service's credential (LoadCredential=) is read by "
+                          "OUTBOX_RELAY_DSN_FILE=PATH in front of the command\n"
                           "kafka.bootstrap.servers is not set: it names the brokers; give it in "
                           "the settings file (kafka.bootstrap.servers = localhost:9092), in "
                           "OUTBOX_RELAY_KAFKA_BOOTSTRAP_SERVERS, or with -X "
-                          "kafka.bootstrap.servers=localhost:9092");
+                          "kafka.bootstrap.servers=localhost:9092; a service's credential (LoadCredential=) is read by "
+                          "OUTBOX_RELAY_KAFKA_BOOTSTRAP_SERVERS_FILE=PATH in front of the command");
     expect_loaded(load(NULL, NULL, "dsn=host=x"));
     ck_assert_int_eq(settings_require(&s, SETTINGS_NEED_DATABASE, err, sizeof err), 0);
     ck_assert_int_eq(settings_require(&s, both, err, sizeof err), -1);
     ck_assert_str_eq(err, "kafka.bootstrap.servers is not set: it names the brokers; give it in "
                           "the settings file (kafka.bootstrap.servers = localhost:9092), in "
                           "OUTBOX_RELAY_KAFKA_BOOTSTRAP_SERVERS, or with -X "
-                          "kafka.bootstrap.servers=localhost:9092");
+                          "kafka.bootstrap.servers=localhost:9092; a service's credential (LoadCredential=) is read by "
+                          "OUTBOX_RELAY_KAFKA_BOOTSTRAP_SERVERS_FILE=PATH in front of the command");
     expect_loaded(load("kafka.bootstrap.servers =\n", NULL, "dsn=host=x"));
     ck_assert_int_eq(settings_require(&s, both, err, sizeof err), -1);
     expect_loaded(load("kafka.bootstrap.servers = a\n", NULL, "dsn=host=x"));
