@@ -22,6 +22,9 @@ static void on_difference(void *arg, const struct settings_change *c)
     snprintf(name, sizeof name, "%s%s", c->prefix, c->key);
     if (c->in_force)
         log_info("relay", "a setting has changed", "setting", name, "was", c->was, "value", c->value);
+    else if (c->only_secret)
+        log_warn("relay", "a setting differs from the one in force; it needs a restart", "setting", name, "value", c->value,
+                 "differs", "only in its secret part");
     else
         log_warn("relay", "a setting differs from the one in force; it needs a restart", "setting", name,
                  "in_force", c->was != NULL ? c->was : "(not set)", "value", c->value != NULL ? c->value : "(not set)");

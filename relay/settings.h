@@ -110,6 +110,7 @@ struct settings_change {
     const char *prefix, *key; /* prefix: SETTING_KAFKA or "" */
     const char *was, *value;  /* in one line, secrets masked; NULL: not set, or no memory to say it */
     bool in_force;            /* it was taken over, else it needs a restart */
+    bool only_secret;         /* they differ in what is masked alone */
 };
 
 /* Take over from fresh what may change while the relay runs (SETTING_RELOAD). note is called for each

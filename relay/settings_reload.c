@@ -65,12 +65,17 @@ static char *text_of(const struct settings *s, const struct setting_spec *spec)
     return NULL;
 }
 
+static bool same_text(const char *was, const char *value)
+{
+    return was != NULL && value != NULL && strcmp(was, value) == 0;
+}
+
 static void note_setting(const struct settings *was, const struct settings *fresh, const struct setting_spec *spec,
                          settings_note *note, void *arg)
 {
     char *before = text_of(was, spec), *after = text_of(fresh, spec);
 
-    note(arg, &(struct settings_change){ "", spec->key, before, after, reloads(spec) });
+    note(arg, &(struct settings_change){ "", spec->key, before, after, reloads(spec), same_text(before, after) });
     free(before);
     free(after);
 }
@@ -86,8 +91,10 @@ static const char *kafka_value(const struct settings *s, const char *name)
 
 static void note_property(const char *name, const char *was, const char *value, settings_note *note, void *arg)
 {
-    if (was == NULL || value == NULL || strcmp(was, value) != 0)
-        note(arg, &(struct settings_change){ SETTING_KAFKA, name, mask_property(name, was), mask_property(name, value), false });
+    const char *before = mask_property(name, was), *after = mask_property(name, value);
+
+    if (!same_text(was, value))
+        note(arg, &(struct settings_change){ SETTING_KAFKA, name, before, after, false, same_text(before, after) });
 }
 
 static void note_kafka(const struct settings *was, const struct settings *fresh, settings_note *note, void *arg)

@@ -1,15 +1,15 @@
 /* test_settings_reload.c - settings loaded again: what is taken over, what is said of it, and no secret in that. */
 #include "tests/unit/settings_rig.h"
 
-static char said[2000]; /* "setting was>value +" for what is in force now, "-" for what waits for a restart */
+static char said[2000]; /* "setting was>value +" for what is in force now, "-" for a restart; "*": only a secret differs */
 
 static void on_change(void *arg, const struct settings_change *c)
 {
     size_t n = strlen(said);
 
     (void)arg;
-    snprintf(said + n, sizeof said - n, "%s%s %s>%s %c\n", c->prefix, c->key, c->was != NULL ? c->was : "(none)",
-             c->value != NULL ? c->value : "(none)", c->in_force ? '+' : '-');
+    snprintf(said + n, sizeof said - n, "%s%s %s>%s %c%s\n", c->prefix, c->key, c->was != NULL ? c->was : "(none)",
+             c->value != NULL ? c->value : "(none)", c->in_force ? '+' : '-', c->only_secret ? "*" : "");
 }
 
 static int reload(const char *before, const char *after)
@@ -50,7 +50,9 @@ START_TEST(secrets_are_masked)
     expect_loaded(reload("dsn = host=a password=old-secret\nkafka.sasl.password = old-secret\n",
                          "dsn = host=b password=new-secret\nkafka.sasl.password = new-secret\n"));
     ck_assert_str_eq(said, "dsn host=a password=********>host=b password=******** -\n"
-                           "kafka.sasl.password ********>******** -\n");
+                           "kafka.sasl.password ********>******** -*\n");
+    expect_loaded(reload("dsn = host=a password=old-secret\n", "dsn = host=a password=new-secret\n"));
+    ck_assert_str_eq(said, "dsn host=a password=********>host=a password=******** -*\n");
     expect_loaded(reload("kafka.https.url = https://u:old-secret@h\n", "kafka.https.url = https://h\n"));
     ck_assert_str_eq(said, "kafka.https.url ********>https://h -\n");
 }
