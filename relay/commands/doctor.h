@@ -20,6 +20,7 @@ struct doctor_need {
 enum doctor_lease {
     LEASE_HELD,
     LEASE_OVER,
+    LEASE_COPIED, /* what is seen is a standby's copy: the relays are connected to the primary */
     LEASE_FREE /* for so long that whoever stands by would have taken it */
 };
 
@@ -56,8 +57,8 @@ void doctor_lead(struct findings *f, const struct operate_fact *x);
 void doctor_relays(struct findings *f, const struct relays *r, enum doctor_lease lease);
 /* Do events flow under the relay that leads? Pure. */
 void doctor_flow(struct findings *f, const struct operate_lead *lead);
-/* A transaction that has held the outbox back for a minute. Pure. */
-void doctor_blocker(struct findings *f, const struct operate_blocker *b);
+/* A transaction that has held the outbox back for a minute; where no bucket is due to be emptied, only by its events. Pure. */
+void doctor_blocker(struct findings *f, const struct operate_blocker *b, bool bucket_is_due);
 /* A fact about the database. Pure. */
 void doctor_fact(struct findings *f, const struct operate_fact *fact);
 

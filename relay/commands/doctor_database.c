@@ -160,14 +160,14 @@ static void on_blocker(void *arg, const struct operate_blocker *b)
 {
     struct doctor *d = arg;
 
-    doctor_blocker(&d->findings, b);
+    doctor_blocker(&d->findings, b, d->space.overdue.s >= 0);
 }
 
 static void on_lead(void *arg, const struct operate_lead *lead)
 {
     struct asking *a = arg;
 
-    a->lease = lead->owner == NULL || lead->left_s < -LEADER_SILENT_S ? LEASE_FREE : lead->ended ? LEASE_OVER : LEASE_HELD;
+    a->lease = lead->is_standby ? LEASE_COPIED : lead->owner == NULL || lead->left_s < -LEADER_SILENT_S ? LEASE_FREE : lead->ended ? LEASE_OVER : LEASE_HELD;
     doctor_flow(&a->d->findings, lead);
 }
 

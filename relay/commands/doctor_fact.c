@@ -142,6 +142,10 @@ static void judge_durability(struct findings *f, const struct operate_fact *x)
     if (x->kind == FACT_SETTING)
         findings_warn(f, "server", "set it to on", "%s is %s: a crash of the machine may damage the "
                       "database", x->name, x->detail);
+    else if (strcmp(x->detail, "own") == 0)
+        findings_warn(f, "commits", "set it to on for that role; the setting mark.commit = async does without the disk for marks alone",
+                      "synchronous_commit is off for %s, the one of this dsn: a crash of the server may lose what a relay has just "
+                      "written (marks, its lease, what it holds), so that events go again", x->name);
     else
         findings_warn(f, "commits", "set it to on for whoever appends events",
                       "synchronous_commit is off for %s: a crash of the server may lose a transaction whose "
@@ -273,11 +277,11 @@ void doctor_fact(struct findings *f, const struct operate_fact *x)
     }
 }
 
-void doctor_blocker(struct findings *f, const struct operate_blocker *b)
+void doctor_blocker(struct findings *f, const struct operate_blocker *b, bool bucket_is_due)
 {
     char age[32], how[200];
 
-    if (b->age_s < 60)
+    if (b->age_s < 60 || (!b->holds_rows && !bucket_is_due))
         return;
     const char *holds = b->holds_rows ? "its events" : "the emptying of a bucket";
     verdict_age(b->age_s, age, sizeof age);

@@ -111,12 +111,16 @@ static void judge_size(struct findings *f, const struct inspect_topic *t, const 
 
     if (t->max_message_bytes < 0 || need->largest_bytes + ENVELOPE_BYTES <= t->max_message_bytes)
         return;
-    snprintf(how, sizeof how, "raise max.message.bytes of the topic, or outbox-relay discard --retrying --reason TEXT --id %" PRId64,
-             need->largest_id);
+    if (need->largest_is_dead)
+        snprintf(how, sizeof how, "raise max.message.bytes of the topic, then outbox-relay retry --id %" PRId64 "; or outbox-relay discard "
+                 "--reason TEXT --id %" PRId64, need->largest_id, need->largest_id);
+    else
+        snprintf(how, sizeof how, "raise max.message.bytes of the topic, or outbox-relay discard --retrying --reason TEXT --id %" PRId64,
+                 need->largest_id);
     if (need->largest_bytes > t->max_message_bytes && !compresses)
         findings_fail(f, EXIT_UNAVAILABLE, "topic", how, "\"%s\": event %" PRId64 " has %" PRId64 " bytes and the topic takes "
-                      "%" PRId64 " (max.message.bytes): it will be refused", t->name, need->largest_id,
-                      need->largest_bytes, t->max_message_bytes);
+                      "%" PRId64 " (max.message.bytes): %s", t->name, need->largest_id, need->largest_bytes, t->max_message_bytes,
+                      need->largest_is_dead ? "it is dead, and would be refused again" : "it will be refused");
     else
         findings_warn(f, "topic", "raise max.message.bytes of the topic", "\"%s\": event %" PRId64 " has %" PRId64
                       " bytes without its envelope and the topic takes %" PRId64 " (max.message.bytes): it may be "

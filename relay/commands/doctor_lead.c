@@ -48,7 +48,9 @@ void doctor_relays(struct findings *f, const struct relays *r, enum doctor_lease
 
     relays_from(r, true, leader, sizeof leader);
     relays_from(r, false, from, sizeof from);
-    if (r->n == 0)
+    if (lease == LEASE_COPIED)
+        findings_ok(f, "relays", "those of the primary are not seen on a standby");
+    else if (r->n == 0)
         findings_warn(f, "relays", "start one; if one runs, its log says why it cannot connect, and its dsn where to",
                       "no relay is connected to this database");
     else if (lease == LEASE_FREE ? r->n_silent == r->n : lease == LEASE_HELD && r->n_silent_standby > 0)

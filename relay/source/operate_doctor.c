@@ -67,6 +67,7 @@ int operate_needs(struct operate *o, int64_t limit, operate_on_need *on_need, vo
             .oldest_s = PQgetisnull(res, row, 4) ? -1 : strtod(PQgetvalue(res, row, 4), NULL),
             .error_code = operate_text(res, row, 5),
             .error = operate_text(res, row, 6),
+            .largest_is_dead = operate_true(res, row, 7),
         };
         on_need(arg, &need);
     }

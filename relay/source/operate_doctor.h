@@ -13,7 +13,7 @@ enum operate_fact_kind {
     FACT_POOLER,       /* the session is not the one that was opened */
     FACT_CLOCK,        /* number: Unix time, in seconds */
     FACT_SETTING,      /* name: a setting that makes commits unsafe, detail: its value */
-    FACT_ASYNC_COMMIT, /* name: whose commits do not wait for the disk */
+    FACT_ASYNC_COMMIT, /* name: whose commits do not wait for the disk; detail: "own": of this role */
     FACT_INSTALLED,    /* name: the database; number: 1 or 0 */
     FACT_USAGE,        /* number: may the role use the schema? mend: the statement that allows it */
     FACT_VERSION,      /* number: the newest migration, detail: the newest breaking one */
@@ -47,6 +47,7 @@ struct operate_need {
     int64_t waiting;
     int64_t largest_bytes; /* of key, payload and headers of one that waits */
     int64_t largest_id;
+    bool largest_is_dead; /* it waits for a person */
     double oldest_s; /* since the oldest that waits was appended; negative: none waits */
     const char *error_code, *error; /* why it is paused; or NULL */
 };

@@ -28,7 +28,8 @@
     "where s.name = 'synchronous_commit' and s.reset_val = 'off' and s.source <> 'user' "          \
     "and s.source <> 'database user' union all "                                                   \
     "select coalesce('role ' || r.rolname, 'every role') || "                                      \
-    "coalesce(' in database ' || d.datname, ''), '', 0 from pg_catalog.pg_db_role_setting x "      \
+    "coalesce(' in database ' || d.datname, ''), case when r.rolname = current_user then 'own' else '' end, 0 " \
+    "from pg_catalog.pg_db_role_setting x "                                                        \
     "left join pg_catalog.pg_roles r on r.oid = x.setrole "                                        \
     "left join pg_catalog.pg_database d on d.oid = x.setdatabase "                                 \
     "where 'synchronous_commit=off' = any (x.setconfig) "                                          \
@@ -202,7 +203,8 @@
     "from (select topic from recent union select topic from waits) t "                             \
     "left join waits w on w.topic = t.topic group by t.topic) "                                    \
     "select s.topic, s.n, coalesce(s.bytes, 0), coalesce(s.largest, 0), "                          \
-    "extract(epoch from clock_timestamp() - s.oldest)::float8, p.error_code, p.error from sums s"  \
+    "extract(epoch from clock_timestamp() - s.oldest)::float8, p.error_code, p.error, "            \
+    "exists (select from outbox.held h where h.id = s.largest and h.state = 'dead') from sums s"   \
     " left join lateral (select h.error_code, h.error from outbox.held h where h.topic = s.topic " \
     "and h.state = 'paused' order by h.id + 0 limit 1) p on true "                                 \
     "order by s.n desc, s.topic limit $1::bigint"

@@ -58,7 +58,11 @@ cmd doctor
 said_so kafka_is_not_set 78 '^fail  kafka .*kafka.bootstrap.servers is not set'
 finds read_only 69 'PostgreSQL .* is read only for this role' -X "dsn=$relay_dsn options='-c default_transaction_read_only=on'"
 sql "alter role doctor_async set synchronous_commit = off"
-finds commits_of_a_role 0 '^warn  commits .*off for role doctor_async'
+finds commits_of_a_role 0 '^warn  commits .*off for role doctor_async: .* whose event is published already'
+own=$(sql 'select current_user')
+sql "alter role $own in database $(sql 'select current_database()') set synchronous_commit = off"
+finds commits_of_the_relays_own_role 0 "^warn  commits .*off for role $own in database .*, the one of this dsn"
+sql "alter role $own in database $(sql 'select current_database()') reset synchronous_commit"
 sql "alter role doctor_async reset synchronous_commit; alter database $(sql 'select current_database()') set synchronous_commit = off"
 finds commits_of_a_database 0 '^warn  commits .*off for every role in database'
 sql "alter database $(sql 'select current_database()') reset synchronous_commit"

@@ -175,6 +175,12 @@ START_TEST(size_counts_the_envelope_about)
     ck_assert(!found(FINDING_FAIL, "it will be refused"));
     doctor_topic(&f, &t, &need, false);
     ck_assert(found(FINDING_FAIL, "event 7 has 10001 bytes"));
+    findings_deinit(&f);
+    need.largest_is_dead = true;
+    doctor_topic(&f, &t, &need, false);
+    ck_assert(found(FINDING_FAIL, "it is dead, and would be refused again"));
+    ck_assert(!found(FINDING_FAIL, "--retrying"));
+    ck_assert_ptr_nonnull(strstr(f.list[0].remedy, "then outbox-relay retry --id 7; or outbox-relay discard --reason TEXT --id 7"));
 }
 END_TEST
 
@@ -247,6 +253,10 @@ START_TEST(facts_that_take_long_to_come_about)
     ck_assert(found(FINDING_FAIL, "is a standby"));
     fact(FACT_SETTING, "fsync", "off", 0, "");
     ck_assert(found(FINDING_WARN, "fsync is off"));
+    fact(FACT_ASYNC_COMMIT, "role shop", "", 0, "");
+    ck_assert(found(FINDING_WARN, "synchronous_commit is off for role shop: a crash"));
+    fact(FACT_ASYNC_COMMIT, "role relay", "own", 0, "");
+    ck_assert(found(FINDING_WARN, "synchronous_commit is off for role relay, the one of this dsn: a crash of the server may lose what a relay"));
     fact(FACT_SEQUENCE, "", "", -1, "");
     ck_assert(found(FINDING_WARN, "may not be seen by this role"));
 }
@@ -346,6 +356,10 @@ START_TEST(relays_that_are_connected)
 {
     struct relays r = { .n = 0 };
 
+    doctor_relays(&f, &r, LEASE_COPIED);
+    ck_assert_uint_eq(findings_count(&f, FINDING_WARN), 0);
+    ck_assert(found(FINDING_OK, "not seen on a standby"));
+    findings_deinit(&f);
     doctor_relays(&f, &r, LEASE_HELD);
     ck_assert(found(FINDING_WARN, "no relay is connected"));
     connect(&r, true, "10.0.0.4:41000", 30);
@@ -421,14 +435,16 @@ START_TEST(transactions_that_hold_back_are_told_with_what_ends_them)
 {
     struct operate_blocker b = { .pid = 4711, .application = "psql", .age_s = 59.9, .holds_rows = true };
 
-    doctor_blocker(&f, &b);
+    doctor_blocker(&f, &b, false);
     ck_assert_uint_eq(f.n, 0);
     b.age_s = 60;
-    doctor_blocker(&f, &b);
+    doctor_blocker(&f, &b, false);
     ck_assert(found(FINDING_WARN, "the transaction of pid 4711 (psql) has been open for 1 min and holds back its events"));
     ck_assert_ptr_nonnull(strstr(f.list[0].remedy, "pg_terminate_backend(4711)"));
     b = (struct operate_blocker){ .prepared = "two", .age_s = 3600 };
-    doctor_blocker(&f, &b);
+    doctor_blocker(&f, &b, false); /* no bucket is to be emptied */
+    ck_assert_uint_eq(f.n, 1);
+    doctor_blocker(&f, &b, true);
     ck_assert(found(FINDING_WARN, "the prepared transaction \"two\" has been there for 1 h and holds back the emptying of a bucket"));
     ck_assert_ptr_nonnull(strstr(f.list[1].remedy, "ROLLBACK PREPARED"));
 }
