@@ -212,6 +212,11 @@ void monitor_answered(struct monitor *m, enum metric_op op)
     m->asked_us[op] = 0;
 }
 
+void monitor_next_attempt(struct monitor *m, uint64_t at_ms)
+{
+    m->db_again_ms = at_ms;
+}
+
 void monitor_link(struct monitor *m, bool up, const char *why, const char *remedy)
 {
     if (up && m->db_was_up)

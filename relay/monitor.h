@@ -50,6 +50,8 @@ void monitor_answered(struct monitor *m, enum metric_op op);
 void monitor_link(struct monitor *m, bool up, const char *why, const char *remedy);
 /* Why the third connection does not work, and what mends that, as above; NULL: it does, or there is none. */
 void monitor_aside(struct monitor *m, const char *why, const char *remedy);
+/* When the link is tried again, by the clock of monitor_turn; 0: it is up or being tried. */
+void monitor_next_attempt(struct monitor *m, uint64_t at_ms);
 void monitor_page(struct monitor *m, uint32_t n_rows);
 /* A lead begins; or the lease was asked for, and another relay has it. */
 void monitor_lease(struct monitor *m, bool ours);

@@ -41,6 +41,7 @@ struct monitor {
     const char *db_remedy; /* static, or NULL */
     char aside_error[300]; /* "": it works */
     const char *aside_remedy; /* static, or NULL */
+    uint64_t db_again_ms;  /* when it is tried next; 0: it is up or being tried */
     enum verdict_fact kafka_up;
     uint64_t kafka_down_ms; /* since then */
     char kafka_error[300];

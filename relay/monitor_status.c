@@ -231,14 +231,19 @@ static void fill_waiting(const struct core *core, bool is_served, struct status 
 static void set_blocker(const struct figures *f, struct verdict_input *in)
 {
     in->n_blockers = f->n_blockers + f->n_more_blockers;
+    uint32_t oldest = 0; /* whose events wait; a lock alone is told of with its bucket */
+    while (oldest < f->n_blockers && !f->blocker[oldest].holds_rows)
+        oldest++;
     if (f->n_blockers == 0)
         return;
+    if (oldest == f->n_blockers)
+        oldest = 0;
     in->blocker = (struct verdict_blocker){
-        .pid = f->blocker[0].pid,
-        .application = f->blocker[0].application[0] != '\0' ? f->blocker[0].application : NULL,
-        .age_s = f->blocker[0].age_s,
-        .holds_rows = f->blocker[0].holds_rows,
-        .holds_truncate = f->blocker[0].holds_truncate,
+        .pid = f->blocker[oldest].pid,
+        .application = f->blocker[oldest].application[0] != '\0' ? f->blocker[oldest].application : NULL,
+        .age_s = f->blocker[oldest].age_s,
+        .holds_rows = f->blocker[oldest].holds_rows,
+        .holds_truncate = f->blocker[oldest].holds_truncate,
     };
 }
 
@@ -246,8 +251,10 @@ static void set_refused(const struct figures *f, struct verdict_input *in)
 {
     in->refused = f->held[STATE_RETRYING];
     for (uint32_t i = 0; i < f->n_held && in->refused_code == NULL; i++)
-        if (strcmp(f->row[i].state, "retrying") == 0 && f->row[i].code[0] != '\0')
+        if (strcmp(f->row[i].state, "retrying") == 0 && f->row[i].code[0] != '\0') {
             in->refused_code = f->row[i].code;
+            in->refused_id = f->row[i].id;
+        }
 }
 
 static const char *or_null(const char *text)
@@ -263,6 +270,7 @@ static void judge(const struct monitor *m, const struct status *s, const struct 
     in.role = s->role;
     in.db_up = s->db_up ? FACT_YES : s->db_error[0] != '\0' || s->db_was_up ? FACT_NO : FACT_UNKNOWN;
     in.db_error = or_null(s->db_error);
+    in.db_again_s = s->db_again_s;
     in.db_remedy = s->db_remedy;
     in.schema_ends = s->schema_ends;
     in.kafka_up = s->kafka_up;
@@ -336,6 +344,7 @@ static void fill(struct monitor *m, const struct core *core, const struct incide
     s->db_lost_s = m->db_was_up && !m->db_up ? since_s(m, m->db_lost_ms) : -1;
     s->schema_ends = m->schema_ends;
     memcpy(s->db_error, m->db_error, sizeof s->db_error);
+    s->db_again_s = m->db_again_ms > m->now_ms ? (double)(m->db_again_ms - m->now_ms) / 1000 : -1;
     s->db_remedy = m->db_remedy;
     s->kafka_up = m->kafka_up;
     memcpy(s->kafka_error, m->kafka_error, sizeof s->kafka_error);

@@ -66,6 +66,9 @@ enum verdict_role {
 /* A relay that leads renews its lease every second; when it is silent for longer, something is wrong with it. */
 #define LEADER_SILENT_S 10.0
 
+/* When a leader's silence may be that of a server that has become read-only: its sessions last, and tell nothing. */
+#define LEADER_LATE_S 3.0
+
 enum verdict_fact { FACT_UNKNOWN, FACT_NO, FACT_YES };
 
 /* A transaction that holds rows back, or the emptying of a bucket (view outbox.blocker): the oldest. */
@@ -114,6 +117,7 @@ struct verdict_input {
     bool by_command; /* it is not a relay that asks: what it cannot do a relay may */
     const char *db_error, *kafka_error; /* why not, or NULL */
     const char *kafka_misset; /* why no broker could be asked with these settings; NULL: nothing is wrong with them */
+    double db_again_s; /* until it is tried again; negative: not known, or it is being tried */
     const char *db_remedy; /* what mends that, a clause of our own; NULL: what helps where a server cannot be used */
     int schema_ends; /* the version of a schema that a relay which runs could not connect to any more; 0: it could */
     int64_t pending;     /* neither sent nor held, and due; negative: not known */
@@ -126,6 +130,7 @@ struct verdict_input {
     double silent_s;     /* since the leader was last heard of, or gave the lease back; negative: not known */
     double looked_s;     /* of that the part since the lease was looked at, in which it may have been renewed */
     double lease_left_s; /* of another relay that leads: until its lease ends; negative: not known, or it has ended */
+    const char *read_only; /* why no relay with this dsn can write there, a clause; NULL: it can, or it is not known */
     double stuck_s;      /* so long nothing has moved although something could; 0: it moves, or not known */
     struct verdict_failure failure;
     const char *aside_error; /* why the connection for what may wait does not work; NULL: it does */
@@ -145,7 +150,7 @@ struct verdict_input {
 
 #define VERDICT_INPUT_UNKNOWN                                                                      \
     ((struct verdict_input){ .pending = -1, .oldest_s = -1, .rate = -1, .idle_s = -1, .silent_s = -1,        \
-                             .lease_left_s = -1, .failure.s = -1, .blocker.age_s = -1, .overdue.s = -1 })
+                             .lease_left_s = -1, .db_again_s = -1, .failure.s = -1, .blocker.age_s = -1, .overdue.s = -1 })
 
 enum verdict_level {
     VERDICT_GOOD,

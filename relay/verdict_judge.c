@@ -34,6 +34,8 @@ static void begin_with_capital(char *remedy)
 
 static void judge_database(const struct verdict_input *in, struct verdict *v)
 {
+    char age[32];
+
     if (in->db_up != FACT_NO)
         return;
     struct verdict_finding *f = find(v, VERDICT_BAD, in->db_remedy != NULL ? in->db_remedy
@@ -46,6 +48,9 @@ static void judge_database(const struct verdict_input *in, struct verdict *v)
                                                     "say whether events flow.");
     if (in->db_error != NULL)
         verdict_append(f->text, sizeof f->text, ": %s", in->db_error);
+    if (in->db_again_s >= 1) /* the error is of the last attempt, and may be over */
+        verdict_append(f->text, sizeof f->text, "%stried again in %s", in->db_error != NULL ? "; it is " : "; ",
+                       verdict_age(in->db_again_s, age, sizeof age));
 }
 
 static void judge_schema(const struct verdict_input *in, struct verdict *v)
@@ -63,8 +68,11 @@ static void judge_lead(const struct verdict_input *in, struct verdict *v)
 
     if (in->role != VERDICT_NOBODY_LEADS)
         return;
-    struct verdict_finding *f = find(v, VERDICT_BAD, "Start a relay; " VERDICT_TAKE_LEASE ".");
-    verdict_append(f->text, sizeof f->text, "no relay leads");
+    struct verdict_finding *f = find(v, VERDICT_BAD, in->read_only != NULL ? VERDICT_READ_WRITE "; then a relay that runs goes on, or start one."
+                                                                           : "Start a relay; " VERDICT_TAKE_LEASE ".");
+    begin_with_capital(f->remedy);
+    verdict_append(f->text, sizeof f->text, "%s%s", in->read_only != NULL ? in->read_only : "",
+                   in->read_only != NULL ? ", where no relay can work, and none leads" : "no relay leads");
     if (in->leader == NULL && in->silent_s >= 0)
         verdict_append(f->text, sizeof f->text, ": the last one gave the lease back %s ago",
                        verdict_age(in->silent_s, age, sizeof age));
@@ -134,6 +142,16 @@ static void judge_silence(const struct verdict_input *in, struct verdict *v)
                    "%.100s leads and has been silent for %s, though it should renew its lease every second: it is gone, frozen or "
                    "kept from writing; its lease lasts %s more", in->leader, verdict_age(in->silent_s, age, sizeof age),
                    verdict_age(in->lease_left_s, left, sizeof left));
+}
+
+/* A relay whose sessions are older, or whose role is another, may write there: so only of one that renews its lease late. */
+static void judge_read_only(const struct verdict_input *in, struct verdict *v)
+{
+    if (in->read_only == NULL || in->role != VERDICT_LEADS || in->lease_left_s < 0 || in->silent_s - in->looked_s < LEADER_LATE_S)
+        return;
+    struct verdict_finding *f = find(v, VERDICT_WARN, VERDICT_READ_WRITE ".");
+    begin_with_capital(f->remedy);
+    verdict_append(f->text, sizeof f->text, "%s, where no relay that connects can work", in->read_only);
 }
 
 static bool is_stuck(const struct verdict_input *in)
@@ -283,7 +301,9 @@ static void judge_blockers(const struct verdict_input *in, struct verdict *v)
     const struct verdict_blocker *b = &in->blocker;
     char age[32];
 
-    if (in->n_blockers == 0 || b->age_s < OLD_S)
+    bool holds_bucket = b->holds_truncate && in->overdue.s >= 0; /* else there is none to be emptied */
+
+    if (in->n_blockers == 0 || b->age_s < OLD_S || (!b->holds_rows && !holds_bucket))
         return;
     struct verdict_finding *f = find(v, VERDICT_WARN, "Other events pass it");
     append_end(f->remedy, sizeof f->remedy, b);
@@ -291,9 +311,9 @@ static void judge_blockers(const struct verdict_input *in, struct verdict *v)
                    verdict_age(b->age_s, age, sizeof age));
     append_blocker(f->text, sizeof f->text, b);
     verdict_append(f->text, sizeof f->text, "): %s",
-                   b->holds_rows && b->holds_truncate ? "its events wait for its commit, and a bucket cannot be emptied"
-                   : b->holds_rows                    ? "its events wait for its commit"
-                                                      : "a bucket cannot be emptied");
+                   b->holds_rows && holds_bucket ? "its events wait for its commit, and a bucket cannot be emptied"
+                   : b->holds_rows               ? "its events wait for its commit"
+                                                 : "a bucket cannot be emptied");
 }
 
 /* While none is old there is nothing to see, and so it is no warning. */
@@ -398,6 +418,7 @@ void verdict_judge(const struct verdict_input *in, struct verdict *v)
     judge_kafka(in, v);
     judge_silence(in, v);
     judge_progress(in, v);
+    judge_read_only(in, v);
     judge_failure(in, v);
     judge_aside(in, v);
     judge_topics(in, v);

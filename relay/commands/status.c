@@ -99,7 +99,8 @@ static void on_blocker(void *arg, const struct operate_blocker *b)
 {
     struct look *l = arg;
 
-    if (l->in.n_blockers++ == 0) {
+    /* the oldest whose events wait; a lock alone is told of with its bucket */
+    if (l->in.n_blockers++ == 0 || (b->holds_rows && !l->in.blocker.holds_rows)) {
         copy(l->application, sizeof l->application,
              b->pid == 0 ? b->prepared : b->application);
         l->in.blocker = (struct verdict_blocker){ b->pid, l->application, b->age_s, b->holds_rows,

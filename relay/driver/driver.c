@@ -190,6 +190,7 @@ int driver_run(struct settings *settings, const struct settings_from *from, bool
             incidents_topics(&d.incidents, &d.core.topics);
             if (loop_reload_requested())
                 on_hangup(&d);
+            monitor_next_attempt(d.monitor, source_next_attempt(d.source));
             monitor_found(d.monitor, d.takeover.n_found);
             monitor_state(d.monitor, &d.core, &d.incidents, &d.janitor);
             report_health(&d);

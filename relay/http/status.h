@@ -64,6 +64,7 @@ struct status {
     double db_lost_s; /* since the link was lost; negative: it is up, or never was */
     int schema_ends; /* the version that the next connection would be refused for; 0: none */
     char db_error[300];
+    double db_again_s; /* until the database is tried again; negative: it is up or being tried */
     const char *db_remedy; /* as in verdict.h; static */
     enum verdict_fact kafka_up;
     char kafka_error[300];

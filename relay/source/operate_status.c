@@ -35,6 +35,7 @@ int operate_look_at_lead(struct operate *o, void (*on_lead)(void *arg, const str
         .refused_code = operate_text(res, 0, 9),
         .leading_s = operate_seconds(res, 0, 10),
         .refused_id = operate_number(res, 0, 11),
+        .is_read_only = operate_true(res, 0, 12),
     };
     on_lead(arg, &lead);
     PQclear(res);

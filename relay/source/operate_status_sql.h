@@ -36,7 +36,8 @@
     "and not exists (select from outbox.held h where h.id = e.id) limit 1), "                      \
     "pg_is_in_recovery(), "                                                                        \
     "(select count(*) from due d), (select d.error_code from due d order by d.id limit 1), "       \
-    SQL_SECONDS("clock_timestamp() - r.leading_since") ", coalesce((select min(d.id) from due d), 0) " \
+    SQL_SECONDS("clock_timestamp() - r.leading_since") ", coalesce((select min(d.id) from due d), 0), " \
+    "(select s.reset_val = 'on' from pg_catalog.pg_settings s where s.name = 'default_transaction_read_only') " \
     "from (select 1) one left join saved r on true"
 
 /* Each relay that is connected, by its lock (SQL_CONNECTED), and whether it is the one that leads. One that stands by asks for

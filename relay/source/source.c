@@ -408,6 +408,11 @@ uint64_t source_deadline(const struct source *s)
     return due;
 }
 
+uint64_t source_next_attempt(const struct source *s)
+{
+    return link_is_down(s) && !s->lookup.waiting ? s->retry_at_ms : 0;
+}
+
 static void step(struct source *s, uint64_t now_ms, enum side side)
 {
     PGresult *res = NULL;

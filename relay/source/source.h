@@ -180,6 +180,8 @@ int source_check_dsn(const char *dsn, char *err, size_t err_size);
 size_t source_pollfds(const struct source *s, struct pollfd fds[SOURCE_MAX_FDS]);
 /* When source_next wants to be called although nothing can be read. */
 uint64_t source_deadline(const struct source *s);
+/* When the link is tried again; 0: it is up or being tried. */
+uint64_t source_next_attempt(const struct source *s);
 /* The next thing that happened; false when there is nothing. Call after every poll until false. */
 bool source_next(struct source *s, uint64_t now_ms, struct source_event *ret_event);
 

@@ -99,6 +99,35 @@ START_TEST(leaders_age_is_that_of_now)
 }
 END_TEST
 
+START_TEST(refused_event_is_named)
+{
+    struct figures *f = calloc(1, sizeof *f);
+
+    ck_assert_ptr_nonnull(f);
+    begin_to_lead();
+    f->held[STATE_RETRYING] = 1;
+    f->n_held = 1;
+    f->row[0].id = 4711;
+    strcpy(f->row[0].state, "retrying");
+    strcpy(f->row[0].code, "MSG_SIZE_TOO_LARGE");
+    monitor_figures(m, f);
+    ck_assert_ptr_nonnull(strstr(picture(0)->verdict.finding[0].remedy, "--id 4711`"));
+}
+END_TEST
+
+START_TEST(next_attempt_is_told)
+{
+    link_is(true);
+    link_is(false);
+    monitor_next_attempt(m, m->now_ms + 20000);
+    ck_assert(fabs(picture(0)->db_again_s - 20) < 0.01);
+    ck_assert(fabs(picture(12000)->db_again_s - 8) < 0.01);
+    ck_assert_ptr_nonnull(strstr(picture(0)->verdict.text, "tried again in 8.0 s"));
+    monitor_next_attempt(m, 0);
+    ck_assert(picture(0)->db_again_s < 0);
+}
+END_TEST
+
 /* That nobody has looked for long is no fault of the leader's. */
 START_TEST(leader_is_silent_when_it_was_seen_to_be)
 {
@@ -428,6 +457,8 @@ Suite *suite_monitor(void)
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, leaders_age_is_that_of_now);
+    tcase_add_test(tc, next_attempt_is_told);
+    tcase_add_test(tc, refused_event_is_named);
     tcase_add_test(tc, leader_is_silent_when_it_was_seen_to_be);
     tcase_add_test(tc, leader_without_a_name_is_another);
     tcase_add_test(tc, old_figures_say_how_old);

@@ -160,6 +160,11 @@ START_TEST(verdict_database_away)
     in.db_error = "Is the server running on that host and accepting TCP/IP connections?";
     expect(&in, VERDICT_BAD, "Events do not flow: PostgreSQL cannot be used: Is the server running on that host and "
                              "accepting TCP/IP connections?");
+    in.db_error = "Connection refused";
+    in.db_again_s = 12;
+    expect(&in, VERDICT_BAD, "Events do not flow: PostgreSQL cannot be used: Connection refused; it is tried again in 12 s.");
+    in.db_again_s = 0.4;
+    expect(&in, VERDICT_BAD, "Events do not flow: PostgreSQL cannot be used: Connection refused.");
     in.role = VERDICT_STARTING;
     in.db_error = NULL;
     expect(&in, VERDICT_BAD, "Events do not flow: PostgreSQL cannot be used.");
@@ -406,6 +411,11 @@ START_TEST(verdict_old_transaction)
                               "for 1 h (pid 42, psql): its events wait for its commit.");
     ck_assert_str_eq(v.finding[0].remedy, "Other events pass it; let it end, or end it: `SELECT pg_terminate_backend(42)`, as the "
                                           "same role, as a member of pg_signal_backend or as a superuser.");
+    in.blocker = (struct verdict_blocker){ 42, "psql", 90, false, true };
+    expect(&in, VERDICT_GOOD, "Events flow: every committed event is published."); /* no bucket is to be emptied */
+    in.overdue.s = 60;
+    expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but a transaction has been open for 1 min 30 s "
+                              "(pid 42, psql): a bucket cannot be emptied.");
     in.blocker = (struct verdict_blocker){ 0, "order-4711", 90000, true, true };
     expect(&in, VERDICT_WARN,
            "Events flow: every committed event is published, but a transaction has been open for 1 d 1 h "
@@ -504,6 +514,26 @@ START_TEST(verdict_standby)
 }
 END_TEST
 
+START_TEST(verdict_server_that_is_read_only)
+{
+    struct verdict_input in = healthy();
+
+    in.read_only = "the server is read-only";
+    in.leader = "relay-0";
+    in.silent_s = 1;
+    in.lease_left_s = 9;
+    expect(&in, VERDICT_GOOD, "Events flow: every committed event is published."); /* its sessions are older */
+    in.silent_s = 4;
+    expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but the server is read-only, where no relay that "
+                              "connects can work.");
+    ck_assert_int_eq(strncmp(v.finding[0].remedy, "Let the dsn name the primary", 28), 0);
+    in.role = VERDICT_NOBODY_LEADS;
+    expect(&in, VERDICT_BAD, "Events do not flow: the server is read-only, where no relay can work, and none leads: relay-0 was last "
+                             "heard of 4.0 s ago, its lease has ended, and nobody has taken it.");
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "set default_transaction_read_only to off"));
+}
+END_TEST
+
 START_TEST(verdict_nobody_leads)
 {
     struct verdict_input in = healthy();
@@ -568,6 +598,7 @@ Suite *suite_verdict(void)
     tcase_add_test(tc, verdict_bucket_that_should_have_been_emptied);
     tcase_add_test(tc, verdict_ring_that_is_too_short);
     tcase_add_test(tc, verdict_standby);
+    tcase_add_test(tc, verdict_server_that_is_read_only);
     tcase_add_test(tc, verdict_nobody_leads);
     tcase_add_test(tc, verdict_long_texts_are_cut_between_characters);
     suite_add_tcase(s, tc);
