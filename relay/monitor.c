@@ -473,10 +473,21 @@ void monitor_schema(struct monitor *m, int version)
     m->schema_ends = version;
 }
 
+/* Two of one moment are taken for one: the clocks are not that exact. */
+static void note_oldest(struct monitor *m, double oldest_s)
+{
+    double since_s = oldest_s >= 0 ? (double)m->now_ms / 1000 - oldest_s : (double)INFINITY;
+
+    if (fabs(since_s - m->oldest_since_s) > 0.5)
+        m->oldest_ms = m->now_ms;
+    m->oldest_since_s = since_s;
+}
+
 void monitor_figures(struct monitor *m, const struct figures *f)
 {
     if (f == NULL)
         return;
+    note_oldest(m, f->oldest_s);
     *m->figures = *f;
     m->figures_ms = m->now_ms;
 }

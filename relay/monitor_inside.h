@@ -64,6 +64,8 @@ struct monitor {
     struct figures *figures; /* the newest */
     uint64_t figures_ms;     /* when they came; 0: never */
     uint64_t figures_asked_ms;
+    double oldest_since_s;   /* since when the oldest event waits, as they say, by the loop's clock; infinite: none does, */
+    uint64_t oldest_ms;      /* and when that was seen first */
 
     char sentence[800];  /* the verdict that was published last */
     uint64_t publish_ms; /* the next time */

@@ -283,6 +283,7 @@ static void judge(const struct monitor *m, const struct status *s, const struct 
     in.pending_about = s->pending_about;
     in.as_of_s = s->pending_age_s;
     in.oldest_s = s->oldest_s;
+    in.unmoved_s = s->figures_known && s->figures.oldest_s >= 0 ? ((double)m->figures_ms - (double)m->oldest_ms) / 1000 : -1;
     in.rate = s->rate;
     in.idle_s = s->idle_s;
     in.stuck_s = s->stuck_s;

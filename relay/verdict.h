@@ -125,6 +125,7 @@ struct verdict_input {
     bool pending_about;  /* it is an estimate */
     double as_of_s;      /* so long ago what waits was as it is said here; 0: it is so now */
     double oldest_s;     /* how long the oldest due event has waited; negative: not known */
+    double unmoved_s;    /* so long the same event has been the oldest, as was seen at two times; negative: not known */
     double rate;         /* confirmed per second, lately; negative: not known */
     double idle_s;       /* since the last one was confirmed; negative: not known, or there was none */
     double silent_s;     /* since the leader was last heard of, or gave the lease back; negative: not known */
@@ -149,7 +150,7 @@ struct verdict_input {
 };
 
 #define VERDICT_INPUT_UNKNOWN                                                                      \
-    ((struct verdict_input){ .pending = -1, .oldest_s = -1, .rate = -1, .idle_s = -1, .silent_s = -1,        \
+    ((struct verdict_input){ .pending = -1, .oldest_s = -1, .unmoved_s = -1, .rate = -1, .idle_s = -1, .silent_s = -1,        \
                              .lease_left_s = -1, .db_again_s = -1, .failure.s = -1, .blocker.age_s = -1, .overdue.s = -1 })
 
 enum verdict_level {

@@ -125,6 +125,14 @@ static bool leader_is_silent(const struct verdict_input *in)
            (in->role == VERDICT_LEADS || in->role == VERDICT_STANDS_BY);
 }
 
+/* Is it known that nothing goes? Who stands by knows no rate, but sees that the oldest event stays. */
+static bool nothing_goes(const struct verdict_input *in)
+{
+    bool still = in->rate >= 0 ? in->rate < VERDICT_NO_RATE : in->unmoved_s >= IDLE_S;
+
+    return still && in->pending != 0 && in->oldest_s >= IDLE_S;
+}
+
 /* It may still send and mark what it has in hand, so it is bad only when that is known not to happen. */
 static void judge_silence(const struct verdict_input *in, struct verdict *v)
 {
@@ -132,9 +140,8 @@ static void judge_silence(const struct verdict_input *in, struct verdict *v)
 
     if (!leader_is_silent(in))
         return;
-    bool still = in->rate >= 0 && in->rate < VERDICT_NO_RATE && in->pending != 0 && in->oldest_s >= IDLE_S;
     struct verdict_finding *f =
-        find(v, still ? VERDICT_BAD : VERDICT_WARN,
+        find(v, nothing_goes(in) ? VERDICT_BAD : VERDICT_WARN,
              "Its name tells host and process id, unless lease.owner is set. If it still writes its log, that says what "
              "keeps it from PostgreSQL. Else end the process (kill -9), and once it is surely gone wait for the end of its "
              "lease, or start one relay with `-X lease.owner=` and that whole name: it leads at once.");

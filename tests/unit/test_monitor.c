@@ -141,6 +141,25 @@ START_TEST(leader_is_silent_when_it_was_seen_to_be)
 }
 END_TEST
 
+/* As `status` says it: one page of two says nothing else than the other. */
+START_TEST(silent_leader_whose_oldest_event_stays_is_an_outage)
+{
+    link_is(true);
+    another_leads(0, 600);
+    figures(3, 1);
+    (void)picture(15000);
+    figures(3, 2); /* another one is the oldest */
+    another_leads(15, 585);
+    ck_assert_int_eq(picture(0)->verdict.level, VERDICT_WARN);
+    (void)picture(6000);
+    figures(3, 8);
+    another_leads(21, 579);
+    const struct verdict *v = &picture(0)->verdict;
+    ck_assert_int_eq(v->level, VERDICT_BAD);
+    ck_assert_ptr_eq(strstr(v->text, "Events do not flow: other leads and has been silent for 21 s"), v->text);
+}
+END_TEST
+
 START_TEST(leader_without_a_name_is_another)
 {
     link_is(true);
@@ -460,6 +479,7 @@ Suite *suite_monitor(void)
     tcase_add_test(tc, next_attempt_is_told);
     tcase_add_test(tc, refused_event_is_named);
     tcase_add_test(tc, leader_is_silent_when_it_was_seen_to_be);
+    tcase_add_test(tc, silent_leader_whose_oldest_event_stays_is_an_outage);
     tcase_add_test(tc, leader_without_a_name_is_another);
     tcase_add_test(tc, old_figures_say_how_old);
     tcase_add_test(tc, since_when_events_wait_is_a_time);

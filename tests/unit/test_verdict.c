@@ -496,6 +496,21 @@ START_TEST(verdict_standby)
     verdict_reach(&in, &v);
     ck_assert_int_eq(v.level, VERDICT_WARN);
     ck_assert_ptr_nonnull(strstr(v.text, ", but relay-0 leads and has been silent for 30 s, though"));
+    in.rate = -1;
+    in.pending = 5; /* but it is seen that the oldest event stays where it is */
+    in.oldest_s = 29;
+    in.unmoved_s = 4.9;
+    verdict_reach(&in, &v);
+    ck_assert_int_eq(v.level, VERDICT_WARN);
+    in.unmoved_s = 5;
+    verdict_reach(&in, &v);
+    ck_assert_int_eq(v.level, VERDICT_BAD);
+    ck_assert_ptr_eq(strstr(v.text, "Events do not flow: relay-0 leads and has been silent for 30 s, though"), v.text);
+    in = healthy();
+    in.role = VERDICT_STANDS_BY;
+    in.leader = "relay-0";
+    in.silent_s = 30;
+    in.lease_left_s = 90;
     in.looked_s = 20.5; /* for most of the time nobody has looked */
     expect(&in, VERDICT_GOOD, "This relay stands by: relay-0 leads and was last heard of 30 s ago.");
     in.silent_s = -1;
