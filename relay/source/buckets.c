@@ -176,7 +176,9 @@ static int64_t number(const PGresult *res, int col, int64_t when_null)
     return PQgetisnull(res, 0, col) ? when_null : wire_i64(PQgetvalue(res, 0, col));
 }
 
-/* Only a lock that was not to be had leaves the walk as it is: it goes on from there. */
+/* Whatever came of it, the next try walks anew. The statement knows what came since the walk by its transaction id, and
+ * rows that somebody copies in bear those of long ago: the longer the walk is kept, the more of them it may miss. A lock
+ * that is there for hours costs six walks in the first of them, and one an hour from then on (put_off in janitor.c). */
 void buckets_on_empty(struct source *s, const PGresult *res)
 {
     struct buckets *b = &s->buckets;
@@ -198,8 +200,7 @@ void buckets_on_empty(struct source *s, const PGresult *res)
             .age_ms = number(res, 6, -1),
         };
     }
-    if (e.failed || e.emptying != EMPTYING_LOCKED)
-        buckets_forget(b);
+    buckets_forget(b);
     source_push(s, e);
 }
 

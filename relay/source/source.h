@@ -109,7 +109,7 @@ enum source_walk {
 
 enum source_emptying {
     EMPTYING_DONE,
-    EMPTYING_LOCKED,  /* the lock was not to be had in time; .holder has it, or had */
+    EMPTYING_LOCKED,  /* the lock was not to be had in time; .holder has it, or had; walk again */
     EMPTYING_CHANGED, /* something came since the walk; walk again */
     EMPTYING_CROWDED,
     EMPTYING_NOT_LEADING,
