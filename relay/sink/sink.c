@@ -239,6 +239,14 @@ static rd_kafka_headers_t *make_headers(const struct sink_record *rec)
     return hdrs;
 }
 
+/* To librdkafka 0 is now. */
+static int64_t time_of(const struct row *row)
+{
+    int64_t ms = row->created_at_us / 1000;
+
+    return ms != 0 ? ms : 1;
+}
+
 static rd_kafka_resp_err_t produce(struct producer *p, rd_kafka_topic_t *topic,
                                    const struct sink_record *rec)
 {
@@ -252,7 +260,7 @@ static rd_kafka_resp_err_t produce(struct producer *p, rd_kafka_topic_t *topic,
         p->rk, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_MSGFLAGS(0),
         RD_KAFKA_V_KEY(row->key, row->key_len),
         RD_KAFKA_V_VALUE((void *)(uintptr_t)row->payload, row->payload_len),
-        RD_KAFKA_V_TIMESTAMP(row->created_at_us / 1000), RD_KAFKA_V_HEADERS(hdrs),
+        RD_KAFKA_V_TIMESTAMP(time_of(row)), RD_KAFKA_V_HEADERS(hdrs),
         RD_KAFKA_V_OPAQUE((void *)(uintptr_t)rec->slot), RD_KAFKA_V_END);
     if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
         rd_kafka_headers_destroy(hdrs);

@@ -51,6 +51,9 @@ equal bytes_are_untouched 00ff0a0d0a00 "$(kcat -q -b "$brokers" -C -t "$topic" -
 equal timestamp_is_created_at "$(sql "select floor(extract(epoch from created_at) * 1000) from outbox.event order by id")" "$(wire '%T')"
 watch_all
 judge marks_of_tombstones_are_exact committed=7 duplicates=0
+sql "insert into outbox.event (topic, type, created_at) values ('$topic', 'x', 'epoch')"
+relay_once epoch
+equal the_epoch_is_not_taken_for_no_time 1 "$(wire '%T' | tail -n 1)"
 
 # --- envelopes -----------------------------------------------------------------------------------
 
