@@ -229,6 +229,7 @@ void monitor_link(struct monitor *m, bool up, const char *why, const char *remed
     m->schema_asked_ms = m->now_ms;
     m->followed = false;
     m->failure_ms = 0;
+    m->twice_id = 0;
     m->db_was_up = m->db_was_up || up;
     snprintf(m->db_error, sizeof m->db_error, "%s", up || why == NULL ? "" : why);
     m->db_remedy = remedy;
@@ -245,13 +246,20 @@ void monitor_aside(struct monitor *m, const char *why, const char *remedy)
 void monitor_page(struct monitor *m, uint32_t n_rows)
 {
     moves(m, STAGE_READ);
+    m->twice_id = 0;
     m->metrics.last_poll[0] = (double)m->unix_us / 1e6;
     if (n_rows > 0)
         metrics_rows(&m->metrics.batch_rows[0], n_rows);
 }
 
+void monitor_twice(struct monitor *m, int64_t id)
+{
+    m->twice_id = id;
+}
+
 void monitor_lease(struct monitor *m, bool ours)
 {
+    m->twice_id = ours ? m->twice_id : 0;
     m->metrics.leads[0] += ours;
     m->followed = !ours;
     m->had_role = true;

@@ -58,6 +58,8 @@ void monitor_lease(struct monitor *m, bool ours);
 /* Who has the lease: NULL: not known. So long ago it was renewed, and so long is left of it; negative: not known. */
 void monitor_leader(struct monitor *m, const char *owner, double silent_s, double left_s);
 void monitor_marked(struct monitor *m, uint32_t n_rows);
+/* A read has failed: two events have this id; 0: for something else. */
+void monitor_twice(struct monitor *m, int64_t id);
 /* An answer to OP_MARK, OP_HOLD or OP_LEASE. NULL: it did not fail, or why is not known. The remedy of a failure is static. */
 void monitor_written(struct monitor *m, enum metric_op op, const struct verdict_failure *failure);
 void monitor_cleanup(struct monitor *m, const struct janitor *janitor);

@@ -49,6 +49,7 @@ struct monitor {
     struct status_failure failure; /* of the link that is up; `s` is filled in when it is published, */
     uint64_t failure_ms;           /* since which time it is so long; 0: there was none */
     enum metric_op failure_op;
+    int64_t twice_id; /* two events have it, and no page was read since; 0: none */
     uint64_t moved_ms[N_STAGES]; /* when the stage moved last, or had nothing to move */
 
     struct histogram confirmed; /* latencies since the last sample */

@@ -290,6 +290,7 @@ static void judge(const struct monitor *m, const struct status *s, const struct 
     in.failure = (struct verdict_failure){ s->failure.s, s->failure.why, s->failure.code, s->failure.remedy, s->failure.stands };
     in.aside_error = or_null(m->aside_error);
     in.aside_remedy = m->aside_remedy;
+    in.twice_id = s->twice_id;
     in.overdue = *overdue;
     in.short_ring = short_ring;
     in.n_paused = s->n_paused;
@@ -350,6 +351,7 @@ static void fill(struct monitor *m, const struct core *core, const struct incide
     s->kafka_up = m->kafka_up;
     memcpy(s->kafka_error, m->kafka_error, sizeof s->kafka_error);
     s->stuck_s = monitor_stuck_s(m);
+    s->twice_id = m->twice_id;
     s->failure = m->failure;
     s->failure.s = m->failure_ms > 0 ? since_s(m, m->failure_ms) : -1;
     s->rate = s->role == VERDICT_LEADS ? monitor_rate(m, LABELS_TOPIC) : -1;

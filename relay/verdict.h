@@ -16,6 +16,8 @@
 #define VERDICT_MEND_DATABASE \
     "the server or the way to it, and a relay that runs goes on by itself; or correct dsn and restart it. A " \
     "password file (passfile) is read again at each attempt"
+/* Where ids were handed out again. */
+#define VERDICT_MEND_IDS "the statements in man 7 outbox, COPIES AND CRASHES, set the sequence and give events new ids"
 /* Behind a remedy for what this dsn is refused for. */
 #define VERDICT_TRIES_AGAIN "; the relay tries again by itself, and takes a changed dsn when it is restarted"
 #define VERDICT_MEND_KAFKA \
@@ -136,6 +138,8 @@ struct verdict_input {
     struct verdict_failure failure;
     const char *aside_error; /* why the connection for what may wait does not work; NULL: it does */
     const char *aside_remedy; /* what mends that, a clause of our own; NULL: nothing of its own */
+    int64_t twice_id;    /* an id that two events have: nothing is read past them; 0: none is known of */
+    int64_t behind;      /* the sequence of the ids hands out so many again; not positive: none, or not known */
     int64_t held, dead;  /* in outbox.held: those that wait by themselves, those that wait for a person */
     int64_t refused;     /* of the held ones: refused for themselves, and tried again */
     const char *refused_code; /* why the first of them was; NULL: not known */

@@ -183,6 +183,25 @@ static void append_failure(struct verdict_finding *f, const struct verdict_failu
     }
 }
 
+/* Which of the two is which cannot be told by marks, so that neither is sent. */
+static void judge_ids(const struct verdict_input *in, struct verdict *v)
+{
+    char count[32];
+
+    if (in->twice_id != 0) {
+        struct verdict_finding *f = find(v, VERDICT_BAD, VERDICT_MEND_IDS ".");
+        begin_with_capital(f->remedy);
+        verdict_append(f->text, sizeof f->text, "two events have the id %" PRId64 ", which was handed out twice, and none is read past "
+                                                "them", in->twice_id);
+    }
+    if (in->behind > 0) {
+        struct verdict_finding *f = find(v, VERDICT_BAD, VERDICT_MEND_IDS ".");
+        begin_with_capital(f->remedy);
+        verdict_append(f->text, sizeof f->text, "the sequence of outbox.event.id is %s below what was sent or held: new events count "
+                                                "as sent, and are not", verdict_count(in->behind, count, sizeof count));
+    }
+}
+
 static void judge_progress(const struct verdict_input *in, struct verdict *v)
 {
     static const char where_to_look[] =
@@ -255,7 +274,8 @@ static void judge_refused(const struct verdict_input *in, struct verdict *v)
         return;
     struct verdict_finding *f = find(v, VERDICT_WARN, "`outbox-relay dead --all-states` says which and why. Mend the cause "
                                                       "(MSG_SIZE_TOO_LARGE: the topic's max.message.bytes, or the relay's "
-                                                      "kafka.message.max.bytes), or give it up: "
+                                                      "kafka.message.max.bytes; INVALID_TIMESTAMP: the clock of the database "
+                                                      "or of the broker), or give it up: "
                                                       "`outbox-relay discard --retrying --reason TEXT ");
     if (in->refused == 1 && in->refused_id != 0)
         verdict_append(f->remedy, sizeof f->remedy, "--id %" PRId64, in->refused_id);
@@ -424,6 +444,7 @@ void verdict_judge(const struct verdict_input *in, struct verdict *v)
     /* bad ones first */
     judge_kafka(in, v);
     judge_silence(in, v);
+    judge_ids(in, v);
     judge_progress(in, v);
     judge_read_only(in, v);
     judge_failure(in, v);

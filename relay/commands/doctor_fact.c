@@ -94,15 +94,23 @@ void doctor_space(struct findings *f, const struct space *s)
 
 static void judge_sequence(struct findings *f, const struct operate_fact *x)
 {
+    char how[200];
+
+    snprintf(how, sizeof how, "SELECT setval(pg_get_serial_sequence('outbox.event', 'id'), %s); man 7 outbox, COPIES AND "
+             "CRASHES, says what mends the events", x->detail);
+    if (x->name[0] != '\0')
+        findings_fail(f, EXIT_CONFIGURATION, "sequence", "as the owner: ALTER TABLE outbox.event ALTER COLUMN id SET CACHE 1 "
+                      "SET INCREMENT BY 1 SET NO CYCLE",
+                      "the sequence of outbox.event.id has %s: ids do not follow the order of transactions, and events of a "
+                      "key go out of order", x->name);
     if (x->number > 0)
-        findings_fail(f, EXIT_CONFIGURATION, "sequence", "SELECT setval(pg_get_serial_sequence("
-                      "'outbox.event', 'id'), (SELECT max(id) FROM outbox.event))",
+        findings_fail(f, EXIT_CONFIGURATION, "sequence", how,
                       "the sequence of outbox.event.id stands %.0f below the highest id: ids are handed "
-                      "out again, and such events are not sent (a copy without its sequence?)", x->number);
+                      "out again, and such events are not sent (a copy without its sequence, or RESTART IDENTITY?)", x->number);
     else if (x->number < 0)
         findings_warn(f, "sequence", "run sql/roles.sql again, which grants it",
                       "the sequence of outbox.event.id may not be seen by this role");
-    else
+    else if (x->name[0] == '\0')
         findings_ok(f, "sequence", "the sequence of outbox.event.id is not behind");
 }
 
@@ -301,7 +309,8 @@ void doctor_clock(struct findings *f, double before_s, double server_s, double a
     char age[32];
 
     if (off > SKEW_S)
-        findings_warn(f, "clock", "let both machines follow a time server",
+        findings_warn(f, "clock", "let both machines follow a time server, and the brokers: they refuse "
+                      "records that are further ahead than the topic's message.timestamp.after.max.ms",
                       "the clock of PostgreSQL is %s %s that of this machine; records bear the time of "
                       "PostgreSQL (a broker's clock cannot be asked for)", verdict_age(off, age, sizeof age),
                       server_s < before_s ? "behind" : "ahead of");

@@ -12,6 +12,8 @@ void flow_of_lead(struct verdict_input *in, const struct operate_lead *lead)
     in->refused = lead->refused;
     in->refused_code = lead->refused_code;
     in->refused_id = lead->refused_id;
+    in->twice_id = lead->twice_id;
+    in->behind = lead->behind;
     in->idle_s = lead->since_mark_s;
     in->silent_s = lead->renewed_s;
     in->lease_left_s = lead->is_standby ? -1 : lead->left_s; /* what is seen on a standby server may be of long ago */

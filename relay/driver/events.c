@@ -44,9 +44,10 @@ static void on_page(struct driver *d, const struct source_event *e, enum takeove
     driver_page(d, e, from);
 }
 
-static void on_read_failed(struct driver *d)
+static void on_read_failed(struct driver *d, const struct source_event *e)
 {
     monitor_answered(d->monitor, OP_READ);
+    monitor_twice(d->monitor, e->id);
     core_read_failed(&d->core, d->now_ms);
 }
 
@@ -169,7 +170,7 @@ void driver_on_event(struct driver *d, const struct source_event *e)
         on_page(d, e, TAKEOVER_TOPIC);
         break;
     case SOURCE_READ_FAILED:
-        on_read_failed(d);
+        on_read_failed(d, e);
         break;
     case SOURCE_MARKED:
     case SOURCE_MARK_FAILED:

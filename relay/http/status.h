@@ -70,6 +70,7 @@ struct status {
     char kafka_error[300];
     double stuck_s; /* 0: it moves */
     struct status_failure failure;
+    int64_t twice_id; /* as in verdict.h */
     double rate, latency_s; /* negative: not known */
     double idle_s;          /* since the last confirmation; negative: there was none */
     uint32_t inflight_rows;

@@ -82,6 +82,7 @@ struct failure {
     enum trouble trouble;
     char sqlstate[6]; /* "": none */
     char text[300];
+    int64_t twice_id; /* two events have it; 0: that is not why */
 };
 
 /* What is asked while a row that cannot be read is looked for, in this order. */

@@ -16,6 +16,7 @@
 #include "relay/source/inside.h"
 #include "relay/source/page.h"
 #include "relay/source/remedies.h"
+#include "relay/verdict.h"
 
 /* So often a page fails before its row is looked for: what the server could not explain may pass. */
 #define PAGE_FAILURES 3
@@ -51,10 +52,13 @@ static void tell(struct source *s, const char *what)
     const struct failure *f = &s->failure;
 
     isolate_end(s);
-    if (what != NULL)
+    if (what != NULL && f->twice_id != 0)
+        log_error("source", "two events have one id, which was handed out twice: none is read past them", "id",
+                  log_i64(f->twice_id), "remedy", VERDICT_MEND_IDS "; the relay goes on by itself then");
+    else if (what != NULL)
         log_warn("source", what, "sqlstate", f->sqlstate[0] != '\0' ? f->sqlstate : NULL, "error", f->text, "remedy",
                  remedy_of(f->sqlstate)->relay);
-    source_push(s, (struct source_event){ .type = SOURCE_READ_FAILED });
+    source_push(s, (struct source_event){ .type = SOURCE_READ_FAILED, .id = what != NULL ? f->twice_id : 0 });
 }
 
 void isolate_failed(struct source *s, uint64_t now_ms)

@@ -6,6 +6,7 @@
 #include "relay/exit_codes.h"
 #include "relay/log.h"
 #include "relay/source/inside.h"
+#include "relay/source/sql.h"
 
 void source_acquire(struct source *s, uint64_t now_ms)
 {
@@ -100,14 +101,27 @@ static void note_taken(struct source *s, const PGresult *res)
         t->why = over ? "expired" : "its time lies ahead of the server's clock";
 }
 
+/* What was sent or held under a number that is handed out once more, looks as if it were the new event. */
+static void check_sequence(const struct source *s, const PGresult *res)
+{
+    int64_t highest = s->catch_up_to > s->cursors.now.pos ? s->catch_up_to : s->cursors.now.pos;
+    char how[200];
+
+    if (PQgetisnull(res, 0, 9) || wire_i64(PQgetvalue(res, 0, 9)) >= highest)
+        return;
+    snprintf(how, sizeof how, "SELECT setval(pg_get_serial_sequence('outbox.event', 'id'), %lld); man 7 outbox, COPIES AND "
+             "CRASHES, says what mends the events", (long long)highest);
+    log_error("source", "the sequence of outbox.event.id hands out numbers again: such events count as sent", "last_value",
+              log_i64(wire_i64(PQgetvalue(res, 0, 9))), "highest", log_i64(highest), "remedy", how);
+}
+
 /* The columns of outbox_acquire: epoch, cursor_id, cursor_snapshot, floor_id, catch_up_to, then of
- * the row before: owner, ms left, whether the cluster changed, ms since it was renewed. Columns 0-3 are NULL
- * when refused. */
+ * the row before: owner, ms left, whether the cluster changed, ms since it was renewed; and where the sequence of the ids
+ * stands, NULL when that may not be seen. Columns 0-3 are NULL when refused. */
 int lease_on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
 {
     if (PQntuples(res) == 0) {
-        log_error("source", "outbox.relay has no row 'default'", "remedy",
-                  "insert into outbox.relay (name) values ('default')" THEN_START);
+        log_error("source", "outbox.relay has no row 'default'", "remedy", SQL_RELAY_ROW THEN_START);
         source_refuse(s, EXIT_CONFIGURATION);
         source_push(s, (struct source_event){ .type = SOURCE_LEASE_FAILED });
         return 0;
@@ -130,6 +144,7 @@ int lease_on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
     if (PQgetvalue(res, 0, 7)[0] != 0)
         log_warn("source", "the database now lives on another cluster or timeline", "floor",
                  log_i64(s->floor));
+    check_sequence(s, res);
     held_load(s, now_ms, res);
     return 0;
 }

@@ -131,15 +131,16 @@
     "join pg_catalog.pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum "             \
     "where d.adrelid = 'outbox.event'::regclass and a.attname = 'bucket') as text) x"
 
-/* Below is what hands out ids again. */
+/* What was changed of it, the highest number that is in use, and how far the sequence is below that: there it hands out
+ * numbers again. A mark, or what is held, outlives its event when somebody truncates the events. */
 #define SQL_FACT_SEQUENCE                                                                          \
-    "select '', coalesce(x.last, 0)::text, case when not x.may then -1 else greatest(0, "          \
-    "x.highest - coalesce(x.last, 0)) end from (select "                                           \
-    "has_sequence_privilege(pg_get_serial_sequence('outbox.event', 'id'), 'SELECT') as may, "      \
-    "(select s.last_value from pg_catalog.pg_sequences s "                                         \
-    "where format('%I.%I', s.schemaname, s.sequencename) = "                                       \
-    "pg_get_serial_sequence('outbox.event', 'id')) as last, "                                      \
-    "(select coalesce(max(e.id), 0) from outbox.event e) as highest) x"
+    "select coalesce(x.changed, ''), x.highest::text, case when not x.may then -1 else greatest(0, " \
+    "x.highest - coalesce(x.last, 0)) end from (select " SQL_SEQUENCE_IS_SEEN " as may, "          \
+    "(select s.last_value from " SQL_SEQUENCE ") as last, "                                        \
+    "(select concat_ws(', ', case when s.cache_size <> 1 then 'CACHE ' || s.cache_size end, "      \
+    "case when s.increment_by <> 1 then 'INCREMENT ' || s.increment_by end, case when s.cycle then 'CYCLE' end) from " \
+    SQL_SEQUENCE ") as changed, greatest((select max(e.id) from outbox.event e), "                 \
+    "(select max(s.id) from outbox.sent s), (select max(h.id) from outbox.held h), 0) as highest) x"
 
 #define SQL_FACT_CLUSTER                                                                           \
     "select '', '', 0 from outbox.relay r where r.name = 'default' and r.system_identifier <> "    \

@@ -17,6 +17,8 @@
 #ifndef RELAY_SOURCE_OPERATE_SQL_H
 #define RELAY_SOURCE_OPERATE_SQL_H
 
+#include "relay/source/sequence_sql.h"
+
 /* SET LOCAL, so that nothing depends on the session and a transaction pooler does no harm. The three
  * numbers are milliseconds of statement and of lock, and the access mode stands first. Joins by hash
  * or merge would read all of outbox.event for a handful of rows. */

@@ -36,6 +36,8 @@ int operate_look_at_lead(struct operate *o, void (*on_lead)(void *arg, const str
         .leading_s = operate_seconds(res, 0, 10),
         .refused_id = operate_number(res, 0, 11),
         .is_read_only = operate_true(res, 0, 12),
+        .twice_id = operate_number(res, 0, 13),
+        .behind = operate_number(res, 0, 14),
     };
     on_lead(arg, &lead);
     PQclear(res);

@@ -22,6 +22,8 @@ struct operate_lead {
     bool is_standby;      /* the server only follows another one */
     bool is_read_only;    /* a new session of this role may not write, by default_transaction_read_only */
     double leading_s;     /* since the lead began; negative: not known */
+    int64_t twice_id;     /* an id that two events have which are neither sent nor held; 0: none was found */
+    int64_t behind;       /* the sequence hands out so many ids again; not positive: none, or it may not be seen */
 };
 
 /* A relay that is connected to this database. */

@@ -11,7 +11,8 @@
 /* The last marks are those of the highest ids, near enough: the rate is that of the last ten seconds, or
  * of 10,000 marks when these were less. The last expression looks for the first event behind the saved
  * cursor that nobody has taken up: the cursor stands before the first unsettled one, so that is near.
- * Ranges have two ends for the planner's sake, see outbox.backlog_now. */
+ * Then an id that two events have, where the relay reads next; and how far the sequence of the ids is below what was
+ * sent or held. Ranges have two ends for the planner's sake, see outbox.backlog_now. */
 #define SQL_LEAD                                                                                   \
     "with saved as materialized (select r.* from (select name, owner, lease_expires_at, "          \
     "renewed_at, epoch, cursor_id, leading_since from outbox.relay) r where r.name = 'default'), "                \
@@ -37,7 +38,13 @@
     "pg_is_in_recovery(), "                                                                        \
     "(select count(*) from due d), (select d.error_code from due d order by d.id limit 1), "       \
     SQL_SECONDS("clock_timestamp() - r.leading_since") ", coalesce((select min(d.id) from due d), 0), " \
-    "(select s.reset_val = 'on' from pg_catalog.pg_settings s where s.name = 'default_transaction_read_only') " \
+    "(select s.reset_val = 'on' from pg_catalog.pg_settings s where s.name = 'default_transaction_read_only'), " \
+    "coalesce((select e.id from (select e.id, lag(e.id) over (order by e.id) as before from ("      \
+    "select id from outbox.event where id > r.cursor_id and id <= 9223372036854775807 order by id limit 20000) e) e " \
+    "where e.id = e.before and (select true from outbox.sent s where s.id = e.id limit 1) is null " \
+    "and (select true from outbox.held h where h.id = e.id limit 1) is null order by e.id limit 1), 0), " \
+    "case when " SQL_SEQUENCE_IS_SEEN " then greatest((select max(s.id) from outbox.sent s), "      \
+    "(select max(h.id) from outbox.held h), 0) - coalesce((select s.last_value from " SQL_SEQUENCE "), 0) else 0 end " \
     "from (select 1) one left join saved r on true"
 
 /* Each relay that is connected, by its lock (SQL_CONNECTED), and whether it is the one that leads. One that stands by asks for

@@ -93,7 +93,7 @@ static int undecoded(struct source *s, enum trouble trouble, const char *what, i
 
 int source_decode(struct source *s, const PGresult *res, int rows, struct touched *stale)
 {
-    static const char disorder[] = "the rows are not in order of id";
+    static const char disorder[] = "the rows are not in order of id", twice[] = "two events have one id";
     int n = 0;
 
     if (rows < 0)
@@ -110,16 +110,18 @@ int source_decode(struct source *s, const PGresult *res, int rows, struct touche
             s->rows[n] = page_row(res, i, &s->pairs, &why);
         }
         if (s->rows[n] != NULL && n > 0 && s->rows[n]->id <= s->rows[n - 1]->id) {
+            why = s->rows[n]->id == s->rows[n - 1]->id ? twice : disorder;
             free(s->rows[n]);
             s->rows[n] = NULL;
-            why = disorder;
         }
         if (s->rows[n] == NULL) {
             source_free_rows(s, (uint32_t)n);
-            return undecoded(s, why == page_no_memory ? TROUBLE_ROOM
-                                : why == disorder     ? TROUBLE_OTHER
-                                                      : TROUBLE_ROW,
-                             why, page_id(res, i));
+            (void)undecoded(s, why == page_no_memory               ? TROUBLE_ROOM
+                               : why == disorder || why == twice ? TROUBLE_OTHER
+                                                                 : TROUBLE_ROW,
+                            why, page_id(res, i));
+            s->failure.twice_id = why == twice ? page_id(res, i) : 0;
+            return -1;
         }
         n++;
     }
@@ -222,6 +224,7 @@ void source_note_failure(struct source *s, const PGresult *res)
     const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
     struct failure *f = &s->failure;
 
+    f->twice_id = 0;
     f->trouble = state == NULL ? TROUBLE_ROOM : page_is_at_fault(state) ? TROUBLE_ROW : TROUBLE_OTHER;
     snprintf(f->sqlstate, sizeof f->sqlstate, "%s", state != NULL ? state : "");
     snprintf(f->text, sizeof f->text, "%s", text != NULL ? text : "no memory for the answer");

@@ -72,7 +72,7 @@ enum source_event_type {
     SOURCE_PAGE,      /* answer to read */
     SOURCE_DUE_PAGE,   /* answer to read_due */
     SOURCE_TOPIC_PAGE, /* answer to read_topic */
-    SOURCE_READ_FAILED, /* of any of the three */
+    SOURCE_READ_FAILED, /* of any of the three; .id: two events have it, 0: it was something else */
     SOURCE_MARKED,
     SOURCE_MARK_FAILED,
     SOURCE_HELD,        /* answer to hold; all of it is written */
@@ -154,7 +154,7 @@ struct source_event {
     bool failed;      /* LOOKED, WALKED, EMPTIED, TIDIED: the question was not answered, as is logged */
     int16_t bucket;   /* WALKED, EMPTIED */
     enum source_walk walk;
-    int64_t id;       /* WALKED, unresolved */
+    int64_t id;       /* WALKED, unresolved; READ_FAILED */
     enum source_emptying emptying;
     int64_t n_events; /* EMPTIED: that the bucket had; TIDIED: that left event_kept */
     int64_t n_moved, n_bytes; /* EMPTIED: events to event_kept, space given back */

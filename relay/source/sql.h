@@ -18,6 +18,8 @@
 #ifndef RELAY_SOURCE_SQL_H
 #define RELAY_SOURCE_SQL_H
 
+#include "relay/source/sequence_sql.h"
+
 /* Each statement sees what was committed before it, also where the DBA has set another default.
  * jit: the same poll takes 38 ms with it. Every plan here is meant to go from a few rows by index to
  * a few others; seqscan, hash and merge joins would read whole tables for that. Parallel plans would
@@ -261,8 +263,16 @@
         "(extract(epoch from old.lease_expires_at - clock_timestamp()) * 1000)::bigint, " \
         "coalesce(old.system_identifier <> got.system_identifier "                                 \
         "or old.timeline <> got.timeline, false), "                                                \
-        "(extract(epoch from clock_timestamp() - old.renewed_at) * 1000)::bigint "                 \
+        "(extract(epoch from clock_timestamp() - old.renewed_at) * 1000)::bigint, "                \
+        "case when got.epoch is not null and " SQL_SEQUENCE_IS_SEEN " then coalesce((select s.last_value from " \
+        SQL_SEQUENCE "), 0) end "                                                                  \
         "from old left join got on true")
+
+/* For a person, where the row is missing: with the cursor at 0 the first read would look at all that is there. */
+#define SQL_RELAY_ROW                                                                              \
+    "insert into outbox.relay (name, cursor_id) select 'default', coalesce((select min(e.id) - 1 " \
+    "from outbox.event e where not exists (select from outbox.sent s where s.bucket = e.bucket and s.id = e.id) " \
+    "and not exists (select from outbox.held h where h.id = e.id)), max(o.id), 0) from outbox.event o"
 
 /* $1 epoch, $2 ttl in ms, $3 and $4 the cursor; NULL: the one that is there stays. */
 #define SQL_PREPARE_RENEW                                                                          \

@@ -219,6 +219,10 @@ says key_that_begins_as_another 78 'cannot be read: a key in it is unknown; did 
 unset OUTBOX_RELAY_DSN
 says read_only_session_has_its_remedy 69 'session is read-only.* remedy="let the dsn name the primary, or all servers with target_session_attrs=read-write; .*tries again' --once "${good[@]}" -X "dsn=$relay_dsn options='-c default_transaction_read_only=on'"
 
-sql "delete from outbox.relay"
+sql "truncate outbox.event, outbox.sent, outbox.held restart identity; delete from outbox.relay;
+     insert into outbox.event (topic, type) select 't', 'x' from generate_series(1, 5);
+     insert into outbox.sent (bucket, id) select bucket, id from outbox.event where id in (1, 2, 4)"
 says relay_row_that_is_missing 78 "remedy=\"insert into outbox.relay" --once "${good[@]}"
+put_there=$({ "$OUTBOX_RELAY" --once "${good[@]}" 2>&1 || true; } | sed -n 's/.*remedy="\(insert .*\); then start.*/\1/p')
+equal row_that_is_put_there_stands_before_what_is_not_sent 2 "$(sql "$put_there returning cursor_id")"
 exit "$bad"

@@ -259,6 +259,11 @@ START_TEST(facts_that_take_long_to_come_about)
     ck_assert(found(FINDING_WARN, "synchronous_commit is off for role relay, the one of this dsn: a crash of the server may lose what a relay"));
     fact(FACT_SEQUENCE, "", "", -1, "");
     ck_assert(found(FINDING_WARN, "may not be seen by this role"));
+    fact(FACT_SEQUENCE, "INCREMENT 2, CYCLE", "7", 0, "");
+    ck_assert(found(FINDING_FAIL, "has INCREMENT 2, CYCLE: ids do not follow"));
+    ck_assert(!found(FINDING_OK, "is not behind"));
+    fact(FACT_SEQUENCE, "", "100", 50, "");
+    ck_assert(found(FINDING_FAIL, "stands 50 below the highest id"));
 }
 END_TEST
 

@@ -264,6 +264,17 @@ static void fails(enum metric_op op, const char *why)
     monitor_written(m, op, &(struct verdict_failure){ .why = why, .code = "53100", .remedy = "make room" });
 }
 
+START_TEST(one_id_of_two_events_is_told_until_a_page_is_read)
+{
+    begin_to_lead();
+    figures(0, -1);
+    monitor_twice(m, 5);
+    says(0, "Events do not flow: two events have the id 5, which was handed out twice, and none is read past them.");
+    monitor_page(m, 1);
+    says(0, "Events flow: every committed event is published.");
+}
+END_TEST
+
 START_TEST(write_that_failed_is_told_for_a_minute)
 {
     begin_to_lead();
@@ -486,6 +497,7 @@ Suite *suite_monitor(void)
     tcase_add_test(tc, rows_in_hand_wait_while_no_broker_answers);
     tcase_add_test(tc, what_nobody_has_looked_at_is_not_known);
     tcase_add_test(tc, topic_that_takes_nothing_is_told_of_while_rows_wait_for_it);
+    tcase_add_test(tc, one_id_of_two_events_is_told_until_a_page_is_read);
     tcase_add_test(tc, write_that_failed_is_told_for_a_minute);
     tcase_add_test(tc, write_that_failed_goes_with_its_link);
     tcase_add_test(tc, role_is_starting_only_once);

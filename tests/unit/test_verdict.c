@@ -76,6 +76,25 @@ START_TEST(verdict_without_the_third_connection_is_blind)
 }
 END_TEST
 
+START_TEST(verdict_ids_that_were_handed_out_again)
+{
+    struct verdict_input in = healthy();
+
+    in.pending = 70;
+    in.rate = 12;
+    in.twice_id = 5;
+    expect(&in, VERDICT_BAD, "Events do not flow: two events have the id 5, which was handed out twice, and none is read past "
+                             "them; 70 events wait.");
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "man 7 outbox, COPIES AND CRASHES"));
+    in = healthy();
+    in.behind = 50;
+    expect(&in, VERDICT_BAD, "Events do not flow: the sequence of outbox.event.id is 50 below what was sent or held: new events "
+                             "count as sent, and are not.");
+    in.behind = -3;
+    expect(&in, VERDICT_GOOD, "Events flow: every committed event is published.");
+}
+END_TEST
+
 START_TEST(verdict_rate_and_backlog)
 {
     struct verdict_input in = healthy();
@@ -594,6 +613,7 @@ Suite *suite_verdict(void)
     tcase_add_test(tc, verdict_all_published);
     tcase_add_test(tc, verdict_nothing_known_claims_nothing);
     tcase_add_test(tc, verdict_without_the_third_connection_is_blind);
+    tcase_add_test(tc, verdict_ids_that_were_handed_out_again);
     tcase_add_test(tc, verdict_rate_and_backlog);
     tcase_add_test(tc, verdict_nothing_moved_lately);
     tcase_add_test(tc, verdict_old_backlog_is_a_warning);
