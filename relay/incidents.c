@@ -74,6 +74,16 @@ static const char *mend_topic(const char *topic, const char *code, char *to, siz
     return to;
 }
 
+/* What the row is refused for may be no fault of its own. */
+static const char *cause_of(const char *code)
+{
+    if (strcmp(code, "MSG_SIZE_TOO_LARGE") == 0)
+        return " (max.message.bytes of the topic, kafka.message.max.bytes here)";
+    if (strcmp(code, "INVALID_TIMESTAMP") == 0)
+        return " (the clock of the database, or of the broker)";
+    return "";
+}
+
 /* NULL: it goes by itself. Else returns to. */
 static const char *mend_failure(const struct row *row, const struct sink_report *report, char *to, size_t to_size)
 {
@@ -87,10 +97,7 @@ static const char *mend_failure(const struct row *row, const struct sink_report 
         break;
     }
     snprintf(to, to_size, "mend the cause%s, or outbox-relay discard --retrying --reason TEXT --id %" PRId64,
-             strcmp(report->code, "MSG_SIZE_TOO_LARGE") == 0
-                 ? " (max.message.bytes of the topic, kafka.message.max.bytes here)"
-                 : "",
-             row->id);
+             cause_of(report->code), row->id);
     return to;
 }
 

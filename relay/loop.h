@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Milliseconds on a clock that nobody sets, and that goes on while the machine is suspended. */
+/* Milliseconds on a clock that nobody sets, and that goes on while the machine is suspended (but perhaps not while
+ * a hypervisor pauses it). */
 uint64_t loop_now_ms(void);
 /* Microseconds on the same clock, for measuring. */
 uint64_t loop_now_us(void);

@@ -7,7 +7,7 @@
 static const char help[] =
     "Usage: outbox-relay discard --reason TEXT [OPTION]...\n"
     "           EVENT_ID | --id N | --topic T [--key K] | --all\n"
-    "Give dead events up: they are never sent, and the next event of each key is due. The reason is\n"
+    "Give dead events up: they are not sent any more, and the next event of each key is due. The reason is\n"
     "kept in outbox.held, in place of the last error, for as long as the event is.\n"
     "\n"
     "  EVENT_ID              the event with this UUID\n"

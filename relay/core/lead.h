@@ -2,6 +2,8 @@
  *
  * Leading is a row in the database with an epoch. We count our own time from before a request was
  * sent, on a monotonic clock that counts suspension, so that we stop no later than the database lets another relay begin.
+ * A pause that the hypervisor makes may stop that clock as well: what was in our hands then may go out behind what the
+ * next leader has sent, and what we write to the database is refused by the epoch.
  */
 #ifndef RELAY_CORE_LEAD_H
 #define RELAY_CORE_LEAD_H

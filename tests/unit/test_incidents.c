@@ -62,6 +62,8 @@ START_TEST(refused_row_is_told_and_its_reason_kept)
                            "error=\"in words\" refused_before=3 remedy=\"mend the cause (max.message.bytes of the topic, kafka.message.max.bytes here), or "
                            "outbox-relay discard --retrying --reason TEXT --id 42\"\n"),
                       1);
+    fails(5000, 0, BLAME_ROW, "INVALID_TIMESTAMP");
+    ck_assert_uint_eq(said("mend the cause (the clock of the database, or of the broker), or outbox-relay discard"), 1);
     fails(5000, 0, BLAME_ROW, "INVALID_RECORD"); /* the newest reason is the one that counts */
     ck_assert_str_eq(reason.code, "INVALID_RECORD");
 }
