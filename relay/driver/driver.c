@@ -131,6 +131,17 @@ static void log_not_all(const struct driver *d)
                   "remedy", "see the lines above; SELECT * FROM outbox.backlog");
 }
 
+/* The last that the service manager hears, and shows of a relay that is gone. */
+static void tell_end(struct driver *d)
+{
+    char text[sizeof d->why.text + 40];
+
+    if (d->exit_code < 0)
+        return;
+    snprintf(text, sizeof text, "Ended with %d: %s", d->exit_code, d->why.text[0] != '\0' ? d->why.text : "the log says why");
+    notify_status(&d->notify, text);
+}
+
 static int finish(const struct driver *d)
 {
     int code = d->exit_code >= 0 ? d->exit_code : d->core.unclean ? EXIT_UNAVAILABLE : EXIT_OK;
@@ -155,6 +166,7 @@ void driver_end(struct driver *d, int exit_code)
     if (d->exit_code >= 0)
         return;
     d->exit_code = exit_code;
+    (void)log_recent(&d->why, 1);
     core_quit(&d->core, d->now_ms);
     if (d->core.phase == CORE_DONE)
         return;
@@ -201,6 +213,7 @@ int driver_run(struct settings *settings, const struct settings_from *from, bool
             }
         }
         code = finish(&d);
+        tell_end(&d);
     }
     driver_close(&d, settings->inflight_rows);
     return code;

@@ -11,6 +11,7 @@
 #include "relay/driver/driver.h"
 #include "relay/incidents.h"
 #include "relay/janitor.h"
+#include "relay/log.h"
 #include "relay/monitor.h"
 #include "relay/notify.h"
 #include "relay/sink/envelope.h"
@@ -51,6 +52,7 @@ struct driver {
     char leader[160]; /* the other relay that leads, as the last answer about the lease says; "": none, or not known */
     bool robbed; /* since then the database has said that the lease is another's */
     int exit_code; /* of a run that ends by itself; negative: none yet */
+    struct log_line why; /* it does; "": nothing was logged */
     uint64_t n_read, n_confirmed, n_marked, n_failed, n_held, n_swept;
     char owner[160];
 };

@@ -101,6 +101,12 @@ relay_signal notify TERM
 relay_end notify 20
 equal service_ends_clean 0 "$status"
 holds stopping_is_told wait_until 20 told '^STOPPING=1 EXTEND_TIMEOUT_USEC=25000000$'
+relay_dsn="$dsn dbname=postgres"
+relay_start refused
+relay_end refused 20
+equal no_schema_ends_it 78 "$status"
+holds why_it_ended_is_told_last wait_until 20 eval 'grep "^STATUS=" "$dir/told" | tail -n 1 | grep -q "^STATUS=Ended with 78: the outbox is not installed"'
+relay_dsn=$dsn
 unset NOTIFY_SOCKET WATCHDOG_USEC
 
 # --- secrets -----------------------------------------------------------------------------------------
