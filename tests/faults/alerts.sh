@@ -101,8 +101,15 @@ mock topic-error "$topic-gone" 0
 all_out
 calm OutboxTopicPaused
 
-fault sql "insert into outbox.event (topic, type, key, payload)
-           select '$topic', 'x', convert_to('p' || n, 'UTF8'), convert_to(repeat('x', 11000000), 'UTF8') from generate_series(1, 2) n"
+# A rate is of what was scraped before: a series that begins with all its failures has none.
+too_large() {
+    sql "insert into outbox.event (topic, type, key, payload)
+         values ('$topic', 'x', convert_to('p$1', 'UTF8'), convert_to(repeat('x', 11000000), 'UTF8'))"
+}
+refusals_are_scraped() { (($(query 'outbox_relay_rows_failed_total{reason="MSG_SIZE_TOO_LARGE"}' | jq '.data.result | length') > 0)); }
+fault too_large 1
+holds a_refusal_is_scraped wait_until 60 refusals_are_scraped
+too_large 2
 alert OutboxSendsFail # first: it is over by itself
 alert OutboxDeadRows
 # What is behind a dead one waits for the same person, and says so instead of OutboxEventsWait.
