@@ -1,5 +1,5 @@
-/* monitor_inside.h - the monitor from inside: what monitor.c (counts) and monitor_status.c (publishes)
- * share.
+/* monitor_inside.h - the monitor from inside: what monitor.c (the database, and when to publish), monitor_rows.c (rows
+ * and brokers) and monitor_status.c (the picture that is published) share.
  */
 #ifndef RELAY_MONITOR_INSIDE_H
 #define RELAY_MONITOR_INSIDE_H
@@ -79,6 +79,8 @@ struct monitor {
 int64_t monitor_unix_us(void);
 /* So many confirmed per second lately, of one topic by its index, or of all with LABELS_TOPIC. */
 double monitor_rate(const struct monitor *m, uint32_t topic_index);
+/* Something of that stage has moved, or it had nothing to move. */
+void monitor_moves(struct monitor *m, enum stage stage);
 /* How long rows that could move have not moved; 0 while that is less than anybody should worry about. */
 double monitor_stuck_s(const struct monitor *m);
 /* Fills in what is known by now and publishes it. */
