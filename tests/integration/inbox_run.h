@@ -22,6 +22,10 @@ static int64_t end_ms;
 static unsigned n_polls;
 static uint64_t n_received; /* by the last run */
 
+static const struct logged two[N_PARTITIONS][MOST_RECORDS + 1] = {
+    { { "a", "a-1", "event" }, { "b", "b-1", "event" } },
+};
+
 /* -- a consumer ------------------------------------------------------------------------------- */
 
 static int (*behaves)(const inbox_message *msg); /* after its INSERT */

@@ -4,9 +4,6 @@
 #include "tests/integration/inbox_run.h"
 #include "tests/integration/inbox_log.h"
 
-static const struct logged two[N_PARTITIONS][MOST_RECORDS + 1] = {
-    { { "a", "a-1", "event" }, { "b", "b-1", "event" } },
-};
 static const struct logged one[N_PARTITIONS][MOST_RECORDS + 1] = { { { "a", "a-1", "event" } } };
 
 /* -- what is seen ------------------------------------------------------------------------------- */
