@@ -139,10 +139,18 @@ int inbox__db_check(const struct inbox_consumer *c, outbox_error *err)
                              "blanks in single quotes)");
 }
 
+/* A pooler hands out process ids of its own. Whether it pools sessions, which does no harm, cannot be seen. */
+static void warn_of_pooler(struct inbox_consumer *c, const PGresult *r)
+{
+    if (atoi(PQgetvalue(r, 0, 2)) != PQbackendPID(c->conn))
+        inbox__log(c, 4, "the link goes through a pooler: it must pool sessions, for with transactions or statements a handler "
+                         "meets another session each time; better let the dsn name PostgreSQL itself");
+}
+
 static int check_schema(struct inbox_consumer *c, outbox_error *err)
 {
     PGresult *r = query(c, "SELECT coalesce(max(version), 0), coalesce(bool_or(breaking)"
-                           " FILTER (WHERE version > 2), false) FROM inbox.schema_version", 0, NULL);
+                           " FILTER (WHERE version > 2), false), pg_backend_pid() FROM inbox.schema_version", 0, NULL);
     int code = OUTBOX_OK;
 
     if (PQresultStatus(r) != PGRES_TUPLES_OK)
@@ -155,6 +163,8 @@ static int check_schema(struct inbox_consumer *c, outbox_error *err)
         code = outbox__error_set(err, OUTBOX_ESCHEMA, "the inbox's schema has version %s, too new "
                                  "for this library, which knows %d; use a newer library",
                                  PQgetvalue(r, 0, 0), INBOX_SCHEMA_VERSION);
+    else
+        warn_of_pooler(c, r);
     PQclear(r);
     return code;
 }

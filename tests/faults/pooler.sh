@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# pooler.sh - the relay refuses to work through PgBouncer; an append through it works.
+# pooler.sh - the relay refuses to work through PgBouncer, and a consumer warns of it; an append through it works.
 set -euo pipefail
 # shellcheck source=tests/rig/lib_relay.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../rig/lib_relay.sh"
+# shellcheck source=tests/rig/lib_inbox.sh
+. "$root/tests/rig/lib_inbox.sh"
 
 if ! command -v pgbouncer >/dev/null; then
     skip relay_refuses_a_pooler "pgbouncer is not installed"
@@ -16,6 +18,16 @@ socket=$(psql -XqAt "$dsn" -c "select split_part(current_setting('unix_socket_di
 port=$(psql -XqAt "$dsn" -c "show port")
 name=$(psql -XqAt "$dsn" -c "select current_database()")
 mkdir -m 0777 "$dir/bouncer"
+inbox_reset
+make_topic
+# consumer NAME: one is linked to the database, and ends
+consumer() {
+    worker_start "$1"
+    holds "$1_is_linked" wait_until 30 grep -q 'linked to database' "$dir/$1.log"
+    worker_kill "$1"
+}
+consumer without_a_pooler
+equal no_pooler_is_seen_where_there_is_none 0 "$(grep -c "goes through a pooler" "$dir/without_a_pooler.log" || true)"
 for mode in transaction session; do
     cat >"$dir/bouncer/$mode.ini" <<EOF
 [databases]
@@ -38,6 +50,8 @@ EOF
     "$OUTBOX_RELAY" run -X "dsn=$through" -X "kafka.bootstrap.servers=$brokers" >"$dir/relay.log" 2>&1 || status=$?
     equal "relay_refuses_${mode}_pooling" 78 "$status"
     holds "the_refusal_of_${mode}_pooling_says_why" grep -q "through a pooler" "$dir/relay.log"
+    worker_dsn=$through consumer "consumer_behind_${mode}_pooling"
+    holds "consumer_behind_${mode}_pooling_warns" grep -q "goes through a pooler" "$dir/consumer_behind_${mode}_pooling.log"
     kill "${relay_pid[bouncer]}"
     wait "${relay_pid[bouncer]}" || true
 done
