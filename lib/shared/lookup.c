@@ -172,14 +172,15 @@ static bool fits(const struct lookup *l)
     return true;
 }
 
-/* Not an error that nobody waited for either: it may be over. */
+/* Errors alone that nobody waited for may be over. Beside a host that was found they are as good as new ones: who asked
+ * anew for each would never come to the host behind one whose server answers later than a try waits. */
 static bool is_usable(const struct lookup *l, uint64_t now_ms)
 {
-    bool found = now_ms < l->job->done_ms + FRESH_MS && fits(l);
+    bool found = false;
 
-    for (size_t i = 0; found && i < l->job->n; i++)
-        found = l->job->answer[i].rc == 0;
-    return found;
+    for (size_t i = 0; i < l->job->n; i++)
+        found = found || l->job->answer[i].rc == 0;
+    return found && now_ms < l->job->done_ms + FRESH_MS && fits(l);
 }
 
 /* What is known goes to libpq. */

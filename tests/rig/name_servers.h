@@ -1,5 +1,5 @@
 /* name_servers.h - name servers that a test makes up, for what looks up names beside its caller (lib/shared/lookup.h):
- * "*.mute" says nothing until it is let, "*.gone" is not known, and all other names are `found`.
+ * "*.mute" and "*.mute.gone" say nothing until they are let, "*.gone" is not known, and all other names are `found`.
  *
  * Included by a test file itself (tests/rig/fake.h). It counts the threads that ask, so that none is left at the end.
  */
@@ -50,7 +50,7 @@ FAKE(int, getaddrinfo, (const char *name, const char *service, const struct addr
         struct in_addr in;
         return inet_pton(AF_INET, name, &in) == 1 ? 0 : EAI_NONAME;
     }
-    if (ends(name, ".mute")) {
+    if (ends(name, ".mute") || ends(name, ".mute.gone")) {
         pthread_mutex_lock(&lock);
         n_asked++;
         while (mute)

@@ -145,6 +145,18 @@ START_TEST(answer_that_came_between_two_tries_is_used)
 }
 END_TEST
 
+START_TEST(host_behind_one_that_is_found_missing_late_is_used)
+{
+    ck_assert_int_eq(begin("host=a.mute.gone,db port=1,2"), 0);
+    ck_assert_int_eq(at_the_deadline(), -1);
+    answer_all();
+    now_ms = loop_now_ms();
+    ck_assert_int_eq(until_answered(begin("host=a.mute.gone,db port=1,2")), 1);
+    ck_assert_str_eq(lookup.lists.port, "2,2");
+    ck_assert_uint_eq(n_asked, 1);
+}
+END_TEST
+
 START_TEST(old_answer_is_not_used)
 {
     answer_between_two_tries(3600 * 1000);
@@ -215,6 +227,7 @@ Suite *suite_lookup(void)
     tcase_add_test(tc, mute_server_ends_a_try_and_not_more);
     tcase_add_test(tc, one_thread_serves_all_tries);
     tcase_add_test(tc, answer_that_came_between_two_tries_is_used);
+    tcase_add_test(tc, host_behind_one_that_is_found_missing_late_is_used);
     tcase_add_test(tc, old_answer_is_not_used);
     tcase_add_test(tc, host_that_is_known_does_not_wait_for_the_others);
     tcase_add_test(tc, host_that_was_found_does_not_wait_either);
