@@ -100,6 +100,7 @@ void back_expect_topic(struct core *c, struct topic *t)
     c->topics.n_changes += !t->held;
     t->held = true;
     t->more = true;
+    t->deserted = false;
 }
 
 void core_held_topic(struct core *c, uint64_t now_ms, uint32_t topic)
@@ -111,7 +112,6 @@ void core_held_topic(struct core *c, uint64_t now_ms, uint32_t topic)
         t->failures = 1;
         t->found_paused = true;
     }
-    t->deserted = false;
     if (t->state == TOPIC_PAUSED)
         return;
     t->state = TOPIC_PAUSED;
@@ -128,7 +128,8 @@ void back_topic_settled(struct core *c, uint32_t topic)
         (c->reading == READING_TOPIC && c->reading_topic == topic))
         return;
     t->held = false;
-    t->deserted = t->state == TOPIC_NEW; /* and nobody probes it; while it is paused its probe waits, with a time of its own */
+    /* Then nobody probes it; while it is paused its probe waits, with a time of its own. */
+    t->deserted = t->state == TOPIC_NEW && t->behind.head == NO_SLOT;
     c->topics.n_held--;
     c->topics.n_changes++;
     unpark_behind(c, &t->behind);

@@ -159,6 +159,7 @@ START_TEST(topic_of_which_nothing_is_held_any_more_is_probed_by_a_new_row)
     pass(20);
     page("Mx2 Mx3");
     expect_but_reads("produce Mx2 solo\nhold Mx3 paused\n"); /* who knows when it is answered */
+    ck_assert(topic_keeps_rows_waiting(&t.core.topics.topic[topic_of("M")]));
     held(true);
     pass(20);
     nothing_new();
