@@ -9,6 +9,7 @@
 #include "relay/http/listen.h"
 #include "relay/log.h"
 #include "relay/loop.h"
+#include "relay/mask.h"
 
 /* Between two steps of the sweep, each over a few thousand events. */
 #define SWEEP_MS 10000
@@ -71,17 +72,20 @@ static void say_sink_failed(const struct settings *set, char *err, size_t err_si
     log_error("sink", "the producer cannot be set up", "error", err);
 }
 
-static int open_sink(struct driver *d, const struct settings *set)
+/* offline: without the brokers, so that it can be freed at once: what looks up a name, or connects, would be waited for. */
+static int open_sink(struct driver *d, const struct settings *set, bool offline)
 {
     struct sink_property *props = calloc(set->n_kafka + 1, sizeof *props);
     char err[1024] = "out of memory";
+    size_t n = 0;
     int rc = -1;
 
     for (size_t i = 0; props != NULL && i < set->n_kafka; i++)
-        props[i] = (struct sink_property){ set->kafka[i].name, set->kafka[i].value };
+        if (!offline || !mask_is_brokers(set->kafka[i].name))
+            props[n++] = (struct sink_property){ set->kafka[i].name, set->kafka[i].value };
     struct sink_config cfg = {
         .properties = props,
-        .n_properties = set->n_kafka,
+        .n_properties = n,
         .max_rows = set->inflight_rows,
         .max_bytes = set->inflight_bytes,
     };
@@ -90,7 +94,7 @@ static int open_sink(struct driver *d, const struct settings *set)
         rc = sink_new(&cfg, &d->sink, err, sizeof err);
     d->properties = props; /* the takeover needs them as well */
     takeover_init(&d->takeover,
-                  &(struct tail_config){ props, set->n_kafka, set->envelope, set->inflight_rows,
+                  &(struct tail_config){ props, n, set->envelope, set->inflight_rows,
                                          set->inflight_bytes },
                   set->takeover_tail == TAKEOVER_TAIL_AUTO && set->envelope != ENVELOPE_PLAIN);
     if (rc < 0)
@@ -183,7 +187,7 @@ int driver_open(struct driver *d, const struct settings *set)
     int code = check_each(set);
     if (code == EXIT_OK)
         code = open_monitor(d, set);
-    return code == EXIT_OK ? open_sink(d, set) : code;
+    return code == EXIT_OK ? open_sink(d, set, false) : code;
 }
 
 void driver_close(struct driver *d, uint32_t n_slots)
@@ -212,8 +216,8 @@ int driver_check(const struct settings *settings, bool whole)
     int code = check_each(settings);
 
     if (code == EXIT_OK && whole)
-        code = open_sink(&d, settings);
-    /* librdkafka begins to connect at once; how far it gets is no matter of the settings */
+        code = open_sink(&d, settings, true);
+    /* that there is no broker is no matter of the settings */
     if (code == EXIT_OK && settings->log_level != LOG_LEVEL_DEBUG)
         log_setup(LOG_LEVEL_ERROR, settings->log_format);
     sink_free(d.sink);
