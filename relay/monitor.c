@@ -242,10 +242,11 @@ void monitor_aside(struct monitor *m, const char *why, const char *remedy)
     m->aside_remedy = remedy;
 }
 
-void monitor_page(struct monitor *m, uint32_t n_rows)
+void monitor_page(struct monitor *m, uint32_t n_rows, bool of_outbox)
 {
     monitor_moves(m, STAGE_READ);
-    m->twice_id = 0;
+    if (of_outbox)
+        m->twice_id = 0;
     m->metrics.last_poll[0] = (double)m->unix_us / 1e6;
     if (n_rows > 0)
         metrics_rows(&m->metrics.batch_rows[0], n_rows);
@@ -253,7 +254,8 @@ void monitor_page(struct monitor *m, uint32_t n_rows)
 
 void monitor_twice(struct monitor *m, int64_t id)
 {
-    m->twice_id = id;
+    if (id != 0)
+        m->twice_id = id;
 }
 
 void monitor_lease(struct monitor *m, bool ours)

@@ -52,7 +52,8 @@ void monitor_link(struct monitor *m, bool up, const char *why, const char *remed
 void monitor_aside(struct monitor *m, const char *why, const char *remedy);
 /* When the link is tried again, by the clock of monitor_turn; 0: it is up or being tried. */
 void monitor_next_attempt(struct monitor *m, uint64_t at_ms);
-void monitor_page(struct monitor *m, uint32_t n_rows);
+/* Rows were read; of_outbox: new ones, not of what is held. */
+void monitor_page(struct monitor *m, uint32_t n_rows, bool of_outbox);
 /* A lead begins; or the lease was asked for, and another relay has it. */
 void monitor_lease(struct monitor *m, bool ours);
 /* Who has the lease: NULL: not known. So long ago it was renewed, and so long is left of it; negative: not known. */

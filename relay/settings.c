@@ -22,7 +22,7 @@ static void note_mistake(struct load *l)
 {
     putc(SETTING_NEXT_MISTAKE, l->msg);
     if (++l->n_mistakes == MOST_MISTAKES)
-        fprintf(l->msg, "what comes after these %d was not looked at%c", MOST_MISTAKES, SETTING_NEXT_MISTAKE);
+        fprintf(l->msg, "what may come after these %d was not looked at%c", MOST_MISTAKES, SETTING_NEXT_MISTAKE);
 }
 
 static void note_result(struct load *l, int rc)

@@ -72,7 +72,7 @@ static void judge_lead(const struct verdict_input *in, struct verdict *v)
                                                                            : "Start a relay; " VERDICT_TAKE_LEASE ".");
     begin_with_capital(f->remedy);
     verdict_append(f->text, sizeof f->text, "%s%s", in->read_only != NULL ? in->read_only : "",
-                   in->read_only != NULL ? ", where no relay can work, and none leads" : "no relay leads");
+                   in->read_only != NULL ? ", where no relay with this dsn can work, and none leads" : "no relay leads");
     if (in->leader == NULL && in->silent_s >= 0)
         verdict_append(f->text, sizeof f->text, ": the last one gave the lease back %s ago",
                        verdict_age(in->silent_s, age, sizeof age));
@@ -158,7 +158,7 @@ static void judge_read_only(const struct verdict_input *in, struct verdict *v)
         return;
     struct verdict_finding *f = find(v, VERDICT_WARN, VERDICT_READ_WRITE ".");
     begin_with_capital(f->remedy);
-    verdict_append(f->text, sizeof f->text, "%s, where no relay that connects can work", in->read_only);
+    verdict_append(f->text, sizeof f->text, "%s, where no relay with this dsn can work", in->read_only);
 }
 
 static bool is_stuck(const struct verdict_input *in)
@@ -191,8 +191,8 @@ static void judge_ids(const struct verdict_input *in, struct verdict *v)
     if (in->twice_id != 0) {
         struct verdict_finding *f = find(v, VERDICT_BAD, VERDICT_MEND_IDS ".");
         begin_with_capital(f->remedy);
-        verdict_append(f->text, sizeof f->text, "two events have the id %" PRId64 ", which was handed out twice, and none is read past "
-                                                "them", in->twice_id);
+        verdict_append(f->text, sizeof f->text, "two events have the id %" PRId64 ", which was handed out twice, and reading stops "
+                                                "there", in->twice_id);
     }
     if (in->behind > 0) {
         struct verdict_finding *f = find(v, VERDICT_BAD, VERDICT_MEND_IDS ".");

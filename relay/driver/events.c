@@ -40,7 +40,7 @@ static void on_down(struct driver *d, const char *why, const char *remedy)
 static void on_page(struct driver *d, const struct source_event *e, enum takeover_from from)
 {
     monitor_answered(d->monitor, OP_READ);
-    monitor_page(d->monitor, e->n_rows);
+    monitor_page(d->monitor, e->n_rows, from == TAKEOVER_OUTBOX);
     driver_page(d, e, from);
 }
 

@@ -53,7 +53,7 @@ static void tell(struct source *s, const char *what)
 
     isolate_end(s);
     if (what != NULL && f->twice_id != 0)
-        log_error("source", "two events have one id, which was handed out twice: none is read past them", "id",
+        log_error("source", "two events have one id, which was handed out twice: reading stops there", "id",
                   log_i64(f->twice_id), "remedy", VERDICT_MEND_IDS "; the relay goes on by itself then");
     else if (what != NULL)
         log_warn("source", what, "sqlstate", f->sqlstate[0] != '\0' ? f->sqlstate : NULL, "error", f->text, "remedy",

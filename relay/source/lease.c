@@ -7,6 +7,7 @@
 #include "relay/log.h"
 #include "relay/source/inside.h"
 #include "relay/source/sql.h"
+#include "relay/verdict.h"
 
 void source_acquire(struct source *s, uint64_t now_ms)
 {
@@ -104,15 +105,10 @@ static void note_taken(struct source *s, const PGresult *res)
 /* What was sent or held under a number that is handed out once more, looks as if it were the new event. */
 static void check_sequence(const struct source *s, const PGresult *res)
 {
-    int64_t highest = s->catch_up_to > s->cursors.now.pos ? s->catch_up_to : s->cursors.now.pos;
-    char how[200];
-
-    if (PQgetisnull(res, 0, 9) || wire_i64(PQgetvalue(res, 0, 9)) >= highest)
+    if (PQgetisnull(res, 0, 9) || wire_i64(PQgetvalue(res, 0, 9)) >= s->catch_up_to)
         return;
-    snprintf(how, sizeof how, "SELECT setval(pg_get_serial_sequence('outbox.event', 'id'), %lld); man 7 outbox, COPIES AND "
-             "CRASHES, says what mends the events", (long long)highest);
     log_error("source", "the sequence of outbox.event.id hands out numbers again: such events count as sent", "last_value",
-              log_i64(wire_i64(PQgetvalue(res, 0, 9))), "highest", log_i64(highest), "remedy", how);
+              log_i64(wire_i64(PQgetvalue(res, 0, 9))), "highest", log_i64(s->catch_up_to), "remedy", VERDICT_MEND_IDS);
 }
 
 /* The columns of outbox_acquire: epoch, cursor_id, cursor_snapshot, floor_id, catch_up_to, then of

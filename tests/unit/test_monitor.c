@@ -30,6 +30,7 @@ START_TEST(refused_event_is_named)
     strcpy(f->row[0].state, "retrying");
     strcpy(f->row[0].code, "MSG_SIZE_TOO_LARGE");
     monitor_figures(m, f);
+    free(f);
     ck_assert_ptr_nonnull(strstr(picture(0)->verdict.finding[0].remedy, "--id 4711`"));
 }
 END_TEST
@@ -173,8 +174,8 @@ START_TEST(one_id_of_two_events_is_told_until_a_page_is_read)
     begin_to_lead();
     figures(0, -1);
     monitor_twice(m, 5);
-    says(0, "Events do not flow: two events have the id 5, which was handed out twice, and none is read past them.");
-    monitor_page(m, 1);
+    says(0, "Events do not flow: two events have the id 5, which was handed out twice, and reading stops there.");
+    monitor_page(m, 1, true);
     says(0, "Events flow: every committed event is published.");
 }
 END_TEST
@@ -193,9 +194,9 @@ START_TEST(write_that_failed_is_told_for_a_minute)
     ck_assert_str_eq(picture(0)->verdict.finding[0].remedy, "Make room.");
     ck_assert(!picture(0)->failure.stands);
     fails(OP_LEASE, "the lease cannot be written: full");
-    monitor_page(m, 0);
+    monitor_page(m, 0, true);
     (void)picture(30000);
-    monitor_page(m, 0); /* it reads all the while */
+    monitor_page(m, 0, true); /* it reads all the while */
     (void)picture(28000);
     figures(0, -1);
     says(1000, "Events flow: every committed event is published, but PostgreSQL refused a statement of this relay 59 s ago (the "

@@ -23,7 +23,7 @@ START_TEST(how_long_nothing_has_moved_is_a_gauge)
     ck_assert(picture(34000)->stuck_s == 0);
     ck_assert_double_eq_tol(picture(1000)->stuck_s, 35, 0.01);
     ck_assert_double_eq_tol(picture(0)->metrics.stuck_seconds[0], 35, 0.01);
-    monitor_page(m, 0);
+    monitor_page(m, 0, true);
     ck_assert(picture(0)->metrics.stuck_seconds[0] == 0);
 }
 END_TEST

@@ -191,7 +191,7 @@ START_TEST(of_many_mistakes_the_first_are_told)
         lines++;
     ck_assert_uint_eq(lines, 21);
     ck_assert_ptr_nonnull(strstr(err, ":20: no = found"));
-    ck_assert_ptr_nonnull(strstr(err, "\nwhat comes after these 20 was not looked at"));
+    ck_assert_ptr_nonnull(strstr(err, "\nwhat may come after these 20 was not looked at"));
 }
 END_TEST
 

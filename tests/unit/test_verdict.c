@@ -31,8 +31,8 @@ START_TEST(verdict_ids_that_were_handed_out_again)
     in.pending = 70;
     in.rate = 12;
     in.twice_id = 5;
-    expect(&in, VERDICT_BAD, "Events do not flow: two events have the id 5, which was handed out twice, and none is read past "
-                             "them; 70 events wait.");
+    expect(&in, VERDICT_BAD, "Events do not flow: two events have the id 5, which was handed out twice, and reading stops "
+                             "there; 70 events wait.");
     ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "man 7 outbox, COPIES AND CRASHES"));
     in = healthy();
     in.behind = 50;

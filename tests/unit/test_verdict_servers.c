@@ -220,11 +220,11 @@ START_TEST(verdict_server_that_is_read_only)
     in.lease_left_s = 9;
     expect(&in, VERDICT_GOOD, "Events flow: every committed event is published."); /* its sessions are older */
     in.silent_s = 4;
-    expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but the server is read-only, where no relay that "
-                              "connects can work.");
+    expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but the server is read-only, where no relay with "
+                              "this dsn can work.");
     ck_assert_int_eq(strncmp(v.finding[0].remedy, "Let the dsn name the primary", 28), 0);
     in.role = VERDICT_NOBODY_LEADS;
-    expect(&in, VERDICT_BAD, "Events do not flow: the server is read-only, where no relay can work, and none leads: relay-0 was last "
+    expect(&in, VERDICT_BAD, "Events do not flow: the server is read-only, where no relay with this dsn can work, and none leads: relay-0 was last "
                              "heard of 4.0 s ago, its lease has ended, and nobody has taken it.");
     ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "set default_transaction_read_only to off"));
 }
