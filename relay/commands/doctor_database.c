@@ -160,7 +160,7 @@ static void on_blocker(void *arg, const struct operate_blocker *b)
 {
     struct doctor *d = arg;
 
-    doctor_blocker(&d->findings, b, d->space.overdue.s >= 0);
+    doctor_blocker(&d->findings, b, d->space.bytes < 0 || d->space.overdue.s >= 0);
 }
 
 static void on_lead(void *arg, const struct operate_lead *lead)

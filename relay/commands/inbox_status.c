@@ -286,18 +286,19 @@ static int ask_again(struct asking *a)
 /* A record that has come this moment may be old: a replay, a retry or a relay that was away keep the event's time.
  * Nothing tells when it came, so a consumer that had nothing to do is given the time to take it; and one whose only
  * event has failed once, to apply it. */
-static void look_again(struct asking *a)
+static int look_again(struct asking *a)
 {
     uint64_t until_ms = loop_now_ms() + AGAIN_MS;
 
     if (is_settled(a))
-        return;
+        return EXIT_OK;
     if (a->n_standing > 0)
         qsort(a->standing, a->n_standing, sizeof *a->standing, by_place);
     for (;;) {
         bool last = loop_now_ms() >= until_ms;
-        if (ask_again(a) != EXIT_OK || is_settled(a) || last)
-            return;
+        int code = ask_again(a);
+        if (code != EXIT_OK || is_settled(a) || last)
+            return code;
         loop_wait(NULL, 0, loop_now_ms() + LOOK_MS);
     }
 }
@@ -423,7 +424,7 @@ static int ask_and_show(struct options *o, struct operate *op)
     if (code == EXIT_OK)
         code = ask_failing(&a);
     if (code == EXIT_OK)
-        look_again(&a);
+        code = look_again(&a);
     code = code == EXIT_OK ? show(&a) : options_fail_operate(o, op, code);
     reader_free(a.kafka);
     free(a.standing);
