@@ -108,6 +108,7 @@
  *   thread more looks them up, with all signals blocked. It touches nothing of the consumer: when name
  *   servers say nothing it is left behind by inbox_consumer_free(), and ends when the resolver does.
  *   libinbox.so therefore stays loaded after dlclose(); do not unload a plugin that libinbox.a is in.
+ *   Threads do not survive a fork(): consume in the process that called run(), not in a child of it.
  *
  * Errors
  *   As in outbox.h: OUTBOX_OK or a negative code, and the text in a caller-owned outbox_error.
@@ -319,8 +320,8 @@ OUTBOX_API void inbox_consumer_log(inbox_consumer *c, inbox_log log, void *arg);
  */
 OUTBOX_API OUTBOX_MUST_USE int inbox_consumer_run(inbox_consumer *c, outbox_error *err);
 
-/** Let run() return when the transaction that it is in has ended; on the way to a link within a tenth
- *  of a second. It is not heard while libpq asks a Kerberos or LDAP server for a link, nor, when no
+/** Let run() leave the group and return when the transaction that it is in has ended; on the way to a
+ *  link it ceases to wait within a tenth of a second. It is not heard while libpq asks a Kerberos or LDAP server for a link, nor, when no
  *  thread can be had, while it looks up names, nor in a statement of the library whose server has gone
  *  silent (see OPERATION in inbox(7) for how long). A stop that comes before run() ends
  *  that one at once; each ends one. c is borrowed; NULL is allowed. Any thread, any signal handler. */

@@ -325,7 +325,7 @@ bool inbox__db_claim(struct inbox_consumer *c, struct inbox__partition *p, struc
 static const char sql_release[] =
     "WITH once AS (DELETE FROM inbox.attempt WHERE consumer = $1 AND begun_by = $2 AND topic = $3"
     " AND kafka_partition = $4::integer AND attempts = 1),"
-    " more AS (UPDATE inbox.attempt SET begun_by = NULL, attempts = attempts - 1"
+    " more AS (UPDATE inbox.attempt SET begun_by = NULL, attempts = attempts - 1, next_attempt_at = clock_timestamp()"
     " WHERE consumer = $1 AND begun_by = $2 AND topic = $3 AND kafka_partition = $4::integer"
     " AND attempts > 1)"
     " UPDATE inbox.position SET owner = NULL WHERE consumer = $1 AND owner = $2"
