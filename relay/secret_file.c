@@ -57,7 +57,7 @@ char *secret_file_read(const char *path, char *why_text, size_t why_size)
     char *text = NULL;
 
     if (file == NULL)
-        return refused(path, errno == EACCES ? "Permission denied; run this as root (sudo) or as a user who may read it" : strerror(errno), why);
+        return refused(path, errno == EACCES ? "Permission denied; " SECRET_FILE_MEND_ACCESS : strerror(errno), why);
     if (fstat(fileno(file), &st) < 0)
         refused(path, strerror(errno), why);
     else if (S_ISDIR(st.st_mode))

@@ -6,6 +6,9 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+/* A clause: what mends EACCES, of a settings file too. */
+#define SECRET_FILE_MEND_ACCESS "run this as root (sudo) or as a user who may read it"
+
 /* May others read a file of this mode and owner? By libpq's rule for private keys: nobody but the owner
  * may; when that is root, the group may too (a mounted secret, systemd's credentials). */
 bool secret_file_is_open(mode_t mode, uid_t owner);

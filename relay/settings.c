@@ -223,7 +223,7 @@ static int set_pair(const struct load *l, char *pair)
 static void leave_unread(struct load *l, const char *what, const char *path)
 {
     fprintf(l->msg, "%s: cannot be %s: %s%s", path, what, strerror(errno),
-            errno == EACCES ? "; run this as root (sudo) or as a user who may read it" : "");
+            errno == EACCES ? "; " SECRET_FILE_MEND_ACCESS : "");
     note_mistake(l);
     l->unread = true;
 }

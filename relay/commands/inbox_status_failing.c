@@ -59,7 +59,7 @@ static void print_last(const struct operate_failing *f, char *to, size_t size)
              print_error(f, error, sizeof error), print_next(f, next, sizeof next));
 }
 
-static const char *remedy_of(const struct operate_failing *f)
+static const char *what_mends(const struct operate_failing *f)
 {
     if (f->error == NULL)
         return "the log of the consumer says why, unless its handler ends the process: then see what killed that.";
@@ -80,12 +80,12 @@ void inbox_failing_judge(struct inbox_look *l, const struct inbox_consumer *c)
     print_last(f, last, sizeof last);
     /* without a process nothing is applied for that reason, which is told */
     if (inbox_failing_is_all(&c->failing) && c->is.owned > 0)
-        findings_fail(&l->findings, EXIT_UNAVAILABLE, subject, remedy_of(f),
+        findings_fail(&l->findings, EXIT_UNAVAILABLE, subject, what_mends(f),
                       "consumer %s has applied no event for %s, and %" PRId64 " fail%s; %s", c->name,
                       verdict_age(f->none_since ? f->oldest_s : f->only_s, age, sizeof age), f->n, f->n == 1 ? "s" : "",
                       last);
     else
-        findings_warn(&l->findings, subject, remedy_of(f),
+        findings_warn(&l->findings, subject, what_mends(f),
                       "%" PRId64 " event%s of consumer %s fail%s, the oldest for %s; %s", f->n, plural(f->n), c->name,
                       f->n == 1 ? "s" : "", verdict_age(f->oldest_s, age, sizeof age), last);
 }
