@@ -27,6 +27,19 @@ static char *refused(const char *path, const char *reason, struct why why)
     return NULL;
 }
 
+/* Of one that cannot be opened. A secret that was given to the variable of its file is no path of any file. */
+static char *not_opened(const char *path, struct why why)
+{
+    bool missing = errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG;
+
+    if (missing && path[0] != '/') {
+        snprintf(why.text, why.size, "%s: it must be the path of a file with the value; it is not shown, for it may be "
+                                     "the secret itself (a path that begins with / is shown)", strerror(errno));
+        return NULL;
+    }
+    return refused(path, errno == EACCES ? "Permission denied; " SECRET_FILE_MEND_ACCESS : strerror(errno), why);
+}
+
 /* The file is open, and is one that may be read. */
 static char *read_text(const char *path, FILE *file, struct why why)
 {
@@ -57,7 +70,7 @@ char *secret_file_read(const char *path, char *why_text, size_t why_size)
     char *text = NULL;
 
     if (file == NULL)
-        return refused(path, errno == EACCES ? "Permission denied; " SECRET_FILE_MEND_ACCESS : strerror(errno), why);
+        return not_opened(path, why);
     if (fstat(fileno(file), &st) < 0)
         refused(path, strerror(errno), why);
     else if (S_ISDIR(st.st_mode))

@@ -1,7 +1,6 @@
 /* settings.c - see settings.h. Loading: who sets what, which of them wins, and the errors. */
 #include "relay/settings.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -137,13 +136,6 @@ static void remove_kafka(struct settings *s, size_t i)
     memmove(&s->kafka[i], &s->kafka[i + 1], (s->n_kafka - i) * sizeof s->kafka[0]);
 }
 
-static bool has_control(const char *s)
-{
-    while (*s != '\0' && !iscntrl((unsigned char)*s))
-        s++;
-    return *s != '\0';
-}
-
 static int set_kafka(const struct load *l, const char *name, const char *value)
 {
     struct settings *s = l->s;
@@ -151,9 +143,6 @@ static int set_kafka(const struct load *l, const char *name, const char *value)
     if (*name == '\0')
         return load_fail(l, SETTING_KAFKA " needs the name of a property of librdkafka, such as "
                     SETTING_KAFKA "bootstrap.servers");
-    /* names are shown as they are, by --print-config for example, which writes a settings file */
-    if (has_control(name))
-        return load_fail(l, SETTING_KAFKA "%s: no property has a control character in its name", name);
     for (const struct setting_owned *o = setting_owned; o->property != NULL; o++)
         if (strcmp(name, o->property) == 0)
             return load_fail(l, SETTING_KAFKA "%s cannot be set: %s", name, o->why);
@@ -183,12 +172,22 @@ static int leave_wrong(const struct load *l, const char *key)
     return -1;
 }
 
+/* What is none may be of a secret: "dsn: postgresql://user:password@host/db?sslmode=require", or that address alone. */
+static bool is_key(const char *text)
+{
+    static const char within[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+
+    return text[strspn(text, within)] == '\0';
+}
+
 static int set(const struct load *l, const char *key, const char *value)
 {
     const struct setting_spec *spec = setting_find(key);
-    int rc = starts_with(key, SETTING_KAFKA) ? set_kafka(l, key + strlen(SETTING_KAFKA), value)
-             : spec != NULL                  ? set_own(l, spec, value)
-                                             : load_fail_unknown(l, key);
+    int rc = !is_key(key) ? load_fail(l, "what is in front of the = is no key (letters, digits, . _ and -), and may be of a "
+                                         "secret, so it is not shown; what is wanted is key = value")
+             : starts_with(key, SETTING_KAFKA) ? set_kafka(l, key + strlen(SETTING_KAFKA), value)
+             : spec != NULL                    ? set_own(l, spec, value)
+                                               : load_fail_unknown(l, key);
 
     return rc < 0 ? leave_wrong(l, key) : 0;
 }

@@ -68,6 +68,9 @@ enum setting_id {
 #define SETTING_TYPE_COUNT uint32_t
 #define SETTING_TYPE_BOOL bool
 
+/* lease.owner has so many bytes at most: two names that were cut to one would both lead. */
+#define SETTINGS_OWNER_MAX 159
+
 struct settings {
 #define SETTING(type, field, key, dflt, least, most, flags, doc) SETTING_TYPE_##type field;
 #define CHOICE(type, field, key, dflt, names, flags, doc) type field;

@@ -5,6 +5,7 @@
 
 #include "relay/mask.h"
 #include "relay/settings_value.h"
+#include "relay/text.h"
 
 int setting_message_open(struct setting_message *m, char *err, size_t err_size)
 {
@@ -85,12 +86,29 @@ static unsigned check_brokers(const struct settings *s, FILE *msg)
     return n;
 }
 
+/* PostgreSQL takes no other text. */
+static unsigned check_owner(const struct settings *s, FILE *msg)
+{
+    size_t len = strlen(s->lease_owner);
+    bool too_long = len > SETTINGS_OWNER_MAX;
+
+    if (!too_long && text_is_utf8(s->lease_owner, len))
+        return 0;
+    setting_print_origin(s, &s->origin[SETTING_ID_lease_owner], "", "lease.owner", msg);
+    if (too_long)
+        fprintf(msg, ": lease.owner has %zu bytes: at most %d are taken", len, SETTINGS_OWNER_MAX);
+    else
+        fputs(": lease.owner is not UTF-8", msg);
+    putc(SETTING_NEXT_MISTAKE, msg);
+    return 1;
+}
+
 unsigned setting_check(const struct settings *s, FILE *msg)
 {
     return check_pair(s, s->inflight_rows >= 2 * (uint64_t)s->batch_rows, "inflight.rows", "twice ", "batch.rows", msg) +
            check_pair(s, s->poll_max_ms >= s->poll_min_ms, "poll.max", "", "poll.min", msg) +
            check_pair(s, s->retry_max_ms >= s->retry_base_ms, "retry.max", "", "retry.base", msg) +
-           check_brokers(s, msg);
+           check_owner(s, msg) + check_brokers(s, msg);
 }
 
 const char *settings_brokers(const struct settings *s)

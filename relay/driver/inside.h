@@ -54,7 +54,7 @@ struct driver {
     int exit_code; /* of a run that ends by itself; negative: none yet */
     struct log_line why; /* it does; "": nothing was logged */
     uint64_t n_read, n_confirmed, n_marked, n_failed, n_held, n_swept;
-    char owner[160];
+    char owner[SETTINGS_OWNER_MAX + 1];
 };
 
 /* -- driver.c. It cannot go on: what is out comes home, the lease is given back where the database lets it, within

@@ -6,6 +6,7 @@
 #define A_DURATION "must be a whole number with a unit (ms, s, m, h, d), from "
 #define A_SIZE "must be a whole number with a unit (B, KiB, MiB or GiB), from 1KiB to 64GiB"
 #define ATTEMPTS "must be a whole number, from 0 to 10000"
+#define NO_KEY "what is in front of the = is no key (letters, digits, . _ and -), and may be of a secret, so it is not shown; what is wanted is key = value"
 #define A_COUNT "must be a whole number, from 1 to 100000"
 
 static const struct {
@@ -76,8 +77,10 @@ static const struct {
       "bootstrap.servers: there is no such setting; did you mean kafka.bootstrap.servers?" },
     { "kafak.bootstrap.servers=x",
       "kafak.bootstrap.servers: there is no such setting; did you mean kafka.bootstrap.servers?" },
-    { "kafka.a\nbatch.rows=5",
-      "kafka.a?batch.rows: no property has a control character in its name" },
+    { "kafka.a\nbatch.rows=5", NO_KEY },
+    { "postgresql://u:hunter2@h/db?sslmode=require", NO_KEY },
+    { "dsn: postgresql://u:hunter2@h/db?sslmode=require", NO_KEY },
+    { "kafka.sasl.password: aHVudGVyMg==", NO_KEY },
     { "xyzzy=5", "xyzzy: there is no such setting; --help lists them, and a property of librdkafka "
                  "is kafka.<property>" },
     { "inflight.rows=1999",
@@ -154,6 +157,19 @@ START_TEST(a_file_that_cannot_be_read_is_named)
     write_file("batch.rows = 5\0 \n", 17);
     expect_error(settings_load(&s, path, NULL, NULL, 0, err, sizeof err),
                  "FILE:1: there is a NUL byte in it; a settings file is text");
+}
+END_TEST
+
+/* It is kept in the database and shown as a whole, so that no two are taken for one. */
+START_TEST(an_owner_that_would_be_cut_is_refused)
+{
+    char x[200];
+
+    snprintf(x, sizeof x, "lease.owner=%0159d", 0);
+    expect_loaded(load(NULL, NULL, x));
+    snprintf(x, sizeof x, "lease.owner=%0160d", 0);
+    expect_error(load(NULL, NULL, x), "command line: lease.owner has 160 bytes: at most 159 are taken");
+    expect_error(load("lease.owner = caf\xe9\n", NULL, NULL), "FILE:1: lease.owner is not UTF-8");
 }
 END_TEST
 
@@ -422,6 +438,7 @@ Suite *suite_settings_mistakes(void)
     tcase_add_test(tc, an_error_names_the_variable);
     tcase_add_test(tc, a_key_stands_in_the_file_once);
     tcase_add_test(tc, a_file_that_cannot_be_read_is_named);
+    tcase_add_test(tc, an_owner_that_would_be_cut_is_refused);
     tcase_add_test(tc, all_mistakes_are_told);
     tcase_add_test(tc, what_follows_from_a_mistake_is_none);
     tcase_add_test(tc, of_many_mistakes_the_first_are_told);

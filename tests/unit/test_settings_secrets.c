@@ -245,6 +245,18 @@ START_TEST(a_secret_file_that_cannot_be_used_is_named)
 }
 END_TEST
 
+/* The secret itself, in place of the path of its file. */
+START_TEST(what_names_no_file_is_not_shown)
+{
+    static char *const given[] = { "OUTBOX_RELAY_DSN_FILE=postgresql://app:hunter2@db/shop", "OUTBOX_RELAY_DSN_FILE=host=x password=hunter2",
+                                   "OUTBOX_RELAY_KAFKA_SASL_PASSWORD_FILE=hunter2" };
+
+    for (size_t i = 0; i < N(given); i++)
+        expect_error(load(NULL, given[i], NULL, NULL), "it must be the path of a file with the value");
+    expect_error(load(NULL, "OUTBOX_RELAY_DSN_FILE=/nonexistent/dsn", NULL, NULL), "/nonexistent/dsn: No such file");
+}
+END_TEST
+
 /* -- systemd's credentials ----------------------------------------------------------------------- */
 
 START_TEST(credentials_with_the_names_of_settings_are_taken)
@@ -291,6 +303,7 @@ Suite *suite_settings_secrets(void)
     tcase_add_test(tc, line_ends_of_any_kind_are_no_part_of_a_secret);
     tcase_add_test(tc, a_variable_and_its_file_are_one_too_many);
     tcase_add_test(tc, a_secret_file_that_cannot_be_used_is_named);
+    tcase_add_test(tc, what_names_no_file_is_not_shown);
     tcase_add_test(tc, credentials_with_the_names_of_settings_are_taken);
     tcase_add_test(tc, credentials_that_cannot_be_read_are_an_error);
     return suite;
