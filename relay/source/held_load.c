@@ -11,8 +11,8 @@
 #define LOAD_KEYS 2000
 
 static const char *const load_statement[N_LOADS] = {
-    [LOAD_LIVE] = "outbox_load_live",
     [LOAD_DEAD] = "outbox_load_dead",
+    [LOAD_LIVE] = "outbox_load_live",
     [LOAD_TOPICS] = "outbox_load_topics",
 };
 
@@ -20,14 +20,14 @@ static const char *const load_statement[N_LOADS] = {
 static void load_next(struct source *s, uint64_t now_ms)
 {
     struct held *h = &s->held;
-    char epoch[8], ttl[8], n[8];
+    char epoch[8], ttl[8], n[8], dead[1] = { !s->cfg.skip_poison };
     const char *const values[] = { net64(s->epoch, epoch), net64((int64_t)s->cfg.lease_ttl_ms, ttl),
-                                   h->loaded.topic, h->loaded.digest, net64(LOAD_KEYS, n) };
-    const int lengths[] = { 8, 8, (int)strlen(h->loaded.topic), h->loaded.digest_len, 8 };
+                                   h->loaded.topic, h->loaded.digest, net64(LOAD_KEYS, n), dead };
+    const int lengths[] = { 8, 8, (int)strlen(h->loaded.topic), h->loaded.digest_len, 8, 1 };
 
     for (int i = 0; i < N_LOADS; i++)
         if (h->load[i]) {
-            source_request(s, now_ms, REQUEST_LOAD, load_statement[i], 5, values, lengths);
+            source_request(s, now_ms, REQUEST_LOAD, load_statement[i], 6, values, lengths);
             return;
         }
     lease_leading(s);
@@ -62,8 +62,8 @@ void held_on_load_begin(struct source *s, uint64_t now_ms, const PGresult *res)
     }
     if (s->catch_up_to < wire_i64(PQgetvalue(res, 0, 1)))
         s->catch_up_to = wire_i64(PQgetvalue(res, 0, 1));
-    h->load[LOAD_LIVE] = result_true(res, 0, 2);
     h->load[LOAD_DEAD] = result_true(res, 0, 3) && !s->cfg.skip_poison;
+    h->load[LOAD_LIVE] = result_true(res, 0, 2) || h->load[LOAD_DEAD]; /* retried, they are live */
     h->load[LOAD_TOPICS] = result_true(res, 0, 4);
     load_next(s, now_ms);
 }

@@ -263,12 +263,13 @@
     "select exists (select from ours), null::text, null::bytea, null::bytea union all "            \
     "select null, g.topic, case when " unless " then null else g.key end, g.digest from g"
 
-#define SQL_LOAD_LIVE SQL_LOAD_KEYS(SQL_LIVE("h"), "false")
+#define SQL_LOAD_DEAD SQL_LOAD_KEYS("h.state = 'dead' and h.key is not null", "false")
 
-/* Those with live rows were named before; without a key they only carry the place on. */
-#define SQL_LOAD_DEAD                                                                              \
-    SQL_LOAD_KEYS("h.state = 'dead' and h.key is not null",                                        \
-                  SQL_ANY("from outbox.held l where " SQL_OF_GROUP("l", "g") " and " SQL_LIVE("l")))
+/* After the dead ones: a person may retry a dead row meanwhile, and it is live then; none becomes dead before the lead
+ * begins. $6 the dead were loaded: groups that have some were named before; without a key they only carry the place on. */
+#define SQL_LOAD_LIVE                                                                              \
+    SQL_LOAD_KEYS(SQL_LIVE("h"),                                                                   \
+                  "$6 and " SQL_ANY("from outbox.held d where " SQL_OF_GROUP("d", "g") " and d.state = 'dead'"))
 
 /* $4 is not used. */
 #define SQL_LOAD_TOPICS                                                                            \
@@ -280,7 +281,7 @@
     "order by h.topic limit 1) x where g.n < $5) "                                                 \
     "select exists (select from ours), null::text, null::bytea, $4 union all "                     \
     "select null, g.topic, null, ''::bytea from g"
-#define SQL_LOAD_TYPES "bigint, bigint, text, bytea, bigint"
+#define SQL_LOAD_TYPES "bigint, bigint, text, bytea, bigint, bool"
 
 /* -- the sweep ------------------------------------------------------------------------------ */
 
@@ -337,8 +338,8 @@
     SQL_PREPARE("outbox_hold", SQL_HOLD_TYPES, SQL_HOLD)                                           \
     SQL_PREPARE("outbox_unhold", "bigint[], smallint[]", SQL_UNHOLD) SQL_PREPARE_CLEAN             \
     SQL_PREPARE("outbox_load_begin", "bigint", SQL_LOAD_BEGIN)                                     \
-    SQL_PREPARE("outbox_load_live", SQL_LOAD_TYPES, SQL_LOAD_LIVE)                                 \
     SQL_PREPARE("outbox_load_dead", SQL_LOAD_TYPES, SQL_LOAD_DEAD)                                 \
+    SQL_PREPARE("outbox_load_live", SQL_LOAD_TYPES, SQL_LOAD_LIVE)                                 \
     SQL_PREPARE("outbox_load_topics", SQL_LOAD_TYPES, SQL_LOAD_TOPICS)                             \
     SQL_PREPARE("outbox_sweep", "bigint, bigint, bigint", SQL_SWEEP)                               \
     SQL_PREPARE("outbox_heal", "bool, text, bytea, bigint", SQL_HEAL)

@@ -39,8 +39,8 @@ enum request {
     REQUEST_CLEAN
 };
 
-/* What is loaded at a takeover, in this order. */
-enum load { LOAD_LIVE, LOAD_DEAD, LOAD_TOPICS, N_LOADS };
+/* What is loaded at a takeover, in this order (held_sql.h). */
+enum load { LOAD_DEAD, LOAD_LIVE, LOAD_TOPICS, N_LOADS };
 
 /* A place in the order of (topic, digest of the key). */
 struct place {
