@@ -21,14 +21,13 @@ static void on_notice(void *arg, const PGresult *res)
 int conn_open(struct conn *c, const struct conn_options *opt, uint64_t now_ms)
 {
     conn_close(c);
-    c->silent = false;
     c->lookup = opt->lookup;
     c->timeout_ms = opt->timeout_ms;
     c->pg = connect_start(&(struct connect_options){
         .dsn = opt->dsn,
         .application = "outbox-relay",
         .beside = opt->beside != NULL ? opt->beside->pg : NULL,
-        .hosts = opt->lookup != NULL ? &opt->lookup->lists : NULL,
+        .hosts = opt->hosts,
         .timeout_ms = opt->timeout_ms,
         .tcp_user_timeout_ms = opt->tcp_user_timeout_ms,
     });
@@ -47,7 +46,7 @@ void conn_close(struct conn *c)
     PQfinish(c->pg);
     c->result = NULL;
     c->pg = NULL;
-    c->pipeline = false;
+    c->pipeline = c->silent = false;
     c->state = CONN_DOWN;
 }
 

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct host_lists;
 struct lookup;
 
 enum conn_state { CONN_DOWN, CONN_CONNECTING, CONN_IDLE, CONN_BUSY };
@@ -36,7 +37,8 @@ struct conn_statement {
 struct conn_options {
     const char *dsn;
     const struct conn *beside; /* NULL, or: to the server that this one has reached, whatever the dsn says */
-    const struct lookup *lookup; /* NULL, or: to the hosts that were looked up; borrowed until conn_close */
+    const struct lookup *lookup; /* NULL, or: where its hosts are from; borrowed until conn_close */
+    const struct host_lists *hosts; /* NULL, or: in place of the dsn's own, as far as they are set */
     uint64_t timeout_ms;
     uint64_t tcp_user_timeout_ms;
 };

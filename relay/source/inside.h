@@ -111,6 +111,7 @@ struct source {
     struct conn conn[N_SIDES];
     enum setup setup[N_SIDES];
     struct lookup lookup; /* of the hosts of both */
+    struct host_lists left; /* what is tried next, without a server that said nothing; all NULL: all that was looked up */
     bool up;
     bool refused; /* SOURCE_REFUSED was told */
     char history[N_SIDES][40]; /* of the server that each side is connected to */

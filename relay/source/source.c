@@ -36,6 +36,7 @@ void source_free(struct source *s)
     for (int i = 0; i < N_SIDES; i++)
         conn_close(&s->conn[i]);
     outbox__lookup_deinit(&s->lookup);
+    outbox__host_lists_deinit(&s->left);
     aside_link_down(s);
     isolate_end(s);
     held_drop_page(s);
@@ -72,6 +73,21 @@ void source_push(struct source *s, struct source_event e)
         s->event[s->n_events++] = e;
 }
 
+/* libpq goes to the next server when one refuses, or is no primary; one that takes connections and says nothing it would
+ * ask first at each try. So the next try is without it; for any other reason, or when none is left, with all of them. */
+static void choose_servers(struct source *s)
+{
+    const PGconn *silent = NULL;
+
+    for (int i = 0; i < N_SIDES && !s->up; i++)
+        if (s->conn[i].silent)
+            silent = s->conn[i].pg;
+    if (silent != NULL && (s->left.name != NULL || outbox__hosts_lists(&s->lookup.hosts, &s->left) == 0) &&
+        outbox__host_lists_drop(&s->left, PQhost(silent), PQhostaddr(silent), PQport(silent)))
+        return;
+    outbox__host_lists_deinit(&s->left);
+}
+
 void source_link_lost(struct source *s, uint64_t now_ms, const char *why)
 {
     const char *remedy = s->up ? NULL : connect_remedy(why);
@@ -85,6 +101,7 @@ void source_link_lost(struct source *s, uint64_t now_ms, const char *why)
              log_i64((int64_t)delay), "remedy",
              remedy != NULL ? text : s->up ? NULL : "mend " VERDICT_MEND_DATABASE);
     snprintf(s->why, sizeof s->why, "%s", why); /* which may be of a connection that is closed now */
+    choose_servers(s);
     for (int i = 0; i < N_SIDES; i++)
         conn_close(&s->conn[i]);
     aside_link_down(s);
@@ -104,6 +121,7 @@ static void link_open(struct source *s, uint64_t now_ms)
     struct conn_options opt = {
         .dsn = s->cfg.dsn,
         .lookup = &s->lookup,
+        .hosts = s->left.name != NULL ? &s->left : &s->lookup.lists,
         .timeout_ms = s->cfg.statement_timeout_ms,
         .tcp_user_timeout_ms = s->cfg.tcp_user_timeout_ms,
     };

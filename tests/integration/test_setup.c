@@ -1,9 +1,12 @@
-/* test_setup.c - a server with which no relay may begin, as a source finds it when it connects. What a script can come
+/* test_setup.c - a server with which no relay may begin, or that says nothing, as a source finds it. What a script can come
  * by is in relay_cli.sh. See sources.h.
  */
 #include "tests/integration/sources.h"
 
+#include <arpa/inet.h>
 #include <libpq-fe.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "relay/exit_codes.h"
 #include "tests/rig/fake.h"
@@ -32,6 +35,47 @@ START_TEST(a_pooler_is_refused)
 }
 END_TEST
 
+/* It takes connections and never answers, as a primary that stands still. */
+static int listen_mute(unsigned *ret_port)
+{
+    struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof in;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&in, len), 0);
+    ck_assert_int_eq(listen(fd, 100), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+    *ret_port = ntohs(in.sin_port);
+    return fd;
+}
+
+/* The third, since the second one refuses. */
+START_TEST(next_server_is_asked_behind_one_that_says_nothing)
+{
+    PGconn *db = rig_connect();
+    struct source_config cfg = sources_config();
+    struct source_event e;
+    char dsn[1000];
+    unsigned port;
+    int mute = listen_mute(&port), n_down = 0;
+
+    snprintf(dsn, sizeof dsn, "%s host=127.0.0.1,127.0.0.1,%s port=%u,1,%s", cfg.dsn, PQhost(db), port, PQport(db));
+    cfg.dsn = dsn;
+    cfg.statement_timeout_ms = 500;
+    rig_stderr_keep();
+    struct source *s = sources_new(&cfg);
+    do
+        sources_next(s, &e, SOURCE_UP);
+    while (e.type == SOURCE_DOWN && ++n_down < 20);
+    ck_assert_int_eq(e.type, SOURCE_UP);
+    ck_assert_int_ge(n_down, 1);
+    source_free(s);
+    close(mute);
+    PQfinish(db);
+    rig_stderr_release();
+}
+END_TEST
+
 Suite *suite_setup(void);
 
 Suite *suite_setup(void)
@@ -40,5 +84,6 @@ Suite *suite_setup(void)
     TCase *tc = rig_case(suite, "servers", NULL, NULL);
 
     tcase_add_test(tc, a_pooler_is_refused);
+    tcase_add_test(tc, next_server_is_asked_behind_one_that_says_nothing);
     return suite;
 }
