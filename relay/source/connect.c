@@ -7,9 +7,14 @@
 #include "lib/shared/hosts.h"
 #include "relay/verdict.h"
 
+/* libpq's own words for what target_session_attrs=read-write refuses; the second are those of libpq 13. */
+#define SESSION_READ_ONLY "session is read-only"
+#define NOT_WRITABLE "could not make a writable connection"
+
 typedef PGconn *connect_function(const char *const *names, const char *const *values, int expand_dbname);
 
-static PGconn *connect_by(connect_function *function, const struct connect_options *opt)
+/* attrs: of the server, whatever the dsn says. */
+static PGconn *connect_by(connect_function *function, const struct connect_options *opt, const char *attrs)
 {
     char tcp_user_timeout[24], connect_timeout[24];
     /* The first dbname is expanded as a connection string; what follows it overrides it, what stands
@@ -24,7 +29,7 @@ static PGconn *connect_by(connect_function *function, const struct connect_optio
     const struct host_lists *to = opt->hosts != NULL ? opt->hosts : &beside;
     const char *const values[] = {
         "10", "5", "3", tcp_user_timeout, connect_timeout, opt->application, opt->dsn,
-        opt->only_reads ? "any" : "read-write", "UTF8", to->name, to->address, to->port, NULL
+        attrs, "UTF8", to->name, to->address, to->port, NULL
     };
 
     snprintf(tcp_user_timeout, sizeof tcp_user_timeout, "%llu",
@@ -36,12 +41,26 @@ static PGconn *connect_by(connect_function *function, const struct connect_optio
 
 PGconn *connect_start(const struct connect_options *opt)
 {
-    return connect_by(PQconnectStartParams, opt);
+    return connect_by(PQconnectStartParams, opt, "read-write");
 }
 
+/* It answered, and is no primary, or not for this role. */
+static bool is_read_only(const PGconn *pg)
+{
+    const char *words = pg != NULL && PQstatus(pg) != CONNECTION_OK ? PQerrorMessage(pg) : "";
+
+    return strstr(words, SESSION_READ_ONLY) != NULL || strstr(words, NOT_WRITABLE) != NULL;
+}
+
+/* Of several servers the one on which a relay works: what a standby says may be of long ago. */
 PGconn *connect_wait(const struct connect_options *opt)
 {
-    return connect_by(PQconnectdbParams, opt);
+    PGconn *pg = connect_by(PQconnectdbParams, opt, "read-write");
+
+    if (!opt->only_reads || !is_read_only(pg))
+        return pg;
+    PQfinish(pg);
+    return connect_by(PQconnectdbParams, opt, "any");
 }
 
 /* A line of libpq's that begins with a tab is advice ("Is the server running ...?"), which others give for us. */
@@ -96,9 +115,9 @@ static const struct {
     { "too many connections for", "", VERDICT_MORE_CONNECTIONS }, /* 53300: this role, or this database; */
     { "too many clients", "", VERDICT_MORE_CONNECTIONS },         /* all of them; */
     { "connection slots are reserved", "", VERDICT_MORE_CONNECTIONS }, /* all but what others may have */
-    { "session is read-only", "", VERDICT_READ_WRITE }, /* of target_session_attrs=read-write, which is ours unless the dsn says another */
+    { SESSION_READ_ONLY, "", VERDICT_READ_WRITE },
     { "server is in hot standby mode", "", VERDICT_READ_WRITE },
-    { "could not make a writable connection", "", VERDICT_READ_WRITE }, /* libpq 13 */
+    { NOT_WRITABLE, "", VERDICT_READ_WRITE },
 };
 
 const char *connect_remedy(const char *words)

@@ -13,15 +13,16 @@ struct host_lists;
 
 struct connect_options {
     const char *dsn, *application;
-    bool only_reads;      /* a standby will do */
+    bool only_reads;      /* where there is no primary a standby will do: connect_wait */
     const PGconn *beside; /* NULL, or: to the server that this one has reached, whatever the dsn says */
     const struct host_lists *hosts; /* NULL, or: in place of the dsn's own, as far as they are set */
     uint64_t timeout_ms, tcp_user_timeout_ms;
 };
 
-/* Begins to connect; NULL: out of memory. */
+/* Both connect to a server that can be written to, whatever the dsn says of target_session_attrs. This one begins to;
+ * NULL: out of memory. */
 PGconn *connect_start(const struct connect_options *opt);
-/* Connects, and waits for it; NULL: out of memory. */
+/* And waits for it; NULL: out of memory. */
 PGconn *connect_wait(const struct connect_options *opt);
 
 /* The connection's last error on one line, without a full stop, for more may follow; NULL: it is that memory ran out. There is no password in it: the dsn

@@ -35,6 +35,16 @@ relay_start misled -X "dsn=$("$pg" conninfo "$dir/sync2")"
 holds standby_is_refused wait_said misled 'cannot use PostgreSQL.*\(read-only\|read only\|standby\|recovery\)\|level=error.*\(read-only\|read only\|standby\|recovery\)'
 relay_signal misled KILL 2>/dev/null || true # it may just have ended
 relay_end misled 5
+# To look, it is one, where there is no primary: of both a command takes that, whichever comes first.
+looks_at() { "$OUTBOX_RELAY" status -X "dsn=$1" >"$dir/looked" 2>&1 && grep -q "^dsn .*, port $(<"$2/port"), " "$dir/looked"; }
+reversed="host=127.0.0.1,127.0.0.1 port=$(<"$dir/sync2/port"),$(<"$dir/sync1/port") user=outbox dbname=outbox"
+relay_start other
+holds a_relay_leads wait_said other msg=leading
+holds a_command_finds_the_primary wait_until 20 looks_at "$reversed" "$dir/sync1"
+holds and_looks_at_a_standby_alone wait_until 20 looks_at "$("$pg" conninfo "$dir/sync2")" "$dir/sync2"
+holds and_says_what_it_is grep -q '^server  a standby: this may lag behind' "$dir/looked"
+relay_signal other TERM
+relay_end other 20
 # Nor for an application, which is told so before its first append.
 cat >"$dir/asks.c" <<'END'
 #include <libpq-fe.h>
