@@ -98,7 +98,7 @@ COMMENT ON TABLE inbox.consumer IS
     'Who consumes. The longest dedupe_keep holds for all; delete the row of a consumer that is no more';
 COMMENT ON COLUMN inbox.consumer.name IS 'Name of the consumer: its Kafka group';
 COMMENT ON COLUMN inbox.consumer.dedupe_keep IS 'How long ids must be remembered at least';
-COMMENT ON COLUMN inbox.consumer.started_at IS 'When a process of this consumer last started';
+COMMENT ON COLUMN inbox.consumer.started_at IS 'When a process of this consumer last connected';
 
 
 -- Ids that were applied ---------------------------------------------------------------------------
@@ -206,7 +206,8 @@ COMMENT ON COLUMN inbox.position.witness_mark IS
 COMMENT ON COLUMN inbox.position.owner IS
     'The process that has the partition (host/pid/chance); only its transactions may move the row. NULL: none';
 COMMENT ON COLUMN inbox.position.claimed_at IS 'When the owner got it';
-COMMENT ON COLUMN inbox.position.moved_at IS 'Start of the last transaction that moved it';
+COMMENT ON COLUMN inbox.position.moved_at IS
+    'Start of the last transaction that finished events of it; behind a key that is held back next_offset stands all the same';
 COMMENT ON COLUMN inbox.position.applied_at IS
     'End of the last transaction with events of it in which any was applied: dead letters and repeats are none';
 
@@ -355,7 +356,7 @@ COMMENT ON COLUMN inbox.progress.consumer IS 'Name of the consumer: its Kafka gr
 COMMENT ON COLUMN inbox.progress.partitions IS 'Partitions that it has ever had';
 COMMENT ON COLUMN inbox.progress.owned IS 'Of these, those that a process has now, or had when it was killed';
 COMMENT ON COLUMN inbox.progress.owners IS 'How many processes these are';
-COMMENT ON COLUMN inbox.progress.last_moved_at IS 'When any position last moved';
+COMMENT ON COLUMN inbox.progress.last_moved_at IS 'When events were last finished, of any partition';
 COMMENT ON COLUMN inbox.progress.last_applied_at IS 'When any event was last applied; NULL: none was yet';
 COMMENT ON COLUMN inbox.progress.failing IS 'Events that fail and are called again: rows of inbox.failing';
 COMMENT ON COLUMN inbox.progress.oldest_failing_at IS 'When the first call of the oldest of these began';
