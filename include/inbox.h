@@ -231,7 +231,7 @@ typedef void (*inbox_log)(int level, const char *line, void *arg);
  *   kafka.NAME       property NAME of librdkafka; kafka.bootstrap.servers is required. Its numbers
  *                    are plain ones, and a unit is refused. So are properties that the guarantees
  *                    rest on: group.id, enable.auto.commit, enable.auto.offset.store,
- *                    partition.assignment.strategy, enable.partition.eof,
+ *                    partition.assignment.strategy, enable.partition.eof, log.queue,
  *                    isolation.level=read_uncommitted, auto.offset.reset (see inbox.start)
  *   batch.rows       64     the most events in one transaction, 1 to INBOX_MAX_BATCH_ROWS. How many
  *                           it takes follows what is there and how long handlers take
