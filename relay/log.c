@@ -98,6 +98,12 @@ const char *log_i64(int64_t n)
     return t;
 }
 
+/* U+0080 to U+009F: some of them are to a terminal what ESC and a bracket are. */
+static bool is_c1(const char *s)
+{
+    return (unsigned char)s[0] == 0xc2 && (unsigned char)s[1] >= 0x80 && (unsigned char)s[1] <= 0x9f;
+}
+
 /* What is no UTF-8, such as the first words of a server with another locale, is taken for Latin-1: as it stands it
  * would not be JSON. */
 static void put_quoted(FILE *out, const char *s)
@@ -111,6 +117,8 @@ static void put_quoted(FILE *out, const char *s)
             fprintf(out, "\\%c", ch);
         else if (ch == '\n')
             fputs("\\n", out);
+        else if (utf8 && is_c1(s))
+            fprintf(out, "\\u%04x", (unsigned char)*++s);
         else if (ch < 0x20 || ch == 0x7f || (ch >= 0x80 && !utf8))
             fprintf(out, "\\u%04x", ch);
         else
@@ -126,7 +134,7 @@ static bool is_plain(const char *s)
     if (*s == '\0')
         return false;
     for (; *s != '\0'; s++)
-        if ((unsigned char)*s <= ' ' || *s == '"' || *s == '=' || *s == '\\' || *s == 0x7f)
+        if ((unsigned char)*s <= ' ' || *s == '"' || *s == '=' || *s == '\\' || *s == 0x7f || is_c1(s))
             return false;
     return text_is_utf8(start, (size_t)(s - start));
 }

@@ -71,6 +71,18 @@ START_TEST(a_line_is_json_whatever_is_in_it)
 }
 END_TEST
 
+/* Of another's terminal they would make what they like. */
+START_TEST(no_control_character_goes_through)
+{
+    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
+    log_warn("a", "b", "c1", "\xc2\x9b" "31m", "del", "\x7f", "nbsp", "\xc2\xa0", "latin1", "\x9b");
+    ck_assert_ptr_nonnull(strstr(rig_stderr(), " c1=\"\\u009b31m\" del=\"\\u007f\" nbsp=\xc2\xa0 latin1=\"\\u009b\"\n"));
+    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_JSON);
+    log_warn("a", "b", "c1", "\xc2\x85");
+    ck_assert_ptr_nonnull(strstr(rig_stderr(), "\"c1\":\"\\u0085\""));
+}
+END_TEST
+
 static void announce_journal(dev_t device)
 {
     struct stat st;
@@ -162,6 +174,7 @@ Suite *suite_log(void)
     tcase_add_checked_fixture(tc, begin, end);
     tcase_add_test(tc, a_line_is_logfmt);
     tcase_add_test(tc, a_line_is_json_whatever_is_in_it);
+    tcase_add_test(tc, no_control_character_goes_through);
     tcase_add_test(tc, the_journal_gets_priorities);
     tcase_add_test(tc, another_standard_error_gets_none);
     tcase_add_test(tc, repeats_are_cut_off_and_counted);
