@@ -11,7 +11,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "relay/text.h"
+
 #define STATUS_EVERY_MS 10000
+#define STATUS_CHARS 1000
 
 static int connect_to(const char *path)
 {
@@ -89,15 +92,20 @@ bool notify_turn(struct notify *n, uint64_t now_ms)
     return true;
 }
 
+/* A line each, and UTF-8: what is none the manager would leave out, and go on to show the status before. */
 void notify_status(struct notify *n, const char *text)
 {
-    char message[1024];
+    char *message = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&message, &size);
 
-    snprintf(message, sizeof message, "STATUS=%s", text);
-    for (char *p = message; *p != '\0'; p++) /* a line each */
-        if (*p == '\n')
-            *p = ' ';
-    tell(n, message);
+    if (out == NULL)
+        return;
+    fputs("STATUS=", out);
+    text_put(out, text, STATUS_CHARS);
+    if (fclose(out) == 0)
+        tell(n, message);
+    free(message);
 }
 
 void notify_reloading(struct notify *n)
@@ -105,6 +113,8 @@ void notify_reloading(struct notify *n)
     struct timespec ts;
     char message[80];
 
+    if (!n->ready) /* the READY=1 behind it would be taken for the first */
+        return;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     snprintf(message, sizeof message, "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
              (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000);
@@ -113,7 +123,8 @@ void notify_reloading(struct notify *n)
 
 void notify_reloaded(struct notify *n)
 {
-    tell(n, "READY=1");
+    if (n->ready)
+        tell(n, "READY=1");
 }
 
 void notify_stopping(struct notify *n, uint64_t budget_ms)

@@ -2,6 +2,7 @@
 #include "relay/commands/object.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "relay/text.h"
 
@@ -10,9 +11,27 @@ bool object_put(json_t *object, const char *name, json_t *value)
     return json_object_set_new(object, name, value) == 0;
 }
 
+/* What is no UTF-8, such as the first words of a server with another locale, is escaped: it would not be JSON. NULL: out of
+ * memory. */
+static json_t *string_of(const char *text)
+{
+    char *shown = NULL;
+    size_t size = 0;
+
+    if (text_is_utf8(text, strlen(text)))
+        return json_string(text);
+    FILE *out = open_memstream(&shown, &size);
+    if (out == NULL)
+        return NULL;
+    text_put(out, text, SIZE_MAX);
+    json_t *string = fclose(out) == 0 ? json_string(shown) : NULL;
+    free(shown);
+    return string;
+}
+
 bool object_put_text(json_t *object, const char *name, const char *text)
 {
-    return object_put(object, name, text != NULL ? json_string(text) : json_null());
+    return object_put(object, name, text != NULL ? string_of(text) : json_null());
 }
 
 bool object_put_number(json_t *object, const char *name, int64_t n)

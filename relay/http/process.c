@@ -4,24 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "relay/http/pages.h"
-
-/* The number in a line of a file of /proc that begins with a word; -1: there is none. */
-static double number_in(const char *path, const char *word)
-{
-    char line[512];
-    double n = -1;
-    FILE *in = fopen(path, "re");
-
-    while (in != NULL && fgets(line, sizeof line, in) != NULL)
-        if (strncmp(line, word, strlen(word)) == 0)
-            n = strtod(line + strlen(word), NULL);
-    if (in != NULL)
-        fclose(in);
-    return n;
-}
 
 /* Field `n` of /proc/self/stat, counted as proc(5) does, from 3 on; the second may hold blanks. */
 static double stat_field(int n)
@@ -52,6 +38,19 @@ static double open_fds(void)
     return n;
 }
 
+/* The time of the boot stands in a file that is kept from a service with ProcSubset=pid, so two clocks tell it. Once, for
+ * one of them is set now and then. */
+static double started(double ticks)
+{
+    static double start_s = -1;
+    double after_boot = stat_field(22);
+    struct timespec now, up;
+
+    if (start_s < 0 && after_boot >= 0 && clock_gettime(CLOCK_REALTIME, &now) == 0 && clock_gettime(CLOCK_BOOTTIME, &up) == 0)
+        start_s = (double)(now.tv_sec - up.tv_sec) + (double)(now.tv_nsec - up.tv_nsec) / 1e9 + after_boot / ticks;
+    return start_s;
+}
+
 static void set(double *gauge, double value)
 {
     if (value >= 0)
@@ -61,15 +60,14 @@ static void set(double *gauge, double value)
 void process_measure(struct metrics *m)
 {
     double ticks = (double)sysconf(_SC_CLK_TCK), pages = (double)sysconf(_SC_PAGESIZE);
-    double booted = number_in("/proc/stat", "btime "), start = stat_field(22), resident = stat_field(24);
+    double resident = stat_field(24);
     struct rusage used;
     struct rlimit limit;
 
     if (getrusage(RUSAGE_SELF, &used) == 0)
         m->process_cpu[0] = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
                             (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-    if (booted > 0 && start >= 0)
-        m->process_start[0] = booted + start / ticks;
+    set(m->process_start, started(ticks));
     set(m->process_virtual, stat_field(23));
     if (resident >= 0)
         m->process_resident[0] = resident * pages;

@@ -37,7 +37,7 @@ nothing "of libinbox the window, records and settings know neither database nor 
 nothing "the window uses no clock, no chance and no I/O" \
     "$(grep -nE '\b(clock_gettime|time|rand|random|getrandom|printf|fopen|write|read|retry_[a-z]+) ?\(' lib/inbox/window.[ch] || true)"
 nothing "deadlines use the monotonic clock; the time of day serves log lines, event ids and what is shown only" \
-    "$(none 'CLOCK_REALTIME|gettimeofday|[^a-z_]time\(' relay lib | grep -vE '^relay/(log|monitor|commands/(doctor_database|inbox_status))\.c:|^lib/(outbox/(uuid|event_id)|inbox/batch)\.c:' || true)"
+    "$(none 'CLOCK_REALTIME|gettimeofday|[^a-z_]time\(' relay lib | grep -vE '^relay/(log|monitor|commands/(doctor_database|inbox_status)|http/process)\.c:|^lib/(outbox/(uuid|event_id)|inbox/batch)\.c:' || true)"
 nothing "only main and the signal handler end the process" \
     "$(none '\b_?exit\(' relay lib/outbox lib/inbox | grep -vE '^relay/loop\.c:' || true)"
 exit "$bad"

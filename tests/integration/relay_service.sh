@@ -68,7 +68,7 @@ relay_end piecemeal 20
 equal ends_clean_with_jemalloc 0 "$status"
 # With confirm_conf it says what it was told, the program's and the environment's.
 MALLOC_CONF=confirm_conf:true,narenas:3 "$OUTBOX_RELAY" --version >"$dir/told.version" 2>&1
-holds jemalloc_takes_our_settings grep -q 'narenas:2,dirty_decay_ms' "$dir/told.version"
+holds jemalloc_takes_our_settings grep -q 'narenas:2,.*dirty_decay_ms' "$dir/told.version"
 holds what_the_user_chose_goes_over_them grep -q 'narenas: 3\|narenas:3' "$dir/told.version"
 
 # --- the service manager -----------------------------------------------------------------------------
@@ -79,13 +79,32 @@ wait_until 20 test -S "$dir/notify" || not_ok listener_is_there
 told() { grep -q -e "$1" "$dir/told"; }
 export NOTIFY_SOCKET=$dir/notify WATCHDOG_USEC=200000
 relay_dsn="host=127.0.0.1 port=1"
-relay_start early
+relay_start early --config /dev/null
 wait_said early 'cannot use PostgreSQL.*remedy="mend the server .*correct dsn and restart it' || not_ok no_database_is_said
 holds the_watchdog_is_fed_meanwhile wait_until 20 told '^WATCHDOG=1$'
-holds not_ready_without_a_database eval '! told READY=1'
+relay_signal early HUP
+holds early_is_reloaded wait_said early 'the settings were loaded again'
+holds not_ready_without_a_database eval '! told "READY=1\|RELOADING"'
 relay_signal early TERM
 relay_end early 20
 holds stopping_is_said said early 'msg="stopping: .*rows_out=0 .*drain_timeout_ms=[0-9]'
+# A server of another locale speaks before it knows of UTF-8.
+if command -v python3 >/dev/null; then
+    python3 "$root/tests/rig/latin1_server.py" >"$dir/latin1.port" &
+    proxy_pids+=("$!")
+    wait_until 20 test -s "$dir/latin1.port"
+    relay_dsn="host=127.0.0.1 port=$(<"$dir/latin1.port") user=u"
+    relay_start foreign
+    holds what_is_told_is_utf8 wait_until 30 told '^STATUS=.* f\\xfcr Benutzer'
+    relay_signal foreign TERM
+    relay_end foreign 20
+    for command in status doctor; do
+        "$OUTBOX_RELAY" "$command" --json -X "dsn=$relay_dsn" >"$dir/foreign.json" 2>&1 || true
+        holds "json_of_${command}_is_utf8" grep -q ' f\\\\xfcr Benutzer' "$dir/foreign.json"
+    done
+else
+    skip what_is_told_is_utf8 'python3 is not installed'
+fi
 relay_dsn=$dsn
 : >"$dir/told"
 relay_start notify
