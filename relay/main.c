@@ -1,8 +1,11 @@
 /* main.c - the command line to a command, its result to the exit code. */
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "include/outbox.h"
 #include "relay/commands/commands.h"
@@ -200,11 +203,33 @@ static int run_command(const struct command *command, int argc, char **argv)
     return command->run(argc - 1, argv + 1);
 }
 
+/* Where one of 0 to 2 is closed, a connection would get it, and what is written to standard error. Here neither reading
+ * nor writing works. */
+static void keep_standard(void)
+{
+    int fd;
+
+    while ((fd = open("/dev/null", O_PATH)) >= 0 && fd <= STDERR_FILENO)
+        continue;
+    if (fd >= 0)
+        close(fd);
+}
+
+/* What was asked for and could not be written was not done. */
+static int end_output(int code)
+{
+    if (code != EXIT_OK || (fflush(stdout) == 0 && !ferror(stdout)))
+        return code;
+    fprintf(stderr, "outbox-relay: stdout cannot be written: %s\n", strerror(errno));
+    return EXIT_INTERNAL;
+}
+
 int main(int argc, char **argv)
 {
     extern char **environ;
     const struct command *command = argc > 1 ? command_find(argv[1]) : NULL;
 
+    keep_standard();
     if (command != NULL)
         return run_command(command, argc, argv);
 
@@ -214,10 +239,10 @@ int main(int argc, char **argv)
     int code = parse(argc, argv, &cl);
 
     if (code >= 0)
-        return code;
+        return end_output(code);
     if (cl.sample_config) {
         settings_write_sample(stdout);
-        return EXIT_OK;
+        return end_output(EXIT_OK);
     }
     const struct settings_from from = { cl.config, environ, cl.x, cl.n_x };
     const unsigned need = cl.print_config ? 0 : SETTINGS_NEED_DATABASE | SETTINGS_NEED_KAFKA;
@@ -226,5 +251,5 @@ int main(int argc, char **argv)
     else
         code = fail_mistakes(&cl, &set, err);
     settings_free(&set);
-    return code;
+    return end_output(code);
 }

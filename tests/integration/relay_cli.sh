@@ -45,6 +45,21 @@ says argument_too_many 64 'unknown command or argument: extra' run extra
 holds help_goes_to_stdout test -z "$("$OUTBOX_RELAY" --help 2>&1 >/dev/null)"
 holds mistakes_go_to_stderr test -z "$("$OUTBOX_RELAY" --nope 2>/dev/null)"
 
+# --- where it writes ---------------------------------------------------------------------------------
+
+for option in --help --sample-config --print-config --version --metrics-help; do
+    code=0
+    "$OUTBOX_RELAY" "$option" >/dev/full 2>"$dir/full" || code=$?
+    equal "full_disk_for_$option" '70 outbox-relay: stdout cannot be written: No space left on device' "$code $(<"$dir/full")"
+done
+# Nothing that is opened later takes the place of what was closed.
+"$OUTBOX_RELAY" --once "${good[@]}" -X lease.ttl=1h 0<&- 1>&- 2>&- &
+closed=$!
+if wait_until 20 test -e "/proc/$closed/fd/3"; then
+    equal what_was_closed_is_nothing '/dev/null /dev/null /dev/null ' "$(for fd in 0 1 2; do readlink "/proc/$closed/fd/$fd"; done | tr '\n' ' ')"
+fi
+wait "$closed" || true
+
 # --- settings ----------------------------------------------------------------------------------------
 
 file=$dir/relay.conf
