@@ -183,7 +183,8 @@ OUTBOX_API const char *outbox_strerror(int code);
 typedef struct pg_conn PGconn;
 typedef struct pg_result PGresult;
 
-/** One record header. Names may repeat; the order is kept. Both parts are UTF-8 without NUL; the
+/** One record header. Names may repeat; the order is kept. Both parts are UTF-8 without NUL, of which a
+ *  database of another encoding than UTF8 takes ASCII, and may refuse the rest (OUTBOX_EDB); the
  *  value is not NULL ("" with 0 is an empty value) and needs no terminator. Refused are names that
  *  start with "ce_", which the relay writes, and the names of the fields below: correlationid,
  *  causationid, traceparent, tracestate, hops.
@@ -252,7 +253,8 @@ typedef struct outbox_event {
  * @return OUTBOX_OK, or
  *   OUTBOX_EINVAL    NULL conn or event, wrong struct_size, pipeline mode, a command or COPY in
  *                    progress, unknown flags, a broken limit, or a type or content_type outside
- *                    ASCII over a connection whose client_encoding is neither UTF8 nor SQL_ASCII.
+ *                    ASCII over a connection whose client_encoding is neither UTF8 nor, where that
+ *                    of the database is UTF8 or SQL_ASCII, SQL_ASCII.
  *                    Nothing was sent, the transaction is untouched.
  *   OUTBOX_ENOTXN    no transaction block is open. Nothing was sent.
  *   OUTBOX_EABORTED  the transaction had failed before. Nothing was sent; roll back.

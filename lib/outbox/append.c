@@ -16,21 +16,30 @@
 #include "outbox.h"
 #include "statement.h"
 
+static bool is_encoding(const char *name, const char *wanted)
+{
+    return name != NULL && strcmp(name, wanted) == 0;
+}
+
 /* The server reads text in the connection's client_encoding, so UTF-8 would arrive as something
- * else, silently. Headers are not concerned, they are sent as ASCII. */
+ * else, silently; SQL_ASCII means that it takes the bytes for its own encoding. Headers are not
+ * concerned, they are sent as ASCII. */
 int outbox__encoding_check(PGconn *conn, const struct outbox__row *row, outbox_error *err)
 {
-    const char *encoding;
+    const char *encoding, *server;
 
     if (row->non_ascii == NULL)
         return OUTBOX_OK;
     encoding = PQparameterStatus(conn, "client_encoding");
-    if (encoding != NULL && (strcmp(encoding, "UTF8") == 0 || strcmp(encoding, "SQL_ASCII") == 0))
+    server = PQparameterStatus(conn, "server_encoding");
+    if (is_encoding(encoding, "UTF8") ||
+        (is_encoding(encoding, "SQL_ASCII") && (is_encoding(server, "UTF8") || is_encoding(server, "SQL_ASCII"))))
         return OUTBOX_OK;
     return outbox__error_set(err, OUTBOX_EINVAL,
-                             "%s is UTF-8 outside ASCII, but client_encoding is %s; "
+                             "%s is UTF-8 outside ASCII, but client_encoding is %s and the database has %s; "
                              "SET client_encoding TO 'UTF8' or keep to ASCII",
-                             row->non_ascii, encoding != NULL ? encoding : "unknown");
+                             row->non_ascii, encoding != NULL ? encoding : "unknown",
+                             server != NULL ? server : "another");
 }
 
 /* libpq takes no const, and changes nothing. */

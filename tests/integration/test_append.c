@@ -325,35 +325,6 @@ START_TEST(append_refuses_during_copy_and_leaves_it_alone)
 }
 END_TEST
 
-START_TEST(append_refuses_text_that_client_encoding_would_change)
-{
-    static const outbox_header header = { "n\xc3\xa4me", "\xe2\x82\xac", 3 };
-
-    event.topic = "latin1";
-    event.type = "caf\xc3\xa9";
-    rig_exec(conn, "set client_encoding to 'LATIN1'; begin");
-    refuse(OUTBOX_EINVAL, 0, "client_encoding is LATIN1");
-    expect_words("SET client_encoding TO 'UTF8'");
-    event.type = "cafe";
-    event.content_type = "text/\xc3\xa9";
-    refuse(OUTBOX_EINVAL, 0, "content_type");
-    event.content_type = NULL;
-    event.headers = &header; /* headers are sent as ASCII and may be anything */
-    event.n_headers = 1;
-    event.correlation_id = "\xf0\x9f\x98\x80";
-    append_ok();
-    rig_exec(conn, "commit; set client_encoding to 'SQL_ASCII'; begin");
-    event.topic = "sql.ascii";
-    event.type = "caf\xc3\xa9";
-    append_ok();
-    rig_exec(conn, "commit");
-    expect_scalar("select headers::jsonb from outbox.event where topic = 'latin1'",
-                  "[[\"correlationid\", \"\xf0\x9f\x98\x80\"], [\"n\xc3\xa4me\", "
-                  "\"\xe2\x82\xac\"]]");
-    expect_scalar("select type from outbox.event where topic = 'sql.ascii'", "caf\xc3\xa9");
-}
-END_TEST
-
 /* The one malloc of the library, made to fail by a limit on the address space. */
 START_TEST(append_without_memory_leaves_the_transaction_usable)
 {
@@ -477,7 +448,6 @@ static void add_refusal_tests(Suite *suite)
     tcase_add_test(tcase, append_refuses_in_pipeline_mode);
     tcase_add_test(tcase, append_refuses_while_a_command_is_in_progress);
     tcase_add_test(tcase, append_refuses_during_copy_and_leaves_it_alone);
-    tcase_add_test(tcase, append_refuses_text_that_client_encoding_would_change);
     if (!SANITIZED)
         tcase_add_test(tcase, append_without_memory_leaves_the_transaction_usable);
     suite_add_tcase(suite, tcase);
