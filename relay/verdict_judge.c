@@ -13,12 +13,14 @@
 /* A transaction, and the oldest event of a backlog that shrinks, are worth a word when they are older. */
 #define OLD_S 60.0
 
-/* The next one, to be worded; the last one is used again when there are too many. */
+/* The next one, to be worded, behind those that are as bad; when there are too many the last one goes. */
 static struct verdict_finding *find(struct verdict *v, enum verdict_level level, const char *remedy)
 {
-    struct verdict_finding *f = &v->finding[v->n_findings < VERDICT_FINDINGS ? v->n_findings++
-                                                                             : VERDICT_FINDINGS - 1];
+    uint32_t at = v->n_findings < VERDICT_FINDINGS ? v->n_findings++ : VERDICT_FINDINGS - 1;
 
+    for (; at > 0 && v->finding[at - 1].level < level; at--)
+        v->finding[at] = v->finding[at - 1];
+    struct verdict_finding *f = &v->finding[at];
     *f = (struct verdict_finding){ .level = level };
     verdict_append(f->remedy, sizeof f->remedy, "%s", remedy);
     if (level > v->level)
@@ -441,7 +443,6 @@ void verdict_judge(const struct verdict_input *in, struct verdict *v)
 {
     judge_database(in, v);
     judge_lead(in, v);
-    /* bad ones first */
     judge_kafka(in, v);
     judge_silence(in, v);
     judge_ids(in, v);

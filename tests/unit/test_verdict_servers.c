@@ -163,6 +163,31 @@ START_TEST(verdict_leader_is_silent)
 }
 END_TEST
 
+/* A standby's own brokers say nothing of the leader's; a bucket of which nobody knows why is no reason for anything. */
+START_TEST(verdict_begins_with_the_worst)
+{
+    struct verdict_input in = healthy();
+
+    in.role = VERDICT_STANDS_BY;
+    in.leader = "vm/24506/9f8e5880";
+    in.silent_s = 61;
+    in.lease_left_s = 240;
+    in.kafka_up = FACT_NO;
+    in.pending = 2;
+    in.oldest_s = 15;
+    expect(&in, VERDICT_BAD, "Events do not flow: vm/24506/9f8e5880 leads and has been silent for 1 min 1 s, though it should "
+                             "renew its lease every second: it is gone, frozen or kept from writing; its lease lasts 4 min "
+                             "more; 2 events wait, the oldest for 15 s.");
+    ck_assert_str_eq(v.finding[1].text, "no Kafka broker answers");
+    in = healthy();
+    in.overdue.s = 7200;
+    in.overdue.bucket = 3;
+    in.short_ring = true;
+    expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but no bucket is ever emptied: the ring of buckets "
+                              "is shorter than the retention.");
+}
+END_TEST
+
 START_TEST(verdict_standby)
 {
     struct verdict_input in = healthy();
@@ -279,6 +304,7 @@ Suite *suite_verdict_servers(void)
     tcase_add_test(tc, verdict_broker_that_a_command_does_not_reach);
     tcase_add_test(tc, verdict_command_that_cannot_look);
     tcase_add_test(tc, verdict_leader_is_silent);
+    tcase_add_test(tc, verdict_begins_with_the_worst);
     tcase_add_test(tc, verdict_standby);
     tcase_add_test(tc, verdict_server_that_is_read_only);
     tcase_add_test(tc, verdict_nobody_leads);
