@@ -390,6 +390,49 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_append_result(const PGresult *result, outb
  */
 OUTBOX_API OUTBOX_MUST_USE int outbox_prepare(PGconn *conn, outbox_error *err);
 
+/**
+ * Tell whether the tables in this database are ones that this library can write to, and whether this
+ * role may, on this server. Meant for the start of a program: outbox_append() does not repeat the check.
+ *
+ * Works inside a transaction and outside of one. A missing schema is an answer here and no error
+ * of the server, so an open transaction stays usable. Inside a transaction it keeps an ACCESS
+ * SHARE lock on outbox.schema_version until the end of it, as any SELECT does.
+ *
+ * @param conn   borrowed; connected, idle, not in pipeline mode
+ * @param err    borrowed; may be NULL
+ * @return OUTBOX_OK, or
+ *   OUTBOX_ESCHEMA   not installed, older than OUTBOX_SCHEMA_VERSION, or newer with a change that
+ *                    this library does not know how to live with; the message says which and what
+ *                    to do. The transaction is untouched.
+ *   OUTBOX_EINVAL    NULL conn, pipeline mode, a command or COPY in progress. Nothing was sent.
+ *   OUTBOX_EABORTED  the transaction had failed before. Nothing was sent. flags: TXN_ABORTED
+ *   OUTBOX_ELINK     the connection was bad or broke. flags: LINK_LOST
+ *   OUTBOX_EDB       the role may not read outbox.schema_version, or lacks a privilege that an append
+ *                    needs: the message is the GRANT. Or nothing can be written: the server is a
+ *                    standby, or the transaction is read-only, the open one, or without one the one
+ *                    that the session begins by itself (default_transaction_read_only; if you set
+ *                    that and begin yours READ WRITE, ask in such a one). The transaction is untouched.
+ *                    Or any other refusal. flags as for outbox_append()
+ * Blocks for two round trips.
+ */
+OUTBOX_API OUTBOX_MUST_USE int outbox_check_schema(PGconn *conn, outbox_error *err);
+
+/**
+ * Make an event id: a UUIDv7 (RFC 9562) in lower-case text, for a caller who must know the id
+ * before the append. Put it into event.event_id.
+ *
+ * Ids of one process are strictly increasing in the order of the calls, over all threads, also
+ * when the clock is set back. Ids of other processes, forked children included, differ by 62 fresh
+ * random bits each. An id says when it was made; it does not say where its event stands in Kafka.
+ *
+ * @param ret_id  36 characters and a NUL; untouched on failure
+ * @return OUTBOX_OK, or
+ *   OUTBOX_EINVAL    ret_id is NULL
+ *   OUTBOX_ENOMEM    the system gives no random bytes (getrandom(2) fails)
+ * Any thread may call it at any time. It does not block once the system's random numbers are seeded.
+ */
+OUTBOX_API OUTBOX_MUST_USE int outbox_event_id_new(char ret_id[37]);
+
 /* ---- Events that cause events ---------------------------------------------------------------- */
 
 /** What is known of a consumed event, by the names of its record headers. Start from
@@ -456,49 +499,6 @@ OUTBOX_API OUTBOX_MUST_USE size_t outbox_frame_confluent(uint32_t schema_id, con
                                                          size_t n_indexes, const void *payload,
                                                          size_t payload_len, void *buffer,
                                                          size_t size);
-
-/**
- * Tell whether the tables in this database are ones that this library can write to, and whether this
- * role may, on this server. Meant for the start of a program: outbox_append() does not repeat the check.
- *
- * Works inside a transaction and outside of one. A missing schema is an answer here and no error
- * of the server, so an open transaction stays usable. Inside a transaction it keeps an ACCESS
- * SHARE lock on outbox.schema_version until the end of it, as any SELECT does.
- *
- * @param conn   borrowed; connected, idle, not in pipeline mode
- * @param err    borrowed; may be NULL
- * @return OUTBOX_OK, or
- *   OUTBOX_ESCHEMA   not installed, older than OUTBOX_SCHEMA_VERSION, or newer with a change that
- *                    this library does not know how to live with; the message says which and what
- *                    to do. The transaction is untouched.
- *   OUTBOX_EINVAL    NULL conn, pipeline mode, a command or COPY in progress. Nothing was sent.
- *   OUTBOX_EABORTED  the transaction had failed before. Nothing was sent. flags: TXN_ABORTED
- *   OUTBOX_ELINK     the connection was bad or broke. flags: LINK_LOST
- *   OUTBOX_EDB       the role may not read outbox.schema_version, or lacks a privilege that an append
- *                    needs: the message is the GRANT. Or nothing can be written: the server is a
- *                    standby, or the transaction is read-only, the open one, or without one the one
- *                    that the session begins by itself (default_transaction_read_only; if you set
- *                    that and begin yours READ WRITE, ask in such a one). The transaction is untouched.
- *                    Or any other refusal. flags as for outbox_append()
- * Blocks for two round trips.
- */
-OUTBOX_API OUTBOX_MUST_USE int outbox_check_schema(PGconn *conn, outbox_error *err);
-
-/**
- * Make an event id: a UUIDv7 (RFC 9562) in lower-case text, for a caller who must know the id
- * before the append. Put it into event.event_id.
- *
- * Ids of one process are strictly increasing in the order of the calls, over all threads, also
- * when the clock is set back. Ids of other processes, forked children included, differ by 62 fresh
- * random bits each. An id says when it was made; it does not say where its event stands in Kafka.
- *
- * @param ret_id  36 characters and a NUL; untouched on failure
- * @return OUTBOX_OK, or
- *   OUTBOX_EINVAL    ret_id is NULL
- *   OUTBOX_ENOMEM    the system gives no random bytes (getrandom(2) fails)
- * Any thread may call it at any time. It does not block once the system's random numbers are seeded.
- */
-OUTBOX_API OUTBOX_MUST_USE int outbox_event_id_new(char ret_id[37]);
 
 #ifdef __cplusplus
 }
