@@ -31,6 +31,10 @@
 /* Whole; where the relay's role lacks a right. */
 #define VERDICT_GRANT_ROLE "apply sql/roles.sql and grant outbox_relay to the role of the dsn"
 
+/* Where a policy may hide rows from the relay's role. */
+#define VERDICT_SEE_ALL_ROWS                                                                                            \
+    "ALTER ROLE ... BYPASSRLS for the role of the dsn, or ALTER TABLE ... DISABLE ROW LEVEL SECURITY of these"
+
 /* Where the server or the role has no connection left. */
 #define VERDICT_MORE_CONNECTIONS                                                                                       \
     "a relay needs three connections, and each command one more: let the DBA raise CONNECTION LIMIT of the role or of "  \

@@ -204,6 +204,7 @@ static void ask_outbox(struct asking *a)
     struct doctor *d = a->d;
 
     (void)ask(a, FACT_RIGHT, "rights", "the role has all that the relay needs");
+    (void)ask(a, FACT_HIDDEN, "rights", NULL);
     (void)ask(a, FACT_LEAF, "ring", "all leaves are there");
     (void)ask(a, FACT_INDEX, "index", "all are there and valid");
     if (ask(a, FACT_DEFAULT, "bucket", NULL))

@@ -205,6 +205,12 @@ static void judge_blind(struct findings *f, const struct operate_fact *x)
                   "events, buckets or vacuum back are not told here, nor by status and the relay");
 }
 
+static void judge_hidden(struct findings *f, const struct operate_fact *x)
+{
+    findings_warn(f, "rights", "as a superuser: " VERDICT_SEE_ALL_ROWS, "row-level security may hide events from the role, of %s: what "
+                  "the relay does not see is not published, and no bucket is emptied that it hides events of", x->name);
+}
+
 static void judge_part(struct findings *f, const struct operate_fact *x)
 {
     if (x->kind == FACT_LEAF)
@@ -252,6 +258,9 @@ void doctor_fact(struct findings *f, const struct operate_fact *x)
         return;
     case FACT_VERSION:
         judge_version(f, x);
+        return;
+    case FACT_HIDDEN:
+        judge_hidden(f, x);
         return;
     case FACT_LEAF:
     case FACT_INDEX:

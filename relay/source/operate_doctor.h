@@ -19,6 +19,7 @@ enum operate_fact_kind {
     FACT_VERSION,      /* number: the newest migration, detail: the newest breaking one */
     FACT_RIGHT,        /* lacking: name: of what, detail: which, mend: the statement that grants it. Without a name: the role is
                           no member of outbox_relay and lacks most */
+    FACT_HIDDEN,       /* name: tables of which row-level security may hide rows from this role */
     FACT_LEAF,         /* of the ring, that is not as it must be: name, detail: what it is */
     FACT_INDEX,        /* that is missing or not valid: name: of which table, detail: which */
     FACT_DEFAULT,      /* detail: the expression that chooses the bucket, number: the period in seconds, or -1 */

@@ -5,6 +5,7 @@
 #define RELAY_SOURCE_OPERATE_DOCTOR_SQL_H
 
 #include "relay/source/operate_sql.h"
+#include "relay/source/sql.h"
 
 #define SQL_FACT_SERVER                                                                            \
     "select current_setting('server_version'), case when pg_is_in_recovery() then 'standby' "      \
@@ -88,6 +89,9 @@
     "('outbox.empty_bucket(smallint, bigint, interval, pg_snapshot, bigint[])'), "                 \
     "('pg_catalog.pg_control_system()'), ('pg_catalog.pg_try_advisory_lock_shared(integer, integer)')) f (name), " \
     "most m where not m.lacking and to_regprocedure(f.name) is not null and not has_function_privilege(f.name, 'EXECUTE') order by 1, 2)"
+
+#define SQL_FACT_HIDDEN                                                                            \
+    "select x.tables, '', 0 from (select " SQL_TABLES_WITH_POLICIES " as tables) x where x.tables is not null"
 
 #define SQL_FACT_LEAF                                                                              \
     "with leaf (n, bucket) as (select i::text, i from generate_series(0, 7) i "                    \

@@ -32,6 +32,11 @@
     "set idle_in_transaction_session_timeout = '60s'; set lock_timeout = '1s'; "                   \
     "set statement_timeout = 0; set default_transaction_isolation = 'read committed'; "
 
+/* Where row-level security may hide rows from this role: nothing fails there, events are just not seen. NULL: nowhere. */
+#define SQL_TABLES_WITH_POLICIES                                                                   \
+    "(select string_agg('outbox.' || c.relname, ', ' order by c.relname) from pg_catalog.pg_class c " \
+    "where c.relnamespace = to_regnamespace('outbox') and c.relkind in ('r', 'p') and row_security_active(c.oid))"
+
 /* The fourth column says which history of which cluster this is: a promoted standby has another one. A
  * server in recovery writes no log; the relay cannot work there, and is told so later. The last one takes away limits
  * that not every server knows (14, 17) and that a DBA has set for others: a relay that stands by has a session that
@@ -42,10 +47,11 @@
     "(select system_identifier from pg_control_system()) || '/' || case when pg_is_in_recovery() " \
     "then 'standby' else left(pg_walfile_name(pg_current_wal_lsn()), 8) end, "                     \
     "(select count(set_config(s.name, '0', false)) from pg_settings s "                            \
-    "where s.name in ('idle_session_timeout', 'transaction_timeout'))"
+    "where s.name in ('idle_session_timeout', 'transaction_timeout')), "                           \
+    SQL_TABLES_WITH_POLICIES
 
-/* The number of that column. */
-#define SQL_CHECK_HISTORY 3
+/* The numbers of those columns. */
+enum { SQL_CHECK_HISTORY = 3, SQL_CHECK_POLICIES = 5 };
 
 /* By these locks `status` and `doctor` know how many relays are connected, and from where (operate_status_sql.h): one for
  * each, until its link ends. Shared, and not waited for, so nothing can come of it. */

@@ -41,6 +41,14 @@ done
 cmd doctor "${kafka[@]}" --json
 equal doctor_json 't 0' "$(j "concat_ws(' ', (j->>'good')::bool, j->>'n_fail')")"
 
+# --- policies ---------------------------------------------------------------------------------------
+
+sql "alter table outbox.event enable row level security"
+finds hidden_events 0 '^warn  rights  .*row-level security may hide events from the role, of outbox.event:' -X "dsn=$relay_dsn user=doctor_relay"
+cmd doctor "${kafka[@]}"
+equal nothing_is_hidden_from_who_bypasses_policies 0 "$(grep -c row-level "$dir/out" || true)"
+sql "alter table outbox.event disable row level security"
+
 # --- the server -------------------------------------------------------------------------------------
 
 cmd doctor "${kafka[@]}" -X "dsn=host=127.0.0.1 port=1"

@@ -167,6 +167,15 @@ says role_of_the_wrong_kind 77 'remedy="apply sql/roles.sql and grant outbox_rel
 append 5
 says role_outbox_relay_is_enough 0 'rows_marked=5' --once "${good[@]}" "${steady[@]}" -X "dsn=$relay_dsn user=relay_cli_relay"
 
+# It sees none of them, and nothing fails.
+append 5
+sql "alter table outbox.event enable row level security"
+says policies_that_may_hide_events_are_told 0 'msg="row-level security may hide events.* tables=outbox.event remedy="as a superuser: ALTER ROLE' \
+    --once "${good[@]}" "${steady[@]}" -X "dsn=$relay_dsn user=relay_cli_relay"
+equal what_was_hidden_is_not_published 5 "$(sql "$unsent")"
+sql "alter table outbox.event disable row level security"
+says what_is_no_longer_hidden_is 0 'rows_marked=5' --once "${good[@]}" "${steady[@]}" -X "dsn=$relay_dsn user=relay_cli_relay"
+
 # --- a right that is lost while it leads -------------------------------------------------------------
 
 # ends_for_a_right NAME: it does so by itself, with the status that says so
