@@ -73,14 +73,15 @@
  *   library's), and outbox_append(). It does not end the transaction, leaves no query running, no
  *   pipeline mode and no COPY, and changes nothing of the session that outlives the transaction. What
  *   lives as long as that (SET LOCAL, a temporary table, an advisory lock) is met by the handlers of
- *   the next events, which share it unless batch.rows is 1; a role set by SET LOCAL must be reset,
- *   since the library works in this transaction too. It returns
+ *   the next events, which share it unless batch.rows is 1; a role set by SET LOCAL must be reset, and
+ *   the transaction not be made READ ONLY, since the library works in it too. It returns
  *     INBOX_DONE    applied; commits soon, maybe together with other events
  *     INBOX_RETRY   not now: what it did is undone, and it is called again after a backoff
  *     INBOX_REJECT  never: what it did is undone, and the event goes to inbox.dead at once
  *   or calls inbox_fail(msg, text), to say why, and returns one of these. INBOX_DONE in a transaction
  *   that an SQL error has aborted counts as INBOX_RETRY. An event is called again as well when its
- *   transaction fails for a reason of the database: a lost link, a deadlock, a serialization failure.
+ *   transaction fails for a reason of the database: a lost link, a deadlock, a serialization failure, a
+ *   time-out at its COMMIT.
  *   That costs none of its attempts, except when it is the third transaction in a row that failed, and
  *   it did so while this event alone was handled: the server ends such links after a time, or
  *   dies of them, and the other keys must go on. A handler that ends the

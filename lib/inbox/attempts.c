@@ -21,14 +21,14 @@
  * been written down gets its row afterwards: failures.c.
  *
  * What an outage of the database costs. Without a link nothing is called, so nothing counts. A link that is lost in a
- * call costs nothing by itself, however often: what is written down anew is the same number. Two things count:
+ * call, or behind it, costs nothing by itself, however often: what is written down anew is the same number. Two things count:
  *   - the third of three such losses in a row, of an event that was called alone (INBOX__LOSSES_ARE_ITS_OWN): a
  *     server that dies of the event looks no different;
  *   - a partition that changes hands while a call is written down as under way, for the next owner cannot know whether
  *     the last one died. That takes session.timeout.ms without a link (the consumer's leaving of the group), so one
  *     for each such time.
- * With the ten attempts of the default that is thirty links, each had and lost within calls of one event and with no
- * transaction committed in between, and the backoffs of nine failures besides; or ten times 45 s. To count less
+ * With the ten attempts of the default that is thirty links, each had and lost within transactions of one event and with
+ * none committed in between, and the backoffs of nine failures besides; or ten times 45 s. To count less
  * would let an event of which the server dies go on for ever; what is dead is kept, and can be sent back.
  *
  * A row goes in the transaction that finishes its event. What an old owner leaves behind goes when the

@@ -121,31 +121,38 @@ static void settle_one(struct batch *b, struct inbox__record *r)
     inbox__record_free(r);
 }
 
+/* r fails because nothing of the batch happened. Should it be dead now: at its next turn. */
+static void blame(struct batch *b, struct inbox__record *r)
+{
+    if (inbox__db_lost(b->c)) {
+        inbox__record_fail(r, INBOX__LOST_EACH_TIME);
+        r->sqlstate[0] = '\0';
+    }
+    inbox__batch_judge(b, r);
+    r->time_is_up = r->outcome == INBOX__TIME;
+    r->outcome = INBOX__FAILED;
+    settle_one(b, r);
+    b->failed[b->n_failed++] = r;
+}
+
 /* Nothing of it happened. blamed: the one that fails because of it; or NULL. */
 static void give_back(struct batch *b, struct inbox__record *blamed)
 {
-    if (blamed != NULL) {
-        if (b->lost_in_call) {
-            inbox__record_fail(blamed, INBOX__LOST_EACH_TIME);
-            blamed->sqlstate[0] = '\0';
-        }
-        inbox__batch_judge(b, blamed);
-        blamed->outcome = INBOX__FAILED; /* should it be dead now: at its next turn */
-        settle_one(b, blamed);
-        b->failed[b->n_failed++] = blamed;
-    }
+    if (blamed != NULL)
+        blame(b, blamed);
     for (size_t i = b->n; i-- > 0;)
         if (b->rec[i] != blamed)
             inbox__window_again(&b->c->window, &b->rec[i]->item);
 }
 
 /* A handler that is the reason why its links are lost (the server ends them after a time, or dies of it), or that
- * meets a deadlock each time, must hold back its own key only. */
+ * meets a deadlock each time, must hold back its own key only. Most links are seen to be lost when they are used
+ * next, which may be behind the call. */
 static struct inbox__record *who_is_to_blame(const struct batch *b)
 {
     bool alone = b->n_called == 1 && b->c->batch_failures + 1 >= INBOX__LOSSES_ARE_ITS_OWN;
 
-    return (b->lost_in_call || b->undone_in_call) && alone ? b->last_called : NULL;
+    return (inbox__db_lost(b->c) || b->undone) && alone ? b->last_called : NULL;
 }
 
 static void settle(struct batch *b)
@@ -254,7 +261,7 @@ int inbox__batch_run(struct inbox_consumer *c, uint64_t now_ms, bool flush, outb
         inbox__failures_write(c, b.failed, b.n_failed);
         return OUTBOX_OK;
     }
-    blamed = who_is_to_blame(&b);
+    blamed = v == REPEAT ? who_is_to_blame(&b) : NULL;
     give_back(&b, blamed);
     inbox__rollback(c);
     shrink(c, v);

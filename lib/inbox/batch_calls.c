@@ -170,11 +170,10 @@ static enum verdict call(struct batch *b, struct inbox__record *r)
     b->n_called++;
     b->last_called = r;
     got = inbox__call_handler(b->c, r);
-    b->lost_in_call = got == INBOX__CALL_LOST;
-    if (b->lost_in_call)
+    if (got == INBOX__CALL_LOST)
         return inbox__batch_failed(b, NULL, "a handler was working");
-    b->undone_in_call = got == INBOX__CALL_RETRY && inbox__call_was_undone(b->c, r);
-    if (b->undone_in_call) {
+    b->undone = got == INBOX__CALL_RETRY && inbox__call_was_undone(b->c, r);
+    if (b->undone) {
         inbox__batch_say_repeat(b, r->error != NULL ? r->error : "");
         return REPEAT;
     }
@@ -223,6 +222,8 @@ static enum inbox__fate spent(const struct batch *b, const struct inbox__record 
 {
     const struct inbox__settings *set = &b->c->set;
 
+    if (r->time_is_up)
+        return INBOX__TIME;
     if (set->retry_attempts != 0 && inbox__attempts_calls(r) >= set->retry_attempts && !may_be_mended(r))
         return INBOX__ATTEMPTS;
     /* The database's clock went on while no process was there: one call alone never spends the time. */

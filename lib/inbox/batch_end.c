@@ -122,22 +122,56 @@ static bool prepare_ending(struct batch *b, struct ending *e)
     return all_set(finish) && (e->n_noted == 0 || all_set(&e->steps[e->n_steps - 2]));
 }
 
+/* The only event that was called failed with this, should it turn out to be the reason. */
+static void keep_why(struct batch *b, const PGresult *r, const char *why)
+{
+    inbox__record_fail(b->last_called, why);
+    snprintf(b->last_called->sqlstate, sizeof b->last_called->sqlstate, "%s",
+             PQresultErrorField(r, PG_DIAG_SQLSTATE));
+}
+
+/* May what its handler did be the reason: locks that it took, READ ONLY, what it put off until COMMIT? If so, one that
+ * meets it each time must hold back its own key only. */
+static void look_for_blame(struct batch *b, const PGresult *r, bool at_commit)
+{
+    const char *state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
+    char why[300];
+
+    if (b->n_called != 1 || b->last_called->outcome != INBOX__APPLIED || state == NULL || inbox__db_lost(b->c))
+        return;
+    b->undone = inbox__is_bad_luck(state) || strcmp(state, "25006") == 0 ||
+                (at_commit && (strcmp(state, "55P03") == 0 || strcmp(state, "57014") == 0));
+    if (!b->undone)
+        return;
+    snprintf(why, sizeof why, "%s: %s", at_commit ? "at COMMIT" : "behind the handler", inbox__db_words(r, ""));
+    keep_why(b, r, why);
+}
+
 /* COMMIT was refused, by a deferred constraint or a serialization failure. */
 static enum verdict commit_refused(struct batch *b, const PGresult *r)
 {
     char why[300];
 
-    if (inbox__db_lost(b->c) || inbox__db_passes(r))
+    if (inbox__db_lost(b->c) || inbox__db_passes(r)) {
+        look_for_blame(b, r, true);
         return inbox__batch_failed(b, r, "committing");
+    }
     snprintf(why, sizeof why, "at COMMIT: %s", inbox__db_words(r, ""));
     if (b->n_called != 1) {
         inbox__batch_say_repeat(b, why);
         return SINGLY;
     }
-    inbox__record_fail(b->last_called, why);
-    snprintf(b->last_called->sqlstate, sizeof b->last_called->sqlstate, "%s",
-             PQresultErrorField(r, PG_DIAG_SQLSTATE));
+    keep_why(b, r, why);
     return BLAMED;
+}
+
+static enum verdict ending_failed(struct batch *b, const struct ending *e, int i)
+{
+    look_for_blame(b, e->steps[i].result, false);
+    return inbox__batch_failed(b, e->steps[i].result,
+                               i == 0           ? "finishing a transaction"
+                               : i <= e->n_dead ? "writing to inbox.dead"
+                                                : "deleting from inbox.attempt");
 }
 
 static enum verdict run_ending(struct batch *b, struct ending *e)
@@ -147,10 +181,7 @@ static enum verdict run_ending(struct batch *b, struct ending *e)
 
     for (int i = 0; i < n - 1; i++)
         if (e->steps[i].result != NULL && !inbox__step_ok(&e->steps[i]))
-            return inbox__batch_failed(b, e->steps[i].result,
-                                       i == 0           ? "finishing a transaction"
-                                       : i <= e->n_dead ? "writing to inbox.dead"
-                                                        : "deleting from inbox.attempt");
+            return ending_failed(b, e, i);
     if (!answered)
         return inbox__batch_failed(b, e->steps[n - 1].result, "committing");
     if (!inbox__step_ok(&e->steps[n - 1]))

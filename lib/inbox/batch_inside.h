@@ -28,8 +28,8 @@ struct batch {
     struct inbox__record *failed[INBOX_MAX_BATCH_ROWS]; /* of those, what inbox.attempt does not know of */
     size_t n_failed;
     struct inbox__record *last_called; /* NULL: none was */
-    bool lost_in_call;  /* the link was, while that one's handler worked */
-    bool undone_in_call; /* the transaction was, by a deadlock or the like */
+    bool undone;        /* the transaction was, by a deadlock or the like: in that one's call, or behind it and maybe
+                         * because of it */
     bool alone;         /* one only is called: it may be what ends the process */
     bool several;       /* to be called */
     bool savepoints;

@@ -38,6 +38,7 @@ struct inbox__record {
     bool ended;           /* the last of those calls never returned */
     uint64_t noted_ms;    /* when the first of them began */
     uint64_t called_ms;   /* when its last call began, here; 0: none did */
+    bool time_is_up;      /* that was found when nothing could be stored: it is dead at its next turn */
     char sqlstate[6];     /* of that error; "": none of the server's */
     int outcome;          /* of the batch that is being applied: enum inbox__fate */
     uint64_t due_ms;      /* INBOX__FAILED: when it is tried again */

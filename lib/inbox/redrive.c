@@ -296,23 +296,14 @@ static bool may_repeat(struct inbox_consumer *c, const char *id, const char *why
     return true;
 }
 
-static int call(struct inbox_consumer *c, const char *id, const char *event_id,
-                struct inbox__record *r, outbox_error *err)
+/* Its transaction is open. */
+static int call_handler(struct inbox_consumer *c, const char *id, const char *event_id, struct inbox__record *r,
+                        outbox_error *err)
 {
     char state[6];
-    enum inbox__call got;
-    const char *why;
+    enum inbox__call got = inbox__call_handler(c, r);
+    const char *why = r->error != NULL ? r->error : "";
 
-    if (inbox__handler_of(c, r->msg.type) == NULL) {
-        bury(c, id, "no handler for its type", "");
-        return OUTBOX_OK;
-    }
-    if (!begin_call(c, id))
-        return OUTBOX_OK;
-    got = inbox__call_handler(c, r);
-    why = r->error != NULL ? r->error : "";
-    if (got == INBOX__CALL_LOST)
-        c->sent_back.losses++;
     if (got == INBOX__CALL_ENDED)
         return ended(c, r, err);
     if (got == INBOX__CALL_RETRY && inbox__call_was_undone(c, r) && may_repeat(c, id, why))
@@ -332,6 +323,22 @@ static int call(struct inbox_consumer *c, const char *id, const char *event_id,
         bury(c, id, "COMMIT was refused", state);
     }
     return OUTBOX_OK;
+}
+
+static int call(struct inbox_consumer *c, const char *id, const char *event_id,
+                struct inbox__record *r, outbox_error *err)
+{
+    int code;
+
+    if (inbox__handler_of(c, r->msg.type) == NULL) {
+        bury(c, id, "no handler for its type", "");
+        return OUTBOX_OK;
+    }
+    if (!begin_call(c, id))
+        return OUTBOX_OK;
+    code = call_handler(c, id, event_id, r, err);
+    c->sent_back.losses += inbox__db_lost(c); /* also where that was seen behind the call */
+    return code;
 }
 
 /* Has its handler lost the link again and again? Then it is the reason, and others wait behind it. */

@@ -1,6 +1,7 @@
 /* test_inbox_attempts.c - what libinbox counts as an attempt, when attempts and time are spent, and what it tells of
  * those that fail. Needs OUTBOX_TEST_DSN.
  */
+#include <poll.h>
 #include <sys/socket.h>
 
 #include "tests/integration/inbox_run.h"
@@ -89,6 +90,50 @@ START_TEST(links_that_are_lost_in_a_call_cost_no_attempt)
     ck_assert_uint_eq(n_cut, 3);
     ck_assert_uint_eq(attempt_of_a_1, 9);
     ck_assert_int_eq(rig_scalar_i64(control, "select count(*) from inbox.dead"), 0);
+}
+END_TEST
+
+static int outcome_of_a_1;
+
+/* As one that asks another service, while the server ends sessions that do nothing in a transaction. Nothing of this is
+ * seen before the connection is used again. */
+static int a_1_takes_too_long(const inbox_message *msg)
+{
+    struct pollfd last_words = { .fd = PQsocket(c->conn), .events = POLLIN };
+
+    if (strcmp(msg->event_id, "a-1") != 0)
+        return INBOX_DONE;
+    rig_exec(c->conn, "set local idle_in_transaction_session_timeout = '20ms'");
+    ck_assert_int_eq(poll(&last_words, 1, DEADLINE_MS), 1);
+    return outcome_of_a_1;
+}
+
+static void run_over_long_calls(int which, const char *attempts, const char *total)
+{
+    static const int outcomes[] = { INBOX_DONE, INBOX_RETRY, INBOX_REJECT };
+
+    in_log = two;
+    outcome_of_a_1 = outcomes[which];
+    behaves = a_1_takes_too_long;
+    new_consumer(attempts, total);
+    run();
+    ck_assert_str_eq(applied(), "b-1");
+}
+
+START_TEST(a_link_that_is_lost_behind_each_call_holds_back_its_key_only)
+{
+    run_over_long_calls(_i, "2", "15m");
+    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', reason, attempts, error) from inbox.dead"),
+                     "attempts 2 the link to the database is lost each time its handler works");
+}
+END_TEST
+
+/* That its time is up is found when nothing can be stored. */
+START_TEST(and_not_for_longer_than_retry_total)
+{
+    run_over_long_calls(_i, "0", "1s");
+    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', reason, error) from inbox.dead"),
+                     "time the link to the database is lost each time its handler works");
 }
 END_TEST
 
@@ -286,6 +331,8 @@ Suite *suite_inbox_attempts(void)
     tcase_add_test(tc, time_alone_spends_no_event_after_one_call);
     tcase_add_test(tc, time_and_two_calls_do);
     tcase_add_test(tc, links_that_are_lost_in_a_call_cost_no_attempt);
+    tcase_add_loop_test(tc, a_link_that_is_lost_behind_each_call_holds_back_its_key_only, 0, 3);
+    tcase_add_loop_test(tc, and_not_for_longer_than_retry_total, 0, 3);
     tcase_add_test(tc, what_was_mended_while_nobody_ran_is_applied);
     tcase_add_test(tc, what_was_not_dies_with_its_reason);
     tcase_add_test(tc, each_attempt_that_fails_is_told_with_what_comes_next);

@@ -101,6 +101,46 @@ START_TEST(at_commit)
 }
 END_TEST
 
+/* Like any other that fails: it has had its luck. */
+static const char *const own[] = { "40001", "40P01", "55P03", "57014" };
+
+START_TEST(what_commit_meets_each_time_holds_back_its_key_only)
+{
+    rig_execf(control,
+              "create function unlucky() returns trigger language plpgsql as $$ begin "
+              "raise exception 'never' using errcode = '%s'; end $$; "
+              "create constraint trigger unlucky after insert on applied deferrable initially deferred "
+              "for each row when (new.event = 'a-1') execute function unlucky()", own[_i]);
+    in_log = two;
+    new_consumer("2", "15m");
+    run();
+    ck_assert_str_eq(applied(), "b-1");
+    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', reason, attempts, error) from inbox.dead"),
+                     "attempts 2 at COMMIT: never");
+    ck_assert_str_eq(rig_scalar(control, "select error_code from inbox.dead"), own[_i]);
+}
+END_TEST
+
+static int a_1_only_reads(const inbox_message *msg)
+{
+    if (strcmp(msg->event_id, "a-1") == 0)
+        rig_exec(c->conn, "set transaction read only");
+    return INBOX_DONE;
+}
+
+/* The library writes in this transaction, too. */
+START_TEST(a_handler_that_leaves_it_read_only_holds_back_its_key_only)
+{
+    in_log = two;
+    behaves = a_1_only_reads;
+    new_consumer("2", "15m");
+    run();
+    ck_assert_str_eq(applied(), "b-1");
+    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', reason, attempts, error_code, error) from inbox.dead"),
+                     "attempts 2 25006 behind the handler: cannot execute SELECT FOR UPDATE in a read-only transaction");
+}
+END_TEST
+
 static bool foreign; /* as if the database were of another encoding than UTF-8 */
 
 FAKE(const char *, PQparameterStatus, (const PGconn *conn, const char *name))
@@ -147,6 +187,8 @@ Suite *suite_inbox_passes(void)
     tcase_add_loop_test(tc, on_a_new_link, 0, N_STATES);
     tcase_add_loop_test(tc, in_a_batch, 0, N_STATES);
     tcase_add_loop_test(tc, at_commit, 0, N_STATES);
+    tcase_add_loop_test(tc, what_commit_meets_each_time_holds_back_its_key_only, 0, sizeof own / sizeof own[0]);
+    tcase_add_test(tc, a_handler_that_leaves_it_read_only_holds_back_its_key_only);
     tcase_add_test(tc, words_of_an_error_are_such_as_the_database_takes);
     suite_add_tcase(suite, tc);
     return suite;

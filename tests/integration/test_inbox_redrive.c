@@ -1,6 +1,8 @@
 /* test_inbox_redrive.c - dead letters that were sent back: to whom a call belongs, whose caller is away, and who
  * decides meanwhile. Needs OUTBOX_TEST_DSN.
  */
+#include <sys/socket.h>
+
 #include "tests/integration/inbox_run.h"
 #include "tests/integration/inbox_log.h"
 
@@ -298,6 +300,32 @@ START_TEST(a_letter_of_a_type_without_a_handler_is_dead_again)
 }
 END_TEST
 
+static int outcome_of_it;
+
+/* It is the end of the transaction that meets it. */
+static int loses_the_link(const inbox_message *msg)
+{
+    (void)msg;
+    n_calls++;
+    (void)shutdown(PQsocket(c->conn), SHUT_RDWR);
+    return outcome_of_it;
+}
+
+START_TEST(a_letter_behind_whose_calls_the_link_is_lost_is_dead_again)
+{
+    static const int outcomes[] = { INBOX_DONE, INBOX_RETRY, INBOX_REJECT };
+
+    outcome_of_it = outcomes[_i];
+    n_calls = 0;
+    behaves = loses_the_link;
+    send_back("null");
+    run();
+    ck_assert_uint_eq(n_calls, 3);
+    ck_assert_str_eq(rig_scalar(control, "select concat_ws(' ', state, attempts, error) from inbox.dead"),
+                     "dead 2 the link to the database is lost each time its handler works");
+}
+END_TEST
+
 static int ends_the_transaction(const inbox_message *msg)
 {
     (void)msg;
@@ -338,6 +366,7 @@ Suite *suite_inbox_redrive(void)
     tcase_add_test(tc, a_letter_that_meets_deadlocks_while_its_row_is_held_is_dead_for_these);
     tcase_add_test(tc, a_letter_whose_commit_is_refused_is_dead_again);
     tcase_add_test(tc, a_letter_of_a_type_without_a_handler_is_dead_again);
+    tcase_add_loop_test(tc, a_letter_behind_whose_calls_the_link_is_lost_is_dead_again, 0, 3);
     tcase_add_test(tc, a_handler_that_ends_the_transaction_of_a_letter_ends_the_run);
     suite_add_tcase(suite, tc);
     return suite;
