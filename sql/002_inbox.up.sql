@@ -393,7 +393,7 @@ $columns$;
 --   accept       calls accept_many
 --   claim        inserts into position, or updates it
 --   finish       updates position; calls accept_many
---   turn         reads consumer; truncates seen_N, updates ring (ACCESS EXCLUSIVE), deletes what was discarded from dead
+--   turn         reads consumer; deletes what was discarded from dead, truncates seen_N, updates ring (ACCESS EXCLUSIVE)
 
 -- They run with the caller's rights, in a session that may have any search_path: what they call by a
 -- name alone must be PostgreSQL's, or somebody's function of a better fitting type would be called.
@@ -526,11 +526,12 @@ BEGIN
             UPDATE inbox.ring r SET is_current = false, filled_until = clock_timestamp() WHERE r.bucket = present.bucket;
             UPDATE inbox.ring r SET is_current = true, filled_since = clock_timestamp(), filled_until = NULL
              WHERE r.bucket = next.bucket;
-            DELETE FROM inbox.dead d WHERE d.state = 'discarded' AND d.changed_at < clock_timestamp() - keep;
             outcome := 'turned';
             bucket := next.bucket;
             EXIT;
         END IF;
+        -- Before the lock, behind which all wait that accept: they may be many.
+        DELETE FROM inbox.dead d WHERE d.state = 'discarded' AND d.changed_at < clock_timestamp() - keep;
         LOCK TABLE inbox.ring IN ACCESS EXCLUSIVE MODE;
         locked := true;
     END LOOP;
