@@ -374,7 +374,7 @@ OUTBOX_API OUTBOX_MUST_USE int inbox_accept(PGconn *conn, const char *consumer,
  * @param msg   borrowed; starts from INBOX_MESSAGE_INIT, with headers set. What it is given points
  *              into the values of the headers, which must each be followed by a NUL, as librdkafka's
  *              are
- * Fields that no header names stay as they are. Sets or clears INBOX_MESSAGE_NO_ID. Cannot fail.
+ * Fields that no header names stay as they are, but for schema_version, which is 1 then. Sets or clears INBOX_MESSAGE_NO_ID. Cannot fail.
  */
 OUTBOX_API void inbox_message_from_headers(inbox_message *msg);
 

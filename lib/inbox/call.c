@@ -118,10 +118,17 @@ int inbox__handler_ended(struct inbox_consumer *c, const char *type, outbox_erro
                              type != NULL ? type : "", type != NULL ? "\"" : "");
 }
 
+/* What a handler left running may take for ever: it is not waited for. */
+static bool can_roll_back(const PGconn *conn)
+{
+    PGTransactionStatusType t = PQtransactionStatus(conn);
+
+    return PQpipelineStatus(conn) == PQ_PIPELINE_OFF && (t == PQTRANS_INTRANS || t == PQTRANS_INERROR);
+}
+
 void inbox__rollback(struct inbox_consumer *c)
 {
-    if (PQstatus(c->conn) == CONNECTION_OK && PQpipelineStatus(c->conn) == PQ_PIPELINE_OFF &&
-        PQtransactionStatus(c->conn) != PQTRANS_IDLE)
+    if (PQstatus(c->conn) == CONNECTION_OK && can_roll_back(c->conn))
         PQclear(PQexec(c->conn, "ROLLBACK"));
     if (PQstatus(c->conn) == CONNECTION_OK && (PQpipelineStatus(c->conn) != PQ_PIPELINE_OFF ||
                                                PQtransactionStatus(c->conn) != PQTRANS_IDLE))

@@ -211,6 +211,7 @@ static void leave_group(inbox_consumer *c)
 {
     inbox__kafka_close(c);
     inbox__partitions_clear(c);
+    c->figures.lag = 0;
 }
 
 /* Without a link it can claim nothing, and what Kafka assigns to it stands: so it joins with one, and leaves to those

@@ -133,10 +133,12 @@ FAKE(void, inbox__kafka_hint, (struct inbox_consumer *consumer))
     (void)consumer;
 }
 
+static int64_t has_lag;
+
 FAKE(int64_t, inbox__kafka_lag, (struct inbox_consumer *consumer))
 {
     (void)consumer;
-    return 0;
+    return has_lag;
 }
 
 FAKE(void, inbox__kafka_ends, (struct inbox_consumer *consumer))

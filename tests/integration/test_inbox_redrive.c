@@ -333,6 +333,30 @@ static int ends_the_transaction(const inbox_message *msg)
     return INBOX_DONE;
 }
 
+static int leaves_a_query_that_waits(const inbox_message *msg)
+{
+    (void)msg;
+    rig_exec(other, "select pg_advisory_lock(4711)");
+    rig_exec(c->conn, "set lock_timeout = '20s'"); /* only this test cannot wait for ever */
+    ck_assert_int_eq(PQsendQuery(c->conn, "select pg_advisory_lock(4711)"), 1);
+    return INBOX_DONE;
+}
+
+/* Whoever waited for its end could wait for ever. */
+START_TEST(a_handler_that_leaves_a_query_behind_ends_the_run_at_once)
+{
+    other = rig_connect();
+    behaves = leaves_a_query_that_waits;
+    send_back("null");
+    end_ms = rig_now_ms() + DEADLINE_MS;
+    ck_assert_int_eq(inbox_consumer_run(c, &err), INBOX_EHANDLER);
+    ck_assert_int_eq(rig_scalar_i64(other, "select count(*) from pg_locks where locktype = 'advisory' and objid = 4711 "
+                                           "and not granted"), 1);
+    inbox_consumer_free(c);
+    PQfinish(other);
+}
+END_TEST
+
 /* And so it does with an event that is none. What comes after would not be one with the letter's end. */
 START_TEST(a_handler_that_ends_the_transaction_of_a_letter_ends_the_run)
 {
@@ -367,6 +391,7 @@ Suite *suite_inbox_redrive(void)
     tcase_add_test(tc, a_letter_whose_commit_is_refused_is_dead_again);
     tcase_add_test(tc, a_letter_of_a_type_without_a_handler_is_dead_again);
     tcase_add_loop_test(tc, a_letter_behind_whose_calls_the_link_is_lost_is_dead_again, 0, 3);
+    tcase_add_test(tc, a_handler_that_leaves_a_query_behind_ends_the_run_at_once);
     tcase_add_test(tc, a_handler_that_ends_the_transaction_of_a_letter_ends_the_run);
     suite_add_tcase(suite, tc);
     return suite;

@@ -13,7 +13,8 @@ static inbox_message read_headers(const outbox_header *headers, size_t n)
 {
     inbox_message msg = INBOX_MESSAGE_INIT;
 
-    msg.flags = INBOX_MESSAGE_NO_ID; /* of a message that was read into this one before */
+    msg.flags = INBOX_MESSAGE_NO_ID; /* of a message that was read into this one before; so is the next */
+    msg.schema_version = 7;
     msg.topic = "orders";
     msg.partition = 3;
     msg.offset = 17;
