@@ -314,7 +314,8 @@ OUTBOX_API void inbox_consumer_log(inbox_consumer *c, inbox_log log, void *arg);
  *   OUTBOX_EDB       a linked database refuses a statement for good, such as for want of a right. (That
  *                    no link can be had is in the log and it goes on trying, whatever the reason: a
  *                    wrong password, a database or role that does not exist, may be mended meanwhile.)
- *   INBOX_EKAFKA     librdkafka has met an error that it calls fatal
+ *   INBOX_EKAFKA     librdkafka has met an error that it calls fatal, or refuses the properties as it
+ *                    begins, such as for a certificate that it cannot read
  *   INBOX_EHANDLER   a handler ended its transaction
  *   OUTBOX_ENOMEM    no memory
  * Blocks.
@@ -322,7 +323,8 @@ OUTBOX_API void inbox_consumer_log(inbox_consumer *c, inbox_log log, void *arg);
 OUTBOX_API OUTBOX_MUST_USE int inbox_consumer_run(inbox_consumer *c, outbox_error *err);
 
 /** Let run() leave the group and return when the transaction that it is in has ended; on the way to a
- *  link it ceases to wait within a tenth of a second. It is not heard while libpq asks a Kerberos or LDAP server for a link, nor, when no
+ *  link it ceases to wait within a tenth of a second. Brokers that do not answer are waited for 10 s, and some
+ *  seconds more where a partition is about to begin. It is not heard while libpq asks a Kerberos or LDAP server for a link, nor, when no
  *  thread can be had, while it looks up names, nor in a statement of the library whose server has gone
  *  silent (see OPERATION in inbox(7) for how long). A stop that comes before run() ends
  *  that one at once; each ends one. c is borrowed; NULL is allowed. Any thread, any signal handler. */

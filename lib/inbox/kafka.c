@@ -14,6 +14,7 @@
 #include "lib/outbox/error.h"
 
 #define BEGIN_TIMEOUT_MS 5000
+#define LEAVE_TIMEOUT_MS 10000 /* twice what librdkafka gives the brokers for it */
 
 static bool starts_latest(const struct inbox_consumer *c)
 {
@@ -220,18 +221,42 @@ const char *inbox__kafka_waits_for(const struct inbox_consumer *c)
     return "no broker has let it join yet, or its topics do not exist";
 }
 
-/* librdkafka before 2.3.0 ends the process, by an assertion, when such a member is destroyed. It leaves the
- * group as any other and says nothing after that; then it is kept rather than the process lost. */
-static void leave(struct inbox__kafka *k)
+/* Calls give_up(). False: it is not done in time. While a broker hangs librdkafka sends a commit again and again, and
+ * would wait for its answer for ever. */
+static bool close_in_time(rd_kafka_t *rk)
+{
+    uint64_t until_ms = inbox__now_ms() + LEAVE_TIMEOUT_MS;
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_error_t *error = rd_kafka_consumer_close_queue(rk, queue);
+    bool closed = error != NULL; /* by an error that it calls fatal */
+
+    while (!closed && inbox__now_ms() < until_ms) {
+        (void)rd_kafka_queue_poll_callback(queue, INBOX__IDLE_MS);
+        closed = rd_kafka_consumer_closed(rk) != 0;
+    }
+    rd_kafka_error_destroy(error);
+    rd_kafka_queue_destroy(queue);
+    return closed;
+}
+
+/* librdkafka before 2.3.0 ends the process, by an assertion, when a member without an assignment is destroyed. It leaves
+ * the group as any other and says nothing after that; then it is kept rather than the process lost. So is one that would
+ * be waited for: it ends by itself when its broker answers. */
+static void leave(struct inbox_consumer *c)
 {
     enum { MENDED_IN = 0x020300ff };
-    bool keep = rd_kafka_version() < MENDED_IN && between(k);
+    rd_kafka_t *rk = c->kafka->rk;
+    bool keep = rd_kafka_version() < MENDED_IN && between(c->kafka);
 
-    (void)rd_kafka_consumer_close(k->rk); /* calls give_up() */
+    if (!close_in_time(rk)) {
+        keep = true;
+        inbox__log(c, 4, "Kafka has not let this process leave group \"%s\" within %d s, and is not waited for: a broker does not "
+                         "answer", c->set.group, LEAVE_TIMEOUT_MS / 1000);
+    }
     if (keep)
-        rd_kafka_set_log_level(k->rk, -1); /* the consumer that it would log to may be freed */
+        rd_kafka_set_log_level(rk, -1); /* the consumer that it would log to may be freed */
     else
-        rd_kafka_destroy(k->rk);
+        rd_kafka_destroy(rk);
 }
 
 void inbox__kafka_close(struct inbox_consumer *c)
@@ -239,7 +264,7 @@ void inbox__kafka_close(struct inbox_consumer *c)
     if (c->kafka == NULL)
         return;
     if (c->kafka->rk != NULL)
-        leave(c->kafka);
+        leave(c);
     free(c->kafka->headers);
     free(c->kafka);
     c->kafka = NULL;

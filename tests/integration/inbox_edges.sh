@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # inbox_edges.sh - libinbox where two rare things meet: a repeat behind an event that COMMIT refuses, an owner
 # that is none any more while its position stands still, handlers that lose the link, positions that Kafka does
-# not have. Needs OUTBOX_TEST_DSN and OUTBOX_TEST_BROKERS.
+# not have, a stop while a broker hangs. Needs OUTBOX_TEST_DSN and OUTBOX_TEST_BROKERS.
 set -euo pipefail
 
 # shellcheck source=tests/rig/lib_relay.sh
@@ -187,4 +187,27 @@ equal while_it_fails 0 "$(sql "select count(*) from public.effect where key = 'h
 sql 'insert into public.gate default values'
 effects_are and_afterwards_all_of_it_is_applied_in_order 60
 stop w
+
+# --- a broker that hangs ---------------------------------------------------------------------------------------
+
+# librdkafka sends the commit of the position again and again, and waits for its answer.
+brokers=$("$broker" start "$dir/hung" mock)
+OUTBOX_TEST_BROKER_DIR=$dir/hung
+inbox_reset
+make_topic 1
+printf 'k\tg\tgate\n' >"$dir/in"
+send "$dir/in"
+: >"$dir/w.log"
+worker_start w
+wait_sql 30 t "select count(*) > 0 from pg_stat_activity where datname = current_database() and query = 'SELECT FROM public.gate'" ||
+    not_ok a_handler_is_at_work "$(tail -n 3 "$dir/w.log")"
+"$broker" pause "$dir/hung"
+sql 'insert into public.gate default values'
+wait_sql 30 1 "$finished" || not_ok a_hung_broker_keeps_nothing_from_being_applied "$(tail -n 3 "$dir/w.log")"
+worker_signal w TERM
+worker_end w 60
+equal a_stop_does_not_wait_for_a_broker_that_hangs 0 "$status"
+holds and_it_is_said grep -q '^<4> Kafka has not let this process leave group .* within 10 s' "$dir/w.log"
+equal and_nothing_is_owned 0 "$(sql 'select count(owner) from inbox.position')"
+"$broker" cont "$dir/hung"
 exit $bad
