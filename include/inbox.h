@@ -44,8 +44,8 @@
  *   (HTTP, files, another connection) is not part of the transaction, and may happen more than once.
  *   Order: the events of one key in one partition are applied one after the other as they stand
  *   there, over retries, restarts and rebalances. An event that fails holds back its key only. After
- *   an event has become a dead letter the later ones of its key go on without it. Events without a
- *   key have no order.
+ *   an event has become a dead letter the later ones of its key go on without it, also while it is sent
+ *   back. Events without a key have no order.
  *   Nothing is passed over: the position moves past an event when it was applied, dropped as a
  *   repeat, put into inbox.dead, or has no handler. What Kafka itself has deleted before it came (its
  *   retention) is told as an error and counted (expired). The position in the database is the truth; the
@@ -167,7 +167,7 @@ OUTBOX_API const char *inbox_strerror(int code);
 /** message.flags: the record has no usable id and counts by its place; see Identity. */
 #define INBOX_MESSAGE_NO_ID 0x1u
 /** message.flags: a dead letter that somebody sent back (outbox-relay inbox retry). Later events of
- *  its key may have been applied before. */
+ *  its key may have been applied before, and others may be handled at the same time, by another process. */
 #define INBOX_MESSAGE_REDRIVEN 0x2u
 
 /** One event, as it came. Texts end with a NUL; NULL means that the record does not have it. */
