@@ -83,10 +83,10 @@ static void start(struct inbox_consumer *c)
     const struct host_lists *to = way->left.name != NULL ? &way->left : &way->lookup.lists; /* NULLs: as the dsn says */
     char name[64 + INBOX_MAX_GROUP_BYTES];
     const char *const keys[] = { "connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count",
-                                 "tcp_user_timeout", "fallback_application_name", "dbname", "client_encoding",
-                                 "host", "hostaddr", "port", NULL };
+                                 "tcp_user_timeout", "target_session_attrs", "fallback_application_name", "dbname",
+                                 "client_encoding", "host", "hostaddr", "port", NULL };
     /* Keepalives find out about a peer that is gone only while nothing is on its way to it. */
-    const char *const values[] = { "10", "30", "10", "3", "60000", name, c->set.dsn, "UTF8",
+    const char *const values[] = { "10", "30", "10", "3", "60000", "read-write", name, c->set.dsn, "UTF8",
                                    to->name, to->address, to->port, NULL };
 
     snprintf(name, sizeof name, "inbox %s", c->set.group);

@@ -45,6 +45,12 @@ holds and_looks_at_a_standby_alone wait_until 20 looks_at "$("$pg" conninfo "$di
 holds and_says_what_it_is grep -q '^server  a standby: this may lag behind' "$dir/looked"
 relay_signal other TERM
 relay_end other 20
+# A consumer goes to the primary too, where it writes down that it is there.
+"$OUTBOX_TOOLS/inbox_worker" "$reversed" "$brokers" orders group standby >"$dir/consumer.log" 2>&1 </dev/null &
+relay_pid[consumer]=$!
+holds a_consumer_finds_the_primary wait_sql 20 t "select exists (select from inbox.consumer where name = 'standby')"
+relay_signal consumer TERM
+relay_end consumer 20
 # Nor for an application, which is told so before its first append.
 cat >"$dir/asks.c" <<'END'
 #include <libpq-fe.h>
