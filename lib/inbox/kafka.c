@@ -231,7 +231,10 @@ static bool close_in_time(rd_kafka_t *rk)
     bool closed = error != NULL; /* by an error that it calls fatal */
 
     while (!closed && inbox__now_ms() < until_ms) {
-        (void)rd_kafka_queue_poll_callback(queue, INBOX__IDLE_MS);
+        /* Of records that come still rd_kafka_queue_poll_callback() would die. */
+        rd_kafka_message_t *late = rd_kafka_consume_queue(queue, INBOX__IDLE_MS);
+        if (late != NULL)
+            rd_kafka_message_destroy(late);
         closed = rd_kafka_consumer_closed(rk) != 0;
     }
     rd_kafka_error_destroy(error);

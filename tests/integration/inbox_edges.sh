@@ -188,6 +188,20 @@ sql 'insert into public.gate default values'
 effects_are and_afterwards_all_of_it_is_applied_in_order 60
 stop w
 
+# --- a stop while records come ---------------------------------------------------------------------------------
+
+inbox_reset
+make_topic 4
+awk -v p="$(printf '%2000s' p)" 'BEGIN { for (n = 1; n <= 2000; n++) print "k" n % 50 "\tid-" n "\t" p }' >"$dir/in"
+send "$dir/in"
+for n in 1 2 3; do
+    : >"$dir/w.log"
+    worker_start w kafka.queued.min.messages 100000 kafka.fetch.message.max.bytes 20000
+    wait_said w 'is assigned here' 30 || not_ok it_has_some "$(tail -n 3 "$dir/w.log")"
+    stop w
+    equal "what_comes_behind_a_stop_does_no_harm_$n" 0 "$status"
+done
+
 # --- a broker that hangs ---------------------------------------------------------------------------------------
 
 # librdkafka sends the commit of the position again and again, and waits for its answer.
