@@ -86,7 +86,7 @@ static void start(struct inbox_consumer *c)
                                  "tcp_user_timeout", "target_session_attrs", "fallback_application_name", "dbname",
                                  "client_encoding", "host", "hostaddr", "port", NULL };
     /* Keepalives find out about a peer that is gone only while nothing is on its way to it. */
-    const char *const values[] = { "10", "30", "10", "3", "60000", "read-write", name, c->set.dsn, "UTF8",
+    const char *const values[] = { "10", "30", "10", "3", "60000", "primary", name, c->set.dsn, "UTF8",
                                    to->name, to->address, to->port, NULL };
 
     snprintf(name, sizeof name, "inbox %s", c->set.group);

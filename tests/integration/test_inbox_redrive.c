@@ -350,8 +350,8 @@ START_TEST(a_handler_that_leaves_a_query_behind_ends_the_run_at_once)
     send_back("null");
     end_ms = rig_now_ms() + DEADLINE_MS;
     ck_assert_int_eq(inbox_consumer_run(c, &err), INBOX_EHANDLER);
-    ck_assert_int_eq(rig_scalar_i64(other, "select count(*) from pg_locks where locktype = 'advisory' and objid = 4711 "
-                                           "and not granted"), 1);
+    rig_wait_scalar(other, "select count(*) from pg_locks where locktype = 'advisory' and objid = 4711 and not granted", "1",
+                    DEADLINE_MS);
     inbox_consumer_free(c);
     PQfinish(other);
 }
