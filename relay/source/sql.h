@@ -114,21 +114,9 @@ enum { SQL_CHECK_HISTORY = 3, SQL_CHECK_POLICIES = 5 };
 
 /* More late rows than fit a page: the rest of those that the first page's snapshot ($6) saw, in one
  * walk over the index on id, however many pages it takes. */
-#define SQL_LATE_REST(seen, upto, unsettled)                                                       \
-    "(select e.* from outbox.event e where e.id > $3 and e.id <= " upto                            \
+#define SQL_LATE_REST(seen, unsettled)                                                             \
+    "(select e.* from outbox.event e where e.id > $3 and e.id <= $1"                               \
     " and not pg_visible_in_snapshot(e.xid, $2) and " seen unsettled " order by e.id limit $4)"
-
-/* Where that walk may end: behind the last of them may be all that was appended while their transaction was open.
- * Of those in the xip list the index on (xid, id) knows the highest id; they are looked for in the order of both
- * columns, so that no other index will do. The transactions at or above xmax have few rows, unless nothing was read
- * for long: then it ends where the reader stands. */
-#define SQL_LATE_LAST                                                                              \
-    "(select case when (select count(*) from (select from outbox.event r" SQL_SINCE "limit 1001) r) > 1000 " \
-    "then $1 else greatest($3, (select max(l.id) from pg_snapshot_xip($2) x cross join lateral ("   \
-    "select r.id from outbox.event r where r.xid >= x and (r.xid, r.id) <= (x, $1) "               \
-    "order by r.xid desc, r.id desc limit 1) l where pg_visible_in_snapshot(x, $6)), "             \
-    "(select max(r.id + 0) from outbox.event r" SQL_SINCE "and r.id + 0 <= $1)) end)"
-#define SQL_SINCE " where r.xid >= pg_snapshot_xmax($2) and r.xid < pg_snapshot_xmax($6) "
 
 #define SQL_SEEN "pg_visible_in_snapshot(e.xid, $6)"
 
@@ -196,12 +184,12 @@ enum { SQL_CHECK_HISTORY = 3, SQL_CHECK_POLICIES = 5 };
     SQL_LATE(SQL_XIP_FINISHED, SQL_OF_THIS_CLUSTER, "") " union all " SQL_FRESH("")
 #define SQL_CATCHING_UP                                                                            \
     SQL_LATE(SQL_XIP_ALL, "", SQL_UNSETTLED) " union all " SQL_FRESH(SQL_UNSETTLED)
-#define SQL_CATCHING_UP_LATE SQL_LATE_REST(SQL_SEEN_OR_FOREIGN, "$1", SQL_UNSETTLED)
+#define SQL_CATCHING_UP_LATE SQL_LATE_REST(SQL_SEEN_OR_FOREIGN, SQL_UNSETTLED)
 /* Each of them as `outbox_` and then name; PAGE makes a statement of it. */
 #define SQL_PREPARE_WAYS(name, PAGE)                                                               \
     SQL_PREPARE("outbox_" name "read", SQL_READ_TYPES, PAGE(SQL_GOING_ON))                         \
     SQL_PREPARE("outbox_" name "read_late", SQL_READ_TYPES ", pg_snapshot",                        \
-                PAGE(SQL_LATE_REST(SQL_SEEN, SQL_LATE_LAST, "")))                                                 \
+                PAGE(SQL_LATE_REST(SQL_SEEN, "")))                                                 \
     SQL_PREPARE("outbox_" name "catch_up", SQL_READ_TYPES, PAGE(SQL_CATCHING_UP))                  \
     SQL_PREPARE("outbox_" name "catch_up_late", SQL_READ_TYPES ", pg_snapshot, bigint",            \
                 PAGE(SQL_CATCHING_UP_LATE))

@@ -386,34 +386,6 @@ START_TEST(idle_read_skips_the_rows_of_a_running_transaction)
 }
 END_TEST
 
-/* More late rows than a page has, and many rows that were appended while their transaction was open. What the reader
- * missed meanwhile is little at first; then it is more than is looked at. */
-START_TEST(walk_over_late_rows_ends_with_the_last_of_them)
-{
-    char snap[200], seen_by[200], execute[600];
-
-    rig_exec(a, SQL_SESSION " select 1");
-    rig_exec(a, SQL_PREPARE_READS);
-    rig_exec(b, "begin");
-    append_series(b, "late", 2000);
-    append_series(db, "bulk", 100000);
-    snprintf(snap, sizeof snap, "%s", rig_scalar(db, "select pg_current_snapshot()"));
-    append_series(c, "c", _i == 0 ? 10 : 2000);
-    rig_exec(b, "commit");
-    snprintf(seen_by, sizeof seen_by, "%s", rig_scalar(db, "select pg_current_snapshot()"));
-    for (int from = 1000; from <= 2000; from += 1000) {
-        snprintf(execute, sizeof execute, "outbox_read_late (102000, '%s', %d, 1000, 16777216, '%s')", snap, from,
-                 seen_by);
-        (void)explain(execute);
-        ck_assert_int_eq(count(plan_text, "Seq Scan on event"), 0);
-        if (_i == 0)
-            expect_few_buffers(from < 2000 ? 3000 : 400);
-        const char *rows = from < 2000 ? "(actual rows=1001" : "(actual rows=1"; /* and the snapshot */
-        ck_assert_ptr_nonnull(strstr(plan_text, rows));
-    }
-}
-END_TEST
-
 Suite *suite_read_load(void);
 
 Suite *suite_read_load(void)
@@ -428,6 +400,5 @@ Suite *suite_read_load(void)
     tcase_add_test(tc, rows_and_marks_are_never_updated_or_deleted);
     tcase_add_loop_test(tc, idle_reads_stay_cheap_after_200k_rows, 0, 2);
     tcase_add_test(tc, idle_read_skips_the_rows_of_a_running_transaction);
-    tcase_add_loop_test(tc, walk_over_late_rows_ends_with_the_last_of_them, 0, 2);
     return s;
 }
