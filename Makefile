@@ -181,7 +181,7 @@ $(O)/tests/core/test_sim: $(patsubst %.c,$(O)/%.o,$(wildcard tests/core/sim_*.c)
 # Only with clang, and with what the decoders need built for it: tests/fuzz/run knows how. jansson is a second
 # opinion, where it is installed.
 FUZZED = $(patsubst %.c,$(O)/%.o,$(wildcard relay/settings*.c) \
-    $(addprefix relay/,mask.c secret_file.c http/listen.c sink/envelope.c source/page.c source/pairs.c))
+    $(addprefix relay/,mask.c secret_file.c text.c http/listen.c sink/envelope.c source/page.c source/pairs.c))
 $(O)/fuzzers/%: tests/fuzz/%.c $(FUZZED) $(O)/liboutbox.a
 	@mkdir -p $(@D)
 	$(COMPILE) $(PQ_CFLAGS) $(JANSSON) -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(FUZZED) \

@@ -231,8 +231,9 @@ CREATE INDEX event_id_idx ON outbox.event (id);
 CREATE INDEX event_xid_id_idx ON outbox.event (xid, id);
 
 -- Kept events are deleted one by one, which a publication FOR ALL TABLES (Debezium makes one) would refuse for want
--- of a primary key.
-ALTER TABLE outbox.event_kept REPLICA IDENTITY FULL;
+-- of a primary key. By all columns (FULL) a subscriber could not find them again: json has no equality.
+CREATE UNIQUE INDEX event_kept_identity ON outbox.event_kept (event_id, id);
+ALTER TABLE outbox.event_kept REPLICA IDENTITY USING INDEX event_kept_identity;
 
 COMMENT ON TABLE outbox.event IS
     'The events. Insert-only: rows are never updated; old buckets leave by TRUNCATE, kept ones by DELETE';

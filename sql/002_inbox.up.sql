@@ -532,8 +532,14 @@ BEGIN
         END IF;
         -- Before the lock, behind which all wait that accept: they may be many.
         DELETE FROM inbox.dead d WHERE d.state = 'discarded' AND d.changed_at < clock_timestamp() - keep;
-        LOCK TABLE inbox.ring IN ACCESS EXCLUSIVE MODE;
-        locked := true;
+        BEGIN
+            LOCK TABLE inbox.ring IN ACCESS EXCLUSIVE MODE;
+            locked := true;
+        EXCEPTION -- of its own, that they be not deleted again at each try
+            WHEN lock_not_available OR deadlock_detected THEN
+                outcome := 'locked';
+                EXIT;
+        END;
     END LOOP;
 EXCEPTION
     WHEN lock_not_available OR deadlock_detected THEN

@@ -133,14 +133,17 @@ static void set_up(struct source *s, uint64_t now_ms, const PGresult *res)
 static void log_failed(struct aside *a, const PGresult *res)
 {
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+    const char *words = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
     bool right = state != NULL && strcmp(state, "42501") == 0;
+    /* The same code, told apart where the server speaks English. */
+    bool hidden = right && words != NULL && strstr(words, "row-level security") != NULL;
 
     if (right && a->right_told[a->request])
         return;
     if (right)
         a->right_told[a->request] = true;
-    log_warn("source", requests[a->request].failed, "sqlstate", state, "error",
-             PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy", remedy_of(state)->relay);
+    log_warn("source", requests[a->request].failed, "sqlstate", state, "error", words, "remedy",
+             hidden ? "as a superuser: " VERDICT_SEE_ALL_ROWS : remedy_of(state)->relay);
 }
 
 void aside_send(struct source *s, uint64_t now_ms, enum aside_request what, const char *statement,

@@ -243,12 +243,17 @@ minor_faults() { awk '{ sub(/.*\) /, ""); print $8 }' "/proc/${relay_pid[$1]}/st
 reset
 relay_start again
 wait_said again msg=leading || true
-before=$(minor_faults again)
+before=$(minor_faults again) began=$SECONDS
 append 20000 "$topic" "convert_to('k' || n % 1000, 'UTF8')" "decode(repeat(md5(n::text), 256), 'hex')"
 holds rows_of_4_kib_go_out wait_sent 60
 faults=$(($(minor_faults again) - before))
 printf '# %d page faults for 20000 rows of 4 KiB\n' "$faults"
-holds memory_that_is_free_is_used_again test "$faults" -lt 10000
+# Of a drain that took long, what was free a second was given back meanwhile.
+if ((SECONDS - began > 15)); then
+    skip memory_that_is_free_is_used_again 'this machine was too slow to tell'
+else
+    holds memory_that_is_free_is_used_again test "$faults" -lt 10000
+fi
 stop_clean again
 
 finish

@@ -86,8 +86,14 @@ test_turn() {
            if exists (select from pg_locks where relation = 'inbox.ring'::regclass and mode = 'AccessExclusiveLock') then
                raise exception 'all wait'; end if; return old; end \$\$;
        create trigger look before delete on inbox.dead for each row execute function public.look(); $free"
-    gives "the_ring_turns_with_what_was_discarded" "turned" "select outcome from inbox.turn()"
-    gives "which_goes_after_dedupe_keep" "dead, since6" "select string_agg(event_id, ', ' order by id) from inbox.dead"
+    talk accepts
+    tell accepts "begin; select inbox.accept('c', 'meanwhile');"
+    wait_until 10 said accepts t || not_ok "one_accepts" "$(<"$work/accepts.out")"
+    gives "the_ring_does_not_turn_meanwhile" "locked" "select outcome from inbox.turn()"
+    gives "but_what_was_discarded_goes_after_dedupe_keep" "dead, since6" "select string_agg(event_id, ', ' order by id) from inbox.dead"
+    tell accepts "commit;"
+    hush accepts
+    gives "and_then_it_turns" "turned" "select outcome from inbox.turn()"
     q "drop function public.look cascade; delete from inbox.dead"
 }
 

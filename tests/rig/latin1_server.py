@@ -3,7 +3,7 @@ import socket
 import struct
 
 GSS, SSL = 80877104, 80877103
-WORDS = "Passwort-Authentifizierung für Benutzer »u« fehlgeschlagen".encode("latin1")
+WORDS = "Passwort-Authentifizierung f\xfcr Benutzer \xbbu\xab fehlgeschlagen".encode("latin1")
 
 
 def refuse(client):

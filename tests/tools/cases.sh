@@ -13,7 +13,7 @@ ok() {
 not_ok() {
     local why=${*:2}
     printf 'not ok - %s: %s%s\n' "$1" "${timed_out:+timed out: }" "${why//$'\n'/ | }"
-    [[ -n $timed_out ]] || wrong=1
+    [[ -n ${timed_out-} ]] || wrong=1
     bad=1 timed_out=
 }
 # skip NAME WHY
