@@ -33,7 +33,7 @@
 
 /* Where a policy may hide rows from the relay's role. */
 #define VERDICT_SEE_ALL_ROWS                                                                                            \
-    "ALTER ROLE ... BYPASSRLS for the role of the dsn, or ALTER TABLE ... DISABLE ROW LEVEL SECURITY of these"
+    "as a superuser: ALTER ROLE ... BYPASSRLS for the role of the dsn, or ALTER TABLE ... DISABLE ROW LEVEL SECURITY of these"
 
 /* Where the server or the role has no connection left. */
 #define VERDICT_MORE_CONNECTIONS                                                                                       \

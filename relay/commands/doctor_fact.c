@@ -207,7 +207,7 @@ static void judge_blind(struct findings *f, const struct operate_fact *x)
 
 static void judge_hidden(struct findings *f, const struct operate_fact *x)
 {
-    findings_warn(f, "rights", "as a superuser: " VERDICT_SEE_ALL_ROWS, "row-level security may hide events from the role, of %s: what "
+    findings_warn(f, "rights", VERDICT_SEE_ALL_ROWS, "row-level security may hide events from the role, of %s: what "
                   "the relay does not see is not published, and no bucket is emptied that it hides events of", x->name);
 }
 

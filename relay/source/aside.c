@@ -143,7 +143,7 @@ static void log_failed(struct aside *a, const PGresult *res)
     if (right)
         a->right_told[a->request] = true;
     log_warn("source", requests[a->request].failed, "sqlstate", state, "error", words, "remedy",
-             hidden ? "as a superuser: " VERDICT_SEE_ALL_ROWS : remedy_of(state)->relay);
+             hidden ? VERDICT_SEE_ALL_ROWS : remedy_of(state)->relay);
 }
 
 void aside_send(struct source *s, uint64_t now_ms, enum aside_request what, const char *statement,

@@ -51,7 +51,7 @@ static int check_server(struct source *s, enum side side, const PGresult *res)
     snprintf(s->history[side], sizeof s->history[side], "%s", PQgetvalue(res, 0, SQL_CHECK_HISTORY));
     if (side == READ_SIDE && !PQgetisnull(res, 0, SQL_CHECK_POLICIES))
         log_warn("source", "row-level security may hide events from this relay; what it does not see is not published",
-                 "tables", PQgetvalue(res, 0, SQL_CHECK_POLICIES), "remedy", "as a superuser: " VERDICT_SEE_ALL_ROWS);
+                 "tables", PQgetvalue(res, 0, SQL_CHECK_POLICIES), "remedy", VERDICT_SEE_ALL_ROWS);
     if (strcmp(PQgetvalue(res, 0, 1), "t") != 0) {
         log_error("source", "the outbox is not installed in this database", "dbname", PQdb(s->conn[side].pg), "remedy",
                   "let the DBA apply sql/001_outbox.up.sql, or correct the dsn" THEN_START);
