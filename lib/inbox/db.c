@@ -147,10 +147,13 @@ static void warn_of_pooler(struct inbox_consumer *c, const PGresult *r)
                          "meets another session each time; better let the dsn name PostgreSQL itself");
 }
 
+/* The session is set to write: where it reads by default it would only in transactions that say otherwise, and not all is
+ * written in such. */
 static int check_schema(struct inbox_consumer *c, outbox_error *err)
 {
     PGresult *r = query(c, "SELECT coalesce(max(version), 0), coalesce(bool_or(breaking)"
-                           " FILTER (WHERE version > 2), false), pg_backend_pid() FROM inbox.schema_version", 0, NULL);
+                           " FILTER (WHERE version > 2), false), pg_backend_pid(),"
+                           " set_config('default_transaction_read_only', 'off', false) FROM inbox.schema_version", 0, NULL);
     int code = OUTBOX_OK;
 
     if (PQresultStatus(r) != PGRES_TUPLES_OK)

@@ -456,6 +456,19 @@ START_TEST(a_server_that_only_reads_has_its_remedy)
 }
 END_TEST
 
+/* Handlers are called in transactions that are begun READ WRITE; the library writes outside of these, too. */
+START_TEST(a_role_that_reads_only_by_default_is_no_hindrance)
+{
+    char dsn[400];
+
+    snprintf(dsn, sizeof dsn, "%s options='-c default_transaction_read_only=on'", rig_dsn());
+    in_log = two;
+    new_consumer_of(dsn, "3", "15m");
+    run();
+    ck_assert_str_eq(applied(), "a-1 b-1");
+}
+END_TEST
+
 Suite *suite_inbox_run(void);
 
 Suite *suite_inbox_run(void)
@@ -482,6 +495,7 @@ Suite *suite_inbox_run(void)
     tcase_add_test(tc, a_claim_says_whether_anybody_was_the_owner);
     tcase_add_test(tc, a_database_without_an_inbox_ends_the_run_and_nothing_else_is_told);
     tcase_add_test(tc, a_server_that_only_reads_has_its_remedy);
+    tcase_add_test(tc, a_role_that_reads_only_by_default_is_no_hindrance);
     suite_add_tcase(suite, tc);
     return suite;
 }
