@@ -13,7 +13,7 @@
 
 #include "relay/text.h"
 
-#define STATUS_EVERY_MS 10000
+#define STATUS_EVERY_MS 2000
 #define STATUS_CHARS 1000
 
 static int connect_to(const char *path)

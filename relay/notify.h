@@ -21,7 +21,7 @@ void notify_deinit(struct notify *n);
 
 /* READY=1, the first time. */
 void notify_ready(struct notify *n);
-/* The watchdog when it is due. True: a status is due as well, about every 10 s. */
+/* The watchdog when it is due. True: a status is due as well, about every 2 s. */
 bool notify_turn(struct notify *n, uint64_t now_ms);
 void notify_status(struct notify *n, const char *text);
 /* RELOADING=1 with the time, and READY=1 when it is done; before the first READY=1 neither. */
