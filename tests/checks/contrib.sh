@@ -17,11 +17,24 @@ for metric in $used; do
 done
 if [[ -z $unknown ]]; then ok every_metric_that_is_used_exists; else not_ok every_metric_that_is_used_exists "$unknown"; fi
 holds dashboard_is_json jq -e '.panels | length > 10' "$here/grafana/outbox-relay.json"
+# What every relay of an outbox tells is taken once, and of several outboxes none hides behind another.
+nothing dashboard_adds_up_by_outbox "$(jq -r '.panels[].targets[].expr' "$here/grafana/outbox-relay.json" |
+    grep -E 'outbox_relay_(leader|pending_rows|held_rows|topic_paused|outbox_bytes)' |
+    grep -vE 'max by \(outbox[,)]|and outbox_relay_leader == 1' || true)"
+# Else a stat shows the last value that there was, also where there is none any more.
+nothing stats_are_of_now "$(jq -r '.panels[] | select(.type == "stat" and (.targets | all(.instant) | not)) | .title' \
+    "$here/grafana/outbox-relay.json")"
 
 # --- prometheus ---------------------------------------------------------------------------------------
 
 if bin=$(tests/tools/prometheus 2>&1); then
     holds rules_are_good "$bin/promtool" check rules "$here/prometheus/outbox-relay.rules.yml"
+    asked=$(mktemp "${TMPDIR:-/tmp}/outbox-contrib.XXXXXX")
+    trap 'rm -f "$asked"' EXIT
+    jq '{groups: [{name: "dashboard", rules: [.panels[].targets[].expr
+        | gsub("[$]__rate_interval"; "5m") | gsub("[$]outbox"; ".*")] | to_entries
+        | map({record: "asked:\(.key)", expr: .value})}]}' "$here/grafana/outbox-relay.json" >"$asked"
+    holds dashboard_queries_are_good "$bin/promtool" check rules "$asked"
     holds alerts_fire_when_they_should "$bin/promtool" test rules "$here/prometheus/outbox-relay.rules.test.yml"
 else
     skip rules_are_good "$bin"
@@ -51,6 +64,14 @@ for manifest in deployment sidecar; do
         grep -q "$word" "$file" || not_ok "$manifest is restricted" "no $word"
     done
 done
+# A row is taken whole, several times over: memory for the largest that the table takes.
+largest=$(sed -nE 's/.*octet_length\(payload\) OPERATOR\(pg_catalog.>\) ([0-9]+).*/\1/p' sql/001_outbox.up.sql | sort -u)
+room() {
+    local limit
+    limit=$(sed -nE 's/.*limits: \{memory: ([0-9]+)Mi\}.*/\1/p' "$here/kubernetes/$1.yaml")
+    [[ $largest =~ ^[0-9]+$ && $limit =~ ^[0-9]+$ ]] && ((limit * 1048576 >= 6 * largest))
+}
+for manifest in deployment sidecar; do holds "memory_is_enough_for_the_largest_row: $manifest" room "$manifest"; done
 holds sidecar_is_native grep -q 'restartPolicy: Always' "$here/kubernetes/sidecar.yaml"
 # a sidecar's readiness is the pod's
 holds sidecar_does_not_decide_readiness bash -c "! grep -q readinessProbe '$here/kubernetes/sidecar.yaml'"
