@@ -170,7 +170,8 @@ OUTBOX_API const char *inbox_strerror(int code);
  *  its key may have been applied before, and others may be handled at the same time, by another process. */
 #define INBOX_MESSAGE_REDRIVEN 0x2u
 
-/** One event, as it came. Texts end with a NUL; NULL means that the record does not have it. */
+/** One event, as it came. Texts end with a NUL, which in a handler's message stands behind key and payload as well,
+ *  beyond their lengths; NULL means that the record does not have it. */
 typedef struct inbox_message {
     size_t struct_size;
     const char *topic;
