@@ -11,6 +11,7 @@
 #include "lib/outbox/error.h"
 #include "lib/outbox/text.h"
 #include "lib/shared/retry.h"
+#include "steps.h"
 
 /* -- what went wrong -------------------------------------------------------------------------- */
 
@@ -334,15 +335,28 @@ static const char sql_release[] =
     " UPDATE inbox.position SET owner = NULL WHERE consumer = $1 AND owner = $2"
     " AND topic = $3 AND kafka_partition = $4::integer";
 
-void inbox__db_release(struct inbox_consumer *c, const struct inbox__partition *p)
+bool inbox__db_release(struct inbox_consumer *c, const struct inbox__partition *p)
 {
     char n[12];
-    const char *values[] = { c->set.group, c->owner, p->topic, n };
+    /* The group waits for what is given up, and so does a stop. */
+    struct inbox__step steps[] = {
+        { .sql = "SELECT set_config('lock_timeout', '200ms', true)" },
+        { .sql = sql_release, .n = 4, .values = { c->set.group, c->owner, p->topic, n } },
+    };
+    bool answered, done;
 
     if (inbox__db_lost(c))
-        return;
+        return false;
     snprintf(n, sizeof n, "%d", (int)p->number);
-    PQclear(query(c, sql_release, 4, values));
+    answered = inbox__steps_run(c->conn, steps, 2);
+    done = answered && inbox__step_ok(&steps[1]);
+    if (!done)
+        inbox__log(c, 4, "inbox.position says still that %s/%d is here, so its next owner begins with care: %s", p->topic,
+                   (int)p->number, inbox__db_words(steps[1].result, "the database did not answer"));
+    inbox__steps_clear(steps, 2);
+    if (!answered)
+        inbox__db_close(c);
+    return done;
 }
 
 bool inbox__db_owns(struct inbox_consumer *c, const struct inbox__partition *p)

@@ -230,8 +230,8 @@ int inbox__db_tend(struct inbox_consumer *c, uint64_t now_ms, outbox_error *err)
 void inbox__db_close(struct inbox_consumer *c);
 /* False: the database did not answer; try later. */
 bool inbox__db_claim(struct inbox_consumer *c, struct inbox__partition *p, struct inbox__place *ret);
-/* Give up all partitions, or the one; best effort. */
-void inbox__db_release(struct inbox_consumer *c, const struct inbox__partition *p);
+/* Give it up. False: that failed, as where somebody has its row locked; then the row says still that it is ours. */
+bool inbox__db_release(struct inbox_consumer *c, const struct inbox__partition *p);
 /* Is it still ours? True too when the database does not answer. */
 bool inbox__db_owns(struct inbox_consumer *c, const struct inbox__partition *p);
 /* Empty old ids' bucket, when it is time. */

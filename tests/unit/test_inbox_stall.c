@@ -48,9 +48,10 @@ FAKE(bool, inbox__db_claim, (struct inbox_consumer *c, struct inbox__partition *
     return true;
 }
 
-FAKE(void, inbox__db_release, (struct inbox_consumer *c, const struct inbox__partition *p))
+FAKE(bool, inbox__db_release, (struct inbox_consumer *c, const struct inbox__partition *p))
 {
     (void)c, (void)p;
+    return true;
 }
 
 FAKE(bool, inbox__attempts_load, (struct inbox_consumer *c, struct inbox__partition *p))
