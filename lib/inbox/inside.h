@@ -64,6 +64,7 @@ struct inbox__partition {
     int64_t back_to;         /* the log goes back to here, when all in memory is finished; -1: no */
     struct inbox__witness witness; /* what came last; at first what the database has */
     bool looks_back;         /* nothing has come yet: the first record may be the witness */
+    int64_t began;           /* where, as Kafka knew it, for the database had no position; -1: nobody knows */
     struct inbox__note *notes; /* attempts.c's own, by offset */
     size_t n_notes;
     uint32_t suspects;       /* so many events are called alone: the last owner may have died of one */
@@ -165,6 +166,10 @@ struct inbox__partition *inbox__partition_find(struct inbox_consumer *c, const c
 struct inbox__partition *inbox__partition_add(struct inbox_consumer *c, const char *topic,
                                               int32_t number, uint64_t until_ms,
                                               int64_t *ret_start);
+/* Kafka gives it from this offset on, or has nothing below it. Where nothing was known of it that is its position, which the
+ * database gets although nothing is finished: else Kafka would say where a database begins that has lost what came after,
+ * and say what it was told since. */
+void inbox__partition_begins(struct inbox__partition *p, int64_t offset);
 /* Is its position another one than the database has; and a lower one, because its log went back? */
 bool inbox__partition_moves(const struct inbox__partition *p);
 bool inbox__partition_goes_back(const struct inbox__partition *p);

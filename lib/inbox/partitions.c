@@ -42,6 +42,12 @@ bool inbox__partition_goes_back(const struct inbox__partition *p)
 
 static const struct inbox__witness nobody = { .offset = -1 };
 
+void inbox__partition_begins(struct inbox__partition *p, int64_t offset)
+{
+    if (p->claimed && p->part.next < 0)
+        p->part.next = p->began = offset;
+}
+
 /* place: what the database has; next: where it begins. -1: unknown. */
 static void begin_at(struct inbox__partition *p, const struct inbox__place *place, int64_t next)
 {
@@ -84,6 +90,7 @@ struct inbox__partition *inbox__partition_add(struct inbox_consumer *c, const ch
         return NULL;
     }
     p->number = number;
+    p->began = -1;
     p->part.id = ++c->n_part_ids;
     *ret_start = -1;
     p->claimed = inbox__now_ms() < until_ms && claim(c, p, &place, ret_start);
@@ -146,8 +153,12 @@ static bool claim_again(struct inbox_consumer *c, struct inbox__partition *p)
     struct inbox__place place;
     int64_t start;
 
-    if (!claim(c, p, &place, &start) || !inbox__kafka_begin(c, p, &start))
+    if (!claim(c, p, &place, &start))
         return false;
+    start = start >= 0 ? start : p->began;
+    if (!inbox__kafka_begin(c, p, &start))
+        return false;
+    p->began = place.next >= 0 ? p->began : start;
     p->claimed = true;
     waits_no_more(c, p);
     p->part.id = ++c->n_part_ids; /* what comes once more was not sent twice: stats.c */
@@ -309,6 +320,7 @@ bool inbox__partition_admits(struct inbox_consumer *c, struct inbox__partition *
         return false;
     }
     p->looks_back = false;
+    inbox__partition_begins(p, r->item.offset);
     if (is_witness && r->item.offset < p->part.next)
         return false;
     if (r->item.offset < p->part.next) {

@@ -27,6 +27,7 @@ void inbox__partition_lives(struct inbox__partition *p)
 void inbox__partition_ends(struct inbox__partition *p, int64_t offset)
 {
     inbox__partition_lives(p);
+    inbox__partition_begins(p, offset);
     p->reached = offset;
 }
 

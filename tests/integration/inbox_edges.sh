@@ -108,6 +108,23 @@ cp "$dir/all" "$dir/sent"
 effects_are what_is_there_is_applied_once
 stop w
 
+# A backup that was made before there was an event: Kafka knows of what came after it.
+inbox_reset
+make_topic 1
+worker_start w
+wait_sql 30 0 'select next_offset from inbox.position' || not_ok where_an_empty_partition_begins_is_kept "$(tail -n 3 "$dir/w.log")"
+stop w
+sql 'drop table if exists public.backup; create table public.backup as select * from inbox.position'
+lines 5 2 >"$dir/in"
+send "$dir/in"
+worker_start w
+effects_are what_came_after_the_backup_is_applied
+stop w
+sql 'truncate public.effect, inbox.seen, inbox.position; insert into inbox.position table public.backup'
+worker_start w
+effects_are it_is_applied_again_in_a_database_that_was_restored
+stop w
+
 # --- another log under the topic's name ----------------------------------------------------------------------
 
 # Longer than the old one, so that Kafka has the position: only the record there tells.

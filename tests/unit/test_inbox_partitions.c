@@ -241,6 +241,53 @@ START_TEST(a_first_position_misses_nothing)
 }
 END_TEST
 
+/* -- where a partition begins that the database knows nothing of ----------------------------------- */
+
+/* Else, of a database that comes back without what was applied then, Kafka would be asked, which knows of it. */
+START_TEST(where_it_begins_is_kept_although_nothing_has_come)
+{
+    assign();
+    ck_assert(!inbox__partition_moves(p));
+    inbox__partition_ends(p, 7);
+    ck_assert(inbox__partition_moves(p));
+    ck_assert_int_eq(inbox__window_position(&p->part), 7);
+    inbox__partition_ends(p, 8); /* a marker */
+    ck_assert_int_eq(inbox__window_position(&p->part), 7);
+    ck_assert(comes(9, "x"));
+    ck_assert_int_eq(inbox__window_position(&p->part), 9);
+}
+END_TEST
+
+START_TEST(one_that_is_not_ours_has_not_begun)
+{
+    db_answers = false;
+    assign();
+    inbox__partition_ends(p, 7);
+    ck_assert_int_eq(inbox__window_position(&p->part), -1);
+}
+END_TEST
+
+static void begins_once_more_at(int64_t offset)
+{
+    inbox__partitions_begin_again(c);
+    inbox__partitions_tend(c, now_ms);
+    ck_assert(p->claimed);
+    ck_assert_int_eq(begun_at, offset);
+    ck_assert_int_eq(p->part.next, offset);
+}
+
+START_TEST(a_database_that_has_lost_even_that_begins_there_again)
+{
+    assign();
+    ck_assert(comes(7, "x") && comes(8, "x"));
+    begins_once_more_at(7);
+    stored.next = 9;
+    begins_once_more_at(9);
+    stored.next = -1; /* what has lost 9 has lost it all */
+    begins_once_more_at(7);
+}
+END_TEST
+
 /* -- many partitions -------------------------------------------------------------------------- */
 
 START_TEST(claiming_many_lets_others_have_their_turn)
@@ -355,6 +402,9 @@ Suite *suite_inbox_partitions(void)
     tcase_add_test(tc, where_the_database_has_lost_commits_it_is_begun_again);
     tcase_add_test(tc, offsets_that_the_log_has_no_longer_are_counted);
     tcase_add_test(tc, a_first_position_misses_nothing);
+    tcase_add_test(tc, where_it_begins_is_kept_although_nothing_has_come);
+    tcase_add_test(tc, one_that_is_not_ours_has_not_begun);
+    tcase_add_test(tc, a_database_that_has_lost_even_that_begins_there_again);
     tcase_add_test(tc, claiming_many_lets_others_have_their_turn);
     tcase_add_test(tc, an_assignment_of_many_does_not_wait_for_all_claims);
     tcase_add_test(tc, one_that_cannot_be_claimed_is_told_now_and_then);
