@@ -57,7 +57,35 @@ void core_deinit(struct core *c)
     c->marking = c->holding = NULL;
 }
 
-void core_configure(struct core *c, const struct core_config *cfg)
+static void not_after(uint64_t *ms, uint64_t latest_ms)
+{
+    if (*ms > latest_ms)
+        *ms = latest_ms;
+}
+
+/* A pause that began under other settings lasts no longer than one that begins now. */
+static void shorten_pauses(struct core *c, uint64_t now_ms)
+{
+    uint64_t latest_ms = now_ms + c->cfg.retry_max_ms;
+
+    for (int l = 0; l < N_LANES; l++)
+        not_after(&c->lane[l].reset_ms, latest_ms);
+    for (int r = 0; r < N_CORE_READINGS; r++)
+        not_after(&c->read_pause[r].until_ms, latest_ms);
+    for (int of = 0; of < N_CORE_MARKS; of++)
+        not_after(&c->mark_pause[of].until_ms, latest_ms);
+    not_after(&c->hold_pause.until_ms, latest_ms);
+    for (uint32_t i = 0; i < c->topics.n; i++) {
+        not_after(&c->topics.topic[i].due_ms, latest_ms);
+        not_after(&c->topics.topic[i].read_pause.until_ms, latest_ms);
+    }
+    not_after(&c->next_poll_ms, now_ms + c->poll_ms);
+    not_after(&c->stall_ms, now_ms);
+    if (c->phase == CORE_DRAIN)
+        not_after(&c->drain_until_ms, now_ms + c->cfg.drain_timeout_ms);
+}
+
+void core_configure(struct core *c, uint64_t now_ms, const struct core_config *cfg)
 {
     assert(cfg->inflight_rows == c->cfg.inflight_rows && cfg->inflight_bytes == c->cfg.inflight_bytes);
     c->cfg = *cfg;
@@ -65,6 +93,7 @@ void core_configure(struct core *c, const struct core_config *cfg)
         c->poll_ms = cfg->poll_min_ms;
     if (c->poll_ms > cfg->poll_max_ms)
         c->poll_ms = cfg->poll_max_ms;
+    shorten_pauses(c, now_ms);
 }
 
 uint32_t core_topic(struct core *c, const char *name)

@@ -154,8 +154,8 @@ struct core {
 int core_init(struct core *c, uint64_t now_ms, const struct core_config *cfg);
 void core_deinit(struct core *c);
 
-/* Other limits and times from now on; what sizes the window must be as it was. */
-void core_configure(struct core *c, const struct core_config *cfg);
+/* Other limits and times from now on, also for a pause that lasts already; what sizes the window must be as it was. */
+void core_configure(struct core *c, uint64_t now_ms, const struct core_config *cfg);
 
 /* The number by which the driver names a topic; UINT32_MAX when out of memory. */
 uint32_t core_topic(struct core *c, const char *name);

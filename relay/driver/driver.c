@@ -105,8 +105,8 @@ static void on_hangup(struct driver *d)
     notify_reloading(&d->notify);
     if (reload_settings(d->settings, d->from, driver_check)) {
         struct core_config cfg = driver_core_settings(d->settings, d->once);
-        core_configure(&d->core, &cfg);
-        source_configure(d->source, d->settings->retry_base_ms, d->settings->retry_max_ms);
+        core_configure(&d->core, d->now_ms, &cfg);
+        source_configure(d->source, d->now_ms, d->settings->retry_base_ms, d->settings->retry_max_ms);
         monitor_configure(d->monitor, d->settings->stall_timeout_ms);
     }
     notify_reloaded(&d->notify);

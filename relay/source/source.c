@@ -50,10 +50,14 @@ void source_free(struct source *s)
     free(s);
 }
 
-void source_configure(struct source *s, uint64_t retry_base_ms, uint64_t retry_max_ms)
+void source_configure(struct source *s, uint64_t now_ms, uint64_t retry_base_ms, uint64_t retry_max_ms)
 {
     s->cfg.retry_base_ms = retry_base_ms;
     s->cfg.retry_max_ms = retry_max_ms;
+    if (s->retry_at_ms > now_ms + retry_max_ms)
+        s->retry_at_ms = now_ms + retry_max_ms;
+    if (s->aside.retry_at_ms > now_ms + retry_max_ms)
+        s->aside.retry_at_ms = now_ms + retry_max_ms;
 }
 
 const char *source_library_version(void)

@@ -168,8 +168,8 @@ struct source_event {
 struct source *source_new(const struct source_config *cfg);
 void source_free(struct source *s);
 
-/* Other pauses between attempts to connect, from now on. */
-void source_configure(struct source *s, uint64_t retry_base_ms, uint64_t retry_max_ms);
+/* Other pauses between attempts to connect, from now on; one that lasts already is no longer than these. */
+void source_configure(struct source *s, uint64_t now_ms, uint64_t retry_base_ms, uint64_t retry_max_ms);
 
 /* libpq's version, as text. */
 const char *source_library_version(void);

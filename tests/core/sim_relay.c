@@ -174,7 +174,7 @@ void reload_relay(struct world *w, struct relay *r)
     w->count[N_RELOADED]++;
     cfg.once = r->core.cfg.once;
     touch(r);
-    core_configure(&r->core, &cfg);
+    core_configure(&r->core, w->now, &cfg);
 }
 
 /* -- what the core asks for ----------------------------------------------------------------- */

@@ -164,7 +164,7 @@ START_TEST(row_with_more_hops_than_it_may_have_is_dead_at_once)
     rows_out("Ay1 Ax1", "produce Ay1 main\nproduce Ax1 main\n");
     ck_assert(!core_refuses_hops(&t.core, t.now, slot_of("Ax1"), UINT64_MAX)); /* no limit is set */
     cfg.hops_max = 3;
-    core_configure(&t.core, &cfg);
+    core_configure(&t.core, t.now, &cfg);
     ck_assert(!core_refuses_hops(&t.core, t.now, slot_of("Ax1"), 3));
     expect("");
     ck_assert(core_refuses_hops(&t.core, t.now, slot_of("Ax1"), 4));

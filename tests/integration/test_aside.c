@@ -23,7 +23,7 @@ enum { SILENCE_MS = 10000, TTL_MS = 600000 };
 static PGconn *db;
 static struct source *src;
 static struct source_event last;
-static uint64_t statement_timeout_ms;
+static uint64_t statement_timeout_ms, retry_ms;
 static int muted_pid; /* of the server process of which nothing is heard; 0: none */
 
 
@@ -35,6 +35,8 @@ static void open_source(bool aside)
 
     cfg.lease_ttl_ms = TTL_MS;
     cfg.statement_timeout_ms = statement_timeout_ms;
+    cfg.retry_base_ms = retry_ms;
+    cfg.retry_max_ms = 10 * retry_ms;
     cfg.aside = aside;
     src = sources_new(&cfg);
 }
@@ -182,6 +184,20 @@ START_TEST(its_loss_is_not_the_loss_of_the_link)
 }
 END_TEST
 
+START_TEST(its_pause_is_cut_by_a_shorter_one)
+{
+    retry_ms = 100 * RIG_DEADLINE_MS;
+    open_source(true);
+    lead();
+    int pid = (int)rig_scalar_i64(db, ASIDE_PID);
+    rig_execf(db, "select pg_terminate_backend(%d)", pid);
+    sources_wait_aside(src, false);
+    ck_assert_uint_gt(source_deadline(src), now() + RIG_DEADLINE_MS);
+    source_configure(src, now(), 10, 100);
+    sources_wait_aside(src, true);
+}
+END_TEST
+
 START_TEST(its_silence_delays_nobody)
 {
     statement_timeout_ms = SILENCE_MS; /* passes once here, and no statement that is answered may miss it */
@@ -306,6 +322,7 @@ static void setup(void)
     db = rig_connect();
     muted_pid = 0;
     statement_timeout_ms = RIG_DEADLINE_MS;
+    retry_ms = 10;
     sources_anew(db);
 }
 
@@ -329,6 +346,7 @@ Suite *suite_aside(void)
     tcase_add_test(tc, knows_the_period_in_a_session_with_strings_of_old);
     tcase_add_test(tc, is_not_there_unless_it_is_asked_for);
     tcase_add_loop_test(tc, its_loss_is_not_the_loss_of_the_link, 0, 2);
+    tcase_add_test(tc, its_pause_is_cut_by_a_shorter_one);
     tcase_add_test(tc, its_silence_delays_nobody);
     tcase_add_test(tc, waits_for_no_lock);
     tcase_add_test(tc, a_missing_right_is_told_once);

@@ -76,6 +76,26 @@ START_TEST(next_server_is_asked_behind_one_that_says_nothing)
 }
 END_TEST
 
+/* As after SIGHUP: nobody should have to restart the relay for a pause that he has made shorter. */
+START_TEST(pause_before_the_next_try_is_cut_by_a_shorter_one)
+{
+    struct source_config cfg = sources_config();
+    struct source_event e;
+
+    cfg.dsn = "host=127.0.0.1 port=1 dbname=nothing";
+    cfg.retry_base_ms = cfg.retry_max_ms = 3600000;
+    rig_stderr_keep();
+    struct source *s = sources_new(&cfg);
+    sources_next(s, &e, SOURCE_DOWN);
+    rig_stderr_release();
+    ck_assert_int_eq(e.type, SOURCE_DOWN);
+    ck_assert_uint_gt(source_next_attempt(s), now() + 600000);
+    source_configure(s, now(), 10, 100);
+    ck_assert_uint_le(source_next_attempt(s), now() + 100);
+    source_free(s);
+}
+END_TEST
+
 Suite *suite_setup(void);
 
 Suite *suite_setup(void)
@@ -85,5 +105,6 @@ Suite *suite_setup(void)
 
     tcase_add_test(tc, a_pooler_is_refused);
     tcase_add_test(tc, next_server_is_asked_behind_one_that_says_nothing);
+    tcase_add_test(tc, pause_before_the_next_try_is_cut_by_a_shorter_one);
     return suite;
 }
