@@ -33,7 +33,10 @@ static void judge_version(struct findings *f, const struct operate_fact *x)
 {
     int newest = (int)x->number, breaking = atoi(x->detail);
 
-    if (newest < SCHEMA_VERSION)
+    if (strcmp(x->name, "hidden") == 0)
+        findings_fail(f, EXIT_PERMISSION, "schema", VERDICT_SEE_ALL_ROWS,
+                      "row-level security hides outbox.schema_version from the role");
+    else if (newest < SCHEMA_VERSION)
         findings_fail(f, EXIT_CONFIGURATION, "schema", "apply the newer files in sql/ in order",
                       "the schema has version %d, this program needs %d", newest, SCHEMA_VERSION);
     else if (breaking > SCHEMA_VERSION)

@@ -1,15 +1,32 @@
 /* doctor_lead.c - what `doctor` makes of who leads, which relays are connected and whether events move. Pure. */
+#include <stdio.h>
 #include <string.h>
 
 #include "relay/commands/doctor.h"
 #include "relay/commands/flow.h"
 #include "relay/exit_codes.h"
 
+static void judge_no_row(struct findings *f, const struct operate_fact *x)
+{
+    char how[600];
+
+    snprintf(how, sizeof how, "as the owner of the outbox, or as a superuser: `%s`; then start the relay again", x->mend);
+    if (strcmp(x->detail, "hidden") == 0)
+        findings_fail(f, EXIT_PERMISSION, "lead", VERDICT_SEE_ALL_ROWS,
+                      "row-level security hides the row 'default' of outbox.relay from the role: a relay with it cannot lead");
+    else
+        findings_fail(f, EXIT_CONFIGURATION, "lead", how, "outbox.relay has no row 'default': no relay can lead");
+}
+
 void doctor_lead(struct findings *f, const struct operate_fact *x)
 {
     static const char remedy[] = "start a relay; " VERDICT_TAKE_LEASE;
     char age[32];
 
+    if (strcmp(x->detail, "missing") == 0 || strcmp(x->detail, "hidden") == 0) {
+        judge_no_row(f, x);
+        return;
+    }
     verdict_age(x->number, age, sizeof age);
     if (strcmp(x->detail, "leads") == 0 && x->number >= LEADER_SILENT_S)
         findings_ok(f, "lead", "%s has the lease, and was last heard of %s ago (see flow)", x->name, age);

@@ -135,8 +135,7 @@ static void log_failed(struct aside *a, const PGresult *res)
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
     const char *words = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
     bool right = state != NULL && strcmp(state, "42501") == 0;
-    /* The same code, told apart where the server speaks English. */
-    bool hidden = right && words != NULL && strstr(words, "row-level security") != NULL;
+    bool hidden = right && remedy_is_for_policy(words);
 
     if (right && a->right_told[a->request])
         return;

@@ -114,6 +114,7 @@ struct source {
     struct host_lists left; /* what is tried next, without a server that said nothing; all NULL: all that was looked up */
     bool up;
     bool refused; /* SOURCE_REFUSED was told */
+    bool policies; /* may hide rows from this role */
     char history[N_SIDES][40]; /* of the server that each side is connected to */
     char last_history[40];     /* of the last link; "": there was none */
     uint64_t retry_at_ms;
@@ -194,6 +195,8 @@ void source_link_lost(struct source *s, uint64_t now_ms, const char *why);
 void source_refuse(struct source *s, int exit_code);
 /* True when that was the error; it is logged and the source is refused. */
 bool source_lacks_right(struct source *s, const PGresult *res);
+/* The table's only row is not there. True: a policy may hide it, and the source has been refused. */
+bool source_is_hidden(struct source *s, const char *table);
 void source_request(struct source *s, uint64_t now_ms, enum request what, const char *statement,
                     int n_params, const char *const *values, const int *lengths);
 void source_request_transaction(struct source *s, uint64_t now_ms, enum request what,

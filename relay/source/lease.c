@@ -111,14 +111,21 @@ static void check_sequence(const struct source *s, const PGresult *res)
               log_i64(wire_i64(PQgetvalue(res, 0, 9))), "highest", log_i64(s->catch_up_to), "remedy", VERDICT_MEND_IDS);
 }
 
+static void no_row(struct source *s)
+{
+    if (source_is_hidden(s, "outbox.relay"))
+        return;
+    log_error("source", "outbox.relay has no row 'default'", "remedy", SQL_RELAY_ROW THEN_START);
+    source_refuse(s, EXIT_CONFIGURATION);
+}
+
 /* The columns of outbox_acquire: epoch, cursor_id, cursor_snapshot, floor_id, catch_up_to, then of
  * the row before: owner, ms left, whether the cluster changed, ms since it was renewed; and where the sequence of the ids
  * stands, NULL when that may not be seen. Columns 0-3 are NULL when refused. */
 int lease_on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
 {
     if (PQntuples(res) == 0) {
-        log_error("source", "outbox.relay has no row 'default'", "remedy", SQL_RELAY_ROW THEN_START);
-        source_refuse(s, EXIT_CONFIGURATION);
+        no_row(s);
         source_push(s, (struct source_event){ .type = SOURCE_LEASE_FAILED });
         return 0;
     }

@@ -16,7 +16,7 @@ enum operate_fact_kind {
     FACT_ASYNC_COMMIT, /* name: whose commits do not wait for the disk; detail: "own": of this role */
     FACT_INSTALLED,    /* name: the database; number: 1 or 0 */
     FACT_USAGE,        /* number: may the role use the schema? mend: the statement that allows it */
-    FACT_VERSION,      /* number: the newest migration, detail: the newest breaking one */
+    FACT_VERSION,      /* number: the newest migration, detail: the newest breaking one; name: "hidden" where a policy hides all */
     FACT_RIGHT,        /* lacking: name: of what, detail: which, mend: the statement that grants it. Without a name: the role is
                           no member of outbox_relay and lacks most */
     FACT_HIDDEN,       /* name: tables of which row-level security may hide rows from this role */
@@ -26,7 +26,8 @@ enum operate_fact_kind {
     FACT_SEQUENCE,     /* number: how many ids the sequence lies below the highest one; -1: may not be seen */
     FACT_CLUSTER,      /* the relay's state comes from another cluster */
     FACT_LEAD,         /* name: who leads, or led last, detail: "leads", "ended", "resigned" or "never", number: seconds since the
-                          lease was renewed or given back */
+                          lease was renewed or given back. Or detail: "missing": its row is, mend: the statement that makes it;
+                          "hidden": by a policy */
     FACT_DEAD,         /* number: dead rows, detail: since when the oldest is, or "" */
     FACT_BLIND,        /* this role may not see how old others' transactions are; mend: the statement that allows it */
     FACT_OLD,          /* transaction: name: its application, detail: pid, number: its age in seconds */

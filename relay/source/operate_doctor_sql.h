@@ -42,8 +42,8 @@
 
 
 #define SQL_FACT_VERSION                                                                           \
-    "select '', coalesce(max(v.version) filter (where v.breaking), 0)::text, "                     \
-    "coalesce(max(v.version), 0) from outbox.schema_version v"
+    "select case when " SQL_IS_HIDDEN("count(*) = 0", "outbox.schema_version") " then 'hidden' else '' end, " \
+    "coalesce(max(v.version) filter (where v.breaking), 0)::text, coalesce(max(v.version), 0) from outbox.schema_version v"
 
 /* Whom to grant what the role lacks: outbox_relay where it has its rights from there. */
 #define SQL_GRANTEE                                                                                \
@@ -151,10 +151,11 @@
     "(select c.system_identifier from pg_control_system() c)"
 
 #define SQL_FACT_LEAD                                                                              \
-    "select coalesce(r.owner, ''), case when r.renewed_at is null then 'never' "                   \
+    "select coalesce(r.owner, ''), case when " SQL_IS_HIDDEN("r.name is null", "outbox.relay") " then 'hidden' " \
+    "when r.name is null then 'missing' when r.renewed_at is null then 'never' "                   \
     "when r.owner is null then 'resigned' when r.lease_expires_at >= clock_timestamp() then 'leads' " \
-    "else 'ended' end, coalesce(extract(epoch from clock_timestamp() - r.renewed_at), 0)::float8 " \
-    "from outbox.relay r where r.name = 'default'"
+    "else 'ended' end, coalesce(extract(epoch from clock_timestamp() - r.renewed_at), 0)::float8, " \
+    "$mend$" SQL_RELAY_ROW "$mend$ from (select 1) one left join outbox.relay r on r.name = 'default'"
 
 /* Those that were sent meanwhile do not count. */
 #define SQL_FACT_DEAD                                                                              \

@@ -18,6 +18,7 @@
 #include "relay/source/remedies.h"
 #include "relay/source/schema.h"
 #include "relay/source/source.h"
+#include "relay/verdict.h"
 
 #define LOCK_TIMEOUT_MS 5000  /* the relay's own transactions take milliseconds */
 
@@ -291,8 +292,13 @@ static const struct schema inbox_schema = {
     "let dsn name the database that the consumers write to, or the DBA apply sql/002_inbox.up.sql there",
 };
 
-static int check_versions(struct operate *o, const struct schema *s, int newest, int breaking)
+static int check_versions(struct operate *o, const struct schema *s, const PGresult *res)
 {
+    int newest = atoi(PQgetvalue(res, 0, 0)), breaking = atoi(PQgetvalue(res, 0, 1));
+
+    if (operate_true(res, 0, 2))
+        return mended_by(o, operate_fail(o, EXIT_PERMISSION, "row-level security hides %s.schema_version from this role", s->name),
+                         VERDICT_SEE_ALL_ROWS);
     if (newest >= s->version && breaking <= s->version)
         return EXIT_OK;
     int code = operate_fail(o, EXIT_CONFIGURATION, "the schema %s has version %d and this program needs %d", s->name,
@@ -316,7 +322,7 @@ static int check_schema(struct operate *o, const struct schema *s)
     code = operate_run_text(o, s->newest, &res);
     if (code != EXIT_OK)
         return code;
-    code = check_versions(o, s, atoi(PQgetvalue(res, 0, 0)), atoi(PQgetvalue(res, 0, 1)));
+    code = check_versions(o, s, res);
     PQclear(res);
     return code;
 }

@@ -47,9 +47,12 @@
 
 #define SQL_INSTALLED(schema) "select to_regclass('" schema ".schema_version') is not null"
 
+/* Where a table should have rows and has none: may that be a policy's doing? */
+#define SQL_IS_HIDDEN(has_none, table) "(" has_none " and row_security_active('" table "'::regclass))"
+
 #define SQL_NEWEST(schema)                                                                         \
-    "select max(version), coalesce(max(version) filter (where breaking), 0) "                      \
-    "from " schema ".schema_version"
+    "select max(version), coalesce(max(version) filter (where breaking), 0), "                     \
+    SQL_IS_HIDDEN("count(*) = 0", schema ".schema_version") " from " schema ".schema_version"
 
 /* A row in sent counts as sent whatever held says. */
 #define SQL_NOT_SENT(h)                                                                            \

@@ -66,3 +66,9 @@ const struct remedy *remedy_of(const char *sqlstate)
         i++;
     return sqlstate != NULL ? &remedies[i] : &remedies[sizeof remedies / sizeof remedies[0] - 1];
 }
+
+/* The code is the same: they are told apart where the server speaks English. */
+bool remedy_is_for_policy(const char *words)
+{
+    return words != NULL && strstr(words, "row-level security") != NULL;
+}

@@ -4,6 +4,8 @@
 #ifndef RELAY_SOURCE_REMEDIES_H
 #define RELAY_SOURCE_REMEDIES_H
 
+#include <stdbool.h>
+
 struct remedy {
     const char *state;   /* or how it begins */
     const char *relay;   /* for log and verdict, a clause; NULL: the server's words must do, and the relay tries again */
@@ -15,5 +17,7 @@ struct remedy {
 
 /* Never NULL: the last one fits each. NULL is none. */
 const struct remedy *remedy_of(const char *sqlstate);
+/* Of 42501, in the server's words (NULL: none): is it a policy that refuses, and no right that is missing? */
+bool remedy_is_for_policy(const char *words);
 
 #endif

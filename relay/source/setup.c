@@ -49,7 +49,8 @@ static int check_server(struct source *s, enum side side, const PGresult *res)
         return -1;
     }
     snprintf(s->history[side], sizeof s->history[side], "%s", PQgetvalue(res, 0, SQL_CHECK_HISTORY));
-    if (side == READ_SIDE && !PQgetisnull(res, 0, SQL_CHECK_POLICIES))
+    s->policies = !PQgetisnull(res, 0, SQL_CHECK_POLICIES);
+    if (side == READ_SIDE && s->policies)
         log_warn("source", "row-level security may hide events from this relay; what it does not see is not published",
                  "tables", PQgetvalue(res, 0, SQL_CHECK_POLICIES), "remedy", VERDICT_SEE_ALL_ROWS);
     if (strcmp(PQgetvalue(res, 0, 1), "t") != 0) {
@@ -72,6 +73,8 @@ static int check_schema(struct source *s, const PGresult *res)
 
     if (fits(installed, breaking))
         return 0;
+    if (installed == 0 && source_is_hidden(s, "outbox.schema_version"))
+        return -1;
     log_error("source", installed < SCHEMA_VERSION ? "the schema is too old for this relay"
                                                    : "the schema is too new for this relay",
               "installed", log_i64(installed), "breaking", log_i64(breaking), "needs",

@@ -167,13 +167,22 @@ void source_refuse(struct source *s, int exit_code)
 /* Rights do not mend themselves. */
 bool source_lacks_right(struct source *s, const PGresult *res)
 {
-    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE), *words = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
     if (state == NULL || strcmp(state, "42501") != 0)
         return false;
     if (!s->refused) /* what the relay does on its way out may lack it as well */
-        log_error("source", "the relay's role lacks a right", "error",
-                  PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), "remedy", VERDICT_GRANT_ROLE THEN_START);
+        log_error("source", "the relay's role lacks a right", "error", words, "remedy",
+                  remedy_is_for_policy(words) ? VERDICT_SEE_ALL_ROWS THEN_START : VERDICT_GRANT_ROLE THEN_START);
+    source_refuse(s, EXIT_PERMISSION);
+    return true;
+}
+
+bool source_is_hidden(struct source *s, const char *table)
+{
+    if (!s->policies)
+        return false;
+    log_error("source", "row-level security hides what the relay needs", "table", table, "remedy", VERDICT_SEE_ALL_ROWS THEN_START);
     source_refuse(s, EXIT_PERMISSION);
     return true;
 }

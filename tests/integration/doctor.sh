@@ -47,7 +47,17 @@ sql "alter table outbox.event enable row level security"
 finds hidden_events 0 '^warn  rights  .*row-level security may hide events from the role, of outbox.event:' -X "dsn=$relay_dsn user=doctor_relay"
 cmd doctor "${kafka[@]}"
 equal nothing_is_hidden_from_who_bypasses_policies 0 "$(grep -c row-level "$dir/out" || true)"
-sql "alter table outbox.event disable row level security"
+sql "alter table outbox.event disable row level security; alter table outbox.schema_version enable row level security; alter table outbox.relay enable row level security"
+finds hidden_version 77 '^fail  schema  .*row-level security hides outbox.schema_version from the role' -X "dsn=$relay_dsn user=doctor_relay"
+said_so hidden_lead 77 "^fail  lead  .*row-level security hides the row 'default' of outbox.relay"
+says hidden_from_status 77 '^ *As a superuser: ALTER ROLE ' status "${kafka[@]}" -X "dsn=$relay_dsn user=doctor_relay"
+says hidden_from_commands 77 'row-level security hides outbox.schema_version from this role; as a superuser' dead -X "dsn=$relay_dsn user=doctor_relay"
+sql "alter table outbox.schema_version disable row level security; alter table outbox.relay disable row level security"
+
+sql "delete from outbox.relay"
+finds no_row_of_the_relay 78 "^fail  lead  .*outbox.relay has no row 'default'"
+sql "$(sed -n "s/^ *do: .*\`\(insert into outbox.relay .*\)\`.*/\1/p" "$dir/out")"
+finds that_makes_it 0 '^warn  lead  .*no relay has ever worked here'
 
 # --- the server -------------------------------------------------------------------------------------
 

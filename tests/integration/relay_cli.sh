@@ -173,7 +173,15 @@ sql "alter table outbox.event enable row level security"
 says policies_that_may_hide_events_are_told 0 'msg="row-level security may hide events.* tables=outbox.event remedy="as a superuser: ALTER ROLE' \
     --once "${good[@]}" "${steady[@]}" -X "dsn=$relay_dsn user=relay_cli_relay"
 equal what_was_hidden_is_not_published 5 "$(sql "$unsent")"
+# These it needs to see: what mends it is no migration, no row and no GRANT.
 sql "alter table outbox.event disable row level security"
+for table in schema_version relay sent_N; do
+    policies() { sql "$(for n in {0..7}; do printf 'alter table outbox.%s %s row level security;' "${table/N/$n}" "$1"; done)"; }
+    policies enable
+    says "policy_that_hides_$table" 77 '^[^ ]* level=error .*row-level security.* remedy="as a superuser: ALTER ROLE .*then start' \
+        --once "${good[@]}" "${steady[@]}" -X "dsn=$relay_dsn user=relay_cli_relay"
+    policies disable
+done
 says what_is_no_longer_hidden_is 0 'rows_marked=5' --once "${good[@]}" "${steady[@]}" -X "dsn=$relay_dsn user=relay_cli_relay"
 
 # --- a right that is lost while it leads -------------------------------------------------------------

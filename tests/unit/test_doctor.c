@@ -60,6 +60,12 @@ START_TEST(nobody_leads_and_since_when)
     fact(FACT_LEAD, "", "resigned", 60, "");
     ck_assert(found(FINDING_FAIL, "nobody leads: the last relay stopped cleanly 1 min ago"));
     ck_assert_int_eq(findings_exit_code(&f), EXIT_UNAVAILABLE);
+    fact(FACT_LEAD, "", "missing", 0, "insert x");
+    ck_assert(found(FINDING_FAIL, "outbox.relay has no row 'default': no relay can lead"));
+    ck_assert_ptr_nonnull(strstr(f.list[f.n - 1].remedy, "`insert x`; then start the relay again"));
+    fact(FACT_LEAD, "", "hidden", 0, "insert x");
+    ck_assert(found(FINDING_FAIL, "row-level security hides the row 'default' of outbox.relay"));
+    ck_assert_ptr_nonnull(strstr(f.list[f.n - 1].remedy, "BYPASSRLS"));
     fact(FACT_DEAD, "", "2026-01-02 03:04:05 UTC", 1200, "");
     ck_assert(found(FINDING_WARN, "dead rows: 1200, the oldest since 2026-01-02 03:04:05 UTC"));
 }
