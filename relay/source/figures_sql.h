@@ -19,7 +19,8 @@
  * rows are those of outbox.backlog_now; after a long absence, when the snapshot is old, finding them would
  * mean to walk over all that came since, and they are left out. From infinity, which an application may give as
  * the time of an event, nothing can be subtracted before PostgreSQL 17. `behind` has the keys whose first row that
- * could still go is blocked, so by a dead one: where it is retrying (on.poison = skip) it is that one they wait for. */
+ * could still go is blocked, so by a dead one: where it is retrying (on.poison = skip) it is that one they wait for.
+ * Looked up by IN, which is a hash: a join, which is a nested loop in these sessions, would compare each with each. */
 #define SQL_FIGURES                                                                                \
     "with saved as materialized (select r.cursor_id, r.floor_id, r.cursor_snapshot, "             \
     "pg_snapshot_xmax(pg_current_snapshot())::text::numeric < pg_snapshot_xmax(r.cursor_snapshot)::text::numeric + 200000 as recent " \
@@ -46,7 +47,8 @@
     "cross join lateral (select b.id, b.state from outbox.held b where b.topic = d.topic and sha256(b.key) = d.digest " \
     "and b.key is not null and b.state in ('retrying', 'blocked') order by b.id + 0 limit 1) f where f.state = 'blocked'), " \
     "kept as materialized (select h.id, h.bucket, h.topic, h.state, "                              \
-    "case when h.state = 'blocked' and exists (select from behind) then sha256(h.key) end as digest " \
+    "case when h.state = 'blocked' and exists (select from behind) "                               \
+    "then (h.topic, sha256(h.key)) in (select b.topic, b.digest from behind b) end as behind "     \
     "from outbox.held h order by h.id limit 20000), "                                              \
     "factor as materialized (select case when count(*) < 20000 then 1 else greatest(1, " \
     "(select c.reltuples from pg_catalog.pg_class c where c.oid = 'outbox.held'::regclass) / 20000.0) end as x from kept), " \
@@ -57,8 +59,7 @@
     "union all select g.topic, 0, g.held, g.dead, o.due_at, null from (select k.topic, "           \
     "count(*) filter (where k.state not in ('dead', 'discarded')) as held, "                       \
     "count(*) filter (where k.state = 'dead') as dead, "                                           \
-    "min(k.id) filter (where k.state in ('retrying', 'blocked', 'paused') and b.id is null) as oldest from kept k " \
-    "left join behind b on b.topic = k.topic and b.digest = k.digest "                       \
+    "min(k.id) filter (where k.state in ('retrying', 'blocked', 'paused') and k.behind is not true) as oldest from kept k " \
     "group by k.topic) g left join lateral (" SQL_DUE_AT("g.oldest") ") o on true "                \
     "union all select b.topic, 0, 0, 0, null, o.due_at from behind b left join lateral (" SQL_DUE_AT("b.id") ") o on true) t " \
     "group by t.topic), "                                                                          \
