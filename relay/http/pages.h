@@ -9,7 +9,7 @@
 #include "relay/http/status.h"
 
 /* So long may the loop take for a turn: the longest that it waits for anything are a few seconds of a
- * producer's end, and libpq's resolution of a host name. */
+ * producer's end, and, when no thread can be had, the look-up of a host's name. */
 #define LIVE_MS 30000
 
 /* Does the loop turn? */
