@@ -229,12 +229,13 @@ typedef void (*inbox_log)(int level, const char *line, void *arg);
  *   dsn              required; a libpq connection string or URI. Whether libpq can read it is checked
  *                           here; the message shows no part of it
  *   group            required; group.id, and the consumer's name in the tables of the inbox
- *   topics           required; names with commas between them
+ *   topics           required; names with commas between them, each once
  *   kafka.NAME       property NAME of librdkafka; kafka.bootstrap.servers is required. Its numbers
  *                    are plain ones, and a unit is refused. So are properties that the guarantees
  *                    rest on: group.id, enable.auto.commit, enable.auto.offset.store,
  *                    partition.assignment.strategy, enable.partition.eof, log.queue,
- *                    isolation.level=read_uncommitted, auto.offset.reset (see inbox.start)
+ *                    isolation.level=read_uncommitted, group.protocol=consumer, auto.offset.reset (see
+ *                    inbox.start)
  *   batch.rows       64     the most events in one transaction, 1 to INBOX_MAX_BATCH_ROWS. How many
  *                           it takes follows what is there and how long handlers take
  *   retry.base       200ms  the first backoff of an event that failed; doubles from one to the next,

@@ -115,6 +115,9 @@ static int set_kafka(struct inbox__settings *s, const char *name, const char *va
     if (strcmp(name, "isolation.level") == 0 && strcmp(value, "read_committed") != 0)
         return outbox__error_set(err, OUTBOX_EINVAL, "kafka.isolation.level cannot be \"%s\": "
                                  "records of an aborted transaction would be applied", value);
+    if (strcmp(name, "group.protocol") == 0 && strcmp(value, "classic") != 0)
+        return outbox__error_set(err, OUTBOX_EINVAL, "kafka.group.protocol cannot be \"%s\": it is always classic, the one "
+                                 "that has partition.assignment.strategy", value);
     more = realloc(s->kafka, (s->n_kafka + 1) * sizeof *more);
     if (more == NULL)
         return no_memory(err);
@@ -148,6 +151,9 @@ static int add_topic(struct inbox__settings *s, const char *name, size_t len, ou
     char quoted[OUTBOX__QUOTE_SIZE];
     char **more;
 
+    for (size_t i = 0; i < s->n_topics; i++)
+        if (strlen(s->topics[i]) == len && memcmp(s->topics[i], name, len) == 0)
+            return outbox__error_set(err, OUTBOX_EINVAL, "topics: %s stands there twice", outbox__quote(name, len, quoted));
     if (!is_topic(name, len))
         return outbox__error_set(err, OUTBOX_EINVAL,
                                  "topics: %s is not the name of a topic: 1 to 249 of a-z A-Z 0-9 . "

@@ -150,6 +150,7 @@ START_TEST(texts_are_looked_at)
     forget();
     REFUSE("topics: \"a b\" is not the name of a topic", NEEDED, "topics", "ok,a b");
     REFUSE("topics: \"\" is not the name of a topic", NEEDED, "topics", "a,,b");
+    REFUSE("topics: \"ab\" stands there twice", NEEDED, "topics", "ab,a,ab");
     REFUSE("topics: \"\" is not the name of a topic", NEEDED, "topics", "");
     REFUSE("sequence.header is empty", NEEDED, "sequence.header", "");
     REFUSE("inbox.start: \"newest\" is not allowed; it may be earliest or latest", NEEDED, "inbox.start", "newest");
@@ -179,6 +180,9 @@ START_TEST(what_the_guarantees_rest_on_is_refused)
     }
     REFUSE("records of an aborted transaction would be applied", NEEDED, "kafka.isolation.level", "read_uncommitted");
     ck_assert_int_eq(SETTLE(NEEDED, "kafka.isolation.level", "read_committed"), OUTBOX_OK);
+    forget();
+    REFUSE("it is always classic", NEEDED, "kafka.group.protocol", "consumer");
+    ck_assert_int_eq(SETTLE(NEEDED, "kafka.group.protocol", "classic"), OUTBOX_OK);
     forget();
 }
 END_TEST
