@@ -199,19 +199,32 @@ static void escape(const char *from, char to[2 * INBOX_MAX_GROUP_BYTES + 1])
     *to = '\0';
 }
 
+/* With a point, which printf() takes from the program's locale; without zeros that say nothing. */
+static const char *bound_text(uint64_t us, char to[28])
+{
+    int n = snprintf(to, 28, "%" PRIu64 ".%06" PRIu64, us / 1000000, us % 1000000);
+
+    while (to[n - 1] == '0')
+        n--;
+    to[to[n - 1] == '.' ? n - 1 : n] = '\0';
+    return to;
+}
+
 static void add_histogram(struct text *t, const inbox_stats *s, const char *group)
 {
     uint64_t sum = 0;
+    char bound[28];
 
     add(t, "# HELP inbox_handler_seconds Time in handlers.\n# TYPE inbox_handler_seconds histogram\n");
     for (int i = 0; i < INBOX_LATENCY_BUCKETS; i++) {
         sum += s->handler_bucket[i];
         if (i < INBOX_LATENCY_BUCKETS - 1)
-            add(t, "inbox_handler_seconds_bucket{group=\"%s\",le=\"%g\"} %" PRIu64 "\n", group,
-                (double)bounds_us[i] / 1e6, sum);
+            add(t, "inbox_handler_seconds_bucket{group=\"%s\",le=\"%s\"} %" PRIu64 "\n", group,
+                bound_text(bounds_us[i], bound), sum);
     }
     add(t, "inbox_handler_seconds_bucket{group=\"%s\",le=\"+Inf\"} %" PRIu64 "\n", group, sum);
-    add(t, "inbox_handler_seconds_sum{group=\"%s\"} %.6f\n", group, (double)s->handler_us / 1e6);
+    add(t, "inbox_handler_seconds_sum{group=\"%s\"} %" PRIu64 ".%06" PRIu64 "\n", group, s->handler_us / 1000000,
+        s->handler_us % 1000000);
     add(t, "inbox_handler_seconds_count{group=\"%s\"} %" PRIu64 "\n", group, sum);
 }
 
@@ -244,8 +257,8 @@ size_t inbox_consumer_metrics(inbox_consumer *c, char *buffer, size_t size)
     }
     add(&t, "# HELP inbox_last_commit_timestamp_seconds When a transaction last committed, 0: never.\n"
             "# TYPE inbox_last_commit_timestamp_seconds gauge\n"
-            "inbox_last_commit_timestamp_seconds{group=\"%s\"} %.3f\n", group,
-        (double)s.last_commit_unix_ms / 1000);
+            "inbox_last_commit_timestamp_seconds{group=\"%s\"} %" PRId64 ".%03" PRId64 "\n", group,
+        s.last_commit_unix_ms / 1000, s.last_commit_unix_ms % 1000);
     add_histogram(&t, &s, group);
     return t.len;
 }

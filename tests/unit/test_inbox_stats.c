@@ -1,7 +1,9 @@
 /* test_inbox_stats.c - the figures of a consumer: counted, published, copied, and as Prometheus text;
  * and codes as text. */
 #include <check.h>
+#include <locale.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -158,6 +160,36 @@ START_TEST(handlers_are_a_histogram)
     expect_line("inbox_handler_seconds_bucket" LABEL ",le=\"+Inf\"} 3");
     expect_line("inbox_handler_seconds_sum" LABEL "} 61.000501");
     expect_line("inbox_handler_seconds_count" LABEL "} 3");
+}
+END_TEST
+
+/* One that writes a comma there, where the system can make it. */
+static bool take_another_locale(void)
+{
+    char command[500];
+    const char *dir = getenv("TMPDIR");
+
+    snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 '%s/de_DE.UTF-8' >/dev/null 2>&1", dir != NULL ? dir : "");
+    return dir != NULL && system(command) == 0 && setenv("LOCPATH", dir, 1) == 0 &&
+           setlocale(LC_ALL, "de_DE.UTF-8") != NULL;
+}
+
+/* Prometheus throws the whole page away else, with all that the program has on it. */
+START_TEST(the_text_does_not_depend_on_the_locale)
+{
+    static char before[sizeof text];
+
+    inbox__stats_handler(c, 1234567);
+    c->figures.last_commit_unix_ms = 1234005;
+    inbox__stats_publish(c);
+    write_text();
+    expect_line("inbox_last_commit_timestamp_seconds" LABEL "} 1234.005");
+    expect_line("inbox_handler_seconds_sum" LABEL "} 1.234567");
+    memcpy(before, text, sizeof text);
+    if (!take_another_locale())
+        return;
+    write_text();
+    ck_assert_int_eq(strcmp(text, before), 0);
 }
 END_TEST
 
@@ -325,6 +357,7 @@ Suite *suite_inbox_stats(void)
     tcase_add_test(tc, partitions_are_counted_when_published);
     tcase_add_test(tc, every_family_is_described_once);
     tcase_add_test(tc, handlers_are_a_histogram);
+    tcase_add_test(tc, the_text_does_not_depend_on_the_locale);
     tcase_add_test(tc, a_small_buffer_gets_what_fits_and_says_how_much_there_is);
     tcase_add_test(tc, a_page_is_large_enough_for_the_longest_name);
     tcase_add_test(tc, the_figures_are_copied_for_those_who_know_them);
