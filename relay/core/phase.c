@@ -87,6 +87,7 @@ void core_lease(struct core *c, uint64_t now_ms, bool ours)
 void core_held_piece(struct core *c, uint64_t now_ms)
 {
     lead_heard(&c->lead, now_ms);
+    c->follow_ms = now_ms; /* the lease is ours: nobody is waited for */
 }
 
 void core_lease_failed(struct core *c, uint64_t now_ms)

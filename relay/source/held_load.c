@@ -33,7 +33,7 @@ static void load_next(struct source *s, uint64_t now_ms)
     lease_leading(s);
 }
 
-void held_load(struct source *s, uint64_t now_ms, const PGresult *acquired)
+void held_load(struct source *s, uint64_t now_ms)
 {
     struct held *h = &s->held;
     char epoch[8];
@@ -44,7 +44,7 @@ void held_load(struct source *s, uint64_t now_ms, const PGresult *acquired)
     h->swept = 0;
     h->healed = h->loaded = (struct place){ .digest_len = 0 };
     h->n_loaded = 0;
-    if (snapshot_set(&h->first_cursor, PQgetvalue(acquired, 0, 2), PQgetlength(acquired, 0, 2)) < 0)
+    if (snapshot_set(&h->first_cursor, s->cursors.now.snap.bytes, s->cursors.now.snap.len) < 0)
         source_request_failed(s, REQUEST_ACQUIRE, NULL);
     else
         source_request(s, now_ms, REQUEST_LOAD_BEGIN, "outbox_load_begin", 1, values, lengths);
@@ -143,8 +143,6 @@ void held_on_load(struct source *s, uint64_t now_ms, PGresult **res)
     PQclear(h->keys_in); /* the caller has had those */
     h->keys_in = *res;
     *res = NULL;
-    if (n > 0)
-        source_push(s, (struct source_event){
-                           .type = SOURCE_HELD_KEYS, .keys = h->keys, .n_keys = n });
+    source_push(s, (struct source_event){ .type = SOURCE_HELD_KEYS, .keys = h->keys, .n_keys = n });
     load_next(s, now_ms);
 }

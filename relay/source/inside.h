@@ -24,12 +24,13 @@ enum setup { SETUP_CONNECT, SETUP_SESSION, SETUP_VERSION, SETUP_PREPARE, SETUP_D
 
 enum reading { READING_PAGE, READING_DUE, READING_TOPIC, N_READINGS };
 
-/* What the mark side is asked. From LOAD_BEGIN on they are parts of acquire, from HEAL on of sweep. */
+/* What the mark side is asked. From FLOOR on they are parts of acquire, from HEAL on of sweep. */
 enum request {
     REQUEST_NONE,
     REQUEST_MARK,
     REQUEST_HOLD,
     REQUEST_ACQUIRE,
+    REQUEST_FLOOR,
     REQUEST_LOAD_BEGIN,
     REQUEST_LOAD,
     REQUEST_RENEW,
@@ -126,6 +127,11 @@ struct source {
 
     struct cursors cursors;
     int64_t floor, catch_up_to;
+    struct foreign { /* the last row of another cluster that was looked at for the floor */
+        char xid[8];
+        int64_t id;
+    } foreign;
+    bool other_cluster; /* the lease was of another cluster or timeline; not said yet */
     bool following; /* said so */
     char leader[160]; /* the other relay that had the lease when it was asked for last */
     bool catching_up;
@@ -223,6 +229,7 @@ void source_free_rows(struct source *s, uint32_t n);
 
 /* -- lease.c. -1: out of memory. */
 int lease_on_acquired(struct source *s, uint64_t now_ms, const PGresult *res);
+void lease_on_floor(struct source *s, uint64_t now_ms, const PGresult *res);
 void lease_on_renewed(struct source *s, const PGresult *res);
 /* It is ours, and what a new leader must know is loaded; it is another relay's. Each is reported. */
 void lease_leading(struct source *s);
@@ -266,7 +273,7 @@ void held_saving(struct source *s, const struct cursor *c);
 void held_saved(struct source *s);
 
 /* -- held_load.c. The lease is acquired; what is held is loaded, and then the lead begins. */
-void held_load(struct source *s, uint64_t now_ms, const PGresult *acquired);
+void held_load(struct source *s, uint64_t now_ms);
 void held_on_load_begin(struct source *s, uint64_t now_ms, const PGresult *res);
 void held_on_load(struct source *s, uint64_t now_ms, PGresult **res);
 /* The place of a row of a result, in the order of (topic, digest of the key). */

@@ -1,4 +1,4 @@
-/* lease.c - the lease and the cursor that is saved with it: acquired, renewed, given back. Knows no rows. */
+/* lease.c - the lease and the cursor that is saved with it: acquired, renewed, given back; the floor. Knows no rows. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,6 +8,10 @@
 #include "relay/source/inside.h"
 #include "relay/source/sql.h"
 #include "relay/verdict.h"
+
+/* Rows of another cluster per piece: where the tables are new or the disk is slow, 20 us for each are within the
+ * shortest lease. */
+#define FLOOR_ROWS 20000
 
 void source_acquire(struct source *s, uint64_t now_ms)
 {
@@ -119,9 +123,46 @@ static void no_row(struct source *s)
     source_refuse(s, EXIT_CONFIGURATION);
 }
 
+static void ask_floor(struct source *s, uint64_t now_ms)
+{
+    char epoch[8], ttl[8], id[8], n[8];
+    const char *const values[] = { net64(s->epoch, epoch), net64((int64_t)s->cfg.lease_ttl_ms, ttl), s->foreign.xid,
+                                   net64(s->foreign.id, id), net64(FLOOR_ROWS, n) };
+    const int lengths[] = { 8, 8, 8, 8, 8 };
+
+    source_request(s, now_ms, REQUEST_FLOOR, "outbox_floor", 5, values, lengths);
+}
+
+static void floor_is_known(struct source *s, uint64_t now_ms)
+{
+    if (s->other_cluster)
+        log_warn("source", "the database now lives on another cluster or timeline", "floor",
+                 log_i64(s->floor));
+    s->other_cluster = false;
+    held_load(s, now_ms);
+}
+
+/* The pieces come one after the other until one is empty. */
+void lease_on_floor(struct source *s, uint64_t now_ms, const PGresult *res)
+{
+    if (PQntuples(res) == 0 || PQgetisnull(res, 0, 0)) {
+        lease_gone(s);
+        return;
+    }
+    s->floor = wire_i64(PQgetvalue(res, 0, 0));
+    if (PQgetisnull(res, 0, 2)) {
+        floor_is_known(s, now_ms);
+        return;
+    }
+    memcpy(s->foreign.xid, PQgetvalue(res, 0, 1), sizeof s->foreign.xid);
+    s->foreign.id = wire_i64(PQgetvalue(res, 0, 2));
+    source_push(s, (struct source_event){ .type = SOURCE_HELD_KEYS });
+    ask_floor(s, now_ms);
+}
+
 /* The columns of outbox_acquire: epoch, cursor_id, cursor_snapshot, floor_id, catch_up_to, then of
- * the row before: owner, ms left, whether the cluster changed, ms since it was renewed; and where the sequence of the ids
- * stands, NULL when that may not be seen. Columns 0-3 are NULL when refused. */
+ * the row before: owner, ms left, whether the cluster changed, ms since it was renewed; where the sequence of the ids
+ * stands, NULL when that may not be seen; and whether there are rows of another cluster. Columns 0-3 are NULL when refused. */
 int lease_on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
 {
     if (PQntuples(res) == 0) {
@@ -144,11 +185,13 @@ int lease_on_acquired(struct source *s, uint64_t now_ms, const PGresult *res)
     s->first_read = true;
     s->following = false;
     note_taken(s, res);
-    if (PQgetvalue(res, 0, 7)[0] != 0)
-        log_warn("source", "the database now lives on another cluster or timeline", "floor",
-                 log_i64(s->floor));
+    s->other_cluster |= result_true(res, 0, 7);
     check_sequence(s, res);
-    held_load(s, now_ms, res);
+    s->foreign = (struct foreign){ .id = 0 };
+    if (result_true(res, 0, 10))
+        ask_floor(s, now_ms);
+    else
+        floor_is_known(s, now_ms);
     return 0;
 }
 

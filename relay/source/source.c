@@ -317,6 +317,7 @@ void source_request_failed(struct source *s, enum request what, const PGresult *
         [REQUEST_MARK] = { SOURCE_MARK_FAILED, "marking failed" },
         [REQUEST_HOLD] = { SOURCE_HOLD_FAILED, "holding rows failed" },
         [REQUEST_ACQUIRE] = { SOURCE_LEASE_FAILED, "the lease cannot be written" },
+        [REQUEST_FLOOR] = { SOURCE_LEASE_FAILED, "the lease cannot be written" },
         [REQUEST_LOAD_BEGIN] = { SOURCE_LEASE_FAILED, "what is held cannot be read" },
         [REQUEST_LOAD] = { SOURCE_LEASE_FAILED, "what is held cannot be read" },
         [REQUEST_RENEW] = { SOURCE_LEASE_FAILED, "the lease cannot be written" },
@@ -375,6 +376,9 @@ static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
     case REQUEST_ACQUIRE:
         if (lease_on_acquired(s, now_ms, *res) < 0)
             source_request_failed(s, what, NULL);
+        break;
+    case REQUEST_FLOOR:
+        lease_on_floor(s, now_ms, *res);
         break;
     case REQUEST_LOAD_BEGIN:
         held_on_load_begin(s, now_ms, *res);

@@ -77,7 +77,7 @@ enum source_event_type {
     SOURCE_MARK_FAILED,
     SOURCE_HELD,        /* answer to hold; all of it is written */
     SOURCE_HOLD_FAILED, /* nothing is; after SOURCE_LEASE when the epoch moved */
-    SOURCE_HELD_KEYS,   /* between acquire and SOURCE_LEASE: some of what is held */
+    SOURCE_HELD_KEYS,   /* between acquire and SOURCE_LEASE: some of what is held, or nothing yet; the lease was renewed */
     SOURCE_SWEPT,
     SOURCE_SWEEP_FAILED,
     SOURCE_LEASE,     /* answer to acquire or renew: .ours; unasked and not ours: the epoch moved */

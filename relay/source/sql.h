@@ -234,13 +234,14 @@ enum { SQL_CHECK_HISTORY = 3, SQL_CHECK_POLICIES = 5 };
     SQL_PREPARE_MARK_LEAF("6") SQL_PREPARE_MARK_LEAF("7")                                          \
     SQL_PREPARE("outbox_commit", "text", "select set_config('synchronous_commit', $1, true)")
 
+/* What is visible with a transaction id that this cluster has not reached is of another one. */
+#define SQL_FOREIGN "e.xid >= pg_snapshot_xmax(pg_current_snapshot())"
+
 /* $1 owner, $2 ttl in ms, $3 the last epoch that we had; 0: none yet, or who knows. A lease can be taken
  * when it is free, over, or bears our own name and nobody had a later one: two relays of one name would
  * take it from each other for ever. One that was renewed later than now was written by a clock that has
  * been set back since, and would last as much longer.
- * The floor is the highest id of a visible row whose transaction this cluster has not reached: such a
- * row came from another cluster (dump and restore), is not late, and must not be taken for late. It is
- * found by xid; without the `+ 0` the planner might look for it from the highest id downwards.
+ * The last column: are there rows of another cluster? Then the floor is asked for.
  * A relay that dies over and over, and moves nothing, begins no new lead by that: it would look as if it had just begun. */
 #define SQL_PREPARE_ACQUIRE                                                                        \
     SQL_PREPARE(                                                                                   \
@@ -250,8 +251,6 @@ enum { SQL_CHECK_HISTORY = 3, SQL_CHECK_POLICIES = 5 };
         "update outbox.relay r set epoch = r.epoch + 1, owner = $1, "                              \
         "lease_expires_at = clock_timestamp() + $2 * interval '1 ms', "                 \
         "renewed_at = clock_timestamp(), "                                              \
-        "floor_id = greatest(r.floor_id, (select max(id + 0) from outbox.event "        \
-        "where xid >= pg_snapshot_xmax(pg_current_snapshot()))), "           \
         "system_identifier = (select system_identifier from pg_control_system()), "     \
         "timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int, " \
         "pid = pg_backend_pid(), leading_since = case when r.owner is not null "                   \
@@ -271,8 +270,27 @@ enum { SQL_CHECK_HISTORY = 3, SQL_CHECK_POLICIES = 5 };
         "or old.timeline <> got.timeline, false), "                                                \
         "(extract(epoch from clock_timestamp() - old.renewed_at) * 1000)::bigint, "                \
         "case when got.epoch is not null and " SQL_SEQUENCE_IS_SEEN " then coalesce((select s.last_value from " \
-        SQL_SEQUENCE "), 0) end "                                                                  \
+        SQL_SEQUENCE "), 0) end, "                                                                 \
+        "got.epoch is not null and (select true from outbox.event e where " SQL_FOREIGN            \
+        " order by e.xid, e.id limit 1) is not null "                                              \
         "from old left join got on true")
+
+/* $1 epoch, $2 ttl in ms, $3 and $4 the xid and id behind which to look, $5 how many rows to look at.
+ * The floor is the highest id of such a row of another cluster (dump and restore): it is not late, and must not be
+ * taken for late. There may be millions, and while the tables are new PostgreSQL looks up each of them: so they are
+ * looked at in pieces, and each renews the lease.
+ * The floor so far, NULL when the epoch is not ours; then the last row that was looked at, NULL: there was none. */
+#define SQL_PREPARE_FLOOR                                                                          \
+    SQL_PREPARE("outbox_floor", "bigint, bigint, xid8, bigint, bigint",                            \
+                "with piece as materialized (select e.xid, e.id from outbox.event e "              \
+                "where " SQL_FOREIGN " and (e.xid, e.id) > ($3, $4) order by e.xid, e.id limit $5), " \
+                "ours as (update outbox.relay set "                                                \
+                "lease_expires_at = clock_timestamp() + $2 * interval '1 ms', "                    \
+                "renewed_at = clock_timestamp(), "                                                 \
+                "floor_id = greatest(floor_id, (select max(id) from piece)) "                      \
+                "where name = 'default' and epoch = $1 returning floor_id) "                       \
+                "select (select floor_id from ours), p.xid, p.id from (values (1)) one "           \
+                "left join (select * from piece order by xid desc, id desc limit 1) p on true")
 
 /* For a person, where the row is missing: with the cursor at 0 the first read would look at all that is there. */
 #define SQL_RELAY_ROW                                                                              \

@@ -299,6 +299,24 @@ START_TEST(once_is_unclean_when_a_topic_is_paused)
 }
 END_TEST
 
+START_TEST(once_does_not_wait_for_another_while_its_own_lease_is_loaded)
+{
+    struct core_config cfg = default_config();
+
+    cfg.once = true;
+    begin_with(&cfg);
+    link_is(true);
+    for (uint64_t ms = 0; ms < 3 * cfg.lease_ttl_ms; ms += cfg.lease_ttl_ms / 4) {
+        pass(cfg.lease_ttl_ms / 4);
+        core_held_piece(&t.core, t.now);
+    }
+    lease(true);
+    page("");
+    expect("acquire\nread 4\nresign before page 1\n");
+    ck_assert(!t.core.unclean);
+}
+END_TEST
+
 /* What an earlier relay has left. */
 START_TEST(once_is_unclean_when_a_key_is_held_and_not_due)
 {
@@ -452,6 +470,7 @@ Suite *suite_end(void)
     tcase_add_test(tc, once_reads_on_while_it_is_catching_up);
     tcase_add_test(tc, once_is_unclean_when_a_refused_row_is_held);
     tcase_add_test(tc, once_is_unclean_when_a_topic_is_paused);
+    tcase_add_test(tc, once_does_not_wait_for_another_while_its_own_lease_is_loaded);
     tcase_add_test(tc, once_is_unclean_when_a_key_is_held_and_not_due);
     tcase_add_test(tc, once_sends_what_is_due);
     tcase_add_test(tc, once_sends_what_is_held_of_a_topic_that_works);

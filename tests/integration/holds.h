@@ -30,7 +30,7 @@ static int64_t page[MAX_ROWS];
 static uint32_t n_page;
 static char freed[MAX_TEXT];
 static char loaded[MAX_TEXT]; /* what the last takeover was told */
-static uint32_t n_loaded;
+static uint32_t n_loaded, n_pieces;
 static uint64_t next_page;
 static bool hold_waits; /* for a lock of ours: a second is all it has */
 
@@ -40,6 +40,7 @@ static inline void note_keys(const struct source_event *e)
 {
     size_t at = strlen(loaded);
 
+    n_pieces++;
     n_loaded += e->n_keys;
     for (uint32_t i = 0; i < e->n_keys && at < sizeof loaded - 600; i++) {
         const struct source_key *k = &e->keys[i];
@@ -118,7 +119,7 @@ static inline struct source *new_source(bool skip)
 static inline void acquire(void)
 {
     loaded[0] = '\0';
-    n_loaded = 0;
+    n_loaded = n_pieces = 0;
     source_acquire(src, now());
     wait_for(SOURCE_LEASE);
     ck_assert(last.ours);

@@ -367,6 +367,27 @@ START_TEST(idle_reads_stay_cheap_after_200k_rows)
 }
 END_TEST
 
+/* All rows are of another cluster. Of them a takeover looks at one, and then at so many at a time. */
+START_TEST(rows_of_another_cluster_are_looked_at_in_pieces)
+{
+    rig_exec(a, SQL_SESSION " select 1");
+    rig_exec(a, SQL_PREPARE_ACQUIRE SQL_PREPARE_FLOOR);
+    if (_i == 1)
+        rig_exec(db, "analyze outbox.event");
+    rig_exec(db, "insert into outbox.event (xid, id, bucket, topic, type) overriding system value"
+                 " select (1000000000000 + n / 1000)::text::xid8, n, n % 8, 't', 'x' from generate_series(1, 200000) n");
+    if (_i == 0)
+        rig_exec(db, "analyze outbox.event");
+    expect_cheap_acquire(400);
+    (void)explain("outbox_floor (0, 1000, '0', 0, 1000)");
+    expect_few_buffers(1500);
+    (void)explain("outbox_floor (0, 1000, '1000000000100', 100000, 1000)");
+    expect_few_buffers(1500);
+    (void)explain("outbox_floor (0, 1000, '1000000000200', 200000, 1000)");
+    expect_few_buffers(200);
+}
+END_TEST
+
 /* A million uncommitted rows of others must not be walked at each poll. */
 START_TEST(idle_read_skips_the_rows_of_a_running_transaction)
 {
@@ -399,6 +420,7 @@ Suite *suite_read_load(void)
     tc = rig_case(s, "cost", setup, teardown);
     tcase_add_test(tc, rows_and_marks_are_never_updated_or_deleted);
     tcase_add_loop_test(tc, idle_reads_stay_cheap_after_200k_rows, 0, 2);
+    tcase_add_loop_test(tc, rows_of_another_cluster_are_looked_at_in_pieces, 0, 2);
     tcase_add_test(tc, idle_read_skips_the_rows_of_a_running_transaction);
     return s;
 }

@@ -237,6 +237,50 @@ START_TEST(lease_does_not_outlast_a_clock_that_is_set_back)
 }
 END_TEST
 
+enum { N_RESTORED = 50000 };
+
+/* As a dump of another cluster brings them, more than are looked at in one piece: two transactions that this cluster
+ * has not reached, ids that do not go with them (row `top` has the highest), and behind them an event of this cluster. */
+static void restore_rows(int top)
+{
+    rig_execf(db, "insert into outbox.event (xid, id, bucket, topic, type) overriding system value"
+                  " select (1000000000000 + n / 30000)::text::xid8, 1 + (n + %d) %% %d, n %% 8, 't', 'x'"
+                  " from generate_series(0, %d) n; alter table outbox.event alter id restart with %d;"
+                  "insert into outbox.event (topic, type) values ('t', 'x')",
+              N_RESTORED - 1 - top, N_RESTORED, N_RESTORED - 1, N_RESTORED + 1);
+}
+
+/* However long all of it takes: no piece takes long, and with each the lease is renewed and the core told so. */
+START_TEST(floor_is_looked_for_in_pieces_and_the_lease_kept_meanwhile)
+{
+    static const int top[] = { 5000, 25000, 49000 };
+    struct source_event e;
+    int n_pieces = 0;
+
+    restore_rows(top[_i]);
+    source_acquire(one, now());
+    do {
+        sources_next(one, &e, SOURCE_LEASE);
+        if (e.type == SOURCE_HELD_KEYS && n_pieces++ == 0)
+            rig_exec(db, "update outbox.relay set lease_expires_at = '-infinity'");
+    } while (e.type != SOURCE_LEASE);
+    ck_assert(e.ours);
+    ck_assert_int_eq(n_pieces, 3);
+    ck_assert_str_eq(rig_scalar(db, "select lease_expires_at > clock_timestamp() from outbox.relay"), "t");
+    ck_assert_int_eq(rig_scalar_i64(db, "select floor_id from outbox.relay"), N_RESTORED);
+}
+END_TEST
+
+START_TEST(lease_that_is_lost_while_the_floor_is_looked_for_does_not_begin)
+{
+    restore_rows(0);
+    source_acquire(one, now());
+    (void)wait_for(one, SOURCE_HELD_KEYS);
+    rig_exec(db, "update outbox.relay set epoch = epoch + 1, owner = 'two'");
+    ck_assert(!wait_for(one, SOURCE_LEASE).ours);
+}
+END_TEST
+
 static void isolation(const char *level)
 {
     rig_execf(db, "alter database \"%s\" set default_transaction_isolation = '%s'", PQdb(db), level);
@@ -310,6 +354,8 @@ Suite *suite_rivals(void)
     tcase_add_test(tc, each_lease_has_an_epoch_of_its_own);
     tcase_add_test(tc, lease_that_a_namesake_took_is_not_taken_back);
     tcase_add_test(tc, lease_does_not_outlast_a_clock_that_is_set_back);
+    tcase_add_loop_test(tc, floor_is_looked_for_in_pieces_and_the_lease_kept_meanwhile, 0, 3);
+    tcase_add_test(tc, lease_that_is_lost_while_the_floor_is_looked_for_does_not_begin);
     tcase_add_test(tc, relay_takes_no_part_in_serializable_transactions);
     tcase_add_loop_test(tc, row_behind_one_that_is_being_taken_away_is_due, 0, 2);
     suite_add_tcase(s, tc);
