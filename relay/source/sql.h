@@ -113,7 +113,10 @@ enum { SQL_CHECK_HISTORY = 3, SQL_CHECK_POLICIES = 5 };
     ") e where true" unsettled " order by e.id limit $4)"
 
 /* More late rows than fit a page: the rest of those that the first page's snapshot ($6) saw, in one
- * walk over the index on id, however many pages it takes. */
+ * walk over the index on id, however many pages it takes. It passes all that lies between and behind them, half a
+ * microsecond a row. Where it might end is not known: nearly always some small transaction is late near $1 as well.
+ * And to look up each transaction by (xid, id) reads a page of each for every page: of eight bulk loads that takes
+ * twenty times as long. */
 #define SQL_LATE_REST(seen, unsettled)                                                             \
     "(select e.* from outbox.event e where e.id > $3 and e.id <= $1"                               \
     " and not pg_visible_in_snapshot(e.xid, $2) and " seen unsettled " order by e.id limit $4)"
