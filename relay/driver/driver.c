@@ -146,7 +146,7 @@ static int finish(const struct driver *d)
 {
     int code = d->exit_code >= 0 ? d->exit_code : d->core.unclean ? EXIT_UNAVAILABLE : EXIT_OK;
 
-    if (d->once && d->exit_code < 0 && (d->core.unclean || loop_stop_requested())) {
+    if (d->once && d->exit_code < 0 && (d->core.unclean || d->left || loop_stop_requested())) {
         log_not_all(d);
         code = EXIT_UNAVAILABLE;
     }

@@ -196,6 +196,7 @@ void driver_on_event(struct driver *d, const struct source_event *e)
         on_lease_failed(d, e);
         break;
     case SOURCE_RESIGNED:
+        d->left = e->left;
         core_resigned(&d->core, d->now_ms);
         break;
     case SOURCE_FIGURES:

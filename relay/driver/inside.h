@@ -45,6 +45,7 @@ struct driver {
     const struct settings_from *from; /* NULL: they are not loaded again */
     uint64_t now_ms;
     bool once;
+    bool left; /* once: events are held at the end, and not only for their time */
     struct restraint stalled; /* of what is said of rows that stand still, */
     bool stalled_any;         /* as it was said last: does a broker answer? */
     bool led; /* the role that was last logged */

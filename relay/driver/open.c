@@ -167,6 +167,7 @@ int driver_open(struct driver *d, const struct settings *set)
         .skip_poison = set->on_poison == ON_POISON_SKIP,
         .mark_async = set->mark_commit == MARK_COMMIT_ASYNC,
         .aside = serves(d, set) || (set->retention_ms > 0 && !d->once),
+        .once = d->once,
     };
 
     name_owner(d, set);

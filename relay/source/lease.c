@@ -60,7 +60,7 @@ void source_resign(struct source *s, uint64_t now_ms, uint64_t page)
         return;
     }
     CRASH_POINT("source.before_resign");
-    source_request(s, now_ms, REQUEST_RESIGN, "outbox_resign", 3, values, lengths);
+    source_request(s, now_ms, REQUEST_RESIGN, s->cfg.once ? "outbox_resign_once" : "outbox_resign", 3, values, lengths);
     CRASH_POINT("source.resign_sent");
 }
 

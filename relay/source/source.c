@@ -393,7 +393,8 @@ static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
         break;
     case REQUEST_RESIGN:
         CRASH_POINT("source.resigned");
-        source_push(s, (struct source_event){ .type = SOURCE_RESIGNED });
+        source_push(s, (struct source_event){ .type = SOURCE_RESIGNED,
+                                              .left = PQntuples(*res) == 1 && result_true(*res, 0, 0) });
         break;
     case REQUEST_SWEEP:
         held_on_sweep(s, now_ms, *res);

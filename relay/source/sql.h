@@ -310,11 +310,18 @@ enum { SQL_CHECK_HISTORY = 3, SQL_CHECK_POLICIES = 5 };
                 "cursor_snapshot = coalesce($4, cursor_snapshot) " \
                 "where name = 'default' and epoch = $1")
 
+#define SQL_RESIGN                                                                                 \
+    "update outbox.relay set owner = null, lease_expires_at = null, "                              \
+    "renewed_at = clock_timestamp(), cursor_id = coalesce($2, cursor_id), "                        \
+    "cursor_snapshot = coalesce($3, cursor_snapshot) "                                             \
+    "where name = 'default' and epoch = $1"
+
+/* The second one, for who publishes once, also says whether there are events that are held, and not only for their time:
+ * a dead one without a key keeps nothing waiting, and is not sent all the same. */
 #define SQL_PREPARE_RESIGN                                                                         \
-    SQL_PREPARE("outbox_resign", "bigint, bigint, pg_snapshot",                         \
-                "update outbox.relay set owner = null, lease_expires_at = null, "                  \
-                "renewed_at = clock_timestamp(), cursor_id = coalesce($2, cursor_id), "          \
-                "cursor_snapshot = coalesce($3, cursor_snapshot) " \
-                "where name = 'default' and epoch = $1")
+    SQL_PREPARE("outbox_resign", "bigint, bigint, pg_snapshot", SQL_RESIGN)                        \
+    SQL_PREPARE("outbox_resign_once", "bigint, bigint, pg_snapshot", SQL_RESIGN                    \
+                " returning exists (select from outbox.held h where h.state not in ('scheduled', 'discarded') " \
+                "and not exists (select from outbox.sent s where s.bucket = h.bucket and s.id = h.id))")
 
 #endif

@@ -231,6 +231,20 @@ append 5
 says once_beside_a_leader 69 'msg="another relay leads and publishes" component=relay owner=elsewhere remedy="end it first, or leave it to it' --once "${good[@]}" -X lease.ttl=1s
 sql "update outbox.relay set owner = null, lease_expires_at = null"
 
+# What is held and keeps nothing waiting is not published, either.
+reset
+sql "insert into outbox.event (topic, type) values ('$topic', 'x');
+     insert into outbox.held (id, bucket, topic, state) select id, bucket, topic, 'dead' from outbox.event"
+says once_beside_a_dead_event_without_a_key 69 'not everything could be published' --once "${good[@]}" "${steady[@]}"
+sql "update outbox.held set state = 'retrying', next_attempt_at = now() + interval '1 hour'"
+says once_beside_one_that_is_tried_later 69 'not everything could be published' --once "${good[@]}" "${steady[@]}"
+sql "update outbox.held set state = 'scheduled'"
+says once_beside_one_whose_time_is_to_come 0 'rows_read=0 .*exit_code=0' --once "${good[@]}" "${steady[@]}"
+sql "update outbox.held set state = 'discarded', next_attempt_at = null"
+says once_beside_one_that_was_given_up 0 'rows_read=0 .*exit_code=0' --once "${good[@]}" "${steady[@]}"
+sql "update outbox.held set key = 'k', state = 'dead'; update outbox.event set key = 'k'"
+says once_beside_a_dead_event_that_others_pass 69 'not everything could be published' --once "${good[@]}" "${steady[@]}" -X on.poison=skip
+
 says dsn_that_cannot_be_read 78 'the setting dsn cannot be read" component=source from="command line" error="a key in it is unknown; did you mean sslmode?" remedy="correct it' --check-config -X "dsn=host=x sslmoed=1" -X kafka.bootstrap.servers=x
 says port_that_is_none 78 'the setting dsn cannot be read" component=source from="command line" error="port = 99999: must be a number from 1 to 65535" remedy="correct it' --check-config -X "dsn=host=x,y port=,99999" -X kafka.bootstrap.servers=x
 says port_that_is_none_at_start 78 'error="a port in it, what stands behind the colon of a host' -X "dsn=postgresql://u@h:port/db" -X kafka.bootstrap.servers=x
