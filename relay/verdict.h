@@ -174,7 +174,8 @@ struct verdict_finding {
     bool said;          /* the sentence says it as part of its figures */
 };
 
-#define VERDICT_FINDINGS 8
+/* Each that verdict_judge() looks for. */
+#define VERDICT_FINDINGS 21
 
 struct verdict {
     enum verdict_level level;

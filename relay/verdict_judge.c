@@ -13,7 +13,7 @@
 /* A transaction, and the oldest event of a backlog that shrinks, are worth a word when they are older. */
 #define OLD_S 60.0
 
-/* The next one, to be worded, behind those that are as bad; when there are too many the last one goes. */
+/* The next one, to be worded, behind those that are as bad; were there too many, the last one would go. */
 static struct verdict_finding *find(struct verdict *v, enum verdict_level level, const char *remedy)
 {
     uint32_t at = v->n_findings < VERDICT_FINDINGS ? v->n_findings++ : VERDICT_FINDINGS - 1;

@@ -188,6 +188,29 @@ START_TEST(verdict_begins_with_the_worst)
 }
 END_TEST
 
+/* On a bad day much is wrong at once: what needs a look is not left out for what does not. */
+START_TEST(verdict_has_room_for_all)
+{
+    struct verdict_input in = healthy();
+
+    in.failure = (struct verdict_failure){ .s = 5, .why = "marking failed: disk full", .code = "53100" };
+    in.aside_error = "too many clients";
+    in.n_paused = 1;
+    in.refused = 1;
+    in.dead = 1;
+    in.schema_ends = 2;
+    in.n_blockers = 1;
+    in.blocker = (struct verdict_blocker){ .pid = 42, .age_s = 4000, .holds_rows = true };
+    in.overdue = (struct verdict_overdue){ .s = 7200, .why = OBSTACLE_UNSENT, .id = 7 };
+    in.short_ring = true;
+    in.ages_mend = "GRANT pg_read_all_stats TO relay";
+    verdict_reach(&in, &v);
+    ck_assert_uint_eq(v.n_findings, 10);
+    ck_assert_str_eq(v.finding[8].text, "no bucket is ever emptied: the ring of buckets is shorter than the retention");
+    ck_assert_int_eq(v.finding[9].level, VERDICT_GOOD);
+}
+END_TEST
+
 START_TEST(verdict_standby)
 {
     struct verdict_input in = healthy();
@@ -305,6 +328,7 @@ Suite *suite_verdict_servers(void)
     tcase_add_test(tc, verdict_command_that_cannot_look);
     tcase_add_test(tc, verdict_leader_is_silent);
     tcase_add_test(tc, verdict_begins_with_the_worst);
+    tcase_add_test(tc, verdict_has_room_for_all);
     tcase_add_test(tc, verdict_standby);
     tcase_add_test(tc, verdict_server_that_is_read_only);
     tcase_add_test(tc, verdict_nobody_leads);
