@@ -138,23 +138,35 @@ static inline bool topic_counts_hold(const struct core *c, uint32_t topic)
     return n_holding == c->topics.topic[topic].n_holding && n_back == c->topics.topic[topic].n_back;
 }
 
+static inline uint64_t list_bytes(const struct core *c, const struct row_list *l)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t s = l->head; s != NO_SLOT; s = c->window.row[s].next)
+        bytes += c->window.row[s].bytes;
+    return bytes;
+}
+
 /* Rows behind a topic or a key are there while others of it are on their way back. */
 static inline const char *behind_broken(const struct core *c)
 {
     uint32_t n = 0;
+    uint64_t bytes = 0;
 
     for (uint32_t i = 0; i < c->topics.n; i++) {
         const struct topic *t = &c->topics.topic[i];
         n += t->behind.n;
+        bytes += list_bytes(c, &t->behind);
         if (t->behind.n > 0 && (!t->held || t->state != TOPIC_OPEN))
             return "rows behind a topic that is not held, or not open";
     }
     for (const struct key_wait *w = NULL; (w = keys_next(&c->keys, w)) != NULL;) {
         n += w->behind.n;
+        bytes += list_bytes(c, &w->behind);
         if (w->behind.n > 0 && (!w->resuming || w->n_back == 0))
             return "rows behind a key of which none comes back";
     }
-    return n == c->n_behind ? NULL : "n_behind";
+    return n == c->n_behind && bytes == c->behind_bytes ? NULL : "n_behind or behind_bytes";
 }
 
 /* A topic parks rows only while something will let them go: a pilot, or (behind a partition that has
