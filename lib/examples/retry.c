@@ -132,7 +132,8 @@ static enum verdict try_once(struct job *job)
 
 /* On a new connection: what became of the COMMIT that had no answer? The old session may still be at
  * it, so "in progress" means to ask again. A standby that was promoted without the transaction has
- * given its number to another one: the row decides. */
+ * given its number to another one: the row decides. Or it has not come to that number yet, which is
+ * an error there (22023), and the transaction is not there either. */
 static enum verdict ask_outcome(struct job *job)
 {
     const char *values[] = { job->xid, job->order_id };
@@ -140,8 +141,11 @@ static enum verdict ask_outcome(struct job *job)
                                     "SELECT pg_xact_status($1::text::xid8),"
                                     " EXISTS (SELECT FROM orders WHERE id = $2)",
                                     2, NULL, values, NULL, NULL, 0);
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     enum verdict v = RECONNECT;
 
+    if (sqlstate != NULL && strcmp(sqlstate, "22023") == 0)
+        v = AGAIN;
     if (PQresultStatus(result) == PGRES_TUPLES_OK) {
         if (strcmp(PQgetvalue(result, 0, 0), "committed") == 0)
             v = strcmp(PQgetvalue(result, 0, 1), "t") == 0 ? COMMITTED : AGAIN;

@@ -148,7 +148,15 @@ proxy link 'lose COMMIT'
 example retry 9 "$proxied"
 does what_a_failover_has_lost_is_done_again 0 'no answer' '1 orders, 1 events'
 equal the_answer_was_lost_again 2 "$(grep -c '^lost' "$dir/link.log")"
-sql 'drop function forget() cascade' 2>/dev/null
+# As one that has not come to its number yet.
+empty
+sql 'create schema early; create function early.pg_xact_status(xid8) returns text language plpgsql as $$ begin
+         raise exception $q$transaction ID is in the future$q$ using errcode = $q$22023$q$; end $$'
+proxy link 'lose COMMIT'
+example retry 9 "$proxied options='-csearch_path=early,pg_catalog,public'"
+does what_a_failover_has_lost_with_its_number_is_done_again 0 'no answer' '1 orders, 1 events'
+equal the_answer_was_lost_once_more 3 "$(grep -c '^lost' "$dir/link.log")"
+sql 'drop function forget() cascade; drop schema early cascade' 2>/dev/null
 # Those that do not ask say that they do not know.
 for name in pipeline event_loop; do
     works
