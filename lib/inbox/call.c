@@ -6,6 +6,7 @@
 #include "attempts.h"
 #include "batch.h"
 #include "lib/outbox/error.h"
+#include "lib/outbox/text.h"
 
 /* Is it the transaction that we began? In one that has failed nobody can ask. */
 static bool is_ours(const struct inbox_consumer *c)
@@ -109,13 +110,17 @@ bool inbox__call_was_undone(const struct inbox_consumer *c, const struct inbox__
 
 int inbox__handler_ended(struct inbox_consumer *c, const char *type, outbox_error *err)
 {
+    char line[OUTBOX_MAX_TYPE_BYTES + 1] = ""; /* who wrote the record may have put anything there */
+
     (void)c;
+    if (type != NULL)
+        outbox__one_line(type, line, sizeof line);
     return outbox__error_set(err, INBOX_EHANDLER,
                              "a handler, %s%s%s, ended the transaction that it was lent, or left a "
                              "query, a COPY or pipeline mode behind: it must do neither. What it "
                              "committed itself is not known to the inbox",
                              type != NULL ? "that of type \"" : "one of those called in this batch",
-                             type != NULL ? type : "", type != NULL ? "\"" : "");
+                             line, type != NULL ? "\"" : "");
 }
 
 /* What a handler left running may take for ever: it is not waited for. */

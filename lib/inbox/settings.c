@@ -107,17 +107,19 @@ static int set_kafka(struct inbox__settings *s, const char *name, const char *va
                      outbox_error *err)
 {
     struct inbox__pair *more;
+    char quoted[OUTBOX__QUOTE_SIZE];
 
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
         if (strcmp(owned[i].name, name) == 0)
             return outbox__error_set(err, OUTBOX_EINVAL, "kafka.%s cannot be set: %s", name,
                                      owned[i].why);
     if (strcmp(name, "isolation.level") == 0 && strcmp(value, "read_committed") != 0)
-        return outbox__error_set(err, OUTBOX_EINVAL, "kafka.isolation.level cannot be \"%s\": "
-                                 "records of an aborted transaction would be applied", value);
+        return outbox__error_set(err, OUTBOX_EINVAL, "kafka.isolation.level cannot be %s: "
+                                 "records of an aborted transaction would be applied",
+                                 outbox__quote(value, strlen(value), quoted));
     if (strcmp(name, "group.protocol") == 0 && strcmp(value, "classic") != 0)
-        return outbox__error_set(err, OUTBOX_EINVAL, "kafka.group.protocol cannot be \"%s\": it is always classic, the one "
-                                 "that has partition.assignment.strategy", value);
+        return outbox__error_set(err, OUTBOX_EINVAL, "kafka.group.protocol cannot be %s: it is always classic, the one "
+                                 "that has partition.assignment.strategy", outbox__quote(value, strlen(value), quoted));
     more = realloc(s->kafka, (s->n_kafka + 1) * sizeof *more);
     if (more == NULL)
         return no_memory(err);

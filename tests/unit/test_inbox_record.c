@@ -1,8 +1,10 @@
-/* test_inbox_record.c - what libinbox makes of a record: its envelope, its identity, its copy; and arrays as text. */
+/* test_inbox_record.c - what libinbox makes of a record: its envelope, its identity, its copy; arrays as text, and a
+ * type in a message. */
 #include <check.h>
 #include <string.h>
 
 #include "lib/inbox/array.h"
+#include "lib/inbox/batch.h"
 #include "lib/inbox/record.h"
 
 #define HEADER(name, value) { name, value, sizeof value - 1 }
@@ -206,6 +208,18 @@ START_TEST(arrays_are_quoted)
 }
 END_TEST
 
+/* The type is a text of whoever wrote the record. */
+START_TEST(a_handler_that_ended_is_named_in_one_line_of_utf8)
+{
+    outbox_error err = OUTBOX_ERROR_INIT;
+
+    ck_assert_int_eq(inbox__handler_ended(NULL, "a\nb\xff" "c\xc3\xa9", &err), INBOX_EHANDLER);
+    ck_assert_msg(strstr(err.message, "that of type \"a b?c\xc3\xa9\", ended") != NULL, "%s", err.message);
+    ck_assert_int_eq(inbox__handler_ended(NULL, NULL, &err), INBOX_EHANDLER);
+    ck_assert_msg(strstr(err.message, "a handler, one of those called in this batch, ended") != NULL, "%s", err.message);
+}
+END_TEST
+
 Suite *suite_inbox_record(void);
 Suite *suite_inbox_record(void)
 {
@@ -220,6 +234,7 @@ Suite *suite_inbox_record(void)
     tcase_add_test(tc, record_is_a_copy);
     tcase_add_test(tc, record_without_key_and_payload);
     tcase_add_test(tc, arrays_are_quoted);
+    tcase_add_test(tc, a_handler_that_ended_is_named_in_one_line_of_utf8);
     suite_add_tcase(s, tc);
     return s;
 }
