@@ -37,7 +37,8 @@ static const struct {
     { "26000", { OUTBOX_EDB, 0, "call outbox_prepare() on this connection first, and behind a "
                                "transaction pooler do without OUTBOX_APPEND_PREPARED" } },
     { "25006", { OUTBOX_EDB, 0, OUTBOX__READ_ONLY } },
-    { "42501", { OUTBOX_EDB, 0, "grant this role outbox_writer, see sql/roles.sql" } },
+    { "42501", { OUTBOX_EDB, 0, "grant this role outbox_writer, see sql/roles.sql; or, where row-level security is enabled "
+                               "for outbox.event, have a policy admit its events" } },
 };
 
 struct outbox__verdict outbox__error_classify(const char *sqlstate)

@@ -177,6 +177,24 @@ START_TEST(append_names_the_remedy_when_the_privilege_is_missing)
 }
 END_TEST
 
+/* The same SQLSTATE, of a role that has all privileges. */
+START_TEST(append_names_the_remedy_when_a_policy_refuses_the_event)
+{
+    event.topic = "policy";
+    rig_exec(control, "alter table outbox.event enable row level security");
+    rig_exec(conn, "set role outbox_writer; begin");
+    refuse(OUTBOX_EDB, ABORTED, "violates row-level security policy");
+    expect_words("have a policy admit its events");
+    ck_assert_str_eq(err.sqlstate, "42501");
+    rig_exec(conn, "rollback");
+    rig_exec(control, "create policy admits on outbox.event for insert to outbox_writer with check (topic = 'policy')");
+    rig_exec(conn, "begin");
+    append_ok();
+    rig_exec(conn, "rollback");
+    rig_exec(control, "drop policy admits on outbox.event; alter table outbox.event disable row level security");
+}
+END_TEST
+
 START_TEST(append_in_a_read_only_transaction_names_the_primary)
 {
     event.topic = "read.only";
@@ -287,6 +305,7 @@ Suite *suite_append_errors(void)
     tcase_add_test(tcase, append_needs_the_insert_privilege_only);
     tcase_add_test(tcase, append_and_check_schema_work_as_outbox_writer);
     tcase_add_test(tcase, append_names_the_remedy_when_the_privilege_is_missing);
+    tcase_add_test(tcase, append_names_the_remedy_when_a_policy_refuses_the_event);
     tcase_add_test(tcase, append_in_a_read_only_transaction_names_the_primary);
     tcase_add_test(tcase, append_goes_on_after_signals);
     tcase_add_test(tcase, append_reports_a_cancelled_and_a_timed_out_statement);
