@@ -126,9 +126,19 @@ number lock_of_a_bucket "$m" "is asked for $v at most" sql/001_outbox.up.sql "lo
 number tail_may_take "$m" "takes longer than ([0-9]+ seconds)" relay/takeover.h '#define TAKEOVER_TAIL_MS ([0-9]+)'
 number topics_of_labels "$x" "topics and keys do \\($v topics" relay/metrics.h '#define METRIC_TOPICS ([0-9]+)'
 number rows_counted "$x" "beyond $v waiting events" relay/source/figures_sql.h 'e.id limit ([0-9]+)\)'
+number dead_looked_behind "$x" "behind the first $v dead events" relay/source/figures_sql.h "state = 'dead' limit ([0-9]+)\) h where"
 number figures_watched "$x" "every ([0-9]+ seconds) while" relay/monitor.c '#define FIGURES_WATCHED_MS ([0-9]+)'
 number figures_idle "$x" "else every ([0-9]+)\\b" relay/monitor.c '#define FIGURES_IDLE_MS ([0-9]+)000\b'
 number payload_of_sql README.md "SQL takes payloads up to $v" sql/001_outbox.up.sql 'octet_length\(payload\)[^0-9]*([0-9]+)'
+
+# Who copies what is shown must not get a ring in which no bucket becomes old enough.
+period=$(sed -n "s/.*set_bucket_period('\([0-9]*\) hours').*/\1/p" "$m")
+retention=$("$relay" --print-config 2>/dev/null | sed -n 's/^retention = \([0-9]*\)h$/\1/p')
+if [[ -n $period && -n $retention ]] && ((7 * period > retention)); then
+    ok bucket_period_shown_suits_the_retention
+else
+    not_ok bucket_period_shown_suits_the_retention "seven times \"$period\" hours, and \"$retention\""
+fi
 
 # --- the database, the libraries ------------------------------------------------------------------------
 
