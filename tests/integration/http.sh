@@ -72,11 +72,11 @@ holds start_of_the_process near "$(metric web process_start_time_seconds)" "$(da
 holds memory_of_the_process near "$(metric web process_resident_memory_bytes)" "$(($(memory web VmRSS) * 1024))" 8000000
 holds last_poll_is_now near "$(metric web outbox_relay_last_poll_timestamp_seconds)" "$(date +%s)" 600
 
-if command -v promtool >/dev/null; then
+if bin=$("$root/tests/tools/prometheus" 2>&1); then
     ask web /metrics
-    holds promtool_has_nothing_to_say promtool check metrics <"$dir/body"
+    holds promtool_has_nothing_to_say "$bin/promtool" check metrics <"$dir/body"
 else
-    skip promtool_has_nothing_to_say 'promtool (package prometheus) is not installed'
+    skip promtool_has_nothing_to_say "$bin"
 fi
 
 help=$("$OUTBOX_RELAY" --metrics-help)
