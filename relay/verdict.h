@@ -42,8 +42,10 @@
 
 /* Where the server is a standby, or read-only by a setting. */
 #define VERDICT_READ_WRITE                                                                                              \
-    "let the dsn name the primary, or all servers with target_session_attrs=read-write; if it is the primary, set " \
-    "default_transaction_read_only to off for the role of the dsn"
+    "let the dsn name the primary, or all servers; where none of them is a primary, " VERDICT_PROMOTE "; if it is the " \
+    "primary, set default_transaction_read_only to off for the role of the dsn"
+/* Where all the servers that there are, are standbys or gone. */
+#define VERDICT_PROMOTE "promote a standby or bring the primary back"
 
 /* A part of a sentence: where to look when a lock of somebody else's is in the way. */
 #define VERDICT_WHO_LOCKS \
@@ -72,7 +74,7 @@ enum verdict_role {
 /* A relay that leads renews its lease every second; when it is silent for longer, something is wrong with it. */
 #define LEADER_SILENT_S 10.0
 
-/* When a leader's silence may be that of a server that has become read-only: its sessions last, and tell nothing. */
+/* When a leader's silence is worth a word: it may just have ended, or its server has become read-only. */
 #define LEADER_LATE_S 3.0
 
 enum verdict_fact { FACT_UNKNOWN, FACT_NO, FACT_YES };
@@ -137,7 +139,8 @@ struct verdict_input {
     double silent_s;     /* since the leader was last heard of, or gave the lease back; negative: not known */
     double looked_s;     /* of that the part since the lease was looked at, in which it may have been renewed */
     double lease_left_s; /* of another relay that leads: until its lease ends; negative: not known, or it has ended */
-    const char *read_only; /* why no relay with this dsn can write there, a clause; NULL: it can, or it is not known */
+    const char *read_only; /* that no relay with this dsn can write there, and why, a clause; NULL: it can, or it is not known */
+    bool none_writable;    /* that is so on each of the servers that the dsn names, which are several */
     double stuck_s;      /* so long nothing has moved although something could; 0: it moves, or not known */
     struct verdict_failure failure;
     const char *aside_error; /* why the connection for what may wait does not work; NULL: it does */

@@ -18,8 +18,8 @@ static void judge_server(struct findings *f, const struct operate_fact *x)
         findings_fail(f, EXIT_CONFIGURATION, "server", "upgrade PostgreSQL to 13 or later",
                       "PostgreSQL %s is too old", x->name);
     else if (strcmp(x->detail, "standby") == 0)
-        findings_fail(f, EXIT_UNAVAILABLE, "server", "let the dsn name the primary, or all servers with "
-                      "target_session_attrs=read-write",
+        findings_fail(f, EXIT_UNAVAILABLE, "server", "let the dsn name the primary, or all servers; where "
+                      "none of them is a primary, " VERDICT_PROMOTE,
                       "PostgreSQL %s is a standby: the relay can only work on the primary", x->name);
     else if (x->detail[0] != '\0')
         findings_fail(f, EXIT_UNAVAILABLE, "server", "set default_transaction_read_only to off for the role "

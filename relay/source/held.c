@@ -27,6 +27,18 @@ void held_deinit(struct source *s)
     PQclear(h->keys_in);
 }
 
+const char *held_some_ids(const PGresult *res, int from, int col, char *to, size_t size)
+{
+    size_t at = 0;
+
+    to[0] = '\0';
+    for (int i = from; i < PQntuples(res) && at < size - 24; i++)
+        if (!PQgetisnull(res, i, col))
+            at += (size_t)snprintf(to + at, size - at, "%s%lld", at > 0 ? " " : "",
+                                   (long long)wire_i64(PQgetvalue(res, i, col)));
+    return to;
+}
+
 /* -- marking and holding -------------------------------------------------------------------- */
 
 /* The parameters of outbox_settle. A fact needs no epoch. */
@@ -312,7 +324,7 @@ void held_on_sweep(struct source *s, uint64_t now_ms, const PGresult *res)
     h->n_found = (uint32_t)PQntuples(res) - 1;
     if (h->n_found > 0)
         log_error("source", "rows behind the cursor were neither sent nor held; they go now", "rows",
-                  log_i64(h->n_found), "ids", source_some_ids(res, 1, 3, ids, sizeof ids), "remedy",
+                  log_i64(h->n_found), "ids", held_some_ids(res, 1, 3, ids, sizeof ids), "remedy",
                   "this is a defect of the relay, or marks were deleted; please report it");
     source_request(s, now_ms, REQUEST_HEAL, "outbox_heal", 4, values, lengths);
 }
@@ -340,7 +352,7 @@ void held_on_heal(struct source *s, uint64_t now_ms, const PGresult *res)
         return;
     }
     log_warn("source", "held keys stood still; their first rows are due now", "keys", log_i64(t->n),
-             "ids", source_some_ids(res, 0, 2, ids, sizeof ids));
+             "ids", held_some_ids(res, 0, 2, ids, sizeof ids));
     s->request = REQUEST_CLEAN;
     if (send_clean(s, now_ms, MARK_SIDE) < 0)
         source_link_lost(s, now_ms, conn_error(&s->conn[MARK_SIDE]));

@@ -209,8 +209,6 @@ void source_request_transaction(struct source *s, uint64_t now_ms, enum request 
                                 const struct conn_statement *statement, int n);
 void source_request_failed(struct source *s, enum request what, const PGresult *res);
 struct conn_statement source_mark_statement(const struct source *s);
-/* For the log: the first few ids of a column, from a row on, as text. Returns `to`. */
-const char *source_some_ids(const PGresult *res, int from, int col, char *to, size_t size);
 
 /* -- read.c. The answer to a read of any kind. */
 void read_on_answer(struct source *s, uint64_t now_ms, const PGresult *res);
@@ -252,6 +250,8 @@ void isolate_on_read(struct source *s, uint64_t now_ms, const PGresult *res);
 void isolate_end(struct source *s);
 
 /* -- held.c */
+/* For the log: the first few ids of a column, from a row on, as text. Returns `to`. */
+const char *held_some_ids(const PGresult *res, int from, int col, char *to, size_t size);
 void held_deinit(struct source *s);
 /* Rows that were read and wait until stale ones are cleaned away: they are forgotten. */
 void held_drop_page(struct source *s);

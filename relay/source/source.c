@@ -92,10 +92,10 @@ static void choose_servers(struct source *s)
     outbox__host_lists_deinit(&s->left);
 }
 
-void source_link_lost(struct source *s, uint64_t now_ms, const char *why)
+/* remedy: what mends that, a clause of our own; NULL: it is not known. */
+static void link_lost(struct source *s, uint64_t now_ms, const char *why, const char *remedy)
 {
-    const char *remedy = s->up ? NULL : connect_remedy(why);
-    char text[400];
+    char text[500];
 
     snprintf(text, sizeof text, "%s" VERDICT_TRIES_AGAIN, remedy != NULL ? remedy : "");
     uint64_t delay = retry_delay_ms(s->cfg.retry_base_ms, s->cfg.retry_max_ms, s->failures++,
@@ -118,6 +118,11 @@ void source_link_lost(struct source *s, uint64_t now_ms, const char *why)
     s->retry_at_ms = now_ms + delay;
     s->n_events = 0; /* answers of a link that is gone */
     source_push(s, (struct source_event){ .type = SOURCE_DOWN, .why = s->why, .remedy = remedy });
+}
+
+void source_link_lost(struct source *s, uint64_t now_ms, const char *why)
+{
+    link_lost(s, now_ms, why, s->up ? NULL : connect_remedy(why));
 }
 
 static void link_open(struct source *s, uint64_t now_ms)
@@ -258,18 +263,6 @@ void source_mark(struct source *s, uint64_t now_ms, const struct source_mark *ma
     CRASH_POINT("source.mark_sent");
 }
 
-const char *source_some_ids(const PGresult *res, int from, int col, char *to, size_t size)
-{
-    size_t at = 0;
-
-    to[0] = '\0';
-    for (int i = from; i < PQntuples(res) && at < size - 24; i++)
-        if (!PQgetisnull(res, i, col))
-            at += (size_t)snprintf(to + at, size - at, "%s%lld", at > 0 ? " " : "",
-                                   (long long)wire_i64(PQgetvalue(res, i, col)));
-    return to;
-}
-
 static void on_marked(struct source *s, const PGresult *res)
 {
     char ids[128];
@@ -280,7 +273,7 @@ static void on_marked(struct source *s, const PGresult *res)
     }
     if (!s->acquired && PQntuples(res) > 0)
         log_warn("source", "events were published that the database has lost; they are not marked", "events",
-                 log_i64(PQntuples(res)), "ids", source_some_ids(res, 0, 0, ids, sizeof ids), "remedy",
+                 log_i64(PQntuples(res)), "ids", held_some_ids(res, 0, 0, ids, sizeof ids), "remedy",
                  "a crash of the server lost transactions: commit events with synchronous_commit on");
     source_push(s, (struct source_event){ .type = SOURCE_MARKED });
 }
@@ -348,6 +341,23 @@ static bool is_duplicate(const PGresult *res)
     return state != NULL && strcmp(state, "23505") == 0;
 }
 
+/* The session may write no more: default_transaction_read_only was turned on, or what was the primary is none. What
+ * mends that (ALTER ROLE, another server of the dsn) reaches new sessions only. */
+static bool is_read_only(const PGresult *res)
+{
+    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
+    return state != NULL && strcmp(state, "25006") == 0;
+}
+
+static void leave_read_only(struct source *s, uint64_t now_ms, const PGresult *res)
+{
+    char why[300];
+
+    snprintf(why, sizeof why, "the database cannot be written: %s", PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
+    link_lost(s, now_ms, why, VERDICT_READ_WRITE);
+}
+
 static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
 {
     enum request what = s->request;
@@ -356,6 +366,10 @@ static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
     if (what == REQUEST_MARK && is_duplicate(*res)) {
         s->mark_again = true;
         send_marks(s, now_ms);
+        return;
+    }
+    if (what != REQUEST_RESIGN && is_read_only(*res)) { /* who resigns has no use for another link */
+        leave_read_only(s, now_ms, *res);
         return;
     }
     if (!result_ok(*res)) {

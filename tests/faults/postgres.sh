@@ -94,10 +94,14 @@ fault sql "alter system set default_transaction_read_only = on"
 sql "select pg_reload_conf()" >/dev/null
 wait_said readonly 'sqlstate=25006\|read-only\|read only' || not_ok read_only_is_logged "$(tail -n 3 "$dir/readonly.log")"
 holds relay_outlives_a_read_only_server alive "${relay_pid[readonly]}"
-PGOPTIONS='-c default_transaction_read_only=off' psql -XqAt -d "$dsn" -c "alter system reset default_transaction_read_only" -c "select pg_reload_conf()" >/dev/null
+writable() { PGOPTIONS='-c default_transaction_read_only=off' psql -XqAt -d "$dsn" "$@" >/dev/null; }
+# What the remedy says, and no more: it reaches new sessions alone.
+holds its_remedy_is_told wait_said readonly 'remedy=".*set default_transaction_read_only to off for the role of the dsn'
+writable -c 'alter role current_user set default_transaction_read_only = off'
 must_move moves_after_read_only readonly 40
 stream_judge server_was_read_only
 stop_clean readonly
+writable -c "alter system reset default_transaction_read_only" -c "select pg_reload_conf()" -c 'alter role current_user reset default_transaction_read_only'
 
 # --- its disk ------------------------------------------------------------------------------------------
 

@@ -263,7 +263,7 @@ equal nothing_of_a_password_that_resembles_a_key_is_told 0 "$(grep -c 'geheim\|p
 export OUTBOX_RELAY_DSN="host=x userName=y"
 says key_that_begins_as_another 78 'cannot be read: a key in it is unknown; did you mean user?' status
 unset OUTBOX_RELAY_DSN
-says read_only_session_has_its_remedy 69 'session is read-only.* remedy="let the dsn name the primary, or all servers with target_session_attrs=read-write; .*tries again' --once "${good[@]}" -X "dsn=$relay_dsn options='-c default_transaction_read_only=on'"
+says read_only_session_has_its_remedy 69 'session is read-only.* remedy="let the dsn name the primary, or all servers; .*promote a standby .*tries again' --once "${good[@]}" -X "dsn=$relay_dsn options='-c default_transaction_read_only=on'"
 
 sql "truncate outbox.event, outbox.sent, outbox.held restart identity; delete from outbox.relay;
      insert into outbox.event (topic, type) select 't', 'x' from generate_series(1, 5);

@@ -202,6 +202,28 @@ START_TEST(lease_that_cannot_be_written_is_said_with_a_remedy_and_not_each_time)
 }
 END_TEST
 
+/* default_transaction_read_only reaches a session that runs; what mends it, ALTER ROLE or another server, does not. */
+START_TEST(link_that_may_not_write_is_given_up)
+{
+    ck_assert(gets_the_lease(one));
+    rig_exec(db, "create function pg_temp.refuse() returns trigger language plpgsql as $$ begin raise 'cannot execute UPDATE in "
+                 "a read-only transaction' using errcode = '25006'; end $$;"
+                 "create trigger refuse before update on outbox.relay execute function pg_temp.refuse()");
+    source_renew(one, now(), 0);
+    struct source_event e = wait_for(one, SOURCE_DOWN);
+    ck_assert_str_eq(e.why, "the database cannot be written: cannot execute UPDATE in a read-only transaction");
+    ck_assert_ptr_nonnull(strstr(e.remedy, "set default_transaction_read_only to off for the role of the dsn"));
+    (void)wait_for(one, SOURCE_UP);
+    source_acquire(one, now()); /* and so does who stands by */
+    (void)wait_for(one, SOURCE_DOWN);
+    (void)wait_for(one, SOURCE_UP);
+    source_resign(one, now(), 0); /* who ends has no use for another one */
+    (void)wait_for(one, SOURCE_RESIGNED);
+    rig_exec(db, "drop trigger refuse on outbox.relay");
+    ck_assert(gets_the_lease(one));
+}
+END_TEST
+
 /* Two processes that were given one name. A restarted one takes its own lease back at once; but not what
  * another took from it, and so on for ever. */
 START_TEST(lease_that_a_namesake_took_is_not_taken_back)
@@ -352,6 +374,7 @@ Suite *suite_rivals(void)
     tcase_add_test(tc, lease_that_cannot_be_written_is_said_with_a_remedy_and_not_each_time);
     tcase_add_test(tc, lead_has_a_beginning);
     tcase_add_test(tc, each_lease_has_an_epoch_of_its_own);
+    tcase_add_test(tc, link_that_may_not_write_is_given_up);
     tcase_add_test(tc, lease_that_a_namesake_took_is_not_taken_back);
     tcase_add_test(tc, lease_does_not_outlast_a_clock_that_is_set_back);
     tcase_add_loop_test(tc, floor_is_looked_for_in_pieces_and_the_lease_kept_meanwhile, 0, 3);

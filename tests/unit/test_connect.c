@@ -30,7 +30,7 @@ START_TEST(each_refusal_has_its_remedy)
     mended_by(AT "FATAL:  too many connections for database \"shop\"", "needs three connections");
     mended_by(AT "FATAL:  sorry, too many clients already", "needs three connections");
     mended_by(AT "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", "needs three connections");
-    mended_by(AT "session is read-only", "let the dsn name the primary, or all servers with target_session_attrs=read-write");
+    mended_by(AT "session is read-only", "let the dsn name the primary, or all servers; where none of them is a primary, promote a standby or bring the primary back");
     mended_by(AT "server is in hot standby mode", "default_transaction_read_only to off");
 }
 END_TEST
