@@ -73,8 +73,11 @@ static void say_standing_by(const struct verdict_input *in, struct verdict *v)
 {
     char age[32];
 
-    verdict_append(v->text, sizeof v->text, "This relay stands by: %.100s leads", in->leader != NULL ? in->leader : "another one");
-    if (in->leader != NULL && in->silent_s >= 0)
+    verdict_append(v->text, sizeof v->text, "This relay stands by");
+    bool said_below = verdict_leader_is_silent(in) && in->kafka_up != FACT_NO; /* as what is found first */
+    if (!said_below)
+        verdict_append(v->text, sizeof v->text, ": %.100s leads", in->leader != NULL ? in->leader : "another one");
+    if (in->leader != NULL && in->silent_s >= 0 && !said_below)
         verdict_append(v->text, sizeof v->text, " and was last heard of %s ago",
                        verdict_age(in->silent_s, age, sizeof age));
     append_waiting(v->text, sizeof v->text, "; ", in);

@@ -16,6 +16,8 @@
 
 /* All that is found, worst first, and the level of the worst. v: all zeroes before. */
 void verdict_judge(const struct verdict_input *in, struct verdict *v);
+/* Does another relay lead that does not lead? A lease of minutes goes on without it. */
+bool verdict_leader_is_silent(const struct verdict_input *in);
 /* Behind what is there already; cut where it must be, never within a character. */
 __attribute__((format(printf, 3, 4))) void verdict_append(char *text, size_t size, const char *format, ...);
 

@@ -64,17 +64,25 @@ static void judge_schema(const struct verdict_input *in, struct verdict *v)
                    in->schema_ends);
 }
 
+static const char *read_only_remedy(const struct verdict_input *in)
+{
+    return in->none_writable ? VERDICT_PROMOTE "; if one of them is a primary, set default_transaction_read_only to off for the "
+                               "role of the dsn"
+                             : VERDICT_READ_WRITE;
+}
+
 static void judge_lead(const struct verdict_input *in, struct verdict *v)
 {
     char age[32];
 
     if (in->role != VERDICT_NOBODY_LEADS)
         return;
-    struct verdict_finding *f = find(v, VERDICT_BAD, in->read_only != NULL ? VERDICT_READ_WRITE "; then a relay that runs goes on, or start one."
-                                                                           : "Start a relay; " VERDICT_TAKE_LEASE ".");
+    struct verdict_finding *f = find(v, VERDICT_BAD, in->read_only != NULL ? read_only_remedy(in) : "Start a relay");
+    verdict_append(f->remedy, sizeof f->remedy, "%s", in->read_only != NULL ? "; then a relay that runs goes on, or start one."
+                                                                            : "; " VERDICT_TAKE_LEASE ".");
     begin_with_capital(f->remedy);
     verdict_append(f->text, sizeof f->text, "%s%s", in->read_only != NULL ? in->read_only : "",
-                   in->read_only != NULL ? ", where no relay with this dsn can work, and none leads" : "no relay leads");
+                   in->read_only != NULL ? ", and none leads" : "no relay leads");
     if (in->leader == NULL && in->silent_s >= 0)
         verdict_append(f->text, sizeof f->text, ": the last one gave the lease back %s ago",
                        verdict_age(in->silent_s, age, sizeof age));
@@ -120,8 +128,7 @@ static void judge_kafka_settings(const struct verdict_input *in, struct verdict 
     verdict_append(f->text, sizeof f->text, "no broker was asked: %s", in->kafka_misset);
 }
 
-/* Does another relay lead that does not lead? A lease of minutes goes on without it. */
-static bool leader_is_silent(const struct verdict_input *in)
+bool verdict_leader_is_silent(const struct verdict_input *in)
 {
     return in->db_up == FACT_YES && in->leader != NULL && in->silent_s - in->looked_s >= LEADER_SILENT_S && in->lease_left_s >= 0 &&
            (in->role == VERDICT_LEADS || in->role == VERDICT_STANDS_BY);
@@ -140,7 +147,7 @@ static void judge_silence(const struct verdict_input *in, struct verdict *v)
 {
     char age[32], left[32];
 
-    if (!leader_is_silent(in))
+    if (!verdict_leader_is_silent(in))
         return;
     struct verdict_finding *f =
         find(v, nothing_goes(in) ? VERDICT_BAD : VERDICT_WARN,
@@ -153,19 +160,45 @@ static void judge_silence(const struct verdict_input *in, struct verdict *v)
                    verdict_age(in->lease_left_s, left, sizeof left));
 }
 
-/* A relay whose sessions are older, or whose role is another, may write there: so only of one that renews its lease late. */
+static bool leader_is_late(const struct verdict_input *in)
+{
+    return in->role == VERDICT_LEADS && in->silent_s - in->looked_s >= LEADER_LATE_S;
+}
+
+/* A relay whose sessions are older, or whose role is another, may write there: so only of one that renews its lease late.
+ * Where none of several servers can be written to, nothing but its lateness says that the primary is not just out of reach. */
 static void judge_read_only(const struct verdict_input *in, struct verdict *v)
 {
-    if (in->read_only == NULL || in->role != VERDICT_LEADS || in->lease_left_s < 0 || in->silent_s - in->looked_s < LEADER_LATE_S)
+    bool late = leader_is_late(in);
+
+    if (in->read_only == NULL || in->role != VERDICT_LEADS || (!in->none_writable && (in->lease_left_s < 0 || !late)))
         return;
-    struct verdict_finding *f = find(v, VERDICT_WARN, VERDICT_READ_WRITE ".");
+    struct verdict_finding *f = find(v, in->none_writable && late ? VERDICT_BAD : VERDICT_WARN, read_only_remedy(in));
     begin_with_capital(f->remedy);
-    verdict_append(f->text, sizeof f->text, "%s, where no relay with this dsn can work", in->read_only);
+    verdict_append(f->remedy, sizeof f->remedy, ".");
+    verdict_append(f->text, sizeof f->text, "%s", in->read_only);
+}
+
+/* Before it counts as silent: for what is seen of one that was just killed, nothing else is to be blamed. One that marks is
+ * there. */
+static void judge_late(const struct verdict_input *in, struct verdict *v)
+{
+    char age[32], left[32];
+
+    if (!leader_is_late(in) || in->leader == NULL || in->db_up != FACT_YES || in->read_only != NULL || in->lease_left_s < 0 ||
+        verdict_leader_is_silent(in) || (in->idle_s >= 0 && in->idle_s < LEADER_LATE_S))
+        return;
+    struct verdict_finding *f = find(v, VERDICT_WARN, "If it still writes its log, that says what keeps it from PostgreSQL. If it "
+                                                      "is gone, a relay that stands by, or the next one that is started, leads "
+                                                      "when its lease ends, in ");
+    verdict_append(f->remedy, sizeof f->remedy, "%s.", verdict_age(in->lease_left_s, left, sizeof left));
+    verdict_append(f->text, sizeof f->text, "%.100s leads and was last heard of %s ago, though it should renew its lease every "
+                                            "second", in->leader, verdict_age(in->silent_s, age, sizeof age));
 }
 
 static bool is_stuck(const struct verdict_input *in)
 {
-    return in->stuck_s > 0 && in->db_up != FACT_NO && in->kafka_up != FACT_NO && !leader_is_silent(in);
+    return in->stuck_s > 0 && in->db_up != FACT_NO && in->kafka_up != FACT_NO && !verdict_leader_is_silent(in);
 }
 
 static bool failure_stands(const struct verdict_input *in)
@@ -340,8 +373,8 @@ static void judge_blockers(const struct verdict_input *in, struct verdict *v)
                    verdict_age(b->age_s, age, sizeof age));
     append_blocker(f->text, sizeof f->text, b);
     verdict_append(f->text, sizeof f->text, "): %s",
-                   b->holds_rows && holds_bucket ? "its events wait for its commit, and a bucket cannot be emptied"
-                   : b->holds_rows               ? "its events wait for its commit"
+                   b->holds_rows && holds_bucket ? "its own events wait for its commit, and a bucket cannot be emptied"
+                   : b->holds_rows               ? "its own events wait for its commit"
                                                  : "a bucket cannot be emptied");
 }
 
@@ -448,6 +481,7 @@ void verdict_judge(const struct verdict_input *in, struct verdict *v)
     judge_ids(in, v);
     judge_progress(in, v);
     judge_read_only(in, v);
+    judge_late(in, v);
     judge_failure(in, v);
     judge_aside(in, v);
     judge_topics(in, v);

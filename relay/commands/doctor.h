@@ -53,6 +53,8 @@ void doctor_retention(struct findings *f, double period_s, uint64_t retention_ms
 void doctor_space(struct findings *f, const struct space *s);
 /* That one of the facts. Pure. */
 void doctor_lead(struct findings *f, const struct operate_fact *x);
+/* The same where nobody leads, on a server where no relay can work. */
+void doctor_lead_nowhere(struct findings *f);
 /* Which relays are connected. Of a lease that is not held relays_nobody_leads knows. Pure. */
 void doctor_relays(struct findings *f, const struct relays *r, enum doctor_lease lease);
 /* Do events flow under the relay that leads? Pure. */

@@ -23,6 +23,7 @@ struct asking {
     struct doctor *d;
     struct operate *op;
     bool installed, usable; /* by this role */
+    bool unwritable; /* no relay can work on this server */
     bool blind; /* it may not see how old the transactions of others are */
     size_t n; /* facts of the kind that was asked for */
     double clock_s, period_s;
@@ -49,7 +50,12 @@ static void on_fact(void *arg, const struct operate_fact *x)
         a->period_s = x->number;
     if (x->kind == FACT_CLOCK)
         a->clock_s = x->number;
-    doctor_fact(&a->d->findings, x);
+    if (x->kind == FACT_SERVER)
+        a->unwritable = x->detail[0] != '\0';
+    if (x->kind == FACT_LEAD && a->unwritable && (strcmp(x->detail, "ended") == 0 || strcmp(x->detail, "resigned") == 0))
+        doctor_lead_nowhere(&a->d->findings);
+    else
+        doctor_fact(&a->d->findings, x);
 }
 
 static bool is_cause(const struct cause *c, int code, const char *sqlstate)

@@ -42,6 +42,12 @@ void doctor_lead(struct findings *f, const struct operate_fact *x)
                       "has ended, and no relay has taken it", x->name, age);
 }
 
+void doctor_lead_nowhere(struct findings *f)
+{
+    findings_fail(f, EXIT_UNAVAILABLE, "lead", "mend what is said of the server above; then a relay that runs goes on, or start one",
+                  "nobody leads: no relay can work on this server");
+}
+
 /* Each that does not lead asks for the lease every second. */
 static void judge_silent(struct findings *f, const struct relays *r, bool lease_is_free)
 {

@@ -18,9 +18,13 @@ void flow_of_lead(struct verdict_input *in, const struct operate_lead *lead)
     in->silent_s = lead->renewed_s;
     in->lease_left_s = lead->is_standby ? -1 : lead->left_s; /* what is seen on a standby server may be of long ago */
     in->oldest_s = lead->oldest_s;
-    in->read_only = lead->is_standby     ? "this server is a standby"
-                    : lead->is_read_only ? "the server is read-only for the role of this dsn (default_transaction_read_only)"
-                                         : NULL;
+    in->none_writable = lead->is_standby && lead->one_of_several;
+    in->read_only =
+        in->none_writable    ? "no server that the dsn names can be written to (this one is a standby)"
+        : lead->is_standby   ? "this server is a standby, where no relay with this dsn can work"
+        : lead->is_read_only ? "the server is read-only for the role of this dsn (default_transaction_read_only), where no relay "
+                               "with this dsn can work"
+                             : NULL;
     if (lead->since_mark_s >= 0 && lead->since_mark_s < stuck_s)
         stuck_s = lead->since_mark_s;
     if (lead->leading_s >= 0 && lead->leading_s < stuck_s) /* what was before is not the fault of this lead */

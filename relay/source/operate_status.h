@@ -20,6 +20,7 @@ struct operate_lead {
     const char *refused_code; /* why the first one was; or NULL */
     int64_t refused_id;   /* its id */
     bool is_standby;      /* the server only follows another one */
+    bool one_of_several;  /* the dsn names others as well; of a standby or a read-only one: and none of these can be written to */
     bool is_read_only;    /* a new session of this role may not write, by default_transaction_read_only */
     double leading_s;     /* since the lead began; negative: not known */
     int64_t twice_id;     /* an id that two events have which are neither sent nor held; 0: none was found */

@@ -76,6 +76,13 @@ equal the_library_says_what_a_standby_is 'this server is a standby, where nothin
 writer_dsn="$both target_session_attrs=read-write"
 stream_start failover
 fault "$pg" kill "$dir/sync1"
+# All that the dsn names was tried: to name more is not what helps.
+no_primary() { ! "$OUTBOX_RELAY" "$1" -X "dsn=$both" -X "kafka.bootstrap.servers=$brokers" >"$dir/looked" 2>&1 && grep -q "$2" "$dir/looked"; }
+holds status_says_that_there_is_no_primary wait_until 20 no_primary status '^Events do not flow: no server that the dsn names can be written to'
+holds and_what_to_do grep -q '^ *Promote a standby or bring the primary back;' "$dir/looked"
+holds that_nobody_leads_is_said_as_well wait_until 40 no_primary status 'can be written to (this one is a standby), and none leads'
+holds doctor_says_what_to_do wait_until 20 no_primary doctor 'do: let the dsn name the primary, or all servers; where none of them is a primary, promote a standby'
+equal and_not_to_start_a_relay 0 "$(grep -c 'do: start a relay' "$dir/looked" || true)"
 "$pg" promote "$dir/sync2"
 dsn=$("$pg" conninfo "$dir/sync2")
 sql "alter system set synchronous_standby_names = ''"

@@ -138,7 +138,7 @@ holds frozen_leads wait_said frozen msg=leading
 serve beside -X lease.ttl=1h
 says beside_stands_by beside '^This relay stands by: frozen leads'
 relay_signal frozen STOP
-says the_page_tells_that_the_leader_is_silent beside '^This relay stands by: .*, but frozen leads and has been silent for .*; its lease lasts [0-9]* min.* more'
+says the_page_tells_that_the_leader_is_silent beside '^This relay stands by[,;].* but frozen leads and has been silent for .*; its lease lasts [0-9]* min.* more'
 holds the_page_says_what_to_do wait_shows beside / 'lease.owner=</code> and that whole name'
 relay_kill frozen
 serve heir -X lease.ttl=1h -X lease.owner=frozen

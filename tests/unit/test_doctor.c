@@ -66,6 +66,8 @@ START_TEST(nobody_leads_and_since_when)
     fact(FACT_LEAD, "", "hidden", 0, "insert x");
     ck_assert(found(FINDING_FAIL, "row-level security hides the row 'default' of outbox.relay"));
     ck_assert_ptr_nonnull(strstr(f.list[f.n - 1].remedy, "BYPASSRLS"));
+    doctor_lead_nowhere(&f);
+    ck_assert(found(FINDING_FAIL, "nobody leads: no relay can work on this server"));
     fact(FACT_DEAD, "", "2026-01-02 03:04:05 UTC", 1200, "");
     ck_assert(found(FINDING_WARN, "dead rows: 1200, the oldest since 2026-01-02 03:04:05 UTC"));
 }

@@ -55,7 +55,7 @@ START_TEST(leader_is_silent_when_it_was_seen_to_be)
     another_leads(2, 600);
     says(20000, "This relay stands by: other leads and was last heard of 22 s ago.");
     another_leads(22, 580);
-    says(1000, "This relay stands by: other leads and was last heard of 23 s ago, but other leads and has been silent for 23 s, "
+    says(1000, "This relay stands by, but other leads and has been silent for 23 s, "
                "though it should renew its lease every second: it is gone, frozen or kept from writing; its lease lasts 9 min "
                "39 s more.");
 }

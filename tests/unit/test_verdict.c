@@ -239,7 +239,7 @@ START_TEST(verdict_old_transaction)
     expect(&in, VERDICT_GOOD, "Events flow: every committed event is published.");
     in.blocker.age_s = 3600;
     expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but a transaction has been open "
-                              "for 1 h (pid 42, psql): its events wait for its commit.");
+                              "for 1 h (pid 42, psql): its own events wait for its commit.");
     ck_assert_str_eq(v.finding[0].remedy, "Other events pass it; let it end, or end it: `SELECT pg_terminate_backend(42)`, as the "
                                           "same role, as a member of pg_signal_backend or as a superuser.");
     in.blocker = (struct verdict_blocker){ 42, "psql", 90, false, true };
@@ -250,7 +250,7 @@ START_TEST(verdict_old_transaction)
     in.blocker = (struct verdict_blocker){ 0, "order-4711", 90000, true, true };
     expect(&in, VERDICT_WARN,
            "Events flow: every committed event is published, but a transaction has been open for 1 d 1 h "
-           "(prepared, order-4711): its events wait for its commit, and a bucket cannot be emptied.");
+           "(prepared, order-4711): its own events wait for its commit, and a bucket cannot be emptied.");
     ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "ROLLBACK PREPARED"));
 }
 END_TEST

@@ -139,7 +139,7 @@ START_TEST(verdict_leader_is_silent)
     struct verdict_input in = healthy();
 
     in.leader = "vm/24506/9f8e5880";
-    in.silent_s = 9.9;
+    in.silent_s = 2.9;
     in.lease_left_s = 240;
     expect(&in, VERDICT_GOOD, "Events flow: every committed event is published.");
     in.silent_s = 61;
@@ -224,7 +224,7 @@ START_TEST(verdict_standby)
     in.lease_left_s = 90;
     verdict_reach(&in, &v);
     ck_assert_int_eq(v.level, VERDICT_WARN);
-    ck_assert_ptr_nonnull(strstr(v.text, ", but relay-0 leads and has been silent for 30 s, though"));
+    ck_assert_ptr_eq(strstr(v.text, "This relay stands by, but relay-0 leads and has been silent for 30 s, though"), v.text);
     in.rate = -1;
     in.pending = 5; /* but it is seen that the oldest event stays where it is */
     in.oldest_s = 29;
@@ -262,7 +262,7 @@ START_TEST(verdict_server_that_is_read_only)
 {
     struct verdict_input in = healthy();
 
-    in.read_only = "the server is read-only";
+    in.read_only = "the server is read-only, where no relay with this dsn can work";
     in.leader = "relay-0";
     in.silent_s = 1;
     in.lease_left_s = 9;
@@ -275,6 +275,54 @@ START_TEST(verdict_server_that_is_read_only)
     expect(&in, VERDICT_BAD, "Events do not flow: the server is read-only, where no relay with this dsn can work, and none leads: relay-0 was last "
                              "heard of 4.0 s ago, its lease has ended, and nobody has taken it.");
     ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "set default_transaction_read_only to off"));
+}
+END_TEST
+
+START_TEST(verdict_dsn_without_a_primary)
+{
+    struct verdict_input in = healthy();
+
+    in.read_only = "no server that the dsn names can be written to";
+    in.none_writable = true;
+    in.leader = "relay-0";
+    in.silent_s = 2; /* it may have a primary that this command does not reach */
+    expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but no server that the dsn names can be written to.");
+    ck_assert_int_eq(strncmp(v.finding[0].remedy, "Promote a standby or bring the primary back; ", 45), 0);
+    in.silent_s = 3;
+    expect(&in, VERDICT_BAD, "Events do not flow: no server that the dsn names can be written to.");
+    in.role = VERDICT_NOBODY_LEADS;
+    expect(&in, VERDICT_BAD, "Events do not flow: no server that the dsn names can be written to, and none leads: relay-0 was last "
+                             "heard of 3.0 s ago, its lease has ended, and nobody has taken it.");
+    ck_assert_int_eq(strncmp(v.finding[0].remedy, "Promote a standby or bring the primary back; ", 45), 0);
+    ck_assert_ptr_null(strstr(v.finding[0].remedy, "let the dsn name"));
+}
+END_TEST
+
+/* The ten seconds in which nobody may take over yet: a bystander is not the cause. */
+START_TEST(verdict_leader_is_late)
+{
+    struct verdict_input in = healthy();
+
+    in.leader = "vm/24506/9f8e5880";
+    in.silent_s = 9.6;
+    in.lease_left_s = 0.4;
+    in.idle_s = 42;
+    in.pending = 10;
+    in.oldest_s = 9;
+    in.n_blockers = 1;
+    in.blocker = (struct verdict_blocker){ 10663, NULL, 131, true, false };
+    expect(&in, VERDICT_WARN, "10 events wait, the oldest for 9.0 s; none was published in the last 42 s, but vm/24506/9f8e5880 leads "
+                              "and was last heard of 9.6 s ago, though it should renew its lease every second.");
+    ck_assert_uint_eq(v.n_findings, 2);
+    ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "when its lease ends, in 0.4 s."));
+    ck_assert_str_eq(v.finding[1].text, "a transaction has been open for 2 min 11 s (pid 10663): its own events wait for its commit");
+    in.idle_s = 2.9; /* it marks */
+    verdict_reach(&in, &v);
+    ck_assert_uint_eq(v.n_findings, 1);
+    in.idle_s = 42;
+    in.lease_left_s = -1; /* it is this one that leads */
+    verdict_reach(&in, &v);
+    ck_assert_uint_eq(v.n_findings, 1);
 }
 END_TEST
 
@@ -331,6 +379,8 @@ Suite *suite_verdict_servers(void)
     tcase_add_test(tc, verdict_has_room_for_all);
     tcase_add_test(tc, verdict_standby);
     tcase_add_test(tc, verdict_server_that_is_read_only);
+    tcase_add_test(tc, verdict_dsn_without_a_primary);
+    tcase_add_test(tc, verdict_leader_is_late);
     tcase_add_test(tc, verdict_nobody_leads);
     tcase_add_test(tc, verdict_long_texts_are_cut_between_characters);
     suite_add_tcase(s, tc);
