@@ -95,6 +95,43 @@ START_TEST(rows_behind_a_topic_that_fails_again_go_to_held)
 }
 END_TEST
 
+/* In the window it would keep all that is due from being read, for as long as rows of its topic come back. */
+START_TEST(scheduled_row_whose_time_has_come_goes_to_the_others_of_its_topic)
+{
+    topic_is_open();
+    paused_rows("My1", true);
+    pass_quietly(1000);
+    nothing_new();
+    leave_out("renew");
+    expect_but_reads("produce My1 main\nfetch due 4\n");
+    due("Mz1", HELD_TIME, 0);
+    expect_but_reads("hold Mz1 paused\n");
+}
+END_TEST
+
+/* Each of the two is the first of its key. Blocked, the second would be due at once, again and again. */
+START_TEST(first_rows_of_two_keys_wait_for_their_topic)
+{
+    lead_patiently(0);
+    page("M-1");
+    persisted("M-1");
+    pass_quietly(20);
+    marked(true);
+    page("M-2");
+    due_by_hand();
+    pass_quietly(1000);
+    nothing_new();
+    t.trace[0] = '\0';
+    due("Mx1 My1", HELD_KEY, 1);
+    expect("produce Mx1 solo\nproduce My1 solo\n");
+    full("My1");
+    topic_failed("M-2");
+    lane_ready(LANE_MAIN, true);
+    nothing_new();
+    expect_but_reads("reset main\nhold M-2 paused, My1 retrying\n");
+}
+END_TEST
+
 START_TEST(failed_read_of_a_topic_is_repeated_after_a_while)
 {
     topic_is_open();
@@ -268,6 +305,8 @@ Suite *suite_topics_back(void)
     tcase_add_test(tc, new_rows_wait_behind_what_is_held_of_an_open_topic);
     tcase_add_test(tc, rows_behind_a_topic_that_are_too_many_go_to_held);
     tcase_add_test(tc, rows_behind_a_topic_that_fails_again_go_to_held);
+    tcase_add_test(tc, scheduled_row_whose_time_has_come_goes_to_the_others_of_its_topic);
+    tcase_add_test(tc, first_rows_of_two_keys_wait_for_their_topic);
     tcase_add_test(tc, failed_read_of_a_topic_is_repeated_after_a_while);
     tcase_add_test(tc, nothing_of_a_topic_is_read_back_while_rows_of_it_go_there);
     tcase_add_test(tc, nothing_is_written_to_held_while_a_topic_is_read);
