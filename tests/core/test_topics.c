@@ -272,6 +272,50 @@ START_TEST(row_that_is_back_with_its_topic_waits_behind_its_key)
 }
 END_TEST
 
+/* are out, each sent 20 ms after the one before, the last one just now. */
+static void three_out_one_after_the_other(void)
+{
+    lead_patiently(100);
+    page("A-1");
+    pass(20);
+    page("A-2");
+    pass(20);
+    page("A-3");
+    expect_but_reads("produce A-1 main\nproduce A-2 main\nproduce A-3 main\n");
+}
+
+static void confirmed_after(uint64_t ms, const char *name)
+{
+    pass_quietly(ms);
+    persisted(name);
+    leave_out("read");
+    leave_out("mark");
+}
+
+/* Each is the oldest of a queue that moves. */
+START_TEST(rows_of_a_slow_topic_do_not_stall)
+{
+    three_out_one_after_the_other();
+    confirmed_after(50, "A-1");
+    confirmed_after(50, "A-2");
+    confirmed_after(50, "A-3");
+    expect("");
+}
+END_TEST
+
+/* Its partition stands still, however much the others move. */
+START_TEST(row_that_later_ones_of_its_topic_have_passed_stalls)
+{
+    three_out_one_after_the_other();
+    confirmed_after(10, "A-3");
+    confirmed_after(50, "A-1"); /* sent before it: that says nothing */
+    pass_quietly(60);
+    leave_out("read");
+    leave_out("mark");
+    expect("ask kafka\n");
+}
+END_TEST
+
 /* -- the suite ------------------------------------------------------------------------------ */
 
 Suite *suite_topics(void);
@@ -302,5 +346,8 @@ Suite *suite_topics(void)
     tcase_add_test(tc, row_is_postponed_until_its_topic_may_work_again);
     tcase_add_test(tc, scheduled_row_that_is_due_while_its_topic_is_paused_waits_with_the_others);
     tcase_add_test(tc, row_that_is_back_with_its_topic_waits_behind_its_key);
+    tc = new_case(suite, "standing still");
+    tcase_add_test(tc, rows_of_a_slow_topic_do_not_stall);
+    tcase_add_test(tc, row_that_later_ones_of_its_topic_have_passed_stalls);
     return suite;
 }
