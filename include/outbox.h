@@ -407,8 +407,8 @@ OUTBOX_API OUTBOX_MUST_USE int outbox_prepare(PGconn *conn, outbox_error *err);
  *   OUTBOX_EINVAL    NULL conn, pipeline mode, a command or COPY in progress. Nothing was sent.
  *   OUTBOX_EABORTED  the transaction had failed before. Nothing was sent. flags: TXN_ABORTED
  *   OUTBOX_ELINK     the connection was bad or broke. flags: LINK_LOST
- *   OUTBOX_EDB       the role may not read outbox.schema_version, or lacks a privilege that an append
- *                    needs: the message is the GRANT. Or nothing can be written: the server is a
+ *   OUTBOX_EDB       the role may not read outbox.schema_version, or a policy hides its rows; or it
+ *                    lacks a privilege that an append needs: the message is the GRANT. Or nothing can be written: the server is a
  *                    standby, or the transaction is read-only, the open one, or without one the one
  *                    that the session begins by itself (default_transaction_read_only; if you set
  *                    that and begin yours READ WRITE, ask in such a one). The transaction is untouched.

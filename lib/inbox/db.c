@@ -154,11 +154,15 @@ static int check_schema(struct inbox_consumer *c, outbox_error *err)
 {
     PGresult *r = query(c, "SELECT coalesce(max(version), 0), coalesce(bool_or(breaking)"
                            " FILTER (WHERE version > 2), false), pg_backend_pid(),"
-                           " set_config('default_transaction_read_only', 'off', false) FROM inbox.schema_version", 0, NULL);
+                           " set_config('default_transaction_read_only', 'off', false),"
+                           " count(*) = 0 AND row_security_active('inbox.schema_version') FROM inbox.schema_version", 0, NULL);
     int code = OUTBOX_OK;
 
     if (PQresultStatus(r) != PGRES_TUPLES_OK)
         code = inbox__db_failed(c->conn, r, "reading the version of the inbox's schema", err);
+    else if (strcmp(PQgetvalue(r, 0, 4), "t") == 0)
+        code = outbox__error_set(err, OUTBOX_EDB, "row-level security hides inbox.schema_version from this role; disable it for "
+                                 "the tables of schema inbox, or have policies admit all of their rows");
     else if (atoi(PQgetvalue(r, 0, 0)) < INBOX_SCHEMA_VERSION)
         code = outbox__error_set(err, OUTBOX_ESCHEMA, "the inbox's schema has version %s, too old "
                                  "for this library, which needs %d; apply the newer files of sql/",

@@ -34,7 +34,7 @@ static const char sql_find[] =
 #define EVENT "pg_catalog.to_regclass('outbox.event')::pg_catalog.oid"
 #define PROCEDURE "pg_catalog.to_regproc('" OUTBOX__PROCEDURE "')::pg_catalog.oid"
 
-enum { VERSION, TOO_NEW, HAS_EVENT, HAS_PROCEDURE, NOT_INSERTED, MAY_CALL, ROLE, STANDBY, READ_ONLY };
+enum { VERSION, TOO_NEW, HAS_EVENT, HAS_PROCEDURE, NOT_INSERTED, MAY_CALL, ROLE, STANDBY, READ_ONLY, HIDDEN };
 static const char sql_version[] =
     "SELECT coalesce(pg_catalog.max(version), 0), coalesce(pg_catalog.bool_or(breaking)"
     " FILTER (WHERE version OPERATOR(pg_catalog.>) " NUMBER_TEXT(OUTBOX_SCHEMA_VERSION) "), false),"
@@ -45,7 +45,9 @@ static const char sql_version[] =
     " AND NOT pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT')),"
     " pg_catalog.has_function_privilege(" PROCEDURE ", 'EXECUTE'),"
     " pg_catalog.quote_ident(CURRENT_USER), pg_catalog.pg_is_in_recovery(),"
-    " pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on'"
+    " pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on',"
+    " pg_catalog.count(*) OPERATOR(pg_catalog.=) 0"
+    " AND pg_catalog.row_security_active('outbox.schema_version'::pg_catalog.text)"
     " FROM outbox.schema_version";
 
 static bool is_true(const PGresult *result, int column)
@@ -116,6 +118,10 @@ static int judge_version(const PGresult *result, outbox_error *err)
 {
     long version = strtol(PQgetvalue(result, 0, VERSION), NULL, 10);
 
+    if (is_true(result, HIDDEN))
+        return outbox__error_set(err, OUTBOX_EDB,
+                                 "row-level security hides outbox.schema_version from this role; have a policy admit "
+                                 "its rows");
     if (version < OUTBOX_SCHEMA_VERSION)
         return outbox__error_set(err, OUTBOX_ESCHEMA,
                                  "the outbox schema has version %ld, too old for this library, "

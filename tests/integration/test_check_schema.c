@@ -151,6 +151,16 @@ START_TEST(check_schema_names_the_privilege_that_is_missing)
 }
 END_TEST
 
+/* Not that the schema is old. */
+START_TEST(check_schema_tells_of_a_policy_that_hides_the_version)
+{
+    rig_exec(conn, "begin; alter table outbox.schema_version enable row level security; set local role outbox_writer");
+    expect_code(outbox_check_schema(conn, &err), OUTBOX_EDB, 0);
+    expect_words("row-level security hides outbox.schema_version");
+    rig_exec(conn, "rollback");
+}
+END_TEST
+
 /* What cannot be appended there is told before the first append. */
 START_TEST(check_schema_tells_of_transactions_that_only_read)
 {
@@ -188,6 +198,7 @@ Suite *suite_check_schema(void)
     tcase_add_test(real, check_schema_accepts_the_real_one);
     tcase_add_test(real, check_schema_refuses_in_a_failed_transaction);
     tcase_add_test(real, check_schema_names_the_privilege_that_is_missing);
+    tcase_add_test(real, check_schema_tells_of_a_policy_that_hides_the_version);
     tcase_add_test(real, check_schema_tells_of_transactions_that_only_read);
     suite_add_tcase(suite, real);
     tcase_add_checked_fixture(states, setup_scratch, teardown_scratch);

@@ -363,6 +363,23 @@ START_TEST(a_database_without_an_inbox_ends_the_run_and_nothing_else_is_told)
 }
 END_TEST
 
+START_TEST(a_policy_that_hides_the_version_is_no_old_schema)
+{
+    char dsn[400];
+    int code;
+
+    snprintf(dsn, sizeof dsn, "%s options='-c role=inbox_consumer'", rig_dsn());
+    rig_exec(control, "alter table inbox.schema_version enable row level security");
+    in_log = two;
+    new_consumer_of(dsn, "3", "15m");
+    code = inbox_consumer_run(c, &err);
+    rig_exec(control, "alter table inbox.schema_version disable row level security");
+    ck_assert_int_eq(code, OUTBOX_EDB);
+    ck_assert_msg(strstr(err.message, "row-level security hides inbox.schema_version") != NULL, "%s", err.message);
+    inbox_consumer_free(c);
+}
+END_TEST
+
 START_TEST(a_server_that_only_reads_has_its_remedy)
 {
     inbox_message msg = INBOX_MESSAGE_INIT;
@@ -411,6 +428,7 @@ Suite *suite_inbox_run(void)
     tcase_add_test(tc, who_is_without_it_for_long_leaves_and_comes_back);
     tcase_add_test(tc, who_has_left_the_group_has_no_lag);
     tcase_add_test(tc, a_database_without_an_inbox_ends_the_run_and_nothing_else_is_told);
+    tcase_add_test(tc, a_policy_that_hides_the_version_is_no_old_schema);
     tcase_add_test(tc, a_server_that_only_reads_has_its_remedy);
     tcase_add_test(tc, a_role_that_reads_only_by_default_is_no_hindrance);
     suite_add_tcase(suite, tc);
