@@ -44,8 +44,11 @@ static void on_fact(void *arg, const struct operate_fact *x)
         a->usable = x->number != 0;
     if (x->kind == FACT_RIGHT && x->name[0] == '\0') /* all else would be refused to it as well */
         a->usable = false;
-    if (x->kind == FACT_BLIND)
+    if (x->kind == FACT_BLIND) {
         a->blind = true;
+        if (!a->usable) /* what makes it usable grants this as well */
+            return;
+    }
     if (x->kind == FACT_DEFAULT)
         a->period_s = x->number;
     if (x->kind == FACT_CLOCK)
@@ -142,8 +145,6 @@ static void ask_server(struct asking *a)
     (void)ask(a, FACT_SETTING, "server", NULL);
     (void)ask(a, FACT_ASYNC_COMMIT, "commits", "synchronous_commit is not off for anybody");
     ask_clock(a);
-    bool known = ask(a, FACT_BLIND, "transaction", NULL);
-    (void)ask(a, FACT_OLD, "transaction", known && !a->blind ? "none has been open for five minutes" : NULL);
     (void)ask(a, FACT_PREPARED, "prepared", "there is no prepared transaction");
     (void)ask(a, FACT_SLOT, "slot", "no replication slot is inactive or holds cleaning back");
 }
@@ -235,6 +236,14 @@ static void ask_outbox(struct asking *a)
         cannot_look(a, code, "topics");
 }
 
+/* Behind the rights. */
+static void ask_ages(struct asking *a)
+{
+    bool known = ask(a, FACT_BLIND, "transaction", NULL);
+
+    (void)ask(a, FACT_OLD, "transaction", known && !a->blind ? "none has been open for five minutes" : NULL);
+}
+
 void doctor_database(struct doctor *d)
 {
     struct asking a = { .d = d, .op = options_operate(d->o, true) };
@@ -257,6 +266,7 @@ void doctor_database(struct doctor *d)
         if (ask(&a, FACT_INSTALLED, "schema", NULL) && a.installed &&
             ask(&a, FACT_USAGE, "rights", NULL) && a.usable)
             ask_outbox(&a);
+        ask_ages(&a);
         say_causes(&a);
     }
     operate_free(a.op);

@@ -176,15 +176,21 @@ static void judge_installed(struct findings *f, const struct operate_fact *x)
                       "correct the dsn", "the outbox is not installed in database \"%s\"", x->name);
 }
 
-/* The role is not that of a relay, or is to become one. */
+/* The role is not that of a relay, or is to become one: one remedy for all that it lacks. */
 static void judge_stranger(struct findings *f, const struct operate_fact *x)
 {
+    bool roles_first = x->detail[0] != '\0', is_member = x->mend[0] == '\0';
     char how[400];
 
-    snprintf(how, sizeof how, "run it with the settings of the relay; if this is its role: `%s` (sql/roles.sql makes "
-             "outbox_relay)", x->mend);
-    findings_fail(f, EXIT_PERMISSION, "rights", how, x->kind == FACT_USAGE ? "the role may not use the schema outbox"
-                  : "this is not the role of a relay: it lacks most of the rights that one needs");
+    if (is_member)
+        snprintf(how, sizeof how, "apply sql/roles.sql, as who applied sql/001_outbox.up.sql or as a superuser");
+    else
+        snprintf(how, sizeof how, "run it with the settings of the relay; if this is its role: %s`%s`",
+                 roles_first ? "apply sql/roles.sql, then " : "", x->mend);
+    findings_fail(f, EXIT_PERMISSION, "rights", how, "%s",
+                  x->kind == FACT_USAGE ? "the role may not use the schema outbox"
+                  : is_member ? "outbox_relay, which the role is a member of, lacks most of the rights that a relay needs"
+                              : "this is not the role of a relay: it lacks most of the rights that one needs");
 }
 
 static void judge_right(struct findings *f, const struct operate_fact *x)

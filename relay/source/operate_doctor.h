@@ -15,10 +15,11 @@ enum operate_fact_kind {
     FACT_SETTING,      /* name: a setting that makes commits unsafe, detail: its value */
     FACT_ASYNC_COMMIT, /* name: whose commits do not wait for the disk; detail: "own": of this role */
     FACT_INSTALLED,    /* name: the database; number: 1 or 0 */
-    FACT_USAGE,        /* number: may the role use the schema? mend: the statement that allows it */
+    FACT_USAGE,        /* number: may the role use the schema? detail: "roles": sql/roles.sql must be applied; mend: the
+                          statement that allows it, then; or "" */
     FACT_VERSION,      /* number: the newest migration, detail: the newest breaking one; name: "hidden" where a policy hides all */
-    FACT_RIGHT,        /* lacking: name: of what, detail: which, mend: the statement that grants it. Without a name: the role is
-                          no member of outbox_relay and lacks most */
+    FACT_RIGHT,        /* lacking: name: of what, detail: which, mend: the statement that grants it. Without a name: the role
+                          lacks most; the rest as with FACT_USAGE */
     FACT_HIDDEN,       /* name: tables of which row-level security may hide rows from this role */
     FACT_LEAF,         /* of the ring, that is not as it must be: name, detail: what it is */
     FACT_INDEX,        /* that is missing or not valid: name: of which table, detail: which */

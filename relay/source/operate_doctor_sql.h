@@ -50,13 +50,22 @@
     "case when pg_has_role(to_regrole('outbox_relay'), 'USAGE') then 'outbox_relay' "              \
     "else quote_ident(current_user) end"
 
+/* The role outbox_relay has next to nothing here, or is not there: the schema was made after sql/roles.sql was applied, or
+ * that never was. By oid: who may not use a schema may not name what is in it. */
+#define SQL_ROLES_ARE_DUE                                                                          \
+    "(select count(*) < 3 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace " \
+    "where n.nspname = 'outbox' and c.relname in ('event', 'sent', 'held', 'relay', 'schema_version') " \
+    "and has_table_privilege(to_regrole('outbox_relay'), c.oid, 'SELECT'))"
+
 #define SQL_FACT_USAGE                                                                             \
-    "select '', '', has_schema_privilege('outbox', 'USAGE')::int, 'GRANT ' || case when "          \
-    "pg_has_role(to_regrole('outbox_relay'), 'USAGE') then 'USAGE ON SCHEMA outbox TO outbox_relay' " \
-    "else 'outbox_relay TO ' || quote_ident(current_user) end"
+    "select '', case when d.due then 'roles' else '' end, has_schema_privilege('outbox', 'USAGE')::int, case when " \
+    "not coalesce(pg_has_role(to_regrole('outbox_relay'), 'USAGE'), false) then 'GRANT outbox_relay TO ' || quote_ident(current_user) " \
+    "when d.due then '' else 'GRANT USAGE ON SCHEMA outbox TO outbox_relay' end "                  \
+    "from (select " SQL_ROLES_ARE_DUE " as due) d"
 
 /* What sql/roles.sql grants to outbox_relay. What is lacking on the same parts of one table, which may have leaves, is one
- * fact. A role that is no member of outbox_relay and lacks most of it is not that of a relay: a single one. */
+ * fact. A role that lacks most of it is not that of a relay, unless it is a member of outbox_relay that has all: a single
+ * one. */
 #define SQL_FACT_RIGHT                                                                             \
     "with leaf (n) as (values ('0'), ('1'), ('2'), ('3'), ('4'), ('5'), ('6'), ('7'), ('kept')), " \
     "need (root, name, privilege) as ("                                                            \
@@ -70,15 +79,18 @@
     "values ('event', 'event_kept', 'INSERT'), ('event', 'event_kept', 'DELETE'), ('sent', 'sent_kept', 'DELETE')), " \
     "had as materialized (select n.*, has_table_privilege('outbox.' || n.name, n.privilege) as has " \
     "from need n where to_regclass('outbox.' || n.name) is not null), "                            \
-    "most as materialized (select 2 * count(*) filter (where h.has) < count(*) and not "           \
-    "coalesce(pg_has_role(to_regrole('outbox_relay'), 'MEMBER'), false) as lacking from had h), "  \
+    "due as materialized (select " SQL_ROLES_ARE_DUE " as due, "                                   \
+    "coalesce(pg_has_role(to_regrole('outbox_relay'), 'MEMBER'), false) as member), "              \
+    "most as materialized (select 2 * count(*) filter (where h.has) < count(*) and "               \
+    "(select d.due or not d.member from due d) as lacking from had h), "                           \
     "lack as (select h.root, h.privilege, bool_or(h.name = h.root) as whole, "                     \
     "array_agg(h.name order by h.name) filter (where h.name <> h.root) as leaves, "                \
     "string_agg('outbox.' || h.name, ', ' order by h.name) as names "                              \
     "from had h where not h.has group by 1, 2), "                                                  \
     "part as (select l.root, l.whole, l.leaves, l.names, coalesce(cardinality(l.leaves), 0) as n, " \
     "string_agg(l.privilege, ', ' order by l.privilege) as privileges from lack l group by 1, 2, 3, 4) " \
-    "select '', '', 0, 'GRANT outbox_relay TO ' || quote_ident(current_user) from most m where m.lacking union all " \
+    "select '', case when d.due then 'roles' else '' end, 0, case when d.member then '' else "      \
+    "'GRANT outbox_relay TO ' || quote_ident(current_user) end from most m, due d where m.lacking union all " \
     "(select case when not p.whole and p.n = 1 then p.names else 'outbox.' || p.root || "          \
     "case when p.n > 0 then case when p.whole then ' and ' else ': ' end || "                      \
     "case when p.n = 9 then 'all 9 leaves' else p.n || ' of 9 leaves (' || array_to_string(p.leaves, ', ') || ')' end " \

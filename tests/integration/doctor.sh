@@ -211,6 +211,7 @@ sql "alter table outbox.schema_version drop constraint schema_version_positive; 
 finds schema_is_older 78 'has version 0, this program needs 1'
 sql "update outbox.schema_version set version = 1"
 finds may_not_use_the_schema 77 'may not use the schema outbox' -X "dsn=$relay_dsn user=doctor_poor"
+equal what_the_role_brings_is_no_finding_of_its_own 0 "$(grep -c 'pg_read_all_stats' "$dir/out" || true)"
 sql "grant usage on schema outbox to doctor_poor"
 # What it says is to be typed as it stands, and mends it. An answer without such a word is not typed.
 as_poor=(-X "dsn=$relay_dsn user=doctor_poor")
@@ -221,6 +222,27 @@ mends() { typed && cmd doctor "${kafka[@]}" "$@" && grep -q '^ok    rights  *the
 sql "revoke usage on schema outbox from outbox_relay"
 finds relay_may_not_use_the_schema 77 'may not use the schema outbox' "${as_relay[@]}"
 holds schema_is_granted mends "${as_relay[@]}"
+# As after a down and an up: the roles are there, and have nothing here.
+strip() {
+    sql "revoke all on all tables in schema outbox from outbox_relay; revoke all on all sequences in schema outbox from outbox_relay;
+         revoke all on all functions in schema outbox from outbox_relay; revoke usage on schema outbox from outbox_relay"
+}
+roles_file() { psql -XqAt -v ON_ERROR_STOP=1 -1 -d "$dsn" -f "$root/sql/roles.sql" >/dev/null; }
+one_remedy() {
+    finds "$1" 77 "$2" "${@:4}"
+    equal "$1_is_one_finding" "1 $3" "$(rights) $(sed -n '/^fail  rights /,/do: /s/.*do: //p' "$dir/out")"
+}
+strip
+one_remedy roles_were_not_applied 'may not use the schema outbox' 'apply sql/roles.sql, as who applied sql/001_outbox.up.sql or as a superuser' "${as_relay[@]}"
+sql "grant usage on schema outbox to outbox_relay"
+one_remedy roles_were_not_applied_but_for_the_schema 'outbox_relay, which the role is a member of, lacks most' \
+    'apply sql/roles.sql, as who applied sql/001_outbox.up.sql or as a superuser' "${as_relay[@]}"
+roles_file
+cmd doctor "${kafka[@]}" "${as_relay[@]}"
+said_so roles_mend_it 0 '^ok    rights  *the role has all'
+strip
+one_remedy neither_roles_nor_a_member 'lacks most of the rights' 'run it with the settings of the relay; if this is its role: apply sql/roles.sql, then `GRANT outbox_relay TO doctor_poor`' "${as_poor[@]}"
+roles_file
 finds not_the_role_of_a_relay 77 'this is not the role of a relay: it lacks most of the rights' "${as_poor[@]}"
 equal strange_role_is_one_finding '1 1' "$(rights) $(grep -c '^fail  ' "$dir/out")"
 holds role_is_granted mends "${as_poor[@]}"

@@ -124,6 +124,12 @@ START_TEST(rights_that_are_lacking)
     ck_assert_ptr_nonnull(strstr(f.list[0].remedy, "run it with the settings of the relay; if this is its role: `GRANT outbox_relay TO grafana`"));
     fact(FACT_USAGE, "", "", 0, "GRANT outbox_relay TO grafana");
     ck_assert(found(FINDING_FAIL, "may not use the schema outbox"));
+    fact(FACT_USAGE, "", "roles", 0, "GRANT outbox_relay TO grafana");
+    ck_assert_ptr_nonnull(strstr(f.list[2].remedy, "if this is its role: apply sql/roles.sql, then `GRANT outbox_relay TO grafana`"));
+    fact(FACT_USAGE, "", "roles", 0, "");
+    ck_assert_str_eq(f.list[3].remedy, "apply sql/roles.sql, as who applied sql/001_outbox.up.sql or as a superuser");
+    fact(FACT_RIGHT, "", "roles", 0, "");
+    ck_assert(found(FINDING_FAIL, "outbox_relay, which the role is a member of, lacks most of the rights"));
     ck_assert_int_eq(findings_exit_code(&f), EXIT_PERMISSION);
 }
 END_TEST
