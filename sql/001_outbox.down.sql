@@ -3,14 +3,14 @@
 -- 001_outbox.down.sql - take the outbox away: drops exactly what 001_outbox.up.sql made.
 --
 -- Purpose   Undo of 001. Refuses, and changes nothing, while events exist that are unsent, held or
---           dead: they would be lost.
+--           dead: they would be lost. Then also while a relay is connected.
 -- Locks     ACCESS EXCLUSIVE on outbox.event and then on all that is dropped, to the end of the
 --           transaction. Appends wait meanwhile, so end the writers and the relay first.
 -- Duration  The search for unsent events reads event and sent once, before the lock (seconds per
 --           million rows); the rest takes well under a second.
 -- Tables    All of schema outbox that 001 made. The schema goes too if nothing else is in it and
 --           this role could make it again. Roles stay; roles.sql says how to drop them.
--- Retry     Safe. "lock timeout": a transaction uses outbox.event; see outbox.blocker, then again.
+-- Retry     Safe. "lock timeout": a transaction uses a table of the outbox; see outbox.blocker, then again.
 -- Run       In one transaction, as the up file.
 
 SET LOCAL lock_timeout = '2s';
@@ -34,6 +34,7 @@ DECLARE
     held   bigint;
     dead   bigint;
     more   bigint;
+    relays text;
 BEGIN
     -- Outside a transaction SET LOCAL does nothing: no lock would time out, and the names below would be anybody's.
     IF pg_catalog.current_setting('outbox.migration', true) IS DISTINCT FROM 'begun' THEN
@@ -61,10 +62,25 @@ BEGIN
       LEFT JOIN outbox.held h ON h.id = e.id
      WHERE NOT EXISTS (SELECT FROM outbox.sent s WHERE s.bucket = e.bucket AND s.id = e.id);
 
+    -- Each relay that is connected holds this lock, "outb" and 1. It would be in the way of the locks below, and they in its.
+    IF unsent + held + dead = 0 THEN
+        SELECT string_agg(l.pid::text, ', ' ORDER BY l.pid) INTO relays FROM pg_locks l
+         WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.classid = 1869968482 AND l.objid = 1
+           AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
+        IF relays IS NOT NULL THEN
+            RAISE EXCEPTION 'outbox: a relay is connected (pid %), nothing was changed', relays
+                USING ERRCODE = 'object_in_use',
+                      HINT = 'End all relays of this database, also those that stand by, then run this file again. Where '
+                             'one is gone and only its connection is left: SELECT pg_terminate_backend(PID).';
+        END IF;
+    END IF;
+
     -- What was committed between the count and the lock. Events of another cluster, after a restore, are looked at
     -- again: those that a person has given up must not count here either.
     IF unsent + held + dead = 0 THEN
         LOCK TABLE outbox.event IN ACCESS EXCLUSIVE MODE;
+        -- Who has another table in use and now waits for this one would make a deadlock of it: less than deadlock_timeout.
+        PERFORM set_config('lock_timeout', '500ms', true);
         SELECT count(*) INTO more FROM outbox.event e
          WHERE (e.xid >= pg_snapshot_xmax(seen) OR e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(seen))))
            AND NOT EXISTS (SELECT FROM outbox.sent s WHERE s.bucket = e.bucket AND s.id = e.id)
@@ -76,9 +92,16 @@ BEGIN
         RAISE EXCEPTION 'outbox: % unsent, % held and % dead events would be lost, nothing was changed',
             unsent, held, dead
             USING ERRCODE = 'object_not_in_prerequisite_state',
-                  HINT = 'Stop the writers and publish what is left with outbox-relay --once. What stays is in '
-                         'outbox.event_status with its state. To give all of it up: '
-                         'TRUNCATE outbox.event, outbox.sent, outbox.held; then run this file again.';
+                  HINT = concat_ws(' ',
+                         CASE WHEN unsent > 0 THEN 'Unsent ones: stop the writers and publish what is left with '
+                                                   'outbox-relay --once.' END,
+                         CASE WHEN held > 0 THEN 'Held ones: a relay sends them when they are due and their topic takes '
+                                                 'them; outbox-relay dead --all-states says why they wait; outbox-relay '
+                                                 'discard --retrying --paused gives them up.' END,
+                         CASE WHEN dead > 0 THEN 'Dead ones: outbox-relay retry sends them again, outbox-relay discard '
+                                                 'gives them up.' END,
+                         'What stays is in outbox.event_status with its state. To give all of it up: '
+                         'TRUNCATE outbox.event, outbox.sent, outbox.held; then run this file again.');
     END IF;
 
     DROP VIEW outbox.blocker;

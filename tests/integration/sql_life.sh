@@ -35,8 +35,10 @@ test_down() {
     done
     q "insert into outbox.sent (bucket, id) select bucket, id from outbox.event where id not in (select id from outbox.held) on conflict do nothing"
     refuses "down_refuses_with_held_ones_only" "0 unsent, 1 held and 2 dead" apply "$down"
+    refuses "down_says_what_to_do_with_held_ones" "HINT:  Held ones: *outbox-relay discard --retrying --paused gives them up. Dead ones: *TRUNCATE" apply "$down"
     q "delete from outbox.held where state = 'retrying'; insert into outbox.sent (bucket, id) select bucket, id from outbox.event where id not in (select id from outbox.held) on conflict do nothing"
     refuses "down_refuses_with_dead_ones_only" "0 unsent, 0 held and 2 dead" apply "$down"
+    refuses "down_says_what_to_do_with_dead_ones" "HINT:  Dead ones: outbox-relay retry * outbox-relay discard *TRUNCATE" apply "$down"
     q "insert into outbox.sent (bucket, id) select bucket, id from outbox.event on conflict do nothing"
     refused_alone down "$down"
     # As after a restore: an event of another cluster, given up by a person. It was in the way for ever.
@@ -48,6 +50,23 @@ test_down() {
     refuses "down_does_not_wait_for_writers" "lock timeout" apply "$down"
     tell writer "rollback;"
     hush writer
+    talk relay
+    tell relay "select pg_try_advisory_lock_shared(1869968482, 1); select 'connected';"
+    wait_until 10 said relay connected || not_ok "a_relay_is_connected" "$(<"$work/relay.out")"
+    refuses "down_refuses_beside_a_relay" "a relay is connected (pid $(q "select pid from pg_stat_activity where application_name = 'relay'")), nothing was changed*HINT:  End all relays" \
+        apply "$down"
+    hush relay
+    # It has one table in use, and wants the one that is locked first.
+    talk reader
+    tell reader "begin; select from outbox.sent limit 0; select 'reads';"
+    wait_until 10 said reader reads || not_ok "the_reader_reads" "$(<"$work/reader.out")"
+    apply "$down" >"$work/deadlock.out" 2>&1 &
+    local pid=$!
+    wait_until 10 down_waits || not_ok "down_waits_for_the_reader" "$(<"$work/deadlock.out")"
+    tell reader "select from outbox.event limit 0; rollback;"
+    ! wait "$pid" || not_ok "down_beside_a_reader_is_refused" "it dropped everything"
+    equal "down_ends_before_a_deadlock" 1 "$(grep -c 'lock timeout' "$work/deadlock.out")"
+    hush reader
     q "create table outbox.mine ()"
     works "down_works_when_all_is_sent" apply "$down"
     gives "down_leaves_what_is_not_its_own" "mine" "select string_agg(relname, ',') from pg_class where relnamespace = 'outbox'::regnamespace"
@@ -67,6 +86,8 @@ test_down() {
     works "up_once_more" apply "$up"
     works "roles_once_more" apply "$roles"
 }
+
+down_waits() { [[ $(q "select count(*) from pg_locks where relation = 'outbox.sent'::regclass and not granted") == 1 ]]; }
 
 # A transaction that commits after the count and before the lock must not be lost.
 test_down_race() {
