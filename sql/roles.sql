@@ -128,7 +128,9 @@ GRANT EXECUTE ON FUNCTION
     outbox.empty_bucket(smallint, bigint, interval, pg_snapshot, bigint[]) TO outbox_relay;
 
 -- Monitor: the views, and what `outbox-relay status` reads. backlog runs with the rights of the caller,
--- so it needs the columns that it looks at; none holds business data but the topic.
+-- so it needs the columns that it looks at; of business data these hold the topic, and the error of what is held.
+-- event_status shows each event's key and type as well: where keys are secret, REVOKE SELECT on it whenever this file
+-- has run; no command of outbox-relay that a monitor may use needs it.
 GRANT SELECT ON outbox.event_status, outbox.backlog, outbox.blocker TO outbox_monitor, outbox_relay;
 GRANT EXECUTE ON FUNCTION outbox.backlog_now() TO outbox_monitor, outbox_relay;
 GRANT SELECT (id, xid, bucket, topic, created_at, available_at) ON outbox.event TO outbox_monitor;

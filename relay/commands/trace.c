@@ -19,8 +19,9 @@
 
 static const char help[] =
     "Usage: outbox-relay trace EVENT_ID | --id N\n"
-    "The whole story of one event: appended when and by which transaction, why it was held, sent when and\n"
+    "What is known of one event: appended when and by which transaction, why it is held, sent when and\n"
     "where, and, when kafka.bootstrap.servers is set and a broker answers, whether its record is there now.\n"
+    "Once it is sent, why it was held and what was refused before is forgotten; the relay's log has that.\n"
     "\n"
     "  EVENT_ID              the event with this UUID (ce_id, or id, of the record)\n"
     "      --id N            the event with this number (ce_sequence of the record)\n"
