@@ -2,21 +2,53 @@
 #include "relay/sink/client.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "lib/shared/nearest.h"
 #include "lib/shared/number.h"
 #include "relay/log.h"
+
+/* The property of librdkafka's that is most like name, or "". It has a list of them only as a page for people: a line
+ * for each, which begins with its name and a blank. */
+static void nearest_property(const char *name, char nearest[NEAREST_MAX + 1])
+{
+    char *page = NULL, *rest = NULL;
+    size_t size;
+    unsigned limit = nearest_limit(name);
+    FILE *out = open_memstream(&page, &size);
+
+    nearest[0] = '\0';
+    if (out != NULL)
+        rd_kafka_conf_properties_show(out);
+    if (out != NULL && fclose(out) == 0)
+        for (char *line = strtok_r(page, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+            line[strcspn(line, " ")] = '\0';
+            if (nearest_is(name, line, &limit))
+                snprintf(nearest, NEAREST_MAX + 1, "%s", line);
+        }
+    free(page);
+}
+
+static void say_refused(const char *name, rd_kafka_conf_res_t res, const char *why, char *err, size_t err_size)
+{
+    char nearest[NEAREST_MAX + 1] = "";
+
+    if (res == RD_KAFKA_CONF_UNKNOWN)
+        nearest_property(name, nearest);
+    snprintf(err, err_size, "kafka.%s: %.*s%s%s%s", name, (int)strcspn(why, "\n"), why,
+             nearest[0] != '\0' ? "; did you mean kafka." : "", nearest, nearest[0] != '\0' ? "?" : "");
+}
 
 int client_set(rd_kafka_conf_t *conf, const char *name, const char *value, char *err,
                size_t err_size)
 {
     char why[256], taken[64];
     size_t size = sizeof taken;
+    rd_kafka_conf_res_t res = rd_kafka_conf_set(conf, name, value, why, sizeof why);
 
-    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) != RD_KAFKA_CONF_OK) {
-        for (size_t n = strlen(why); n > 0 && why[n - 1] == '\n'; n--)
-            why[n - 1] = '\0';
-        snprintf(err, err_size, "kafka.%s: %s", name, why);
+    if (res != RD_KAFKA_CONF_OK) {
+        say_refused(name, res, why, err, err_size);
         return -1;
     }
     if (rd_kafka_conf_get(conf, name, taken, &size) == RD_KAFKA_CONF_OK && size <= sizeof taken &&

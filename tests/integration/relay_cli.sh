@@ -79,7 +79,9 @@ says value_out_of_range 78 'batch.rows = 0: must be a whole number, from 1 to' "
 says unknown_choice 78 'envelope = xml' "${good[@]}" -X envelope=xml
 says missing_dsn_says_where_to_put_it 78 'dsn is not set.*OUTBOX_RELAY_DSN' -X "kafka.bootstrap.servers=$brokers"
 says missing_brokers_say_where_to_put_them 78 'kafka.bootstrap.servers is not set' -X "dsn=$relay_dsn"
-says unknown_kafka_property 78 'kafka.linger.mss: No such configuration property' "${good[@]}" -X kafka.linger.mss=5
+says unknown_kafka_property 78 'kafka.linger.mss: No such configuration property: \\*"linger.mss\\*"; did you mean kafka.linger.ms?' "${good[@]}" -X kafka.linger.mss=5
+says mistyped_kafka_property 78 'did you mean kafka.bootstrap.servers?' --check-config -X "dsn=$relay_dsn" -X kafka.bootstrap.server=x
+says kafka_property_like_no_other 78 'kafka.xyzzy.plugh: No such configuration property: [^;]*$' "${good[@]}" -X kafka.xyzzy.plugh=5
 says bad_kafka_value 78 'kafka.linger.ms: Invalid value' --check-config "${good[@]}" -X kafka.linger.ms=soon
 says kafka_value_without_a_line_end 78 'outside allowed range [0-9.]*"$' --check-config "${good[@]}" -X kafka.socket.timeout.ms=1
 printf 'kafka.linger.ms = 5\nkafka.socket.timeout.ms = 60s\n' >>"$file"

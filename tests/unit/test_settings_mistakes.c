@@ -73,6 +73,9 @@ static const struct {
     { "batch-rows=5", "batch-rows: there is no such setting; did you mean batch.rows?" },
     { "Batch_Rows=5", "Batch_Rows: there is no such setting; did you mean batch.rows?" },
     { "bacth.rows=5", "bacth.rows: there is no such setting; did you mean batch.rows?" },
+    { "dns=host=x", "dns: there is no such setting; did you mean dsn?" },
+    { "dog=x", "dog: there is no such setting; --help lists them, and a property of librdkafka "
+               "is kafka.<property>" },
     { "bootstrap.servers=x",
       "bootstrap.servers: there is no such setting; did you mean kafka.bootstrap.servers?" },
     { "kafak.bootstrap.servers=x",
