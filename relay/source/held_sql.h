@@ -98,12 +98,13 @@
     "bigint, bool, bigint[], smallint[], text[], int[], bigint[], bool[], bool[], text[], text[]"
 
 /* Behind the marks in their transaction: $1 ids, $2 buckets. The mark of an event that the janitor moved
- * meanwhile went to the leaf where it was; it belongs to where it is. */
+ * meanwhile went to the leaf where it was; it belongs to where it is. NOT IN, which is a hash: a join, which is a nested
+ * loop in these sessions, would compare each with each. */
 #define SQL_UNHOLD                                                                                 \
     "with gone as materialized (select h.id, h.bucket from outbox.held h where h.id = any ($1) "   \
     "order by h.id for update skip locked), "                                                                  \
     "moved as (insert into outbox.sent (bucket, id) select g.bucket, g.id from gone g "            \
-    "join unnest($1, $2) u (id, bucket) on u.id = g.id and u.bucket <> g.bucket "                  \
+    "where (g.id, g.bucket) not in (select u.id, u.bucket from unnest($1, $2) u (id, bucket)) "    \
     "order by g.id on conflict do nothing) "                                                       \
     "delete from outbox.held h using gone g where h.id = g.id"
 

@@ -9,6 +9,8 @@
 #include <check.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "relay/source/source.h"
 #include "tests/rig/quiet.h"
@@ -87,6 +89,31 @@ static inline void sources_wait_aside(struct source *s, bool ready)
         if (rig_now_ms() >= end_ms)
             ck_abort_msg("timed out: the aside is not as expected in %d ms", RIG_DEADLINE_MS);
     }
+}
+
+/* Rows that all nodes of a statement's plan gave out or passed over: its work, whatever else the machine does. It is run in
+ * a session of its own, behind what prepares it, and leaves nothing. */
+static inline double sources_rows_handled(const char *prepare, const char *statement)
+{
+    PGconn *own = rig_connect();
+    char explain[200];
+    double sum = 0, rows, loops = 1;
+
+    rig_exec(own, prepare);
+    rig_exec(own, "begin");
+    snprintf(explain, sizeof explain, "explain (analyze, costs off, timing off) %s", statement);
+    PGresult *res = PQexec(own, explain);
+    ck_assert_int_eq(PQresultStatus(res), PGRES_TUPLES_OK);
+    for (int i = 0; i < PQntuples(res); i++) {
+        const char *line = PQgetvalue(res, i, 0), *at = strstr(line, "(actual rows=");
+        if (at != NULL && sscanf(at, "(actual rows=%lf loops=%lf)", &rows, &loops) == 2)
+            sum += rows * loops;
+        else if ((at = strstr(line, "Rows Removed by")) != NULL && (at = strchr(at, ':')) != NULL)
+            sum += strtod(at + 1, NULL) * loops;
+    }
+    PQclear(res);
+    PQfinish(own);
+    return sum;
 }
 
 #endif

@@ -4,8 +4,6 @@
  * has the rights of a relay.
  */
 #include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "relay/source/figures_sql.h"
@@ -187,27 +185,6 @@ START_TEST(what_waits_behind_a_dead_row_is_told_apart)
 }
 END_TEST
 
-/* Rows that all nodes of the plan gave out or passed over: the statement's work, whatever else the machine does. */
-static double rows_handled(void)
-{
-    PGconn *own = rig_connect();
-    double sum = 0, rows, loops = 1;
-
-    rig_exec(own, SQL_SESSION SQL_PREPARE_FIGURES);
-    PGresult *res = PQexec(own, "explain (analyze, costs off, timing off) execute outbox_figures");
-    ck_assert_int_eq(PQresultStatus(res), PGRES_TUPLES_OK);
-    for (int i = 0; i < PQntuples(res); i++) {
-        const char *line = PQgetvalue(res, i, 0), *at = strstr(line, "(actual rows=");
-        if (at != NULL && sscanf(at, "(actual rows=%lf loops=%lf)", &rows, &loops) == 2)
-            sum += rows * loops;
-        else if ((at = strstr(line, "Rows Removed by")) != NULL && (at = strchr(at, ':')) != NULL)
-            sum += strtod(at + 1, NULL) * loops;
-    }
-    PQclear(res);
-    PQfinish(own);
-    return sum;
-}
-
 /* A clock that is wrong makes a key dead at each of its events. Each pair of a dead key and a held row would be twenty
  * million. */
 START_TEST(many_dead_keys_cost_no_more_than_what_is_held)
@@ -217,7 +194,7 @@ START_TEST(many_dead_keys_cost_no_more_than_what_is_held)
                  "insert into outbox.held (id, bucket, topic, key, state) "
                  "select id, bucket, topic, key, case when id <= 1000 then 'dead' else 'blocked' end from outbox.event; "
                  "analyze outbox.held");
-    double rows = rows_handled();
+    double rows = sources_rows_handled(SQL_SESSION SQL_PREPARE_FIGURES, "execute outbox_figures");
 
     ck_assert_msg(rows > 20000 && rows < 400000, "%.0f rows", rows);
     ck_assert(topic(figures(), "a")->behind_s >= 0);

@@ -1,6 +1,8 @@
 /* test_held.c - what the source writes to outbox.held, and what a mark does there, also beside people and
  * former leaders. Against a real server; see holds.h.
  */
+#include "relay/source/held_sql.h"
+#include "relay/source/sql.h"
 #include "tests/integration/holds.h"
 
 /* -- holding -------------------------------------------------------------------------------- */
@@ -339,6 +341,23 @@ START_TEST(blocked_row_survives_a_discard_that_began_later)
 }
 END_TEST
 
+/* Each pair of those that are marked together would be nine million. */
+START_TEST(many_rows_leave_at_the_cost_of_each)
+{
+    rig_exec(db, "insert into outbox.event (topic, type) select 't', 'x' from generate_series(1, 3000); "
+                 "insert into outbox.held (id, bucket, topic, state) select id, bucket, topic, 'paused' from outbox.event; "
+                 "analyze outbox.held; "
+                 "create function public.ids() returns bigint[] language sql as "
+                 "'select array_agg(id order by id) from outbox.event'; "
+                 "create function public.buckets() returns smallint[] language sql as "
+                 "'select array_agg(bucket order by id) from outbox.event'");
+    double handled = sources_rows_handled(SQL_SESSION SQL_PREPARE_HOLD, "execute outbox_unhold(public.ids(), public.buckets())");
+
+    rig_exec(db, "drop function public.ids(); drop function public.buckets()");
+    ck_assert_msg(handled > 3000 && handled < 60000, "%.0f rows", handled);
+}
+END_TEST
+
 START_TEST(former_leader_holds_nothing)
 {
     open_source();
@@ -435,6 +454,7 @@ Suite *suite_held(void)
     tc = rig_case(s, "together", setup, teardown);
     tcase_add_loop_test(tc, blocked_row_survives_a_discard_that_began_before, 0, 2);
     tcase_add_test(tc, blocked_row_survives_a_discard_that_began_later);
+    tcase_add_test(tc, many_rows_leave_at_the_cost_of_each);
     tcase_add_test(tc, former_leader_holds_nothing);
     tcase_add_test(tc, takeover_waits_for_a_hold_and_then_knows_of_it);
     return s;
