@@ -229,6 +229,8 @@ void core_read_failed(struct core *c, uint64_t now_ms)
 {
     if (c->reading == READING_TOPIC)
         c->topics.topic[c->reading_topic].more = true;
+    if (read_pause(c)->failures == 0 && c->window.n_state[ROW_SENT] == 0)
+        c->progress_ms = now_ms; /* it may have taken long */
     pause_after(c, read_pause(c), now_ms);
     c->reading = READING_NOTHING;
 }

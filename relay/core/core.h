@@ -137,7 +137,7 @@ struct core {
     struct core_pause mark_pause[N_CORE_MARKS]; /* so here; and while one of them lasts the two go apart */
     struct core_pause hold_pause;
     uint64_t drain_until_ms;
-    uint64_t progress_ms;          /* last confirmation, or when there was nothing to wait for */
+    uint64_t progress_ms;          /* last confirmation, or when there was nothing to wait for, or what is waited for began */
     uint64_t follow_ms;            /* when this spell of following began */
     uint64_t n_maybe;              /* sends that may have been written and are sent again */
     uint64_t n_dead;

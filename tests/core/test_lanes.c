@@ -45,6 +45,18 @@ static void broke_its_producer(const char *name)
     report(name, OUTCOME_NOT_PERSISTED, BLAME_PRODUCER);
 }
 
+/* Sent to it again at once it could go round for ever. */
+START_TEST(first_row_of_a_topic_that_breaks_its_producer_waits_for_the_next_one)
+{
+    lead();
+    page("A-1");
+    broke_its_producer("A-1");
+    expect("produce A-1 main\nreset main\n");
+    lane_ready(LANE_MAIN, true);
+    expect_but_reads("produce A-1 main\n");
+}
+END_TEST
+
 /* That one probe is enough: the topic is known to have failed, and others need not lose one producer after another. */
 START_TEST(probe_that_breaks_its_producer_pauses_its_topic)
 {
@@ -99,6 +111,7 @@ Suite *suite_lanes(void)
 
     tcase_add_test(tc, lane_that_breaks_again_and_again_waits_longer);
     tcase_add_test(tc, lane_that_has_confirmed_a_row_waits_no_longer_than_at_first);
+    tcase_add_test(tc, first_row_of_a_topic_that_breaks_its_producer_waits_for_the_next_one);
     tcase_add_test(tc, probe_that_breaks_its_producer_pauses_its_topic);
     tcase_add_test(tc, probe_that_breaks_its_producer_does_so_behind_a_refused_row_too);
     tcase_add_test(tc, each_failure_of_a_topic_is_told);

@@ -102,6 +102,21 @@ END_TEST
 
 /* -- the link --------------------------------------------------------------------------------- */
 
+START_TEST(new_lead_reads_at_once)
+{
+    struct core_config cfg = default_config();
+
+    cfg.poll_min_ms = cfg.poll_max_ms = 1000000;
+    lead_with(&cfg);
+    page("");
+    link_is(false);
+    link_is(true);
+    pass(1000);
+    lease(true);
+    expect("acquire\nread 4\n");
+}
+END_TEST
+
 START_TEST(new_link_does_not_wait_for_what_failed_on_the_old_one)
 {
     struct core_config cfg = default_config();
@@ -211,6 +226,7 @@ Suite *suite_lost(void)
     tcase_add_test(tc, lease_that_is_answered_while_stopping_is_given_back);
     tcase_add_test(tc, lease_lasts_from_the_last_but_one_piece_of_what_is_held);
     tc = new_case(s, "the link");
+    tcase_add_test(tc, new_lead_reads_at_once);
     tcase_add_test(tc, new_link_does_not_wait_for_what_failed_on_the_old_one);
     tcase_add_test(tc, mark_of_a_held_row_is_repeated_when_its_link_is_lost);
     tcase_add_test(tc, mark_of_a_held_row_that_fails_keeps_no_lead_from_beginning);

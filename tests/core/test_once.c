@@ -89,6 +89,22 @@ START_TEST(scheduled_row_that_goes_does_not_count_for_the_one_that_is_left)
 }
 END_TEST
 
+START_TEST(dead_row_is_left)
+{
+    struct core_config cfg = default_config();
+
+    cfg.once = true;
+    cfg.retry_attempts = 0;
+    lead_with(&cfg);
+    page("A-1");
+    refused("A-1");
+    refused("A-1");
+    held(true);
+    expect("produce A-1 main\nproduce A-1 solo\nhold A-1 dead\nrelease A-1\nresign before page 1\n");
+    ck_assert(t.core.unclean);
+}
+END_TEST
+
 START_TEST(what_cannot_be_held_is_waited_for_as_long_as_for_the_brokers)
 {
     lead_once_for(1000000);
@@ -138,6 +154,41 @@ START_TEST(pages_are_no_answer_of_the_brokers)
 }
 END_TEST
 
+/* Of the READ under way, over and over, until the core gives up or `ms` have passed. */
+static void reads_fail(uint64_t ms)
+{
+    for (uint64_t end_ms = t.now + ms; t.now < end_ms && t.core.phase == CORE_LEAD;) {
+        if (t.core.reading == READING_OUTBOX)
+            read_failed();
+        pass_quietly(10);
+    }
+}
+
+START_TEST(outbox_that_cannot_be_read_is_waited_for_as_long_as_for_the_brokers)
+{
+    lead_once_for(1000000);
+    pass_quietly(30000); /* what takes long does not fail */
+    reads_fail(9900);
+    ck_assert_int_eq(t.core.phase, CORE_LEAD);
+    reads_fail(600);
+    ck_assert_int_eq(t.core.phase, CORE_DRAIN);
+    ck_assert(t.core.unclean);
+}
+END_TEST
+
+START_TEST(read_that_fails_between_others_ends_nothing)
+{
+    lead_once_for(1000000);
+    for (int i = 0; i < 5; i++) {
+        reads_fail(5000);
+        for (int k = 0; k < 100 && t.core.reading != READING_OUTBOX; k++)
+            pass_quietly(10);
+        catching_up("");
+    }
+    ck_assert_int_eq(t.core.phase, CORE_LEAD);
+}
+END_TEST
+
 /* They have had the drain's time already. */
 START_TEST(what_is_out_at_a_loss_is_called_back_at_once)
 {
@@ -176,10 +227,13 @@ Suite *suite_once(void)
     tcase_add_test(tc, row_that_goes_at_its_next_attempt_is_not_left);
     tcase_add_test(tc, row_of_another_kind_that_goes_does_not_count_for_the_one_that_is_left);
     tcase_add_test(tc, scheduled_row_that_goes_does_not_count_for_the_one_that_is_left);
+    tcase_add_test(tc, dead_row_is_left);
     tc = new_case(s, "giving up");
     tcase_add_test(tc, what_cannot_be_held_is_waited_for_as_long_as_for_the_brokers);
     tcase_add_test(tc, brokers_have_their_time_when_the_first_row_came_late);
     tcase_add_test(tc, pages_are_no_answer_of_the_brokers);
+    tcase_add_test(tc, outbox_that_cannot_be_read_is_waited_for_as_long_as_for_the_brokers);
+    tcase_add_test(tc, read_that_fails_between_others_ends_nothing);
     tcase_add_test(tc, what_is_out_at_a_loss_is_called_back_at_once);
     tcase_add_test(tc, lost_lease_is_asked_for_again);
     return s;

@@ -358,6 +358,8 @@ says one_id_twice_is_told_by_status 69 '^Events do not flow: two events have the
 finds one_id_twice 69 '^fail  flow  *events do not flow: two events have the id 3'
 relay_signal twice TERM
 relay_end twice 20
+relay_once twice_once -X drain.timeout=1s
+equal once_ends_where_the_outbox_cannot_be_read 69 "$status"
 holds one_id_twice_is_mended mended
 relay_once sends_both
 equal both_are_sent '7 1 2 3 4 6 7 8' "$(sql "select count(*) from outbox.sent") $(sql "select string_agg(id::text, ' ' order by id) from outbox.event")"
