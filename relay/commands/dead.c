@@ -154,10 +154,12 @@ static int list(struct options *o, struct operate *op, struct listing *l)
 
 static void print_sum(const struct options *o, struct listing *l)
 {
-    const char *what = o->choice.states == OPERATE_DEAD ? "dead" : "such";
+    bool is_dead = o->choice.states == OPERATE_DEAD, is_any = o->choice.states == OPERATE_ALL_STATES;
+    const char *what = is_dead ? "dead" : is_any ? "held" : "such";
 
     if (l->n == 0) {
-        printf("no %s event%s\n", what, o->choice.topic != NULL ? " in this topic" : "");
+        printf("%s%s\n", is_dead ? "no dead event" : is_any ? "no event is held" : "no such event is held",
+               o->choice.topic != NULL ? " in this topic" : "");
         return;
     }
     if (!table_print(&l->table, stdout))

@@ -48,7 +48,7 @@ static void judge_not_needed(struct findings *f, const struct inspect_topic *t)
 {
     bool missing = strcmp(t->code, "UNKNOWN_TOPIC_OR_PART") == 0;
 
-    findings_warn(f, "topic", "nothing, when no more is appended to it; else see to it before the next event is",
+    findings_warn(f, "topic", "nothing, unless more events are to be appended to it: then mend this first",
                   "\"%s\": %s (%s); no event waits for it", t->name,
                   missing ? "it does not exist, or may not be seen" : t->error, t->code);
 }

@@ -18,6 +18,7 @@
 #include "relay/sink/partitions.h"
 #include "relay/sink/producer.h"
 #include "relay/sink/statistics.h"
+#include "relay/verdict.h"
 
 /* How long a reset waits for librdkafka to hand back every record by itself, and then for what is in
  * flight after it was purged as well. Both normally take a millisecond. */
@@ -129,6 +130,13 @@ static void on_delivery(struct sink *s, enum lane lane, const rd_kafka_message_t
     CRASH_POINT("sink.report_used");
 }
 
+/* One broker that is away is librdkafka's to try again. */
+static bool is_for_a_person(rd_kafka_resp_err_t err)
+{
+    return err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || err == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
+           err == RD_KAFKA_RESP_ERR__SSL || err == RD_KAFKA_RESP_ERR__RESOLVE;
+}
+
 static void on_error(struct sink *s, enum lane lane, rd_kafka_event_t *ev)
 {
     char text[512];
@@ -141,7 +149,8 @@ static void on_error(struct sink *s, enum lane lane, rd_kafka_event_t *ev)
         s->cfg.on_fatal(s->cfg.arg, lane);
         return;
     }
-    log_warn("sink", "kafka", "code", rd_kafka_err2name(err), "error", rd_kafka_event_error_string(ev));
+    log_warn("sink", "kafka", "code", rd_kafka_err2name(err), "error", rd_kafka_event_error_string(ev), "remedy",
+             is_for_a_person(err) ? "mend " VERDICT_MEND_KAFKA : NULL);
     if (s->cfg.on_error != NULL)
         s->cfg.on_error(s->cfg.arg, rd_kafka_err2name(err), rd_kafka_event_error_string(ev),
                         err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN);

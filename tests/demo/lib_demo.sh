@@ -22,8 +22,10 @@ line() { printf '  %-34s %9s   %s\n' "$@"; }
 
 # count_objects: how many files are compiled, until the mark of the build is gone (with `dir`, if the script ends)
 count_objects() {
+    local n
     while [[ -e $dir/building ]]; do
-        progress "building: $(find "$O" -name '*.o' -newer "$dir/building" 2>/dev/null | wc -l) files compiled ..."
+        n=$(find "$O" -name '*.o' -newer "$dir/building" 2>/dev/null | wc -l)
+        progress "building$( ((n == 0)) || printf ': %d files compiled' "$n") ..."
         sleep 0.2 # the interval between two looks
     done
 }

@@ -16,6 +16,7 @@ reset
 append 500
 relay_start early
 wait_said early 'ALL_BROKERS_DOWN\|TRANSPORT' || not_ok absent_broker_is_logged
+wait_said early 'msg=kafka .*code=_ALL_BROKERS_DOWN .*remedy="mend the brokers' || not_ok absent_brokers_are_to_be_mended
 equal nothing_is_marked_without_a_broker 0 "$(sql "$sent")"
 mock up
 watch_start

@@ -89,6 +89,7 @@ said_so settings_from_the_environment 0 '^no dead event$'
 # --- dead ---------------------------------------------------------------------------------------------
 
 reset
+says nothing_is_held 0 '^no event is held$' dead --all-states
 cmd dead --json
 equal json_of_nothing '{"n": 0, "events": [], "totals": [], "n_listed": 0}' "$(j j)"
 one_key 4                                       # 1-4, k1
@@ -122,7 +123,8 @@ cmd dead --state blocked --state paused --json
 equal dead_states 'blocked,blocked,blocked,paused' "$(j "(select string_agg(e->>'state', ',' order by (e->>'id')::int) from jsonb_array_elements(j->'events') e)")"
 cmd dead --all-states
 said_so dead_all_states 0 '^9  .*  paused  *0  '
-said_so dead_all_states_sum 0 '^7 such events in all$'
+said_so dead_all_states_sum 0 '^7 held events in all$'
+says dead_no_such_state 0 '^no such event is held$' dead --state scheduled
 cmd dead -X on.poison=skip --json --topic orders
 equal nobody_waits_for_what_is_passed 0 "$(j "j->'events'->0->>'waiting'")"
 cmd dead -X "dsn=$relay_dsn user=commands_relay"
