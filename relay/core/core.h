@@ -145,6 +145,7 @@ struct core {
     bool put_aside;                /* a ready row was found to wait for something */
     bool hold_was_last;            /* marks and holds take turns */
     bool acquiring;                /* the request for the lease loads the cursor as well */
+    bool loading;                  /* it is ours, and what a new leader must know comes: nobody is waited for */
     bool page_unused;              /* the newest page was begun for a READ that brought no row */
     bool quits;                    /* it ends soon, whatever fails: core_quit() */
     bool unclean;                  /* DONE with rows unmarked that were to be marked */

@@ -72,7 +72,7 @@ void core_lease(struct core *c, uint64_t now_ms, bool ours)
     bool loaded = c->acquiring && ours;
 
     lead_answered(&c->lead, now_ms, ours);
-    c->acquiring = false;
+    c->acquiring = c->loading = false;
     if (loaded)
         c->given_up_page = UINT64_MAX;
     /* Only with the cursor just loaded: a RENEW may be answered after we stepped down. */
@@ -87,12 +87,13 @@ void core_lease(struct core *c, uint64_t now_ms, bool ours)
 void core_held_piece(struct core *c, uint64_t now_ms)
 {
     lead_heard(&c->lead, now_ms);
-    c->follow_ms = now_ms; /* the lease is ours: nobody is waited for */
+    c->loading = true;
 }
 
 void core_lease_failed(struct core *c, uint64_t now_ms)
 {
     lead_unanswered(&c->lead, now_ms);
+    c->loading = false;
 }
 
 void core_resigned(struct core *c, uint64_t now_ms)
@@ -106,6 +107,7 @@ void core_resigned(struct core *c, uint64_t now_ms)
 void core_link(struct core *c, uint64_t now_ms, bool up)
 {
     c->link_up = up;
+    c->loading = false;
     if (up)
         return;
     if (c->reading == READING_OUTBOX)
@@ -180,7 +182,7 @@ static void check_once(struct core *c, uint64_t now_ms)
                 c->n_left > 0;
     uint32_t topic;
 
-    if (c->phase == CORE_FOLLOW && now_ms - c->follow_ms > c->cfg.lease_ttl_ms + 1000) {
+    if (c->phase == CORE_FOLLOW && !c->loading && now_ms - c->follow_ms > c->cfg.lease_ttl_ms + 1000) {
         c->unclean = true;
         core_stop(c, now_ms);
     }

@@ -317,6 +317,30 @@ START_TEST(once_does_not_wait_for_another_while_its_own_lease_is_loaded)
 }
 END_TEST
 
+/* A row of outbox.held that cannot be read, perhaps: behind the same piece each time. */
+START_TEST(once_ends_when_its_own_lease_is_never_loaded)
+{
+    struct core_config cfg = default_config();
+    struct core_action a;
+
+    cfg.once = true;
+    begin_with(&cfg);
+    link_is(true);
+    for (uint64_t ms = 0; ms < 3 * cfg.lease_ttl_ms && t.core.phase != CORE_DONE; ms += 1000) {
+        pass(1000);
+        if (t.core.lead.asking) {
+            core_held_piece(&t.core, t.now);
+            core_lease_failed(&t.core, t.now);
+        }
+        while (core_next(&t.core, t.now, &a))
+            if (a.what == CORE_RESIGN)
+                core_resigned(&t.core, t.now);
+    }
+    ck_assert_int_eq(t.core.phase, CORE_DONE);
+    ck_assert(t.core.unclean);
+}
+END_TEST
+
 /* What an earlier relay has left. */
 START_TEST(once_is_unclean_when_a_key_is_held_and_not_due)
 {
@@ -471,6 +495,7 @@ Suite *suite_end(void)
     tcase_add_test(tc, once_is_unclean_when_a_refused_row_is_held);
     tcase_add_test(tc, once_is_unclean_when_a_topic_is_paused);
     tcase_add_test(tc, once_does_not_wait_for_another_while_its_own_lease_is_loaded);
+    tcase_add_test(tc, once_ends_when_its_own_lease_is_never_loaded);
     tcase_add_test(tc, once_is_unclean_when_a_key_is_held_and_not_due);
     tcase_add_test(tc, once_sends_what_is_due);
     tcase_add_test(tc, once_sends_what_is_held_of_a_topic_that_works);
