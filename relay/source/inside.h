@@ -120,6 +120,7 @@ struct source {
     char last_history[40];     /* of the last link; "": there was none */
     uint64_t retry_at_ms;
     uint32_t failures;
+    bool unwritable; /* the last link was given up for that, and nothing has been written since: that one came up tells nothing */
     char why[300]; /* the link was lost, or what was asked failed, */
     char why_state[6]; /* with this SQLSTATE */
     int schema_told; /* the version that was warned of; 0: none */

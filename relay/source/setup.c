@@ -93,7 +93,8 @@ static void link_is_up(struct source *s, uint64_t now_ms, enum side side)
         return;
     }
     s->up = true;
-    s->failures = 0;
+    if (!s->unwritable)
+        s->failures = 0;
     log_info("source", "connected", "host", PQhost(s->conn[side].pg), "dbname",
              PQdb(s->conn[side].pg), "server",
              PQparameterStatus(s->conn[side].pg, "server_version"));

@@ -356,6 +356,14 @@ static void leave_read_only(struct source *s, uint64_t now_ms, const PGresult *r
 
     snprintf(why, sizeof why, "the database cannot be written: %s", PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
     link_lost(s, now_ms, why, VERDICT_READ_WRITE);
+    s->unwritable = true;
+}
+
+static void note_written(struct source *s)
+{
+    if (s->unwritable)
+        s->failures = 0;
+    s->unwritable = false;
 }
 
 static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
@@ -376,6 +384,7 @@ static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
         source_request_failed(s, what, *res);
         return;
     }
+    note_written(s);
     switch (what) {
     case REQUEST_NONE:
         break;

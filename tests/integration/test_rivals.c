@@ -214,9 +214,13 @@ START_TEST(link_that_may_not_write_is_given_up)
     ck_assert_str_eq(e.why, "the database cannot be written: cannot execute UPDATE in a read-only transaction");
     ck_assert_ptr_nonnull(strstr(e.remedy, "set default_transaction_read_only to off for the role of the dsn"));
     (void)wait_for(one, SOURCE_UP);
-    source_acquire(one, now()); /* and so does who stands by */
-    (void)wait_for(one, SOURCE_DOWN);
-    (void)wait_for(one, SOURCE_UP);
+    for (int i = 0; i < 6; i++) { /* and so does who stands by */
+        source_acquire(one, now());
+        (void)wait_for(one, SOURCE_DOWN);
+        if (i == 5) /* with longer and longer pauses, although each link comes up */
+            ck_assert_uint_gt(source_next_attempt(one), now() + 3 * sources_config().retry_base_ms);
+        (void)wait_for(one, SOURCE_UP);
+    }
     source_resign(one, now(), 0); /* who ends has no use for another one */
     (void)wait_for(one, SOURCE_RESIGNED);
     rig_exec(db, "drop trigger refuse on outbox.relay");
