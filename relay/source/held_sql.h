@@ -42,6 +42,10 @@
 
 /* -- writing -------------------------------------------------------------------------------- */
 
+/* That a relay writes. */
+#define SQL_HOLD_COLUMNS                                                                           \
+    "id, bucket, topic, key, state, attempts, next_attempt_at, maybe_delivered, first_error_at, error_code, error"
+
 /* $1 epoch, $2 skip dead rows, $3.. the columns of held_arrays.h. One row: whether the epoch is ours still.
  * fence   waits for a takeover that is under way, and makes one that comes later wait for us
  * own     what held says of these rows, locked, as it is after any wait
@@ -78,8 +82,7 @@
     "and h.id not in (select n.id from new n)" SQL_BY_ID("h") "desc "                              \
     "limit 1 for share skip locked) d on true "                                                    \
     "where l.id is not null or d.id is not null), "                                                \
-    "put as (insert into outbox.held as h (id, bucket, topic, key, state, attempts, next_attempt_at, "\
-    "maybe_delivered, first_error_at, error_code, error) "                                         \
+    "put as (insert into outbox.held as h (" SQL_HOLD_COLUMNS ") "                                 \
     "select s.id, s.bucket, s.topic, s.key, s.state, s.attempts, case s.state "                    \
     "when 'retrying' then now() + s.delay_ms * interval '1 ms' "                                   \
     "when 'blocked' then case when not s.behind and s.id not in (select f.id from front f) "       \
@@ -334,6 +337,11 @@
     SQL_PREPARE("outbox_first_due", "bool, bigint, bigint", SQL_FIRST_HELD(SQL_DUE_ROWS))          \
     SQL_PREPARE("outbox_first_topic", "text, bigint, bigint", SQL_FIRST_HELD(SQL_TOPIC_ROWS))      \
     SQL_PREPARE_CLEAN
+
+/* As SQL_MAY_MARK; outbox_hold itself would lock all leaves. */
+#define SQL_MAY_HOLD                                                                               \
+    SQL_MAY("execute outbox_unhold (null, null)")                                                  \
+    SQL_MAY("insert into outbox.held (" SQL_HOLD_COLUMNS ") select " SQL_HOLD_COLUMNS " from outbox.held h")
 
 #define SQL_PREPARE_HOLD                                                                           \
     SQL_PREPARE("outbox_hold", SQL_HOLD_TYPES, SQL_HOLD)                                           \

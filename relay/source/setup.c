@@ -114,7 +114,7 @@ void setup_step(struct source *s, uint64_t now_ms, enum side side, const PGresul
         { SQL_SESSION SQL_CHECK, SQL_VERSION, SQL_PREPARE_READS SQL_PREPARE_HELD_READS, NULL },
         { SQL_SESSION SQL_CHECK, SQL_VERSION,
           SQL_CONNECTED SQL_PREPARE_MARK SQL_PREPARE_ACQUIRE SQL_PREPARE_FLOOR SQL_PREPARE_RENEW SQL_PREPARE_RESIGN
-              SQL_PREPARE_HOLD,
+              SQL_PREPARE_HOLD SQL_MAY_MARK SQL_MAY_HOLD,
           NULL },
     };
     enum setup at = s->setup[side];

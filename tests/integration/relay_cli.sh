@@ -211,6 +211,19 @@ holds what_could_not_be_marked_is wait_sent
 relay_signal heir TERM
 relay_end heir 120
 
+# One leaf alone: that is seen before Kafka has anything, and the lease is not taken. What a statement needs is enough.
+sql "revoke insert on outbox.sent_4 from outbox_relay"
+append 5
+epoch=$(sql "select epoch from outbox.relay")
+says right_that_marks_need_is_looked_for_first 77 'lacks a right.* error="permission denied for table sent_4" .*remedy="apply sql/roles.sql' \
+    --once "${good[@]}" "${steady[@]}" -X "dsn=$relay_dsn user=relay_cli_relay"
+equal no_lease_was_taken_for_it "$epoch" "$(sql "select epoch from outbox.relay")"
+sql "revoke delete on outbox.held from outbox_relay; grant insert (bucket, id, kafka_partition, kafka_offset) on outbox.sent_4 to public"
+says right_to_hold_is_looked_for_first 77 'lacks a right.* error="permission denied for table held"' --once "${good[@]}" "${steady[@]}" -X "dsn=$relay_dsn user=relay_cli_relay"
+sql "grant delete on outbox.held to outbox_relay"
+says columns_are_enough_and_so_is_public 0 'rows_marked=5' --once "${good[@]}" "${steady[@]}" -X "dsn=$relay_dsn user=relay_cli_relay"
+sql "revoke insert (bucket, id, kafka_partition, kafka_offset) on outbox.sent_4 from public; grant insert on outbox.sent_4 to outbox_relay"
+
 # What is held is loaded once the lease is had.
 sql "revoke select on outbox.held from outbox_relay"
 relay_start loads "${relay[@]}" -X lease.owner=loads
