@@ -407,7 +407,7 @@ COMMENT ON COLUMN outbox.relay.floor_id IS
 COMMENT ON COLUMN outbox.relay.system_identifier IS 'Cluster that the cursor belongs to';
 COMMENT ON COLUMN outbox.relay.timeline IS 'Timeline that the cursor belongs to';
 COMMENT ON COLUMN outbox.relay.leading_since IS
-    'When the lead began, or the last one did. Leads that follow each other at once and mark nothing are one';
+    'When the lead began, or the last one did. Leads that follow each other at once and mark nothing of what waits are one';
 COMMENT ON COLUMN outbox.relay.pid IS 'Server process of the connection by which owner took the lead';
 
 

@@ -148,7 +148,15 @@ START_TEST(lead_has_a_beginning)
                                  "current_database() and r.leading_since < clock_timestamp() - interval '20 s'") == 1);
     ck_assert(keeps_the_lease(one));
     rig_exec(db, "update outbox.relay set lease_expires_at = clock_timestamp() - interval '1 ms'");
-    ck_assert(gets_the_lease(two));
+    ck_assert(gets_the_lease(two)); /* there was nothing to do for the one before */
+    ck_assert_int_eq(rig_scalar_i64(db, "select count(*) from outbox.relay where leading_since < renewed_at - interval '20 s'"), 0);
+    rig_exec(db, "update outbox.relay set leading_since = leading_since - interval '20 s';"
+                 "insert into outbox.event (topic, type) values ('t', 'x');"
+                 "insert into outbox.event (topic, type, available_at) values ('t', 'x', now() + interval '1 h')");
+    ck_assert(gets_the_lease(two)); /* this came behind the last renewal */
+    ck_assert_int_eq(rig_scalar_i64(db, "select count(*) from outbox.relay where leading_since < renewed_at - interval '20 s'"), 0);
+    rig_exec(db, "update outbox.relay set leading_since = leading_since - interval '20 s'");
+    ck_assert(gets_the_lease(two)); /* and this waits since then */
     ck_assert_int_eq(rig_scalar_i64(db, "select count(*) from outbox.relay where leading_since < renewed_at - interval '20 s'"), 1);
     rig_exec(db, "insert into outbox.sent (bucket, id) values (0, 1)");
     ck_assert(gets_the_lease(two)); /* which has marked something */
