@@ -86,6 +86,7 @@ struct verdict_blocker {
     double age_s;            /* negative: not known */
     bool holds_rows;         /* it has written events; they wait for its commit */
     bool holds_truncate;
+    bool holds_marks; /* by its lock nothing can be written to outbox.sent */
 };
 
 /* Why a bucket that is old enough is not emptied. */

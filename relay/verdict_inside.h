@@ -20,5 +20,9 @@ void verdict_judge(const struct verdict_input *in, struct verdict *v);
 bool verdict_leader_is_silent(const struct verdict_input *in);
 /* Behind what is there already; cut where it must be, never within a character. */
 __attribute__((format(printf, 3, 4))) void verdict_append(char *text, size_t size, const char *format, ...);
+/* "pid 42, psql" */
+void verdict_append_blocker(char *text, size_t size, const struct verdict_blocker *b);
+/* "; let it end, or ..." */
+void verdict_append_end(char *text, size_t size, const struct verdict_blocker *b);
 
 #endif

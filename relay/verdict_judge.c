@@ -237,6 +237,19 @@ static void judge_ids(const struct verdict_input *in, struct verdict *v)
     }
 }
 
+static void append_lock(struct verdict_finding *f, const struct verdict_blocker *b)
+{
+    char age[32];
+
+    verdict_append(f->text, sizeof f->text, ": outbox.sent, or a leaf of it, is locked against marks (");
+    verdict_append_blocker(f->text, sizeof f->text, b);
+    if (b->age_s >= 0)
+        verdict_append(f->text, sizeof f->text, ", open for %s", verdict_age(b->age_s, age, sizeof age));
+    verdict_append(f->text, sizeof f->text, ")");
+    verdict_append(f->remedy, sizeof f->remedy, "The relay goes on by itself when that transaction has ended");
+    verdict_append_end(f->remedy, sizeof f->remedy, b);
+}
+
 static void judge_progress(const struct verdict_input *in, struct verdict *v)
 {
     static const char where_to_look[] =
@@ -248,10 +261,13 @@ static void judge_progress(const struct verdict_input *in, struct verdict *v)
 
     if (!is_stuck(in))
         return;
-    struct verdict_finding *f = find(v, VERDICT_BAD, known ? "" : where_to_look);
+    bool blocked = in->n_blockers > 0 && in->blocker.holds_marks;
+    struct verdict_finding *f = find(v, VERDICT_BAD, known || blocked ? "" : where_to_look);
     verdict_append(f->text, sizeof f->text, "nothing has moved for %s", verdict_age(in->stuck_s, age, sizeof age));
     if (known)
         append_failure(f, &in->failure, where_to_look);
+    else if (blocked)
+        append_lock(f, &in->blocker);
 }
 
 /* On a disk that is full some marks succeed still, so that rows move. */
@@ -336,28 +352,6 @@ static void judge_dead(const struct verdict_input *in, struct verdict *v)
                    in->dead == 1 ? " is dead: it waits" : "s are dead: they wait");
 }
 
-/* "pid 42, psql" */
-static void append_blocker(char *text, size_t size, const struct verdict_blocker *b)
-{
-    if (b->pid > 0)
-        verdict_append(text, size, "pid %" PRId64, b->pid);
-    else
-        verdict_append(text, size, "prepared");
-    if (b->application != NULL)
-        verdict_append(text, size, ", %.80s", b->application);
-}
-
-/* "; let it end, or ..." */
-static void append_end(char *text, size_t size, const struct verdict_blocker *b)
-{
-    char how[200];
-
-    if (b->pid > 0)
-        verdict_append(text, size, "; %s.", verdict_end_session(b->pid, how, sizeof how));
-    else
-        verdict_append(text, size, "; COMMIT PREPARED or ROLLBACK PREPARED, as whoever prepared it says.");
-}
-
 static void judge_blockers(const struct verdict_input *in, struct verdict *v)
 {
     const struct verdict_blocker *b = &in->blocker;
@@ -368,10 +362,10 @@ static void judge_blockers(const struct verdict_input *in, struct verdict *v)
     if (in->n_blockers == 0 || b->age_s < OLD_S || (!b->holds_rows && !holds_bucket))
         return;
     struct verdict_finding *f = find(v, VERDICT_WARN, "Other events pass it");
-    append_end(f->remedy, sizeof f->remedy, b);
+    verdict_append_end(f->remedy, sizeof f->remedy, b);
     verdict_append(f->text, sizeof f->text, "a transaction has been open for %s (",
                    verdict_age(b->age_s, age, sizeof age));
-    append_blocker(f->text, sizeof f->text, b);
+    verdict_append_blocker(f->text, sizeof f->text, b);
     verdict_append(f->text, sizeof f->text, "): %s",
                    b->holds_rows && holds_bucket ? "its own events wait for its commit, and a bucket cannot be emptied"
                    : b->holds_rows               ? "its own events wait for its commit"
@@ -397,7 +391,7 @@ static void append_holder(char *text, size_t size, const struct verdict_blocker 
     if (b->pid == 0 && b->application == NULL)
         return;
     verdict_append(text, size, " by ");
-    append_blocker(text, size, b);
+    verdict_append_blocker(text, size, b);
     if (b->age_s >= 0)
         verdict_append(text, size, ", open for %s", verdict_age(b->age_s, age, sizeof age));
 }
@@ -429,7 +423,7 @@ static void judge_overdue(const struct verdict_input *in, struct verdict *v)
     if (o->why == OBSTACLE_LOCKED) {
         append_holder(f->text, sizeof f->text, &o->holder);
         if (o->holder.pid != 0 || o->holder.application != NULL)
-            append_end(f->remedy, sizeof f->remedy, &o->holder);
+            verdict_append_end(f->remedy, sizeof f->remedy, &o->holder);
         else
             verdict_append(f->remedy, sizeof f->remedy, "; outbox.blocker lists who holds it.");
     }

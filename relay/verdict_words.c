@@ -1,4 +1,4 @@
-/* verdict_words.c - ages, sizes, counts and rates for people. See verdict.h. */
+/* verdict_words.c - ages, sizes, counts, rates and transactions for people. See verdict.h. */
 #include "relay/verdict_inside.h"
 
 #include <inttypes.h>
@@ -113,4 +113,24 @@ void verdict_append(char *text, size_t size, const char *format, ...)
     va_end(ap);
     if (added >= 0 && (size_t)added >= size - n)
         whole_characters(text);
+}
+
+void verdict_append_blocker(char *text, size_t size, const struct verdict_blocker *b)
+{
+    if (b->pid > 0)
+        verdict_append(text, size, "pid %" PRId64, b->pid);
+    else
+        verdict_append(text, size, "prepared");
+    if (b->application != NULL)
+        verdict_append(text, size, ", %.80s", b->application);
+}
+
+void verdict_append_end(char *text, size_t size, const struct verdict_blocker *b)
+{
+    char how[200];
+
+    if (b->pid > 0)
+        verdict_append(text, size, "; %s.", verdict_end_session(b->pid, how, sizeof how));
+    else
+        verdict_append(text, size, "; COMMIT PREPARED or ROLLBACK PREPARED, as whoever prepared it says.");
 }

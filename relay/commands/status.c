@@ -99,12 +99,13 @@ static void on_blocker(void *arg, const struct operate_blocker *b)
 {
     struct look *l = arg;
 
-    /* the oldest whose events wait; a lock alone is told of with its bucket */
-    if (l->in.n_blockers++ == 0 || (b->holds_rows && !l->in.blocker.holds_rows)) {
+    /* what lets nothing be marked, or the oldest whose events wait; another lock is told of with its bucket */
+    if (l->in.n_blockers++ == 0 || (b->holds_marks && !l->in.blocker.holds_marks) ||
+        (b->holds_rows && !l->in.blocker.holds_rows && !l->in.blocker.holds_marks)) {
         copy(l->application, sizeof l->application,
              b->pid == 0 ? b->prepared : b->application);
         l->in.blocker = (struct verdict_blocker){ b->pid, l->application, b->age_s, b->holds_rows,
-                                                  b->holds_truncate };
+                                                  b->holds_truncate, b->holds_marks };
     }
     if (b->age_mend != NULL) {
         copy(l->ages_mend, sizeof l->ages_mend, b->age_mend);

@@ -81,7 +81,8 @@ static void blocker_to_table(struct look *l, const struct operate_blocker *b)
     table_add_text(t, b->application, WIDE);
     table_add_text(t, b->username, WIDE);
     cell_age(t, b->age_s);
-    table_add(t, b->holds_rows && b->holds_truncate ? "its events, and a bucket"
+    table_add(t, b->holds_marks                      ? "the marks of all"
+              : b->holds_rows && b->holds_truncate ? "its events, and a bucket"
               : b->holds_rows                       ? "its events"
                                                     : "a bucket");
 }

@@ -136,6 +136,7 @@ int operate_blockers(struct operate *o, int64_t limit,
             .holds_truncate = operate_true(res, row, 6),
             .leaves = PQgetvalue(res, row, 7),
             .age_mend = operate_text(res, row, 8),
+            .holds_marks = operate_true(res, row, 9),
         };
         on_blocker(arg, &blocker);
     }

@@ -50,6 +50,7 @@ struct operate_blocker {
     double age_s;                       /* negative: this role may not see it, or it has ended this moment */
     const char *age_mend; /* the GRANT that lets this role see it; NULL: nothing hides it */
     bool holds_rows, holds_truncate;
+    bool holds_marks; /* by its lock nothing can be written to a leaf of outbox.sent */
     const char *leaves; /* "{event_3,sent_3}" */
 };
 

@@ -228,6 +228,19 @@ sql "select pg_terminate_backend(pid) from outbox.blocker" >"$dir/ended"
 wait "$blocker_pid" || true
 blocker_pid=
 
+# One that lets nothing be marked is the cause when nothing moves, whoever else has written events.
+sql "insert into outbox.event (created_at, topic, type) values (now() - interval '40 min', 'orders', 'test')"
+PGAPPNAME=alter psql -Xq -d "$dsn" -c "begin; lock table outbox.sent in share row exclusive mode; select pg_sleep(600)" >/dev/null 2>&1 &
+blocker_pid=$!
+wait_sql 20 1 "select count(*) from outbox.blocker where holds_truncate"
+locker=$(sql 'select pid from outbox.blocker')
+says who_keeps_marks_out_is_told 69 "^Events do not flow: nothing has moved for .*: outbox.sent, or a leaf of it, is locked against marks (pid $locker, alter, open for .*); 1 event waits" status
+said_so what_to_do_about_it 69 "^ *The relay goes on by itself when that transaction has ended; let it end, or .*pg_terminate_backend($locker)"
+said_so it_holds_the_marks 69 "^$locker  *alter .* the marks of all$"
+sql "select pg_terminate_backend(pid) from outbox.blocker" >"$dir/ended"
+wait "$blocker_pid" || true
+blocker_pid=
+
 # So much waits that counting takes too long: what was counted until then is told, with a +.
 reset
 lead

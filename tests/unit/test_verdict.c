@@ -122,6 +122,13 @@ START_TEST(verdict_stuck)
     expect(&in, VERDICT_BAD,
            "Events do not flow: nothing has moved for 1 min 15 s; 3 events wait.");
     ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "The log of the relay that leads says what fails"));
+    in.n_blockers = 1;
+    in.blocker = (struct verdict_blocker){ 42, "alter", 40, false, true, true };
+    expect(&in, VERDICT_BAD, "Events do not flow: nothing has moved for 1 min 15 s: outbox.sent, or a leaf of it, is locked against "
+                             "marks (pid 42, alter, open for 40 s); 3 events wait.");
+    ck_assert_ptr_eq(strstr(v.finding[0].remedy, "The relay goes on by itself when that transaction has ended; let it end, or end it: "
+                                                 "`SELECT pg_terminate_backend(42)`"), v.finding[0].remedy);
+    in.n_blockers = 0;
     in.failure = full_disk(1);
     expect(&in, VERDICT_BAD,
            "Events do not flow: nothing has moved for 1 min 15 s (marking failed: could not extend file: No space "
@@ -235,19 +242,19 @@ START_TEST(verdict_old_transaction)
     struct verdict_input in = healthy();
 
     in.n_blockers = 1;
-    in.blocker = (struct verdict_blocker){ 42, "psql", 30, true, false };
+    in.blocker = (struct verdict_blocker){ 42, "psql", 30, true, false, false };
     expect(&in, VERDICT_GOOD, "Events flow: every committed event is published.");
     in.blocker.age_s = 3600;
     expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but a transaction has been open "
                               "for 1 h (pid 42, psql): its own events wait for its commit.");
     ck_assert_str_eq(v.finding[0].remedy, "Other events pass it; let it end, or end it: `SELECT pg_terminate_backend(42)`, as the "
                                           "same role, as a member of pg_signal_backend or as a superuser.");
-    in.blocker = (struct verdict_blocker){ 42, "psql", 90, false, true };
+    in.blocker = (struct verdict_blocker){ 42, "psql", 90, false, true, false };
     expect(&in, VERDICT_GOOD, "Events flow: every committed event is published."); /* no bucket is to be emptied */
     in.overdue.s = 60;
     expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but a transaction has been open for 1 min 30 s "
                               "(pid 42, psql): a bucket cannot be emptied.");
-    in.blocker = (struct verdict_blocker){ 0, "order-4711", 90000, true, true };
+    in.blocker = (struct verdict_blocker){ 0, "order-4711", 90000, true, true, false };
     expect(&in, VERDICT_WARN,
            "Events flow: every committed event is published, but a transaction has been open for 1 d 1 h "
            "(prepared, order-4711): its own events wait for its commit, and a bucket cannot be emptied.");
@@ -260,7 +267,7 @@ START_TEST(verdict_transaction_of_an_age_that_is_hidden)
     struct verdict_input in = healthy();
 
     in.n_blockers = 1;
-    in.blocker = (struct verdict_blocker){ 42, "psql", -1, true, false };
+    in.blocker = (struct verdict_blocker){ 42, "psql", -1, true, false, false };
     in.ages_mend = "GRANT pg_read_all_stats TO outbox_relay";
     expect(&in, VERDICT_GOOD, "Events flow: every committed event is published.");
     ck_assert_str_eq(v.finding[0].remedy, "As a superuser: `GRANT pg_read_all_stats TO outbox_relay`; sql/roles.sql does so where "
@@ -279,7 +286,7 @@ START_TEST(verdict_bucket_that_should_have_been_emptied)
     expect(&in, VERDICT_WARN, "Events flow: every committed event is published, but bucket 3 should have been emptied "
                               "2 h ago: its event 4711 is not sent.");
     in.overdue.why = OBSTACLE_LOCKED;
-    in.overdue.holder = (struct verdict_blocker){ 42, "pg_dump", 10800, false, true };
+    in.overdue.holder = (struct verdict_blocker){ 42, "pg_dump", 10800, false, true, false };
     verdict_reach(&in, &v);
     ck_assert_str_eq(v.finding[0].text, "bucket 3 should have been emptied 2 h ago: it is locked by pid 42, pg_dump, open for 3 h");
     ck_assert_ptr_nonnull(strstr(v.finding[0].remedy, "`SELECT pg_terminate_backend(42)`, as the same role"));

@@ -310,7 +310,7 @@ START_TEST(verdict_leader_is_late)
     in.pending = 10;
     in.oldest_s = 9;
     in.n_blockers = 1;
-    in.blocker = (struct verdict_blocker){ 10663, NULL, 131, true, false };
+    in.blocker = (struct verdict_blocker){ 10663, NULL, 131, true, false, false };
     expect(&in, VERDICT_WARN, "10 events wait, the oldest for 9.0 s; none was published in the last 42 s, but vm/24506/9f8e5880 leads "
                               "and was last heard of 9.6 s ago, though it should renew its lease every second.");
     ck_assert_uint_eq(v.n_findings, 2);
