@@ -121,6 +121,12 @@ static const char sql_remember[] =
     "INSERT INTO inbox.seen (bucket, consumer, event_id) SELECT bucket, $1, $2 FROM inbox.ring"
     " WHERE is_current ON CONFLICT DO NOTHING";
 
+/* An event was applied, which `applied_at` says. Who has the row locked finishes events of its own. */
+static const char sql_applied[] =
+    "UPDATE inbox.position SET applied_at = clock_timestamp() WHERE (consumer, topic, kafka_partition) IN"
+    " (SELECT consumer, topic, kafka_partition FROM inbox.position WHERE consumer = $1 AND topic = $2"
+    " AND kafka_partition = $3::integer FOR UPDATE SKIP LOCKED)";
+
 /* Of a lock: false when it is not to be had. Without an answer nobody knows whether the session has it, so that
  * goes, and the lock with it. */
 static bool says_true(struct inbox_consumer *c, const char *sql)
@@ -229,21 +235,24 @@ static bool begin_call(struct inbox_consumer *c, const char *id)
     return ok;
 }
 
-/* The row goes and its id is new again; nothing of positions, but finish() sees whether it is the transaction
+/* The row goes and its id is new again; no position moves, but finish() sees whether it is the transaction
  * that we began. Sets the SQLSTATE, "" when all is committed, "?" when there was no answer. */
-static void end(struct inbox_consumer *c, const char *id, const char *event_id, char ret_state[6])
+static void end(struct inbox_consumer *c, const char *id, const char *event_id, const inbox_message *msg, char ret_state[6])
 {
+    char partition[12];
     struct inbox__step steps[] = {
         { .sql = sql_remember, .n = 2, .values = { c->set.group, event_id } },
         { .sql = "DELETE FROM inbox.dead WHERE id = $1::bigint", .n = 1, .values = { id } },
+        { .sql = sql_applied, .n = 3, .values = { c->set.group, msg->topic, partition } },
         { .sql = INBOX__FINISH,
           .n = INBOX__FINISH_VALUES,
           .values = { c->set.group, c->owner, "{}", "{}", "{}", "{}", "{}", "{}", "0" } },
         { .sql = "COMMIT" },
     };
     const int n = sizeof steps / sizeof steps[0];
-    bool ok = inbox__steps_run(c->conn, steps, n);
 
+    snprintf(partition, sizeof partition, "%d", (int)msg->partition);
+    bool ok = inbox__steps_run(c->conn, steps, n);
     strcpy(ret_state, ok ? "" : "?");
     for (int i = 0; i < n; i++)
         if (steps[i].result != NULL && !inbox__step_ok(&steps[i]) && ret_state[0] == '\0')
@@ -312,7 +321,7 @@ static int call_handler(struct inbox_consumer *c, const char *id, const char *ev
         bury(c, id, why, r->sqlstate);
     if (got != INBOX__CALL_DONE)
         return OUTBOX_OK;
-    end(c, id, event_id, state);
+    end(c, id, event_id, &r->msg, state);
     if (strcmp(state, "IB003") == 0)
         return ended(c, r, err);
     if (state[0] == '\0') {

@@ -49,8 +49,10 @@ static const char help[] =
     "nothing of its consumer has moved, and no session \"inbox C\" in the database shows that a process of it lives.\n"
     "They are not, either, when events of a consumer fail and none was applied since the oldest of these was first\n"
     "called, or for 1 min in which others failed for the first time. While any are applied, what fails needs a look.\n"
-    "Both are looked at again for up to 2 s: an event that has come this moment may be an old one (a replay, a relay\n"
-    "that was away), and a second call may succeed. Of a --consumer that has never started here none are applied.\n"
+    "And they are not when all events that were called since one was applied became dead letters that wait for a\n"
+    "decision, three or more; or one, where none was ever applied. Less than that needs a look.\n"
+    "The first two are looked at again for up to 2 s: an event that has come this moment may be an old one (a replay,\n"
+    "a relay that was away), and a second call may succeed. Of a --consumer that has never started here none are applied.\n"
     "\n"
     "Exit codes: 0 events are applied, also when something needs a look; 69 they are not, or the database or\n"
     "Kafka cannot be reached; 64 usage, 70 internal error, 77 a right is missing, 78 settings or schema.\n";
@@ -95,6 +97,8 @@ static void on_consumer(void *arg, const struct operate_consumer *is)
     *c = (struct inbox_consumer){ .is = *is, .lag = -1, .oldest_s = -1 };
     snprintf(c->name, sizeof c->name, "%s", is->name);
     snprintf(c->keep, sizeof c->keep, "%s", is->dedupe_keep);
+    snprintf(c->dead_code, sizeof c->dead_code, "%s", is->dead_code != NULL ? is->dead_code : "");
+    snprintf(c->dead_error, sizeof c->dead_error, "%s", is->dead_error != NULL ? is->dead_error : "");
 }
 
 /* NULL: it has positions, and no row of its own any more. */
@@ -355,7 +359,6 @@ static void judge_standing(struct inbox_look *l, const struct standing *s)
 static void judge_consumer(struct inbox_look *l, const struct inbox_consumer *c)
 {
     const struct operate_consumer *is = &c->is;
-    char age[32];
 
     if (is->partitions == 0)
         findings_warn(&l->findings, "owner", "does it run, do its topics exist, and may it read them? One that was given "
@@ -371,11 +374,7 @@ static void judge_consumer(struct inbox_look *l, const struct inbox_consumer *c)
         findings_warn(&l->findings, "owner", "a rebalance may be under way; later see the logs of its processes. Only "
                       "where it reads a topic no more delete the topic's rows of inbox.position.", "of consumer %s's %" PRId64 " partitions %" PRId64 " have no owner",
                       c->name, is->partitions, is->partitions - is->owned);
-    if (is->dead > 0)
-        findings_warn(&l->findings, "dead letters", "outbox-relay inbox dead lists them; then inbox retry or inbox discard.",
-                      "%" PRId64 " dead letter%s of consumer %s wait%s for a decision, the oldest for %s", is->dead,
-                      plural(is->dead), c->name, is->dead == 1 ? "s" : "",
-                      verdict_age(is->oldest_dead_s, age, sizeof age));
+    inbox_dead_judge(l, c);
 }
 
 /* -- all of it -------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include "relay/exit_codes.h"
 #include "relay/verdict.h"
 
+#define DEAD_IN_A_ROW 3 /* fewer may be poison behind which nothing has come yet */
 #define ALL_S 60.0 /* so long nothing but failures, and what was applied before, while older ones failed, says nothing */
 
 void inbox_failing_set(struct inbox_failing *to, const struct operate_failing *is)
@@ -29,10 +30,10 @@ bool inbox_failing_is_all(const struct inbox_failing *f)
     return f->is.n > 0 && f->is.only_s >= 0 && (f->is.none_since || f->is.only_s >= ALL_S);
 }
 
-static const char *print_error(const struct operate_failing *f, char *to, size_t size)
+static const char *print_error(const char *code, const char *error, char *to, size_t size)
 {
-    snprintf(to, size, "%s%s%s", f->error_code != NULL ? f->error_code : "", f->error_code != NULL ? " " : "",
-             f->error != NULL ? f->error : "why is not known");
+    snprintf(to, size, "%s%s%s", code != NULL ? code : "", code != NULL ? " " : "",
+             error != NULL ? error : "why is not known");
     return to;
 }
 
@@ -56,7 +57,7 @@ static void print_last(const struct operate_failing *f, char *to, size_t size)
 
     snprintf(to, size, "%s, %s/%" PRId32 "@%" PRId64 ", was called %" PRId64 " time%s: %s; %s",
              f->n == 1 ? "it" : "the last of them", f->topic, f->partition, f->offset, f->attempts, plural(f->attempts),
-             print_error(f, error, sizeof error), print_next(f, next, sizeof next));
+             print_error(f->error_code, f->error, error, sizeof error), print_next(f, next, sizeof next));
 }
 
 static const char *what_mends(const struct operate_failing *f)
@@ -88,4 +89,46 @@ void inbox_failing_judge(struct inbox_look *l, const struct inbox_consumer *c)
         findings_warn(&l->findings, subject, what_mends(f),
                       "%" PRId64 " event%s of consumer %s fail%s, the oldest for %s; %s", f->n, plural(f->n), c->name,
                       f->n == 1 ? "s" : "", verdict_age(f->oldest_s, age, sizeof age), last);
+}
+
+/* -- dead letters ----------------------------------------------------------------------------- */
+
+#define DECIDE "outbox-relay inbox dead lists them; then inbox retry or inbox discard."
+
+/* Is what became of the last events that they died? One that never applied any has shown nothing yet. */
+static bool all_die(const struct operate_consumer *c)
+{
+    return c->owned > 0 && c->dead_since >= (c->applied_s < 0 ? 1 : DEAD_IN_A_ROW);
+}
+
+static void fail_dead(struct inbox_look *l, const struct inbox_consumer *c)
+{
+    const struct operate_consumer *is = &c->is;
+    char age[32], applied[80] = "never applied an event", error[2100], remedy[600];
+
+    if (is->applied_s >= 0)
+        snprintf(applied, sizeof applied, "applied no event for %s", verdict_age(is->applied_s, age, sizeof age));
+    snprintf(remedy, sizeof remedy, "%s; " DECIDE,
+             c->dead_code[0] != '\0' ? operate_handler_remedy(c->dead_code)
+                                   : "mend what the error says, in the handler or in what it calls");
+    findings_fail(&l->findings, EXIT_UNAVAILABLE, "dead letters", remedy,
+                  "consumer %s has %s, and %" PRId64 "%s %s dead letter%s, the oldest for %s; the last one: %s",
+                  c->name, applied, is->dead_since, is->applied_s >= 0 ? " that it called since" : "", is->dead_since == 1 ? "is a" : "are", plural(is->dead_since),
+                  verdict_age(is->dead_since_s, age, sizeof age),
+                  print_error(c->dead_code[0] != '\0' ? c->dead_code : NULL, c->dead_error[0] != '\0' ? c->dead_error : NULL,
+                              error, sizeof error));
+}
+
+void inbox_dead_judge(struct inbox_look *l, const struct inbox_consumer *c)
+{
+    const struct operate_consumer *is = &c->is;
+    char age[32];
+
+    if (all_die(is))
+        fail_dead(l, c);
+    else if (is->dead > 0)
+        findings_warn(&l->findings, "dead letters", DECIDE,
+                      "%" PRId64 " dead letter%s of consumer %s wait%s for a decision, the oldest for %s", is->dead,
+                      plural(is->dead), c->name, is->dead == 1 ? "s" : "",
+                      verdict_age(is->oldest_dead_s, age, sizeof age));
 }

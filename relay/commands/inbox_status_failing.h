@@ -1,4 +1,5 @@
-/* inbox_status_failing.h - what `inbox status` makes of events that fail again and again. Asks nobody. */
+/* inbox_status_failing.h - what `inbox status` makes of events that fail again and again, and of dead letters. Asks
+ * nobody. */
 #ifndef RELAY_COMMANDS_INBOX_STATUS_FAILING_H
 #define RELAY_COMMANDS_INBOX_STATUS_FAILING_H
 
@@ -11,5 +12,6 @@ bool inbox_failing_is_all(const struct inbox_failing *f);
 
 /* What there is to say of the consumer goes to the findings. */
 void inbox_failing_judge(struct inbox_look *l, const struct inbox_consumer *c);
+void inbox_dead_judge(struct inbox_look *l, const struct inbox_consumer *c);
 
 #endif

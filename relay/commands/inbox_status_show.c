@@ -128,6 +128,7 @@ static json_t *consumer_list(const struct inbox_look *l)
                                object_put(object, "last_failure", last_failure(&c->failing)) &&
                                object_put_number(object, "dead", c->is.dead) &&
                                object_put_seconds(object, "oldest_dead_s", c->is.oldest_dead_s) &&
+                               object_put_number(object, "dead_since_applied", c->is.dead_since) &&
                                object_put_number(object, "retry", c->is.retry) &&
                                object_put_text(object, "dedupe_keep", c->keep))) {
             json_decref(list);

@@ -23,6 +23,7 @@ struct inbox_consumer {
     int64_t lag;                /* negative: not known */
     double oldest_s;
     struct inbox_failing failing;
+    char dead_code[8], dead_error[2008]; /* "": there is none */
 };
 
 /* What was found. Start from zeroes. */

@@ -108,6 +108,10 @@ static int look_at_consumers(struct operate *o,
             .oldest_dead_s = age(res, row, 8),
             .linked = strcmp(PQgetvalue(res, row, 9), "t") == 0,
             .applied_s = age(res, row, 10),
+            .dead_since = operate_number(res, row, 11),
+            .dead_since_s = age(res, row, 12),
+            .dead_code = operate_text(res, row, 13),
+            .dead_error = operate_text(res, row, 14),
         };
         on_consumer(arg, &c);
     }

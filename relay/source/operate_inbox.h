@@ -34,6 +34,9 @@ struct operate_consumer {
     int64_t dead, retry;
     double oldest_dead_s;
     double applied_s; /* since any event was last applied */
+    int64_t dead_since; /* of `dead` those since which no event was applied */
+    double dead_since_s; /* since the oldest of these died */
+    const char *dead_code, *dead_error; /* of the last of these; or NULL */
     bool linked; /* a session of a process of it is seen; false: none, or it has another name */
 };
 

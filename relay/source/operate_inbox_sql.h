@@ -7,13 +7,19 @@
 
 #define SQL_AGE(column) "extract(epoch from clock_timestamp() - " column ")::float8"
 
-/* libinbox names its sessions like this, unless the application names them otherwise. */
+/* libinbox names its sessions like this, unless the application names them otherwise. A dead letter that nobody decided
+ * about was last changed when the transaction began in which it died: so where that is later, no event was applied
+ * since, nor beside it. */
 #define SQL_CONSUMERS                                                                              \
     "select p.consumer, justify_hours(p.dedupe_keep), p.partitions, p.owned, p.owners, "                          \
     SQL_AGE("p.last_moved_at") ", p.dead, p.retry, " SQL_AGE("p.oldest_dead_at")                   \
     ", exists (select from pg_catalog.pg_stat_activity a where a.datname = current_database() "    \
     "and a.application_name = left('inbox ' || p.consumer, 63)), " SQL_AGE("p.last_applied_at")    \
-    " from inbox.progress p order by p.consumer"
+    ", u.n, " SQL_AGE("u.oldest") ", l.error_code, left(l.error, 500) from inbox.progress p "      \
+    "cross join lateral (select count(*) as n, min(d.died_at) as oldest, max(d.id) as last from inbox.dead_letter d " \
+    "where d.consumer = p.consumer and d.state = 'dead' "                                          \
+    "and (p.last_applied_at is null or d.changed_at > p.last_applied_at)) u "                      \
+    "left join inbox.dead_letter l on l.id = u.last order by p.consumer"
 
 /* Those that have started here, and those that only dead letters are left of. */
 #define SQL_CONSUMER_NAMES                                                                         \

@@ -172,6 +172,7 @@ said_so status_lists_consumers 0 '^billing  *2  *2  *1  .* 3 days$'
 said_so without_kafka_it_says_so 0 'LAG and OLDEST are not known'
 sql "update inbox.consumer set dedupe_keep = interval '168:00:00'" # as libinbox writes 7d
 inbox_says keep_is_told_in_days 0 '^billing .* 7 days$' status
+sql 'update inbox.position set applied_at = now()'
 letter billing orders
 inbox_says dead_letters_need_a_look 0 '^Events are applied, but look: 1 dead letter of consumer billing waits for a decision, the oldest for 2 h' status
 sql 'update inbox.position set owner = null'
@@ -238,6 +239,33 @@ done
 moves '20 min' null
 fails 11 '3 min' null "'no answer of the shop'" '-5 min'
 inbox_says without_a_process_that_is_the_reason 69 '^Events are not applied as they should be: no process of consumer billing has a partition (and 1 more, below)' status
+# --- what became of the last events -----------------------------------------------------------------
+
+died() { sql "insert into inbox.dead (consumer, topic, kafka_partition, kafka_offset, event_id, reason, error_code, error, changed_at)
+     values ('billing', 'orders', 0, 7, 'died', 'attempts', $2, $3, now() - interval '$1')"; }
+moves '20 min'
+sql "truncate inbox.dead restart identity; update inbox.position set applied_at = null"
+died '3 min' null "'no answer of the shop'"
+inbox_says one_that_died_where_none_was_ever_applied 69 \
+    '^Events are not applied as they should be: consumer billing has never applied an event, and 1 is a dead letter, the oldest for [0-9.]* .*; the last one: no answer of the shop$' status
+said_so and_what_mends_what_died 69 'do: mend what the error says, in the handler or in what it calls; outbox-relay inbox dead lists them; then inbox retry'
+inbox status --json
+equal and_json_says_how_many_died '69 false 1 1' "$code $(j "(j->>'applied') || ' ' || (j->'consumers'->0->>'dead') || ' ' || (j->'consumers'->0->>'dead_since_applied')")"
+sql "update inbox.position set applied_at = now() - interval '1 min'"
+inbox_says one_that_died_before_another_was_applied_needs_a_look 0 '^Events are applied, but look: 1 dead letter of consumer billing waits' status
+died '30 s' null "'x'" && died '20 s' null "'x'"
+inbox_says two_since_may_be_poison 0 '^Events are applied, but look: 3 dead letters of consumer billing wait' status
+died '10 s' "'42501'" "'permission denied for table invoice'"
+inbox_says three_since_are_all_that_was_called 69 \
+    '^Events are not applied as they should be: consumer billing has applied no event for 1 min.*, and 3 that it called since are dead letters, .*; the last one: 42501 permission denied for table invoice$' status
+said_so and_the_error_has_its_remedy 69 'do: grant the right.*; outbox-relay inbox dead lists them'
+sql "update inbox.position set applied_at = clock_timestamp()"
+inbox_says one_that_is_applied_ends_it 0 '^Events are applied, but look: 4 dead letters' status
+sql "update inbox.position set applied_at = now() - interval '1 min', owner = null"
+inbox_says where_nobody_has_a_partition_that_is_first 69 '^Events are not applied as they should be: no process of consumer billing has a partition (and 1 more, below)' status
+sql "update inbox.position set owner = 'host/1/x'; update inbox.dead set state = 'retry' where error_code is not null"
+inbox_says what_is_on_its_way_back_is_not_counted 0 '^Events are applied, but look: 3 dead letters' status
+sql 'truncate inbox.dead restart identity'
 # When it is looked at again, the event has been applied: after the first look its row goes.
 moves '20 min'
 fails 11 '1 s' null "'no answer of the shop'"

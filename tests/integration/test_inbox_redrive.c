@@ -357,6 +357,24 @@ START_TEST(a_handler_that_leaves_a_query_behind_ends_the_run_at_once)
 }
 END_TEST
 
+static bool none_is_left(void)
+{
+    return rig_scalar_i64(control, "select count(*) from inbox.dead") == 0;
+}
+
+/* Else inbox.position would say that none was since the others died. */
+START_TEST(a_letter_that_is_applied_is_an_event_that_was)
+{
+    is_over = none_is_left;
+    rig_exec(control, "insert into inbox.position (consumer, topic, kafka_partition) values ('run', 'nth', 0), ('run', 'nth', 1)");
+    send_back("null");
+    run();
+    ck_assert_str_eq(applied(), "z-1");
+    ck_assert_str_eq(rig_scalar(control, "select string_agg((applied_at is not null)::text, ' ' order by kafka_partition) "
+                                         "from inbox.position where topic = 'nth' and kafka_partition < 2"), "true false");
+}
+END_TEST
+
 /* And so it does with an event that is none. What comes after would not be one with the letter's end. */
 START_TEST(a_handler_that_ends_the_transaction_of_a_letter_ends_the_run)
 {
@@ -390,6 +408,7 @@ Suite *suite_inbox_redrive(void)
     tcase_add_test(tc, a_letter_that_meets_deadlocks_while_its_row_is_held_is_dead_for_these);
     tcase_add_test(tc, a_letter_whose_commit_is_refused_is_dead_again);
     tcase_add_test(tc, a_letter_of_a_type_without_a_handler_is_dead_again);
+    tcase_add_test(tc, a_letter_that_is_applied_is_an_event_that_was);
     tcase_add_loop_test(tc, a_letter_behind_whose_calls_the_link_is_lost_is_dead_again, 0, 3);
     tcase_add_test(tc, a_handler_that_leaves_a_query_behind_ends_the_run_at_once);
     tcase_add_test(tc, a_handler_that_ends_the_transaction_of_a_letter_ends_the_run);
