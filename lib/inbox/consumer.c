@@ -163,16 +163,24 @@ static int fetch(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
     return code;
 }
 
-/* Once for each time that it has none for long; out of the group and in it these are two. */
+/* Once for each time that it has none for long, and when the reason is another; out of the group and in it these are
+ * two times. */
 static void say_waiting(inbox_consumer *c, uint64_t now_ms)
 {
-    if (c->partitions != NULL)
+    const char *why;
+
+    if (c->partitions != NULL) {
         c->waiting_due_ms = now_ms + WAITS_LONG_MS;
+        c->waits_for = "";
+    }
     if (now_ms < c->waiting_due_ms)
         return;
-    c->waiting_due_ms = UINT64_MAX;
-    inbox__log(c, 6, "group \"%s\" has given this process no partition yet: %s", c->set.group,
-               inbox__kafka_waits_for(c));
+    c->waiting_due_ms = now_ms + WAITS_LONG_MS;
+    why = inbox__kafka_waits_for(c);
+    if (strcmp(why, c->waits_for) == 0)
+        return;
+    c->waits_for = why;
+    inbox__log(c, 6, "this process has no partition of group \"%s\": %s", c->set.group, why);
 }
 
 /* Once a second: what may wait. */
@@ -204,6 +212,7 @@ static int redrive(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
 static int join_group(inbox_consumer *c, uint64_t now_ms, outbox_error *err)
 {
     c->waiting_due_ms = now_ms + WAITS_LONG_MS;
+    c->waits_for = "";
     return inbox__kafka_open(c, err);
 }
 
@@ -269,6 +278,7 @@ static int open_all(inbox_consumer *c, outbox_error *err)
     c->sent_back = (struct inbox__sent_back){ 0 };
     c->connect_due_ms = c->batch_due_ms = c->second_due_ms = c->turn_due_ms = c->redrive_due_ms = 0;
     c->waiting_due_ms = inbox__now_ms() + WAITS_LONG_MS;
+    c->waits_for = "";
     c->leave_due_ms = UINT64_MAX;
     c->full = c->any_crowded = c->drained = false;
     c->calm_s = 0;

@@ -2,8 +2,8 @@
  *
  * The way of an event: kafka.c (record) -> received.c (handler found, into the window) -> batch.c (batch_calls.c:
  * transaction, handlers; batch_end.c: COMMIT) -> window.c (done, again, waiting). Only connect.c, db.c, batch_*.c, call.c,
- * steps.c, attempts.c, failures.c, redrive.c and accept.c know libpq, only kafka.c, kafka_properties.c and
- * kafka_offsets.c librdkafka, and window.c, record.c and settings.c neither.
+ * steps.c, attempts.c, failures.c, redrive.c and accept.c know libpq, only kafka.c, kafka_properties.c,
+ * kafka_offsets.c and kafka_waits.c librdkafka, and window.c, record.c and settings.c neither.
  * All of it runs on the thread of inbox_consumer_run(), but for what stats.h and log say.
  */
 #ifndef INBOX_LIB_INSIDE_H
@@ -126,6 +126,7 @@ struct inbox_consumer {
     struct restraint said_failed; /* batch.c's own: attempts that failed, in the log */
     bool one_by_one;         /* the last one called its only event with care */
     uint64_t second_due_ms, turn_due_ms, redrive_due_ms, waiting_due_ms;
+    const char *waits_for;   /* what was last said of having no partition; "": nothing; static */
     struct inbox__sent_back sent_back;
 
     struct inbox__kafka *kafka; /* NULL: not in the group */
@@ -251,7 +252,7 @@ int inbox__redrive(struct inbox_consumer *c, bool *ret_more, outbox_error *err);
 /* No dead letter says any more that this process calls it. False: one may. */
 bool inbox__redrive_take_back(struct inbox_consumer *c);
 
-/* -- kafka.c, kafka_properties.c, kafka_offsets.c --------------------------------------------- */
+/* -- kafka.c, kafka_properties.c, kafka_offsets.c, kafka_waits.c --------------------------------------------- */
 
 /* Does librdkafka take the properties? */
 int inbox__kafka_check(struct inbox_consumer *c, outbox_error *err);
@@ -262,7 +263,7 @@ void inbox__kafka_close(struct inbox_consumer *c);
 /* Serve what there is; at most one record, which inbox__received() gets. ret_any: there was one.
  * A code: librdkafka gave up for good. Out of the group it only waits. */
 int inbox__kafka_poll(struct inbox_consumer *c, int timeout_ms, bool *ret_any, outbox_error *err);
-/* Why it may have no partition, in words. */
+/* Why it may have no partition, in words; static. Takes a second at most. */
 const char *inbox__kafka_waits_for(const struct inbox_consumer *c);
 /* Fetch p from the offset on; -1: from where Kafka has the group, or inbox.start says, and offset becomes
  * that where it is known. False: try later. */

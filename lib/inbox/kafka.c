@@ -1,5 +1,5 @@
 /* kafka.c - a consumer of a group whose partitions begin where the database says. Only this file,
- * kafka_properties.c and kafka_offsets.c know librdkafka.
+ * kafka_properties.c, kafka_offsets.c and kafka_waits.c know librdkafka.
  *
  * The rebalance callback runs within inbox__kafka_poll(), so on the thread of run() and never inside a
  * transaction. An assigned partition that the database could not be asked about is assigned all the
@@ -95,7 +95,7 @@ static void say_given_up(struct inbox_consumer *c, const rd_kafka_topic_partitio
 
 static void give_up(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *list)
 {
-    bool lost = rd_kafka_assignment_lost(c->kafka->rk);
+    bool lost = c->kafka->lost;
     int failures = 0;
     rd_kafka_error_t *error;
 
@@ -124,7 +124,8 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what,
     struct inbox_consumer *c = opaque;
 
     (void)rk;
-    c->kafka->assigned = true;
+    c->kafka->lost = what != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS && rd_kafka_assignment_lost(c->kafka->rk);
+    c->kafka->assigned = !c->kafka->lost;
     c->figures.rebalances++;
     if (what == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
         assign(c, list);
@@ -132,10 +133,11 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what,
         give_up(c, list);
 }
 
-/* Of a broker that fails on_error() is told the same. */
+/* Of a broker that fails on_error() is told the same; but not of what librdkafka's own debugging shows. */
 static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
-    inbox__log(rd_kafka_opaque(rk), strcmp(facility, "FAIL") == 0 ? 7 : level, "librdkafka %s: %s", facility, text);
+    if (strcmp(facility, "FAIL") != 0 || level == 7)
+        inbox__log(rd_kafka_opaque(rk), level, "librdkafka %s: %s", facility, text);
 }
 
 static void on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
@@ -202,28 +204,6 @@ int inbox__kafka_open(struct inbox_consumer *c, outbox_error *err)
     return code;
 }
 
-/* Has it a place in the group, but no assignment yet? */
-static bool between(const struct inbox__kafka *k)
-{
-    char *id = k->assigned ? NULL : rd_kafka_memberid(k->rk);
-    bool joined = id != NULL && *id != '\0';
-
-    rd_kafka_mem_free(k->rk, id);
-    return joined;
-}
-
-const char *inbox__kafka_waits_for(const struct inbox_consumer *c)
-{
-    if (c->kafka == NULL)
-        return "it joins when it has a link to the database";
-    if (c->kafka->assigned)
-        return "the others of the group have them all, or the topics have none";
-    if (between(c->kafka))
-        return "it has joined, and waits for the other members; one that was killed counts until its "
-               "session.timeout.ms has passed";
-    return "no broker has let it join yet, or its topics do not exist";
-}
-
 /* Calls give_up(). False: it is not done in time. While a broker hangs librdkafka sends a commit again and again, and
  * would wait for its answer for ever. */
 static bool close_in_time(rd_kafka_t *rk)
@@ -252,7 +232,7 @@ static void leave(struct inbox_consumer *c)
 {
     enum { MENDED_IN = 0x020300ff };
     rd_kafka_t *rk = c->kafka->rk;
-    bool keep = rd_kafka_version() < MENDED_IN && between(c->kafka);
+    bool keep = rd_kafka_version() < MENDED_IN && inbox__kafka_between(c->kafka);
 
     if (!close_in_time(rk)) {
         keep = true;

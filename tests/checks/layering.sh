@@ -30,8 +30,8 @@ nothing "what is shared is header only and pure, but for the look-up of names" \
         grep -vE '^lib/shared/(hosts|lookup)\.[ch]:|<(stdbool|stddef|stdint|string)\.h>' || true)"
 nothing "the look-up of names includes nothing but its own" \
     "$(grep -nE '^#include "' lib/shared/{hosts,lookup}.[ch] | grep -vE '"lib/shared/(hosts|lookup)\.h"' || true)"
-nothing "of libinbox only kafka.c, kafka_properties.c and kafka_offsets.c include librdkafka" \
-    "$(none '#include.*(rdkafka|kafka_inside)' lib/inbox | grep -vE '^lib/inbox/(kafka(_offsets|_properties)?\.c|kafka_inside\.h):' || true)"
+nothing "of libinbox only kafka.c, kafka_properties.c, kafka_offsets.c and kafka_waits.c include librdkafka" \
+    "$(none '#include.*(rdkafka|kafka_inside)' lib/inbox | grep -vE '^lib/inbox/(kafka(_offsets|_properties|_waits)?\.c|kafka_inside\.h):' || true)"
 nothing "of libinbox the window, records and settings know neither database nor broker" \
     "$(grep -nE '#include.*(libpq|rdkafka|inside\.h|db\.h)' lib/inbox/{window,record,settings,array}.[ch] || true)"
 nothing "the window uses no clock, no chance and no I/O" \

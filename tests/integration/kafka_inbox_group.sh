@@ -21,7 +21,7 @@ make_topic 4
 worker_start works
 wait_until 60 said_often works "^<6> $topic/[0-9]* is assigned here" 4 || not_ok it_has_them_all
 worker_dsn="$dsn dbname=mistyped" worker_start mistyped
-holds without_a_database_it_does_not_join wait_said mistyped 'no partition yet: it joins when it has a link to the database' 60
+holds without_a_database_it_does_not_join wait_said mistyped 'has no partition of group .*: it joins when it has a link to the database' 60
 lines 40 8 >"$dir/in"
 send "$dir/in"
 effects_are a_mistyped_database_costs_others_nothing
@@ -78,7 +78,7 @@ stop stays
 there=$topic
 topic=$there-mistyped worker_start nowhere
 holds a_missing_topic_is_named wait_said nowhere "^<4> librdkafka: .*$there-mistyped: .*; create it, or correct the setting topics" 60
-holds it_waits_for_it wait_said nowhere 'no partition yet: .*, or its topics do not exist' 60
+holds it_waits_for_it wait_said nowhere 'has no partition of group .*, or its topics do not exist' 60
 stop nowhere
 
 exit $bad

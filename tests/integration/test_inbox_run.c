@@ -240,7 +240,7 @@ static void find_the_database_later(void)
 static void count_waits(int level, const char *line, void *arg)
 {
     on_log(level, line, arg);
-    n_waits_said += strstr(line, "no partition yet") != NULL;
+    n_waits_said += strstr(line, "has no partition of group") != NULL;
 }
 
 /* What was said of the first one, that it joins when there is a link, says nothing of the second. */

@@ -74,7 +74,8 @@ static atomic_uint n_refused, n_again;
 static void count_refused(int level, const char *line, void *arg)
 {
     (void)arg;
-    if (level == 7 || strstr(line, "Connection refused") == NULL)
+    (void)level;
+    if (strstr(line, "Connection refused") == NULL)
         return;
     if (strncmp(line, "librdkafka FAIL", 15) == 0)
         n_again++;
@@ -100,6 +101,45 @@ START_TEST(a_broker_that_fails_is_one_line_of_the_log)
     inbox_consumer_free(c);
     ck_assert_uint_ge(n_refused, 1); /* once for each attempt */
     ck_assert_uint_eq(n_again, 0);
+}
+END_TEST
+
+/* Until it says so, or for as long as a test may take. */
+static bool waits_for(struct inbox_consumer *c, const char *words)
+{
+    uint64_t until_ms = inbox__now_ms() + RIG_DEADLINE_MS;
+    outbox_error err = OUTBOX_ERROR_INIT;
+    bool any;
+
+    while (strstr(inbox__kafka_waits_for(c), words) == NULL) {
+        (void)inbox__kafka_poll(c, 100, &any, &err);
+        if (inbox__now_ms() >= until_ms)
+            return false;
+    }
+    return true;
+}
+
+START_TEST(without_a_broker_nothing_is_said_of_the_group)
+{
+    rd_kafka_t *rk;
+    rd_kafka_mock_cluster_t *mock = mock_open(&rk);
+    const char *const settings[] = { "dsn", "dbname=none", "group", "g", "topics", "t", "kafka.bootstrap.servers",
+                                     rd_kafka_mock_cluster_bootstraps(mock), NULL };
+    outbox_error err = OUTBOX_ERROR_INIT;
+    struct inbox_consumer *c = NULL;
+
+    ck_assert_msg(inbox_consumer_new(settings, &c, &err) == OUTBOX_OK, "%s", err.message);
+    ck_assert_str_eq(inbox__kafka_waits_for(c), "it joins when it has a link to the database");
+    ck_assert_int_eq(inbox__kafka_open(c, &err), OUTBOX_OK);
+    ck_assert(waits_for(c, "the others of the group have them all"));
+    rd_kafka_mock_broker_set_down(mock, 1);
+    ck_assert(waits_for(c, "no broker answers"));
+    rd_kafka_mock_broker_set_up(mock, 1);
+    ck_assert(waits_for(c, "the others of the group have them all"));
+    inbox__kafka_close(c);
+    inbox_consumer_free(c);
+    rd_kafka_mock_cluster_destroy(mock);
+    rd_kafka_destroy(rk);
 }
 END_TEST
 
@@ -152,6 +192,7 @@ Suite *suite_inbox_kafka(void)
 
     tcase_add_test(tc, no_memory_for_a_partition_ends_the_run);
     tcase_add_test(tc, a_broker_that_fails_is_one_line_of_the_log);
+    tcase_add_test(tc, without_a_broker_nothing_is_said_of_the_group);
     tcase_add_test(tc, a_number_that_librdkafka_would_cut_is_refused);
     tcase_add_test(tc, words_of_librdkafka_end_without_a_new_line);
     suite_add_tcase(s, tc);
