@@ -10,6 +10,7 @@
 #include "relay/affix.h"
 #include "relay/commands/inbox.h"
 #include "relay/commands/inbox_status_failing.h"
+#include "relay/commands/inbox_status_judge.h"
 #include "relay/commands/inbox_status_show.h"
 #include "relay/exit_codes.h"
 #include "relay/loop.h"
@@ -324,7 +325,7 @@ static void name_owner(const struct standing *s, char *to, size_t size)
         snprintf(to, size, "its owner is process %.*s on host %.*s", (int)strcspn(pid, "/"), pid, host, s->owner);
 }
 
-/* A consumer that has no partition at all is told by itself: judge_consumer(). */
+/* A consumer that has no partition at all is told by itself: inbox_judge_consumer(). */
 static bool is_of_nobody(struct inbox_look *l, const struct standing *s)
 {
     const struct inbox_consumer *c = consumer_of(l, s->consumer);
@@ -354,29 +355,6 @@ static void judge_standing(struct inbox_look *l, const struct standing *s)
         findings_warn(&l->findings, "position", remedy, "%s", text);
 }
 
-/* -- consumers -------------------------------------------------------------------------------- */
-
-static void judge_consumer(struct inbox_look *l, const struct inbox_consumer *c)
-{
-    const struct operate_consumer *is = &c->is;
-
-    if (is->partitions == 0)
-        findings_warn(&l->findings, "owner", "does it run, do its topics exist, and may it read them? One that was given "
-                      "partitions and cannot claim them in this database (a lock on inbox.position, a right) says so in its log.",
-                      "consumer %s has started and never had a partition", c->name);
-    else if (is->owned == 0)
-        findings_fail(&l->findings, EXIT_UNAVAILABLE, "owner",
-                      "start it; one that was just started may still be waiting to join its group (kafka.session.timeout.ms, "
-                      "45 s unless set), or cannot claim its partitions (a lock on inbox.position, a right): see its log; if it is "
-                      "to be no more, delete its rows of inbox.consumer and inbox.position.",
-                      "no process of consumer %s has a partition", c->name);
-    else if (is->owned < is->partitions)
-        findings_warn(&l->findings, "owner", "a rebalance may be under way; later see the logs of its processes. Only "
-                      "where it reads a topic no more delete the topic's rows of inbox.position.", "of consumer %s's %" PRId64 " partitions %" PRId64 " have no owner",
-                      c->name, is->partitions, is->partitions - is->owned);
-    inbox_dead_judge(l, c);
-}
-
 /* -- all of it -------------------------------------------------------------------------------- */
 
 /* Of one that was never there nothing is applied. Without a name there may be nothing to apply yet. */
@@ -397,6 +375,7 @@ static int show(struct asking *a)
     struct inbox_look *l = &a->look;
 
     l->kafka_up = a->kafka != NULL;
+    inbox_judge_server(l);
     judge_name(a);
     for (size_t i = 0; i < l->n_consumers; i++)
         inbox_failing_judge(l, &l->consumers[i]);
@@ -404,7 +383,7 @@ static int show(struct asking *a)
         if (!a->standing[i].moved)
             judge_standing(l, &a->standing[i]);
     for (size_t i = 0; i < l->n_consumers; i++)
-        judge_consumer(l, &l->consumers[i]);
+        inbox_judge_consumer(l, &l->consumers[i]);
     inbox_status_print(l);
     if (l->failed || l->positions.failed || l->findings.failed)
         return options_fail(a->o, EXIT_INTERNAL, "out of memory, or stdout cannot be written");
@@ -419,7 +398,9 @@ static int ask_and_show(struct options *o, struct operate *op)
     if (o->json && (a.look.position_list = json_array()) == NULL)
         return options_fail(o, EXIT_INTERNAL, "out of memory");
     open_kafka(&a);
-    int code = operate_inbox_status(op, on_consumer, on_position, &a);
+    int code = operate_inbox_server(op, &a.look.server);
+    if (code == EXIT_OK)
+        code = operate_inbox_status(op, on_consumer, on_position, &a);
     if (code == EXIT_OK)
         code = ask_failing(&a);
     if (code == EXIT_OK)

@@ -181,6 +181,7 @@ static void print_object(struct inbox_look *l, const char *sentence)
         !object_put_text(object, "verdict", sentence) ||
         !object_put(object, "findings", json_incref(json_object_get(found, "findings"))) ||
         !object_put(object, "kafka_up", l->kafka_asked ? json_boolean(l->kafka_up) : json_null()) ||
+        !object_put(object, "server_is_standby", json_boolean(l->server.is_standby)) ||
         !object_put(object, "consumers", consumer_list(l)) ||
         !object_put(object, "positions", json_incref(l->position_list)) || !object_print(object, stdout))
         l->failed = true;

@@ -30,6 +30,7 @@ struct inbox_consumer {
 struct inbox_look {
     struct inbox_consumer *consumers;
     size_t n_consumers;
+    struct operate_inbox_server server;
     bool kafka_asked, kafka_up; /* not asked: lag and age are not known */
     struct findings findings;
     struct table positions;

@@ -25,6 +25,11 @@ struct operate_letters {
     int64_t upto;                 /* ids above this are left alone */
 };
 
+struct operate_inbox_server {
+    bool is_standby;
+    bool one_of_many; /* the dsn names several; a primary among them would have been taken */
+};
+
 /* Ages are seconds, negative where there is none. */
 struct operate_consumer {
     const char *name;
@@ -38,6 +43,7 @@ struct operate_consumer {
     double dead_since_s; /* since the oldest of these died */
     const char *dead_code, *dead_error; /* of the last of these; or NULL */
     bool linked; /* a session of a process of it is seen; false: none, or it has another name */
+    double seen_s; /* since a process of it last connected, or finished events */
 };
 
 struct operate_position {
@@ -97,6 +103,7 @@ int operate_positions(struct operate *o, operate_on_position *on_position, void 
 const char *operate_handler_remedy(const char *sqlstate);
 /* What fails, of all consumers by name. */
 int operate_failing(struct operate *o, void (*on_failing)(void *arg, const struct operate_failing *failing), void *arg);
+int operate_inbox_server(struct operate *o, struct operate_inbox_server *ret);
 /* The consumers by name, then the positions, as above. */
 int operate_inbox_status(struct operate *o,
                          void (*on_consumer)(void *arg, const struct operate_consumer *consumer),

@@ -15,7 +15,8 @@
     SQL_AGE("p.last_moved_at") ", p.dead, p.retry, " SQL_AGE("p.oldest_dead_at")                   \
     ", exists (select from pg_catalog.pg_stat_activity a where a.datname = current_database() "    \
     "and a.application_name = left('inbox ' || p.consumer, 63)), " SQL_AGE("p.last_applied_at")    \
-    ", u.n, " SQL_AGE("u.oldest") ", l.error_code, left(l.error, 500) from inbox.progress p "      \
+    ", u.n, " SQL_AGE("u.oldest") ", l.error_code, left(l.error, 500), "                           \
+    SQL_AGE("greatest(p.started_at, p.last_moved_at)") " from inbox.progress p "                    \
     "cross join lateral (select count(*) as n, min(d.died_at) as oldest, max(d.id) as last from inbox.dead_letter d " \
     "where d.consumer = p.consumer and d.state = 'dead' "                                          \
     "and (p.last_applied_at is null or d.changed_at > p.last_applied_at)) u "                      \

@@ -51,6 +51,18 @@ relay_pid[consumer]=$!
 holds a_consumer_finds_the_primary wait_sql 20 t "select exists (select from inbox.consumer where name = 'standby')"
 relay_signal consumer TERM
 relay_end consumer 20
+# inbox_says NAME STATUS DSN PATTERN: of the first line of inbox status
+inbox_says() {
+    local code=0
+    "$OUTBOX_RELAY" inbox status -X "dsn=$3" >"$dir/looked" 2>&1 || code=$?
+    equal "$1" "$2 1" "$code $(head -n 1 "$dir/looked" | grep -c "$4")"
+}
+alone=$("$pg" conninfo "$dir/sync2")
+inbox_says who_asks_about_consumers_finds_the_primary 0 "$reversed" '^Events are applied, but look: consumer standby has started'
+inbox_says a_standby_is_named_first 69 "$alone" '^Events are not applied as they should be: this server is a standby, where no consumer can apply anything, and'
+sql "insert into inbox.position (consumer, topic, kafka_partition, owner, moved_at) values ('standby', 'orders', 0, 'h/1/x', now())"
+wait_until 20 is "$caught_up" t || not_ok the_standby_has_it
+inbox_says of_a_primary_that_moves_it_needs_a_look 0 "$alone" '^Events are applied, but look: this server is a standby: it may lag behind'
 # Nor for an application, which is told so before its first append.
 cat >"$dir/asks.c" <<'END'
 #include <libpq-fe.h>
@@ -83,6 +95,8 @@ holds and_what_to_do grep -q '^ *Promote a standby or bring the primary back;' "
 holds that_nobody_leads_is_said_as_well wait_until 40 no_primary status 'can be written to (this one is a standby), and none leads'
 holds doctor_says_what_to_do wait_until 20 no_primary doctor 'do: let the dsn name the primary, or all servers; where none of them is a primary, promote a standby'
 equal and_not_to_start_a_relay 0 "$(grep -c 'do: start a relay' "$dir/looked" || true)"
+inbox_says without_a_primary_that_is_said_first 69 "$both" '^Events are not applied as they should be: no server of the dsn is a primary'
+holds and_what_consumers_need grep -q 'do: promote a standby, or bring the primary back' "$dir/looked"
 "$pg" promote "$dir/sync2"
 dsn=$("$pg" conninfo "$dir/sync2")
 sql "alter system set synchronous_standby_names = ''"

@@ -176,8 +176,15 @@ sql 'update inbox.position set applied_at = now()'
 letter billing orders
 inbox_says dead_letters_need_a_look 0 '^Events are applied, but look: 1 dead letter of consumer billing waits for a decision, the oldest for 2 h' status
 sql 'update inbox.position set owner = null'
-inbox_says nobody_has_a_partition 69 '^Events are not applied as they should be: no process of consumer billing has a partition' status
-said_so and_what_may_be_in_the_way 69 'do: start it; .*, or cannot claim its partitions (a lock on inbox.position, a right): see its log'
+inbox_says nobody_has_a_partition 69 '^Events are not applied as they should be: no process of consumer billing has a partition; one last connected, or finished an event, [0-9.]* s ago' status
+said_so and_what_may_be_in_the_way 69 'do: start it, or see its log if it runs; its group may wait .*; or it cannot claim its partitions (a lock on inbox.position, a right)\.$'
+sql "update inbox.consumer set started_at = now() - interval '49 hours'; update inbox.position set moved_at = now() - interval '49 hours'"
+inbox_says one_that_was_away_for_long_may_be_no_more 69 'has a partition; one last connected, or finished an event, 2 d' status
+said_so and_how_it_is_taken_away 69 'a right)\. If it is to be no more: man 7 inbox, TO END A CONSUMER'
+inbox_says but_that_is_not_said_while_kafka_is_away 69 'a right)\.$' status -X kafka.bootstrap.servers=127.0.0.1:1
+sql "update inbox.position set moved_at = now() - interval '3 min'"
+inbox_says nor_where_it_did_something_lately 69 'has a partition; one last connected, or finished an event, 3 min' status
+said_so and_it_may_be_back 69 'a right)\.$'
 inbox_says a_name_that_is_wrong_is_told_by_status 69 '^Events are not applied as they should be: no consumer of this name has ever started here; those known here: billing$' \
     status --consumer mail
 inbox status --consumer mail --json
@@ -238,7 +245,7 @@ for state in 42501:grant.the.right 42P01:apply.the.migrations 22003:a.value.that
 done
 moves '20 min' null
 fails 11 '3 min' null "'no answer of the shop'" '-5 min'
-inbox_says without_a_process_that_is_the_reason 69 '^Events are not applied as they should be: no process of consumer billing has a partition (and 1 more, below)' status
+inbox_says without_a_process_that_is_the_reason 69 '^Events are not applied as they should be: no process of consumer billing has a partition; one last .* ago (and 1 more, below)' status
 # --- what became of the last events -----------------------------------------------------------------
 
 died() { sql "insert into inbox.dead (consumer, topic, kafka_partition, kafka_offset, event_id, reason, error_code, error, changed_at)
@@ -262,7 +269,7 @@ said_so and_the_error_has_its_remedy 69 'do: grant the right.*; outbox-relay inb
 sql "update inbox.position set applied_at = clock_timestamp()"
 inbox_says one_that_is_applied_ends_it 0 '^Events are applied, but look: 4 dead letters' status
 sql "update inbox.position set applied_at = now() - interval '1 min', owner = null"
-inbox_says where_nobody_has_a_partition_that_is_first 69 '^Events are not applied as they should be: no process of consumer billing has a partition (and 1 more, below)' status
+inbox_says where_nobody_has_a_partition_that_is_first 69 '^Events are not applied as they should be: no process of consumer billing has a partition; one last .* ago (and 1 more, below)' status
 sql "update inbox.position set owner = 'host/1/x'; update inbox.dead set state = 'retry' where error_code is not null"
 inbox_says what_is_on_its_way_back_is_not_counted 0 '^Events are applied, but look: 3 dead letters' status
 sql 'truncate inbox.dead restart identity'
@@ -337,6 +344,10 @@ in_sessions="from pg_stat_activity where application_name = 'inbox consumer'"
 wait_sql 120 1 "select count(*) $in_sessions" || not_ok a_session_is_seen "$(<"$dir/session.log")"
 sql "update inbox.position set moved_at = now() - interval '150 seconds'"
 stands one_that_is_seen_needs_a_look 0 'Events are applied, but look'
+sql 'update inbox.position set owner = null'
+inbox_says one_that_is_seen_and_has_no_partition_waits 69 '^Events are not applied as they should be: consumer consumer is connected here, and no process of it has a partition' status
+said_so and_for_what 69 'do: see its log: no broker may answer it'
+sql "update inbox.position set owner = 'host/1/x'"
 sql "select pg_terminate_backend(pid) $in_sessions" >"$dir/ended"
 wait "$session" || true
 wait_sql 120 0 "select count(*) $in_sessions" || not_ok the_session_ends
