@@ -3,8 +3,9 @@
 -- 002_inbox.down.sql - take the inbox away: drops exactly what 002_inbox.up.sql made.
 --
 -- Purpose   Undo of 002. Refuses, and changes nothing, while dead letters wait for a decision: they
---           would be lost. What is known of applied events goes: consumers that are installed anew
---           begin where Kafka has their group, and apply again what comes again.
+--           would be lost; and while consumers are connected, or have partitions. What is known of
+--           applied events goes: consumers that are installed anew begin where Kafka has their group,
+--           and apply again what comes again.
 -- Locks     ACCESS EXCLUSIVE on all tables of the inbox, to the end of the transaction. End the
 --           consumers first.
 -- Duration  Well under a second.
@@ -30,6 +31,7 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 DO $down$
 DECLARE
     n_dead  bigint;
+    busy    text;
 BEGIN
     -- Outside a transaction SET LOCAL does nothing: no lock would time out, and the names below would be anybody's.
     IF pg_catalog.current_setting('inbox.migration', true) IS DISTINCT FROM 'begun' THEN
@@ -56,6 +58,21 @@ BEGIN
             n_dead, CASE WHEN n_dead = 1 THEN '' ELSE 's' END
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'See inbox.dead_letter. Retry or discard them, or give all of them up: TRUNCATE inbox.dead.';
+    END IF;
+    -- A consumer that runs has partitions, or a session of this name, unless its dsn names that otherwise.
+    SELECT string_agg(format('"%s" (%s)', b.name, concat_ws(', ', 'session ' || b.pids, 'partitions of ' || b.owners)),
+                      ', ' ORDER BY b.name) INTO busy
+      FROM (SELECT n.name,
+                   (SELECT string_agg(a.pid::text, ' ' ORDER BY a.pid) FROM pg_stat_activity a
+                     WHERE a.datname = current_database() AND a.application_name = left('inbox ' || n.name, 63)
+                       AND a.pid <> pg_backend_pid()) AS pids,
+                   (SELECT string_agg(DISTINCT p.owner, ', ') FROM inbox.position p WHERE p.consumer = n.name) AS owners
+              FROM (SELECT c.name FROM inbox.consumer c UNION SELECT p.consumer FROM inbox.position p) n) b
+     WHERE b.pids IS NOT NULL OR b.owners IS NOT NULL;
+    IF busy IS NOT NULL THEN
+        RAISE EXCEPTION 'inbox: consumers are at work, nothing was changed: %', busy
+            USING ERRCODE = 'object_in_use',
+                  HINT = 'End their processes, then again. One that was killed still has its partitions: UPDATE inbox.position SET owner = NULL.';
     END IF;
 
     DROP VIEW inbox.progress;

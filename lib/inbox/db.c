@@ -339,6 +339,19 @@ static const char sql_release[] =
     " UPDATE inbox.position SET owner = NULL WHERE consumer = $1 AND owner = $2"
     " AND topic = $3 AND kafka_partition = $4::integer";
 
+static void say_kept(struct inbox_consumer *c, const struct inbox__partition *p, const PGresult *r)
+{
+    const char *sqlstate = r != NULL ? PQresultErrorField(r, PG_DIAG_SQLSTATE) : NULL;
+    const char *why = inbox__db_words(r, "the database did not answer");
+
+    if (is_state(sqlstate, "42P01") || is_state(sqlstate, "3F000"))
+        inbox__log(c, 3, "the tables of the inbox are gone from the database, and with them the position of %s/%d and the ids of "
+                         "what was applied: %s; apply sql/002_inbox.up.sql", p->topic, (int)p->number, why);
+    else
+        inbox__log(c, 4, "inbox.position says still that %s/%d is here, so its next owner begins with care: %s", p->topic,
+                   (int)p->number, why);
+}
+
 bool inbox__db_release(struct inbox_consumer *c, const struct inbox__partition *p)
 {
     char n[12];
@@ -355,8 +368,7 @@ bool inbox__db_release(struct inbox_consumer *c, const struct inbox__partition *
     answered = inbox__steps_run(c->conn, steps, 2);
     done = answered && inbox__step_ok(&steps[1]);
     if (!done)
-        inbox__log(c, 4, "inbox.position says still that %s/%d is here, so its next owner begins with care: %s", p->topic,
-                   (int)p->number, inbox__db_words(steps[1].result, "the database did not answer"));
+        say_kept(c, p, steps[1].result);
     inbox__steps_clear(steps, 2);
     if (!answered)
         inbox__db_close(c);

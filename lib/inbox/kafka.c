@@ -79,14 +79,15 @@ static void assign(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *li
         inbox__kafka_pause(c, p, inbox__partition_rests(c, p));
 }
 
+/* released: the database was told so, and has it. */
 static void say_given_up(struct inbox_consumer *c, const rd_kafka_topic_partition_t *tp,
-                         const struct inbox__partition *p, bool lost)
+                         const struct inbox__partition *p, bool lost, bool released)
 {
     int number = (int)tp->partition;
 
     if (lost)
         inbox__log(c, 4, "%s/%d is lost: Kafka has not heard of this process for too long", tp->topic, number);
-    else if (p != NULL && p->claimed && p->part.stored >= 0)
+    else if (released && p->part.stored >= 0)
         inbox__log(c, 6, "%s/%d is handed back; its position in the database is %lld", tp->topic, number,
                    (long long)p->part.stored);
     else
@@ -104,12 +105,12 @@ static void give_up(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *l
     for (int i = 0; i < list->cnt; i++) {
         const rd_kafka_topic_partition_t *tp = &list->elems[i];
         struct inbox__partition *p = inbox__partition_find(c, tp->topic, tp->partition);
-        say_given_up(c, tp, p, lost);
-        if (p == NULL)
-            continue;
-        if (p->claimed && failures < MOST_RELEASES_FAILED)
-            failures += !inbox__db_release(c, p);
-        inbox__partition_remove(c, p);
+        bool tried = p != NULL && p->claimed && failures < MOST_RELEASES_FAILED;
+        bool released = tried && inbox__db_release(c, p);
+        failures += tried && !released;
+        say_given_up(c, tp, p, lost, released);
+        if (p != NULL)
+            inbox__partition_remove(c, p);
     }
     error = rd_kafka_incremental_unassign(c->kafka->rk, list);
     if (error != NULL) {

@@ -198,6 +198,7 @@ test_roles() {
     may_not inbox_monitor "accept" "select inbox.accept('c', 'm')"
 }
 
+gone() { [[ -z $(q "select 1 from pg_stat_activity where application_name = 'inbox c'") ]]; }
 objects() { q "select count(*), (select count(*) from inbox.dead) from pg_depend where refobjid = 'inbox'::regnamespace" 2>&1; }
 
 test_down() {
@@ -213,6 +214,15 @@ test_down() {
     refuses "down_outside_a_transaction_is_refused" "must run in one transaction" run -f "$down"
     refuses "roles_outside_a_transaction_are_refused" "must run in one transaction" run -f "$roles"
     q "alter role current_user reset lock_timeout"
+    refuses "down_counts_sessions_and_owners" 'consumers are at work, nothing was changed: "c" (partitions of r, she)' apply "$down"
+    q "update inbox.position set owner = null"
+    q "insert into inbox.consumer (name) values ('c')"
+    talk consumer
+    tell consumer "set application_name = 'inbox c'; select 'is here';"
+    wait_until 10 said consumer 'is here' || not_ok "a_consumer_is_connected" "$(<"$work/consumer.out")"
+    refuses "down_sees_one_without_a_partition" 'consumers are at work, nothing was changed: "c" (session [0-9]*)' apply "$down"
+    hush consumer
+    wait_until 10 gone || not_ok "the_consumer_ends"
     works "down_without_them" apply "$down"
     gives "down_leaves_nothing" "" "select to_regnamespace('inbox')"
     works "up_after_down" apply "$up"

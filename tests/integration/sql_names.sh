@@ -103,6 +103,7 @@ test_inbox() {
 
 take_away() {
     q "truncate outbox.event, outbox.sent, outbox.held"
+    q "update inbox.position set owner = null"
     works "$1_inbox_is_taken_away" apply "$root/sql/002_inbox.down.sql"
     works "$1_outbox_is_taken_away" apply "$root/sql/001_outbox.down.sql"
 }

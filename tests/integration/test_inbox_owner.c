@@ -64,6 +64,17 @@ START_TEST(giving_up_does_not_wait_for_who_holds_the_row)
 }
 END_TEST
 
+START_TEST(giving_up_what_is_gone_says_that_it_is)
+{
+    link_consumer();
+    rig_exec(control, "alter table inbox.position rename to position_away");
+    ck_assert(!inbox__db_release(c, &mine));
+    ck_assert_msg(strstr(said, "the tables of the inbox are gone from the database") != NULL, "%s", said);
+    rig_exec(control, "alter table inbox.position_away rename to position");
+    unlink_consumer();
+}
+END_TEST
+
 /* The same, of who has changed dedupe_keep by hand and not committed. */
 START_TEST(a_new_link_does_not_wait_for_who_holds_its_row)
 {
@@ -112,6 +123,7 @@ Suite *suite_inbox_owner(void)
     tcase_add_test(tc, a_partition_that_is_given_up_has_no_call_of_ours);
     tcase_add_test(tc, a_claim_does_not_wait_for_an_owner_that_stands_still);
     tcase_add_test(tc, giving_up_does_not_wait_for_who_holds_the_row);
+    tcase_add_test(tc, giving_up_what_is_gone_says_that_it_is);
     tcase_add_test(tc, a_new_link_does_not_wait_for_who_holds_its_row);
     tcase_add_test(tc, a_claim_says_whether_anybody_was_the_owner);
     suite_add_tcase(s, tc);
