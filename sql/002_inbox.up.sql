@@ -209,7 +209,7 @@ COMMENT ON COLUMN inbox.position.claimed_at IS 'When the owner got it';
 COMMENT ON COLUMN inbox.position.moved_at IS
     'Start of the last transaction that finished events of it; behind a key that is held back next_offset stands all the same';
 COMMENT ON COLUMN inbox.position.applied_at IS
-    'End of the last transaction with events of it in which any was applied: dead letters and repeats are none';
+    'When an event of it was last applied, at the end of that transaction: dead letters and repeats are none, but one that is called again and succeeds';
 
 
 -- Calls that may not return, and calls that failed -------------------------------------------------
