@@ -70,7 +70,7 @@ void held_mark(struct source *s, uint64_t now_ms)
     const struct touched *t = &s->held.touched[MARK_SIDE];
     struct settle p;
     const struct conn_statement statement[] = {
-        source_mark_statement(s),
+        mark_statement(s),
         { "outbox_unhold", 2, t->values, t->lengths },
         settle(s, t, false, &p),
     };

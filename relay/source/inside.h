@@ -11,7 +11,7 @@
 #include "relay/source/conn.h"
 #include "relay/source/cursor.h"
 #include "relay/source/held_arrays.h"
-#include "relay/source/marks.h"
+#include "relay/source/mark_arrays.h"
 #include "relay/source/pairs.h"
 #include "relay/source/source.h"
 #include "relay/source/wire.h"
@@ -209,7 +209,13 @@ void source_request(struct source *s, uint64_t now_ms, enum request what, const 
 void source_request_transaction(struct source *s, uint64_t now_ms, enum request what,
                                 const struct conn_statement *statement, int n);
 void source_request_failed(struct source *s, enum request what, const PGresult *res);
-struct conn_statement source_mark_statement(const struct source *s);
+
+/* -- mark.c. */
+/* What marks what source_mark() was given. */
+struct conn_statement mark_statement(const struct source *s);
+/* True when the answer was that some are marked already: the same are sent by the statement that passes these by. */
+bool mark_goes_again(struct source *s, uint64_t now_ms, const PGresult *res);
+void mark_on_answer(struct source *s, const PGresult *res);
 
 /* -- read.c. The answer to a read of any kind. */
 void read_on_answer(struct source *s, uint64_t now_ms, const PGresult *res);

@@ -1,4 +1,4 @@
-/* source.c - the link, its two connections, and whose each answer is; marking. See source.h. */
+/* source.c - the link, its two connections, and whose each answer is. See source.h. */
 #include "relay/source/source.h"
 
 #include <stdio.h>
@@ -212,72 +212,6 @@ void source_request_transaction(struct source *s, uint64_t now_ms, enum request 
         source_link_lost(s, now_ms, conn_error(&s->conn[MARK_SIDE]));
 }
 
-/* -- marking ----------------------------------------------------------------------------- */
-
-struct conn_statement source_mark_statement(const struct source *s)
-{
-    static const char *const leaf[] = { "outbox_mark_0", "outbox_mark_1", "outbox_mark_2", "outbox_mark_3",
-                                        "outbox_mark_4", "outbox_mark_5", "outbox_mark_6", "outbox_mark_7" };
-
-    return (struct conn_statement){ !s->acquired                      ? "outbox_mark_checked"
-                                    : s->mark_again                   ? "outbox_mark_again"
-                                    : s->marks.bucket == MARK_MIXED ? "outbox_mark"
-                                                                      : leaf[s->marks.bucket],
-                                    s->acquired ? MARK_COLUMNS : MARK_COLUMNS_CHECKED, s->marks.values,
-                                    s->marks.lengths };
-}
-
-static void send_marks(struct source *s, uint64_t now_ms)
-{
-    static const char *const commit = "off";
-    const struct conn_statement statement[] = {
-        { "outbox_commit", 1, &commit, &(int){ 3 } },
-        source_mark_statement(s),
-    };
-
-    if (s->held.touched[MARK_SIDE].n > 0)
-        held_mark(s, now_ms);
-    else if (s->cfg.mark_async)
-        source_request_transaction(s, now_ms, REQUEST_MARK, statement, 2);
-    else
-        source_request(s, now_ms, REQUEST_MARK, statement[1].name, statement[1].n_params,
-                       s->marks.values, s->marks.lengths);
-}
-
-void source_mark(struct source *s, uint64_t now_ms, const struct source_mark *marks, uint32_t n)
-{
-    struct touched *held = &s->held.touched[MARK_SIDE];
-    int rc = marks_encode(&s->marks, marks, n, s->acquired ? MARK_COLUMNS : MARK_COLUMNS_CHECKED);
-
-    held->n = 0;
-    for (uint32_t i = 0; rc == 0 && i < n; i++)
-        if (marks[i].held)
-            rc = touched_add(held, marks[i].id, marks[i].bucket, true);
-    if (rc < 0 || touched_encode(held) < 0) {
-        source_push(s, (struct source_event){ .type = SOURCE_MARK_FAILED });
-        return;
-    }
-    CRASH_POINT("source.before_mark");
-    s->mark_again = false;
-    send_marks(s, now_ms);
-    CRASH_POINT("source.mark_sent");
-}
-
-static void on_marked(struct source *s, const PGresult *res)
-{
-    char ids[128];
-
-    if (s->held.touched[MARK_SIDE].n > 0) {
-        held_on_marked(s, res);
-        return;
-    }
-    if (!s->acquired && PQntuples(res) > 0)
-        log_warn("source", "events were published that the database has lost; they are not marked", "events",
-                 log_i64(PQntuples(res)), "ids", held_some_ids(res, 0, 0, ids, sizeof ids), "remedy",
-                 "a crash of the server lost transactions: commit events with synchronous_commit on");
-    source_push(s, (struct source_event){ .type = SOURCE_MARKED });
-}
-
 /* -- answers ----------------------------------------------------------------------------- */
 
 /* The lease is asked for again several times a second. What stays as it was is said now and then. */
@@ -334,13 +268,6 @@ void source_request_failed(struct source *s, enum request what, const PGresult *
     source_push(s, e);
 }
 
-static bool is_duplicate(const PGresult *res)
-{
-    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-
-    return state != NULL && strcmp(state, "23505") == 0;
-}
-
 /* The session may write no more: default_transaction_read_only was turned on, or what was the primary is none. What
  * mends that (ALTER ROLE, another server of the dsn) reaches new sessions only. */
 static bool is_read_only(const PGresult *res)
@@ -371,11 +298,8 @@ static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
     enum request what = s->request;
 
     s->request = REQUEST_NONE;
-    if (what == REQUEST_MARK && is_duplicate(*res)) {
-        s->mark_again = true;
-        send_marks(s, now_ms);
+    if (what == REQUEST_MARK && mark_goes_again(s, now_ms, *res))
         return;
-    }
     if (what != REQUEST_RESIGN && is_read_only(*res)) { /* who resigns has no use for another link */
         leave_read_only(s, now_ms, *res);
         return;
@@ -390,7 +314,7 @@ static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
         break;
     case REQUEST_MARK:
         CRASH_POINT("source.mark_answered");
-        on_marked(s, *res);
+        mark_on_answer(s, *res);
         break;
     case REQUEST_HOLD:
         CRASH_POINT("source.hold_answered");

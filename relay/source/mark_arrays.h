@@ -1,6 +1,6 @@
-/* marks.h - marks as the binary arrays of the marking statement. Used by source.c only; no libpq. */
-#ifndef RELAY_SOURCE_MARKS_H
-#define RELAY_SOURCE_MARKS_H
+/* mark_arrays.h - marks as the binary arrays of the marking statement. Used by mark.c only; no libpq. */
+#ifndef RELAY_SOURCE_MARK_ARRAYS_H
+#define RELAY_SOURCE_MARK_ARRAYS_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
-/* marks.c - see marks.h. */
-#include "relay/source/marks.h"
+/* mark_arrays.c - see mark_arrays.h. */
+#include "relay/source/mark_arrays.h"
 
 #include <stdlib.h>
 
