@@ -1,5 +1,4 @@
-/* test_once.c - when --once gives up, and what it counts as left, as small stories about the core. How it ends
- * when all goes well is in test_end.c. */
+/* test_once.c - when --once has ended, when it gives up, and what it counts as left, as small stories about the core. */
 #include "tests/core/trace.h"
 
 static void lead_once_for(uint64_t lease_ttl_ms)
@@ -10,6 +9,232 @@ static void lead_once_for(uint64_t lease_ttl_ms)
     cfg.lease_ttl_ms = lease_ttl_ms;
     lead_with(&cfg);
 }
+
+static void lead_once(void)
+{
+    lead_once_for(default_config().lease_ttl_ms);
+}
+
+/* -- the end ---------------------------------------------------------------------------------- */
+
+START_TEST(once_ends_when_all_is_marked)
+{
+    lead_once();
+    ck_assert(answer_read("Ax1", true, false));
+    expect("read 4\nproduce Ax1 main\n");
+    page("");
+    persisted("Ax1");
+    expect("mark Ax1\n"); /* nothing to wait for: at once */
+    marked(true);
+    expect("release Ax1\nresign before page 2\n");
+    ck_assert(!t.core.unclean);
+}
+END_TEST
+
+START_TEST(once_reads_on_while_it_is_catching_up)
+{
+    lead_once();
+    ck_assert(answer_read("", false, true));
+    pass(2);
+    expect("read 4\n");
+    page("");
+    expect("resign before page 1\n");
+}
+END_TEST
+
+START_TEST(once_is_unclean_when_a_refused_row_is_held)
+{
+    lead_once();
+    page("A-1"); /* no key: nothing else would tell of it */
+    refused("A-1");
+    refused("A-1");
+    expect("produce A-1 main\nproduce A-1 solo\nhold A-1 retrying\n");
+    held(true);
+    expect("release A-1\nresign before page 1\n"); /* it does not wait for the next attempt */
+    ck_assert(t.core.unclean);
+}
+END_TEST
+
+START_TEST(once_is_unclean_when_a_topic_is_paused)
+{
+    lead_once();
+    page("Mx1");
+    topic_failed("Mx1");
+    expect("produce Mx1 main\nhold Mx1 paused\n");
+    held(true);
+    expect("release Mx1\nresign before page 1\n");
+    ck_assert(t.core.unclean);
+}
+END_TEST
+
+START_TEST(once_does_not_wait_for_another_while_its_own_lease_is_loaded)
+{
+    struct core_config cfg = default_config();
+
+    cfg.once = true;
+    begin_with(&cfg);
+    link_is(true);
+    for (uint64_t ms = 0; ms < 3 * cfg.lease_ttl_ms; ms += cfg.lease_ttl_ms / 4) {
+        pass(cfg.lease_ttl_ms / 4);
+        core_held_piece(&t.core, t.now);
+    }
+    lease(true);
+    page("");
+    expect("acquire\nread 4\nresign before page 1\n");
+    ck_assert(!t.core.unclean);
+}
+END_TEST
+
+/* A row of outbox.held that cannot be read, perhaps: behind the same piece each time. */
+START_TEST(once_ends_when_its_own_lease_is_never_loaded)
+{
+    struct core_config cfg = default_config();
+    struct core_action a;
+
+    cfg.once = true;
+    begin_with(&cfg);
+    link_is(true);
+    for (uint64_t ms = 0; ms < 3 * cfg.lease_ttl_ms && t.core.phase != CORE_DONE; ms += 1000) {
+        pass(1000);
+        if (t.core.lead.asking) {
+            core_held_piece(&t.core, t.now);
+            core_lease_failed(&t.core, t.now);
+        }
+        while (core_next(&t.core, t.now, &a))
+            if (a.what == CORE_RESIGN)
+                core_resigned(&t.core, t.now);
+    }
+    ck_assert_int_eq(t.core.phase, CORE_DONE);
+    ck_assert(t.core.unclean);
+}
+END_TEST
+
+/* What an earlier relay has left. */
+START_TEST(once_is_unclean_when_a_key_is_held_and_not_due)
+{
+    struct core_config cfg = default_config();
+
+    cfg.once = true;
+    begin_with(&cfg);
+    link_is(true);
+    core_held_key(&t.core, topic_of("A"), key_of("Ax1"));
+    lease(true);
+    page("");
+    expect("acquire\nread 4\nresign before page 1\n");
+    ck_assert(t.core.unclean);
+}
+END_TEST
+
+START_TEST(once_sends_what_is_due)
+{
+    struct core_config cfg = default_config();
+
+    cfg.once = true;
+    begin_with(&cfg);
+    due_by_hand();
+    link_is(true);
+    core_held_key(&t.core, topic_of("A"), key_of("Ax1"));
+    lease(true);
+    page("");
+    expect("acquire\nread 4\nfetch due 4\n");
+    due("Ax1", HELD_KEY, 1);
+    expect("produce Ax1 solo\n");
+    persisted("Ax1");
+    expect("mark Ax1\n");
+    freed("Ax1");
+    marked(true);
+    expect("release Ax1\nfetch due 4\n"); /* of its key more may be due */
+    due("", HELD_KEY, 0);
+    expect("resign before page 1\n");
+    ck_assert(!t.core.unclean);
+}
+END_TEST
+
+START_TEST(once_sends_what_is_held_of_a_topic_that_works)
+{
+    struct core_config cfg = default_config();
+
+    cfg.once = true;
+    begin_with(&cfg);
+    link_is(true);
+    core_held_topic(&t.core, t.now, topic_of("M"));
+    lease(true);
+    page("");
+    expect("acquire\nread 4\nfetch topic M 1\n");
+    paused_rows("Mx1", true);
+    persisted("Mx1");
+    expect("produce Mx1 solo\nmark Mx1\n");
+    marked(true);
+    expect("release Mx1\nfetch topic M 4\n");
+    paused_rows("Mx2", false);
+    persisted("Mx2");
+    marked(true);
+    expect("produce Mx2 main\nmark Mx2\nrelease Mx2\nresign before page 1\n");
+    ck_assert(!t.core.unclean);
+}
+END_TEST
+
+START_TEST(once_is_unclean_when_the_broker_does_not_answer)
+{
+    lead_once();
+    page("Ax1");
+    pass_quietly(10000);
+    leave_out("renew");
+    expect("produce Ax1 main\n");
+    ck_assert(!t.core.unclean);
+    pass_quietly(200);
+    ck_assert(t.core.unclean);
+    ck_assert_int_eq(t.core.phase, CORE_DRAIN);
+}
+END_TEST
+
+/* The window is full, so that it never sees the end of what there is. */
+START_TEST(once_is_unclean_when_the_broker_does_not_answer_to_a_full_window)
+{
+    struct core_config cfg = default_config();
+
+    cfg.once = true;
+    cfg.inflight_rows = 4;
+    lead_with(&cfg);
+    ck_assert(answer_read("Ax1 Bx2 Cx3 Dx4", true, false));
+    pass_quietly(10000);
+    ck_assert(!t.core.unclean);
+    pass_quietly(200);
+    ck_assert(t.core.unclean);
+    ck_assert_int_eq(t.core.phase, CORE_DRAIN);
+}
+END_TEST
+
+START_TEST(once_is_unclean_when_it_never_gets_the_lease)
+{
+    struct core_config cfg = default_config();
+
+    cfg.once = true;
+    begin_with(&cfg);
+    link_is(true);
+    for (int i = 0; i < 50 && t.core.phase != CORE_DONE; i++) {
+        if (t.core.lead.asking)
+            lease(false);
+        pass(100);
+    }
+    ck_assert_int_eq(t.core.phase, CORE_DONE);
+    ck_assert(t.core.unclean);
+}
+END_TEST
+
+START_TEST(once_does_not_wait_for_scheduled_rows)
+{
+    lead_once();
+    ck_assert_int_eq(rows_of_kind("Ax1", ROW_LATER), 1);
+    page_end(1, false, false);
+    expect("hold Ax1 scheduled\n");
+    held(true);
+    expect("release Ax1\nresign before page 1\n");
+    ck_assert(!t.core.unclean);
+}
+END_TEST
+
+/* -- what is left, and giving up -------------------------------------------------------------- */
 
 /* The READ under way brings these rows, and an earlier reader may have left more. */
 static void catching_up(const char *names)
@@ -222,8 +447,22 @@ Suite *suite_once(void);
 Suite *suite_once(void)
 {
     Suite *s = suite_create("once");
-    TCase *tc = new_case(s, "what is left");
+    TCase *tc = new_case(s, "the end");
 
+    tcase_add_test(tc, once_ends_when_all_is_marked);
+    tcase_add_test(tc, once_reads_on_while_it_is_catching_up);
+    tcase_add_test(tc, once_is_unclean_when_a_refused_row_is_held);
+    tcase_add_test(tc, once_is_unclean_when_a_topic_is_paused);
+    tcase_add_test(tc, once_does_not_wait_for_another_while_its_own_lease_is_loaded);
+    tcase_add_test(tc, once_ends_when_its_own_lease_is_never_loaded);
+    tcase_add_test(tc, once_is_unclean_when_a_key_is_held_and_not_due);
+    tcase_add_test(tc, once_sends_what_is_due);
+    tcase_add_test(tc, once_sends_what_is_held_of_a_topic_that_works);
+    tcase_add_test(tc, once_is_unclean_when_the_broker_does_not_answer);
+    tcase_add_test(tc, once_is_unclean_when_the_broker_does_not_answer_to_a_full_window);
+    tcase_add_test(tc, once_is_unclean_when_it_never_gets_the_lease);
+    tcase_add_test(tc, once_does_not_wait_for_scheduled_rows);
+    tc = new_case(s, "what is left");
     tcase_add_test(tc, row_that_goes_at_its_next_attempt_is_not_left);
     tcase_add_test(tc, row_of_another_kind_that_goes_does_not_count_for_the_one_that_is_left);
     tcase_add_test(tc, scheduled_row_that_goes_does_not_count_for_the_one_that_is_left);
