@@ -256,7 +256,7 @@ enum { SQL_CHECK_HISTORY = 3, SQL_CHECK_POLICIES = 5 };
  * been set back since, and would last as much longer.
  * The last column: are there rows of another cluster? Then the floor is asked for.
  * A relay that dies over and over, and moves nothing of what waits, begins no new lead by that: it would look as if it had
- * just begun. What waits is looked for as in SQL_LEAD: the cursor is near. */
+ * just begun. What waits is the next behind the cursor, which is saved before the oldest that waits, or is held and due. */
 #define SQL_PREPARE_ACQUIRE                                                                        \
     SQL_PREPARE(                                                                                   \
         "outbox_acquire", "text, bigint, bigint",                                                  \
@@ -270,9 +270,10 @@ enum { SQL_CHECK_HISTORY = 3, SQL_CHECK_POLICIES = 5 };
         "pid = pg_backend_pid(), leading_since = case when r.owner is not null "                   \
         "and r.renewed_at > clock_timestamp() - ($2 + 60000) * interval '1 ms' and r.leading_since > " \
         "coalesce((select s.sent_at from outbox.sent s order by s.id desc limit 1), '-infinity') " \
-        "and exists (select from (select e.* from outbox.event e where e.id > r.cursor_id "        \
-        "and e.id <= 9223372036854775807 order by e.id limit 100000) e "                           \
+        "and (exists (select from (select e.* from outbox.event e where e.id > r.cursor_id "       \
+        "and e.id <= 9223372036854775807 order by e.id limit 1000) e "                             \
         "where greatest(e.created_at, e.available_at) < r.renewed_at" SQL_UNSETTLED ") "           \
+        "or exists (select from outbox.held h where h.next_attempt_at < r.renewed_at)) "           \
         "then r.leading_since else clock_timestamp() end "                                         \
         "where r.name = 'default' and (r.owner is null "                                           \
         "or (r.owner = $1 and ($3 = 0 or r.epoch <= $3)) "                                         \

@@ -158,6 +158,10 @@ START_TEST(lead_has_a_beginning)
     rig_exec(db, "update outbox.relay set leading_since = leading_since - interval '20 s'");
     ck_assert(gets_the_lease(two)); /* and this waits since then */
     ck_assert_int_eq(rig_scalar_i64(db, "select count(*) from outbox.relay where leading_since < renewed_at - interval '20 s'"), 1);
+    rig_exec(db, "insert into outbox.held (id, bucket, topic, state, attempts, next_attempt_at) select id, bucket, topic, 'retrying', 1, "
+                 "now() - interval '1 min' from outbox.event");
+    ck_assert(gets_the_lease(two)); /* and so it does when it is held, and due */
+    ck_assert_int_eq(rig_scalar_i64(db, "select count(*) from outbox.relay where leading_since < renewed_at - interval '20 s'"), 1);
     rig_exec(db, "insert into outbox.sent (bucket, id) values (0, 1)");
     ck_assert(gets_the_lease(two)); /* which has marked something */
     ck_assert_int_eq(rig_scalar_i64(db, "select count(*) from outbox.relay where leading_since < renewed_at - interval '20 s'"), 0);
