@@ -248,7 +248,7 @@ enum { SQL_CHECK_HISTORY = 3, SQL_CHECK_POLICIES = 5 };
     SQL_MAY_MARK_BY("_6") SQL_MAY_MARK_BY("_7")
 
 /* What is visible with a transaction id that this cluster has not reached is of another one. */
-#define SQL_FOREIGN "e.xid >= pg_snapshot_xmax(pg_current_snapshot())"
+#define SQL_NOT_REACHED "pg_snapshot_xmax(pg_current_snapshot())"
 
 /* $1 owner, $2 ttl in ms, $3 the last epoch that we had; 0: none yet, or who knows. A lease can be taken
  * when it is free, over, or bears our own name and nobody had a later one: two relays of one name would
@@ -289,19 +289,21 @@ enum { SQL_CHECK_HISTORY = 3, SQL_CHECK_POLICIES = 5 };
         "(extract(epoch from clock_timestamp() - old.renewed_at) * 1000)::bigint, "                \
         "case when got.epoch is not null and " SQL_SEQUENCE_IS_SEEN " then coalesce((select s.last_value from " \
         SQL_SEQUENCE "), 0) end, "                                                                 \
-        "got.epoch is not null and (select true from outbox.event e where " SQL_FOREIGN            \
+        "got.epoch is not null and (select true from outbox.event e where e.xid >= " SQL_NOT_REACHED \
         " order by e.xid, e.id limit 1) is not null "                                              \
         "from old left join got on true")
 
 /* $1 epoch, $2 ttl in ms, $3 and $4 the xid and id behind which to look, $5 how many rows to look at.
  * The floor is the highest id of such a row of another cluster (dump and restore): it is not late, and must not be
  * taken for late. There may be millions, and while the tables are new PostgreSQL looks up each of them: so they are
- * looked at in pieces, and each renews the lease.
+ * looked at in pieces, and each renews the lease. Where to begin is one condition: of two PostgreSQL would take the
+ * comparison of rows, and begin with all rows of this cluster.
  * The floor so far, NULL when the epoch is not ours; then the last row that was looked at, NULL: there was none. */
 #define SQL_PREPARE_FLOOR                                                                          \
     SQL_PREPARE("outbox_floor", "bigint, bigint, xid8, bigint, bigint",                            \
                 "with piece as materialized (select e.xid, e.id from outbox.event e "              \
-                "where " SQL_FOREIGN " and (e.xid, e.id) > ($3, $4) order by e.xid, e.id limit $5), " \
+                "where (e.xid, e.id) > (greatest($3, " SQL_NOT_REACHED "), case when $3 >= " SQL_NOT_REACHED " then $4 " \
+                "else 0 end) order by e.xid, e.id limit $5), "                                     \
                 "ours as (update outbox.relay set "                                                \
                 "lease_expires_at = clock_timestamp() + $2 * interval '1 ms', "                    \
                 "renewed_at = clock_timestamp(), "                                                 \

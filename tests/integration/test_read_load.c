@@ -367,7 +367,7 @@ START_TEST(idle_reads_stay_cheap_after_200k_rows)
 }
 END_TEST
 
-/* All rows are of another cluster. Of them a takeover looks at one, and then at so many at a time. */
+/* Of the rows of another cluster a takeover looks at one, and then at so many at a time; of our own, below them, at none. */
 START_TEST(rows_of_another_cluster_are_looked_at_in_pieces)
 {
     rig_exec(a, SQL_SESSION " select 1");
@@ -376,11 +376,14 @@ START_TEST(rows_of_another_cluster_are_looked_at_in_pieces)
         rig_exec(db, "analyze outbox.event");
     rig_exec(db, "insert into outbox.event (xid, id, bucket, topic, type) overriding system value"
                  " select (1000000000000 + n / 1000)::text::xid8, n, n % 8, 't', 'x' from generate_series(1, 200000) n");
+    append_series(db, "ours", 100000);
     if (_i == 0)
         rig_exec(db, "analyze outbox.event");
     expect_cheap_acquire(400);
     (void)explain("outbox_floor (0, 1000, '0', 0, 1000)");
     expect_few_buffers(1500);
+    (void)explain("outbox_floor (0, 1000, '0', 0, 10)");
+    expect_few_buffers(200);
     (void)explain("outbox_floor (0, 1000, '1000000000100', 100000, 1000)");
     expect_few_buffers(1500);
     (void)explain("outbox_floor (0, 1000, '1000000000200', 200000, 1000)");
