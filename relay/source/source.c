@@ -256,7 +256,7 @@ void source_request_failed(struct source *s, enum request what, const PGresult *
 
     if (res != NULL && !source_lacks_right(s, res))
         say_failed(s, failed[what].said, failed[what].event == SOURCE_LEASE_FAILED, res);
-    struct source_event e = { .type = failed[what].event };
+    struct source_event e = { .type = failed[what].event, .left = s->cfg.once };
     const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
     if (text != NULL && state != NULL) {
         snprintf(s->why, sizeof s->why, "%s: %s", failed[what].said, text);
@@ -341,7 +341,7 @@ static void on_answer(struct source *s, uint64_t now_ms, PGresult **res)
     case REQUEST_RESIGN:
         CRASH_POINT("source.resigned");
         source_push(s, (struct source_event){ .type = SOURCE_RESIGNED,
-                                              .left = PQntuples(*res) == 1 && result_true(*res, 0, 0) });
+                                              .left = s->cfg.once && (PQntuples(*res) == 0 || result_true(*res, 0, 0)) });
         break;
     case REQUEST_SWEEP:
         held_on_sweep(s, now_ms, *res);

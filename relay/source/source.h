@@ -38,7 +38,7 @@ struct source_config {
     bool skip_poison; /* on.poison = skip: a dead row does not block its key */
     bool mark_async;  /* marks are answered before they are on disk; not those of rows that were held */
     bool aside;       /* open a third connection: see source_aside_ready */
-    bool once;        /* RESIGNED says what is left */
+    bool once;        /* RESIGNED says whether anything is left */
 };
 
 struct source_mark {
@@ -136,7 +136,7 @@ struct source_event {
                          * the others that we have none */
     bool moved; /* UP: the database has another history than on the last link: ids may mean other events */
     bool full, catching_up;
-    bool left; /* RESIGNED, where it was asked for: events are held, and not only for their time */
+    bool left; /* RESIGNED, of who publishes once: events are held, and not only for their time, or that is not known */
     bool ours;
     struct source_lease lease; /* LEASE, not ours; the name is the source's, as below */
     int exit_code;

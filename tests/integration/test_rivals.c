@@ -128,6 +128,34 @@ START_TEST(lease_that_is_given_back_is_free_at_once)
 }
 END_TEST
 
+static bool leaves_something(struct source *s)
+{
+    source_resign(s, now(), 0);
+    return wait_for(s, SOURCE_RESIGNED).left;
+}
+
+/* Of a relay that publishes once; what it cannot be told may be there. */
+START_TEST(who_gives_the_lease_back_is_told_whether_events_are_held)
+{
+    struct source_config cfg = sources_config();
+
+    cfg.once = true;
+    source_free(one);
+    one = sources_new(&cfg);
+    (void)wait_for(one, SOURCE_UP);
+    ck_assert(gets_the_lease(one));
+    ck_assert(!leaves_something(one));
+    ck_assert(gets_the_lease(one));
+    rig_exec(db, "begin; lock table outbox.relay in share mode");
+    ck_assert(leaves_something(one)); /* after the lock timeout of its session */
+    rig_exec(db, "rollback");
+    ck_assert(gets_the_lease(one));
+    rig_exec(db, "update outbox.relay set epoch = epoch + 1, owner = 'two'");
+    ck_assert(leaves_something(one));
+    ck_assert_str_eq(owner(), "two");
+}
+END_TEST
+
 START_TEST(each_lease_has_an_epoch_of_its_own)
 {
     ck_assert(gets_the_lease(one));
@@ -387,6 +415,7 @@ Suite *suite_rivals(void)
     tcase_add_test(tc, a_standby_is_told_whose_the_lease_is);
     tcase_add_test(tc, lease_is_of_one_until_it_ends);
     tcase_add_test(tc, lease_that_is_given_back_is_free_at_once);
+    tcase_add_test(tc, who_gives_the_lease_back_is_told_whether_events_are_held);
     tcase_add_test(tc, lease_that_cannot_be_written_is_said_with_a_remedy_and_not_each_time);
     tcase_add_test(tc, lead_has_a_beginning);
     tcase_add_test(tc, each_lease_has_an_epoch_of_its_own);
