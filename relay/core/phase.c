@@ -191,7 +191,7 @@ static void check_once(struct core *c, uint64_t now_ms)
     if (c->caught_up && c->window.n == 0 && now_ms < c->due_ms && back_topic_due_ms(c, now_ms, &topic) == UINT64_MAX) {
         c->unclean |= held;
         core_stop(c, now_ms);
-    } else if ((c->caught_up || c->window.n_state[ROW_SENT] > 0 || c->read_pause[READING_OUTBOX].failures > 0) &&
+    } else if ((c->caught_up || c->window.n > 0 || c->read_pause[READING_OUTBOX].failures > 0) &&
                now_ms - c->progress_ms > c->cfg.drain_timeout_ms) {
         c->unclean = true;
         core_stop(c, now_ms);

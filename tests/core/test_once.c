@@ -188,8 +188,8 @@ START_TEST(once_is_unclean_when_the_broker_does_not_answer)
 }
 END_TEST
 
-/* The window is full, so that it never sees the end of what there is. */
-START_TEST(once_is_unclean_when_the_broker_does_not_answer_to_a_full_window)
+/* So that it never sees the end of what there is. */
+static void lead_once_with_a_full_window(void)
 {
     struct core_config cfg = default_config();
 
@@ -197,6 +197,11 @@ START_TEST(once_is_unclean_when_the_broker_does_not_answer_to_a_full_window)
     cfg.inflight_rows = 4;
     lead_with(&cfg);
     ck_assert(answer_read("Ax1 Bx2 Cx3 Dx4", true, false));
+}
+
+START_TEST(once_is_unclean_when_the_broker_does_not_answer_to_a_full_window)
+{
+    lead_once_with_a_full_window();
     pass_quietly(10000);
     ck_assert(!t.core.unclean);
     pass_quietly(200);
@@ -346,6 +351,21 @@ START_TEST(what_cannot_be_held_is_waited_for_as_long_as_for_the_brokers)
 }
 END_TEST
 
+START_TEST(what_cannot_be_marked_is_waited_for_as_long_as_for_the_brokers)
+{
+    lead_once_with_a_full_window();
+    persisted("Ax1");
+    persisted("Bx2");
+    persisted("Cx3");
+    persisted("Dx4");
+    for (int i = 0; i < 1050 && t.core.phase == CORE_LEAD; i++, pass_quietly(10))
+        if (t.core.n_marking > 0)
+            marked(false);
+    ck_assert_int_eq(t.core.phase, CORE_DRAIN);
+    ck_assert(t.core.unclean);
+}
+END_TEST
+
 /* To pass what is settled may take longer than the brokers have to answer. */
 START_TEST(brokers_have_their_time_when_the_first_row_came_late)
 {
@@ -469,6 +489,7 @@ Suite *suite_once(void)
     tcase_add_test(tc, dead_row_is_left);
     tc = new_case(s, "giving up");
     tcase_add_test(tc, what_cannot_be_held_is_waited_for_as_long_as_for_the_brokers);
+    tcase_add_test(tc, what_cannot_be_marked_is_waited_for_as_long_as_for_the_brokers);
     tcase_add_test(tc, brokers_have_their_time_when_the_first_row_came_late);
     tcase_add_test(tc, pages_are_no_answer_of_the_brokers);
     tcase_add_test(tc, outbox_that_cannot_be_read_is_waited_for_as_long_as_for_the_brokers);
