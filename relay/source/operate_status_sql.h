@@ -92,13 +92,19 @@
 
 #define SQL_KEEPS_WRITERS_OUT "('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')"
 
+/* A prepared transaction has no process; its lock on its own id tells which one it is. */
+#define SQL_PREPARED_AS(gid)                                                                       \
+    "select x.virtualtransaction from pg_catalog.pg_prepared_xacts p join pg_catalog.pg_locks x "  \
+    "on x.transactionid = p.transaction and x.locktype = 'transactionid' and x.pid is null where p.gid = " gid
+
 /* A relay's own transactions are over in a moment; one that lasts is told like any. */
 #define SQL_BLOCKERS                                                                               \
     "select coalesce(b.pid, 0), b.prepared, b.username, b.application, " SQL_SECONDS("b.age") ", " \
     "b.holds_rows, b.holds_truncate, b.leaves, "                                                   \
     "case when b.age is null and b.username <> current_user then " SQL_GRANT_STATS " end, " \
     "exists (select from pg_catalog.pg_locks l join pg_catalog.pg_inherits i on i.inhrelid = l.relation " \
-    "where l.pid = b.pid and l.granted and l.locktype = 'relation' and l.mode in " SQL_KEEPS_WRITERS_OUT \
+    "where (l.pid = b.pid or l.virtualtransaction = (" SQL_PREPARED_AS("b.prepared") ")) "         \
+    "and l.granted and l.locktype = 'relation' and l.mode in " SQL_KEEPS_WRITERS_OUT               \
     " and i.inhparent = to_regclass('outbox.sent') and l.database = "                              \
     "(select d.oid from pg_catalog.pg_database d where d.datname = current_database())) from outbox.blocker b " \
     "where not coalesce(b.application = 'outbox-relay' and b.age < interval '1 minute', false) "   \

@@ -240,6 +240,10 @@ said_so it_holds_the_marks 69 "^$locker  *alter .* the marks of all$"
 sql "select pg_terminate_backend(pid) from outbox.blocker" >"$dir/ended"
 wait "$blocker_pid" || true
 blocker_pid=
+sql "begin; lock table outbox.sent in share row exclusive mode; prepare transaction 'alter in two phases'"
+says prepared_one_that_keeps_marks_out_is_told 69 "is locked against marks (prepared, alter in two phases, open for .*); 1 event waits" status
+said_so what_to_do_about_a_prepared_one 69 "^ *The relay goes on by itself when that transaction has ended; COMMIT PREPARED or ROLLBACK PREPARED"
+sql "rollback prepared 'alter in two phases'"
 
 # So much waits that counting takes too long: what was counted until then is told, with a +.
 reset
