@@ -56,7 +56,8 @@ void takeover_begin(struct takeover *t, uint64_t now_ms)
         t->n_left = t->cfg.rows;
         t->held_until_ms = now_ms + TAKEOVER_HELD_MS;
     } else {
-        log_warn("relay", "the ends of the topics cannot be read; rows may go twice", "error", err);
+        log_warn("relay", "the ends of the topics cannot be read; rows may go twice", "error", err, "remedy",
+                 "correct the settings kafka.* as it says, or restart the relay where it lacks memory, threads or files");
     }
 }
 

@@ -20,8 +20,11 @@ static bool is_not_ours(const char *name)
         "transactional.id",
         /* false is a consumer's default; old brokers cause a remark about it when it is set */
         "allow.auto.create.topics",
-        /* and these have no meaning without a group */
-        "group.id", "group.instance.id", "group.protocol", "group.remote.assignor",
+        /* these have no meaning without a group */
+        "group.id", "group.instance.id", "group.protocol", "group.remote.assignor", "heartbeat.interval.ms",
+        "max.poll.interval.ms", "session.timeout.ms",
+        /* and from these librdkafka reckons what a fetch may bring: below; a single record comes whole, however large */
+        "message.max.bytes", "receive.message.max.bytes",
     };
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -52,6 +55,7 @@ static int conf_fill(rd_kafka_conf_t *conf, const struct sink_property *p, size_
          * queue must not fill up: 2.0.2 then pauses for a second. */
         { "fetch.message.max.bytes", "131072" },
         { "queued.max.messages.kbytes", "16384" },
+        { "receive.message.max.bytes", "1073741824" }, /* more than the largest record that a producer takes */
     };
 
     if (client_set_all(conf, defaults, sizeof defaults / sizeof defaults[0], err, err_size) < 0)

@@ -75,4 +75,18 @@ equal topic_made_anew '69 5 20' "$code $(j "concat_ws(' ', j->>'n_as_sent', (j->
 make_topic delete "$topic"
 cmd verify "${kafka[@]}" --json
 equal topic_is_gone '69 25' "$code $(j "j->>'n_missing'")"
+
+# Records beyond what a consumer fetches at a time; who takes over finds them in the topic, or they would go twice.
+reset
+large=(-X kafka.message.max.bytes=12000000)
+make_topic "$topic-large" 1 max.message.bytes=12000000
+append 2 "$topic-large" null "(select string_agg(sha512((m || ' ' || n)::text::bytea), '') from generate_series(1, 175000) m)"
+relay_once large "${large[@]}"
+sql "truncate outbox.sent; update outbox.relay set cursor_id = 0, cursor_snapshot = '1:1:'"
+relay_once again "${large[@]}"
+cmd verify "${kafka[@]}" "${large[@]}" --topic "$topic-large" --json
+equal large_ones_are_there_once '0 2' "$code $(j "j->>'n_as_sent'")"
+"$oracle" watch --brokers "$brokers" --topics "$topic-large" --out "$dir/large" --to-end
+equal large_ones_came_once 2 "$(grep -c . "$dir/large")"
+make_topic delete "$topic-large"
 exit "$bad"

@@ -15,14 +15,19 @@ struct seen {
     bool stop;
 };
 
-static struct reader *open_at(const char *brokers)
+static struct reader *open_with(const char *brokers, const char *name, const char *value)
 {
-    const struct sink_property property = { "bootstrap.servers", brokers };
+    const struct sink_property properties[] = { { "bootstrap.servers", brokers }, { name, value } };
     char err[256];
-    struct reader *r = reader_new(&property, 1, err, sizeof err);
+    struct reader *r = reader_new(properties, name != NULL ? 2 : 1, err, sizeof err);
 
     ck_assert_msg(r != NULL, "%s", err);
     return r;
+}
+
+static struct reader *open_at(const char *brokers)
+{
+    return open_with(brokers, NULL, NULL);
 }
 
 static void put(const char *topic, int partitions)
@@ -79,6 +84,24 @@ START_TEST(ranges_are_read_exactly)
     expect(r, TOPIC("reader-ranges"), 1, N / 2 - 1, N / 2);
     for (int i = 0; i < 20; i++) /* what an earlier reading left on its way does not turn up */
         expect(r, TOPIC("reader-ranges"), i % 2, 40 * i, 40 * i + 7);
+    reader_free(r);
+}
+END_TEST
+
+/* Of which librdkafka takes each for the relay's producer, and not beside what this consumer is told. */
+static const struct sink_property of_producers[] = {
+    { "message.max.bytes", "1000000000" }, { "receive.message.max.bytes", "1000000" }, { "fetch.max.bytes", "1000" },
+    { "session.timeout.ms", "3600000" },   { "max.poll.interval.ms", "1000" },
+};
+
+START_TEST(what_the_producer_may_have_keeps_none_from_reading)
+{
+    struct reader *r = open_with(rig_brokers(), of_producers[_i].name, of_producers[_i].value);
+    char topic[40];
+
+    snprintf(topic, sizeof topic, TOPIC("reader-producers-%d"), _i);
+    put(topic, 2);
+    expect(r, topic, 0, 0, N / 2);
     reader_free(r);
 }
 END_TEST
@@ -153,6 +176,7 @@ Suite *suite_reader(void)
     TCase *tc = tcase_create("ranges");
 
     tcase_add_test(tc, ranges_are_read_exactly);
+    tcase_add_loop_test(tc, what_the_producer_may_have_keeps_none_from_reading, 0, (int)(sizeof of_producers / sizeof of_producers[0]));
     tcase_add_test(tc, topics_are_not_mixed_up);
     tcase_add_test(tc, ends_are_told);
     tcase_add_test(tc, reading_stops_when_told);
