@@ -19,6 +19,7 @@
 #include "batch.h"
 #include "db.h"
 #include "lib/outbox/text.h"
+#include "lib/shared/hex.h"
 #include "steps.h"
 
 #define CALLER_AWAY_MS 30000 /* more than the longest wait before another try to connect */
@@ -40,12 +41,7 @@ static const char sql_headers[] =
 
 /* -- a row as a record ------------------------------------------------------------------------ */
 
-static unsigned digit(char c)
-{
-    return c <= '9' ? (unsigned)(c - '0') : (unsigned)(c - 'a') + 10;
-}
-
-/* In the place of its digits, in the result itself; NULL stays NULL. */
+/* In the place of its digits, which encode() has made, in the result itself; NULL stays NULL. */
 static const void *bytes(const PGresult *r, int row, int column, size_t *ret_len)
 {
     char *text = PQgetvalue(r, row, column);
@@ -54,7 +50,7 @@ static const void *bytes(const PGresult *r, int row, int column, size_t *ret_len
     if (PQgetisnull(r, row, column))
         return NULL;
     for (char *from = text; *from != '\0'; from += 2)
-        text[(*ret_len)++] = (char)(digit(from[0]) << 4 | digit(from[1]));
+        text[(*ret_len)++] = (char)(hex_digit(from[0]) << 4 | hex_digit(from[1]));
     return text;
 }
 
