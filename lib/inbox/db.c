@@ -152,12 +152,16 @@ static void warn_of_pooler(struct inbox_consumer *c, const PGresult *r)
  * written in such. */
 static int check_schema(struct inbox_consumer *c, outbox_error *err)
 {
-    PGresult *r = query(c, "SELECT coalesce(max(version), 0), coalesce(bool_or(breaking)"
-                           " FILTER (WHERE version > 2), false), pg_backend_pid(),"
-                           " set_config('default_transaction_read_only', 'off', false),"
-                           " count(*) = 0 AND row_security_active('inbox.schema_version') FROM inbox.schema_version", 0, NULL);
+    char known[12];
+    const char *values[] = { known };
+    PGresult *r;
     int code = OUTBOX_OK;
 
+    snprintf(known, sizeof known, "%d", INBOX_SCHEMA_VERSION);
+    r = query(c, "SELECT coalesce(max(version), 0), coalesce(bool_or(breaking)"
+                 " FILTER (WHERE version > $1::integer), false), pg_backend_pid(),"
+                 " set_config('default_transaction_read_only', 'off', false),"
+                 " count(*) = 0 AND row_security_active('inbox.schema_version') FROM inbox.schema_version", 1, values);
     if (PQresultStatus(r) != PGRES_TUPLES_OK)
         code = inbox__db_failed(c->conn, r, "reading the version of the inbox's schema", err);
     else if (strcmp(PQgetvalue(r, 0, 4), "t") == 0)
