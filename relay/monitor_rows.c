@@ -11,6 +11,12 @@
 
 #define NO_INDEX UINT16_MAX
 
+/* Rows are counted by the state that they were held in. */
+_Static_assert((int)STATE_RETRYING == (int)HOLD_RETRYING && (int)STATE_BLOCKED == (int)HOLD_BLOCKED &&
+                   (int)STATE_PAUSED == (int)HOLD_PAUSED && (int)STATE_SCHEDULED == (int)HOLD_SCHEDULED &&
+                   (int)STATE_DEAD == (int)HOLD_DEAD,
+               "enum metric_state is not in the order of enum hold_state");
+
 /* -- rows ----------------------------------------------------------------------------------- */
 
 static int make_room(struct monitor *m, uint32_t topic)
