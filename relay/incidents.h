@@ -13,7 +13,7 @@
 #include "relay/sink/sink.h"
 
 struct reason {
-    const char *code; /* librdkafka's name of an error, static; NULL: none */
+    const char *code; /* name of an error, librdkafka's or our own (sql/001, held.error_code), static; NULL: none */
     char *text;
 };
 

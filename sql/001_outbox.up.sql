@@ -363,7 +363,7 @@ COMMENT ON COLUMN outbox.held.maybe_delivered IS
 COMMENT ON COLUMN outbox.held.first_error_at IS 'When it was first refused';
 COMMENT ON COLUMN outbox.held.error_code IS
     'Name of the last error, such as MSG_SIZE_TOO_LARGE; our own are DISCARDED, FOUND_BY_SWEEP, EVENT_GONE, '
-    'HOPS_EXCEEDED and UNREADABLE (PostgreSQL cannot give the event out)';
+    'HOPS_EXCEEDED, NO_PROGRESS (of its topic) and UNREADABLE (PostgreSQL cannot give the event out)';
 COMMENT ON COLUMN outbox.held.error IS 'The last error in words; of a discarded event, the reason';
 COMMENT ON INDEX outbox.held_key_idx IS 'What waits for itself or its key';
 COMMENT ON INDEX outbox.held_dead_idx IS 'What a person must decide; it blocks its key unless on.poison is skip';
