@@ -5,8 +5,8 @@
  * which have failed for the first time: without it nothing but the log would know of them until their second call,
  * which may be a minute away.
  *
- * It is a note. So it is a transaction of its own behind the batch, which has been settled; it waits neither for a lock nor for a disk;
- * and it writes only what is still this process's: a new owner has read the rows when it claimed the partition, and
+ * It is a note. So it is a transaction of its own behind the batch, which has been settled; it waits 200 ms for a lock at
+ * most, and for no disk; and it writes only what is still this process's: a new owner has read the rows when it claimed the partition, and
  * would not know of one that comes later. Whoever claims it meanwhile waits for the lock of the position.
  */
 #include "failures.h"
@@ -21,7 +21,7 @@
 
 enum { TOPICS, PARTITIONS, OFFSETS, EVENT_IDS, ATTEMPTS, AGES_MS, ERROR_CODES, ERRORS, WAITS_MS, N_COLUMNS };
 
-static const char sql_waits_for_nobody[] =
+static const char sql_waits_little[] =
     "SELECT set_config('lock_timeout', '200ms', true), set_config('synchronous_commit', 'off', true)";
 
 static const char sql_note[] =
@@ -59,7 +59,7 @@ static void add_row(const struct inbox_consumer *c, const struct inbox__record *
 
 static void run(struct inbox_consumer *c, struct inbox__step *note)
 {
-    struct inbox__step steps[] = { { .sql = sql_waits_for_nobody }, *note };
+    struct inbox__step steps[] = { { .sql = sql_waits_little }, *note };
 
     if (!inbox__steps_run(c->conn, steps, 2))
         inbox__rollback(c);

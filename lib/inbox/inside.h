@@ -4,7 +4,8 @@
  * transaction, handlers; batch_end.c: COMMIT) -> window.c (done, again, waiting). Only connect.c, db.c, batch_*.c, call.c,
  * steps.c, attempts.c, failures.c, redrive.c and accept.c know libpq, only kafka.c, kafka_properties.c,
  * kafka_offsets.c and kafka_waits.c librdkafka, and window.c, record.c and settings.c neither.
- * All of it runs on the thread of inbox_consumer_run(), but for what stats.h and log say.
+ * All of it runs on the thread of inbox_consumer_run(), but for inbox_consumer_stop(), the figures that stats.c has
+ * published, and inbox__log(), which librdkafka's threads call too. Names are looked up beside it: lib/shared/lookup.h.
  */
 #ifndef INBOX_LIB_INSIDE_H
 #define INBOX_LIB_INSIDE_H

@@ -49,7 +49,7 @@ static const struct {
     { "auto.offset.reset", "say inbox.start for a partition without any position; one whose "
                            "position is no longer in the log goes on at the earliest record" },
     { "enable.partition.eof", "the library sets it" },
-    { "log.queue", "the library sets it, to hand librdkafka's log lines to inbox_consumer_log()" },
+    { "log.queue", "it is always off: else librdkafka's log lines would not reach inbox_consumer_log()" },
     { "rebalance_cb", "the library sets it" },
 };
 

@@ -317,7 +317,7 @@ uint64_t outbox__header_bytes(const outbox_header *headers, size_t n)
     return sum;
 }
 
-/* Each part is within the limit of 32 MiB already, but they may share memory: the sum of at most 140
+/* Each part is within the limit of 32 MiB already, but they may share memory: the sum of some 140
  * parts fits into 64 bits, and not into 32. The trace state is sent twice, as a plain header and as a CloudEvents attribute. */
 static int check_size(const outbox_event *event, const struct outbox__checked *checked,
                       outbox_error *err)

@@ -23,7 +23,7 @@ struct hosts {
 };
 
 /* Of the lists of a dsn (NULL: it has none). Lists that do not match are libpq's to refuse: there are no hosts then.
- * -1: out of memory; hosts_deinit either way. */
+ * -1: out of memory; outbox__hosts_deinit() either way. */
 int outbox__hosts_parse(struct hosts *h, const char *name, const char *address, const char *port);
 void outbox__hosts_deinit(struct hosts *h);
 /* A list of ports: the first entry that libpq would refuse at every connection, up to its comma; NULL: there is none. An

@@ -30,7 +30,7 @@ struct lookup {
 /* The value of a keyword in a list of libpq's options; NULL: it has none. */
 const char *outbox__option_value(const PQconninfoOption *options, const char *keyword);
 
-/* Both: 1: connect; 0: waiting, until lookup_fd is readable or deadline_ms; -1: no host has an address,
+/* Both: 1: connect; 0: waiting, until outbox__lookup_fd() is readable or deadline_ms; -1: no host has an address,
  * `missing` says why. */
 int outbox__lookup_begin(struct lookup *l, const char *dsn, uint64_t now_ms, uint64_t timeout_ms);
 int outbox__lookup_step(struct lookup *l, uint64_t now_ms);
