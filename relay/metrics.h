@@ -90,7 +90,7 @@ static inline uint32_t metrics_topic_reason(uint32_t topic, uint32_t code)
 void metrics_seconds(struct histogram *h, double seconds);
 void metrics_rows(struct histogram *h, uint32_t rows);
 
-/* The value below which a share of all observed lies, as far as the buckets tell, and none that was not reached; NaN when
+/* Of seconds: the value below which a share of all observed lies, as far as the buckets tell, and none that was not reached; NaN when
  * nothing was. */
 double metrics_quantile(const struct histogram *h, double share);
 

@@ -1,7 +1,8 @@
 /* settings_value.h - one setting: its row of settings.def, its value read and written, its names.
  *
- * Internal to the settings_*.c files; the others include settings.h. Defined in settings_value.c, and in
- * settings_variable.c and settings_check.c what is about variables and about messages.
+ * Internal to the settings*.c files; the others include settings.h. Defined in settings_value.c, and what is about
+ * variables in settings_variable.c, about messages and what goes together in settings_check.c, about lists of brokers in
+ * settings_brokers.c.
  */
 #ifndef RELAY_SETTINGS_VALUE_H
 #define RELAY_SETTINGS_VALUE_H

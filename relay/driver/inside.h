@@ -48,10 +48,10 @@ struct driver {
     bool left; /* once: events are held at the end, and not only for their time */
     struct restraint stalled; /* of what is said of rows that stand still, */
     bool stalled_any;         /* as it was said last: does a broker answer? */
-    bool led; /* the role that was last logged */
+    bool led; /* the role that was last logged, */
+    bool robbed; /* and since then the database has said that the lease is another's */
     bool gave_up; /* rows that could not be held: logged */
     char leader[160]; /* the other relay that leads, as the last answer about the lease says; "": none, or not known */
-    bool robbed; /* since then the database has said that the lease is another's */
     int exit_code; /* of a run that ends by itself; negative: none yet */
     struct log_line why; /* it does; "": nothing was logged */
     uint64_t n_read, n_confirmed, n_marked, n_failed, n_held, n_swept;

@@ -30,7 +30,7 @@ struct sink_report {
     enum blame blame;
     int32_t partition; /* persisted: where */
     int64_t offset;    /* negative: not known */
-    const char *code;  /* librdkafka's name of the error; static */
+    const char *code;  /* librdkafka's name of the error, or "no report"; static */
     const char *text;  /* and its words; static or good during the call */
 };
 
@@ -81,7 +81,7 @@ enum sink_take {
 /* Does librdkafka take a property by itself? 0, or -1 with a message in err that begins with its key. */
 int sink_check_property(const struct sink_property *p, char *err, size_t err_size);
 
-/* 0; -1: a property is not to librdkafka's liking, and err says which. */
+/* 0; -1: a property is not to librdkafka's liking, or there is no memory or no pipe; err says which. */
 int sink_new(const struct sink_config *cfg, struct sink **ret_sink, char *err, size_t err_size);
 /* Rows that are still out are reported first. Accepts NULL. */
 void sink_free(struct sink *s);

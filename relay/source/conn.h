@@ -19,7 +19,7 @@ struct conn {
     short events;          /* what poll should wait for */
     uint64_t deadline_ms;  /* CONNECTING and BUSY: when the link counts as lost */
     uint64_t timeout_ms;
-    const char *name;      /* for the log: "read" or "mark" */
+    const char *name;      /* for the log: "read", "mark" or "aside" */
     PGresult *result;      /* the last of the statement's results so far; of a transaction the first error */
     bool pipeline;         /* BUSY with a transaction */
     const struct lookup *lookup; /* NULL, or: where its hosts are from */

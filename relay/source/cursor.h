@@ -35,14 +35,14 @@ struct cursors {
     size_t n_pages, first, cap;
 };
 
-/* All return 0, or -1 when out of memory with the object as it was. */
+/* Those with an int return 0, or -1 when out of memory with the object as it was. */
 int snapshot_set(struct snapshot *s, const char *bytes, int len);
 void cursors_deinit(struct cursors *c);
 /* Starts afresh from a cursor that was saved. */
 int cursors_load(struct cursors *c, int64_t pos, const char *snap, int snap_len);
 /* A page was read from where we stand; its rows bear this number. Before moving on. */
 int cursors_remember(struct cursors *c, uint64_t page);
-/* The cursor to save when all pages before `page` are settled; forgets those. */
+/* The cursor to save when all pages before `page` are settled; forgets those. Good until the next call. */
 const struct cursor *cursors_before(struct cursors *c, uint64_t page);
 
 #endif

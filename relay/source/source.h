@@ -1,9 +1,9 @@
 /* source.h - the outbox in PostgreSQL: read, mark, hold, lead. The only module that knows libpq and SQL.
  *
  * Two connections, one reads and one marks, are one link: both are up or the link is down, so that a
- * read never comes from another server than the marks go to. Nothing blocks, not even
- * the look-up of a host's name (lookup.h); every statement has a deadline of our own, after which the
- * link counts as lost, whatever TCP says.
+ * read never comes from another server than the marks go to. Nothing blocks, not even the look-up of a host's
+ * name, unless no thread is to be had for it (lookup.h); every statement has a deadline of our own, after which
+ * the link counts as lost, whatever TCP says.
  *
  * At most one of read, read_due and read_topic, and one of mark, hold, acquire, renew, resign and sweep,
  * may be under way.
@@ -129,8 +129,8 @@ struct source_event {
     enum source_event_type type;
     struct row **rows; /* the three PAGEs: taken by the caller; the array itself is the source's */
     uint32_t n_rows;
-    const char *why; /* DOWN: the reason; MARK_FAILED, HOLD_FAILED, LEASE_FAILED: what failed, and the database's words, or
-                      * NULL. Good until the next one */
+    const char *why; /* DOWN: the reason; answers of the mark side that tell of a failure: what failed, and the database's
+                      * words, or NULL. Good until the next one */
     const char *sqlstate; /* with `why`, but of DOWN */
     const char *remedy; /* what mends that, a clause, static; NULL: of DOWN that the server or the way to it is mended, of
                          * the others that we have none */

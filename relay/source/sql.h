@@ -38,7 +38,7 @@
     "where c.relnamespace = to_regnamespace('outbox') and c.relkind in ('r', 'p') and row_security_active(c.oid))"
 
 /* The fourth column says which history of which cluster this is: a promoted standby has another one. A
- * server in recovery writes no log; the relay cannot work there, and is told so later. The last one takes away limits
+ * server in recovery writes no log; the relay cannot work there, and is told so later. The fifth takes away limits
  * that not every server knows (14, 17) and that a DBA has set for others: a relay that stands by has a session that
  * rests, and the first read behind a long absence takes its time. */
 #define SQL_CHECK                                                                                  \
