@@ -97,7 +97,7 @@
     "select x.virtualtransaction from pg_catalog.pg_prepared_xacts p join pg_catalog.pg_locks x "  \
     "on x.transactionid = p.transaction and x.locktype = 'transactionid' and x.pid is null where p.gid = " gid
 
-/* A relay's own transactions are over in a moment; one that lasts is told like any. */
+/* A relay's own transactions are over in a moment; one that is seen to last is told like any. */
 #define SQL_BLOCKERS                                                                               \
     "select coalesce(b.pid, 0), b.prepared, b.username, b.application, " SQL_SECONDS("b.age") ", " \
     "b.holds_rows, b.holds_truncate, b.leaves, "                                                   \
@@ -107,7 +107,7 @@
     "and l.granted and l.locktype = 'relation' and l.mode in " SQL_KEEPS_WRITERS_OUT               \
     " and i.inhparent = to_regclass('outbox.sent') and l.database = "                              \
     "(select d.oid from pg_catalog.pg_database d where d.datname = current_database())) from outbox.blocker b " \
-    "where not coalesce(b.application = 'outbox-relay' and b.age < interval '1 minute', false) "   \
+    "where not coalesce(b.application = 'outbox-relay' and coalesce(b.age < interval '1 minute', true), false) " \
     "order by b.age desc nulls last, b.pid limit $1::bigint"
 
 /* $1: the retention in ms; 0: for ever. Behind the cursor only so many events of a bucket are looked at. */

@@ -266,4 +266,12 @@ says monitor_may_ask 0 '^Events flow' status -X "dsn=$relay_dsn user=status_moni
 says others_may_not 77 'Apply sql/roles.sql' status -X "dsn=$relay_dsn user=status_poor"
 remedy_is missing_right_remedy 77 1 'Apply sql/roles.sql and grant outbox_relay to the role of the dsn\. '
 holds missing_right_is_said_without_it grep -q '^Whether events flow is not known: .*permission denied.*(SQLSTATE 42501)\.$' "$dir/out"
+
+# Nor is one of a relay whose age may not be seen.
+sql "grant usage on schema outbox to status_poor; grant select on all tables in schema outbox to status_poor; grant execute on function outbox.backlog_now to status_poor"
+PGAPPNAME=outbox-relay psql -Xq -d "$dsn" -c "begin; lock table outbox.sent_5 in access share mode; select pg_sleep(600)" >/dev/null 2>&1 &
+blocker_pid=$!
+wait_sql 20 1 "select count(*) from outbox.blocker where holds_truncate"
+says who_cannot_see_ages_may_ask 0 '^Events flow' status -X "dsn=$relay_dsn user=status_poor"
+equal relay_of_unknown_age_is_no_blocker '0 1' "$(grep -c ' outbox-relay ' "$dir/out" || true) $(sql "set role status_poor; select count(*) from outbox.blocker where age is null")"
 exit "$bad"
