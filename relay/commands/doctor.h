@@ -57,8 +57,8 @@ void doctor_lead(struct findings *f, const struct operate_fact *x);
 void doctor_lead_nowhere(struct findings *f);
 /* Which relays are connected. Of a lease that is not held relays_nobody_leads knows. Pure. */
 void doctor_relays(struct findings *f, const struct relays *r, enum doctor_lease lease);
-/* Do events flow under the relay that leads? Pure. */
-void doctor_flow(struct findings *f, const struct operate_lead *lead);
+/* Do events flow under the relay that leads? keeps_marks_out: a transaction that does; none: its holds_marks is false. Pure. */
+void doctor_flow(struct findings *f, const struct operate_lead *lead, const struct verdict_blocker *keeps_marks_out);
 /* A transaction that has held the outbox back for a minute; where no bucket is due to be emptied, only by its events. Pure. */
 void doctor_blocker(struct findings *f, const struct operate_blocker *b, bool bucket_is_due);
 /* A fact about the database. Pure. */

@@ -29,6 +29,8 @@ struct asking {
     double clock_s, period_s;
     enum doctor_lease lease;
     struct relays relays;
+    struct verdict_blocker keeps_marks_out; /* the oldest; none: holds_marks is false */
+    char application[64];
     struct cause cause[MAX_CAUSES];
     size_t n_causes;
 };
@@ -165,9 +167,14 @@ static void on_need(void *arg, const struct operate_need *need)
 
 static void on_blocker(void *arg, const struct operate_blocker *b)
 {
-    struct doctor *d = arg;
+    struct asking *a = arg;
+    const char *name = b->pid == 0 ? b->prepared : b->application;
 
-    doctor_blocker(&d->findings, b, d->space.bytes < 0 || d->space.overdue.s >= 0);
+    doctor_blocker(&a->d->findings, b, a->d->space.bytes < 0 || a->d->space.overdue.s >= 0);
+    if (!b->holds_marks || a->keeps_marks_out.holds_marks)
+        return;
+    snprintf(a->application, sizeof a->application, "%s", name != NULL ? name : "");
+    a->keeps_marks_out = (struct verdict_blocker){ b->pid, a->application, b->age_s, .holds_marks = true };
 }
 
 static void on_lead(void *arg, const struct operate_lead *lead)
@@ -175,13 +182,17 @@ static void on_lead(void *arg, const struct operate_lead *lead)
     struct asking *a = arg;
 
     a->lease = lead->is_standby ? LEASE_COPIED : lead->owner == NULL || lead->left_s < -LEADER_SILENT_S ? LEASE_FREE : lead->ended ? LEASE_OVER : LEASE_HELD;
-    doctor_flow(&a->d->findings, lead);
+    doctor_flow(&a->d->findings, lead, &a->keeps_marks_out);
 }
 
+/* Behind who leads; whoever keeps marks out is why they stand still. */
 static void ask_flow(struct asking *a)
 {
-    int code = operate_look_at_lead(a->op, on_lead, a);
+    int code = operate_blockers(a->op, 10, on_blocker, a);
 
+    if (code != EXIT_OK)
+        cannot_look(a, code, "blocker");
+    code = operate_look_at_lead(a->op, on_lead, a);
     if (code != EXIT_OK)
         cannot_look(a, code, "flow");
 }
@@ -228,9 +239,7 @@ static void ask_outbox(struct asking *a)
     ask_flow(a);
     ask_relays(a);
     (void)ask(a, FACT_DEAD, "dead", "no row is dead");
-    int code = operate_blockers(a->op, 10, on_blocker, d);
-    if (code == EXIT_OK)
-        code = operate_needs(a->op, DOCTOR_TOPICS, on_need, d);
+    int code = operate_needs(a->op, DOCTOR_TOPICS, on_need, d);
     d->needs_known = code == EXIT_OK;
     if (code != EXIT_OK)
         cannot_look(a, code, "topics");

@@ -89,7 +89,7 @@ void doctor_relays(struct findings *f, const struct relays *r, enum doctor_lease
 }
 
 /* Under a relay that leads; that none does is said already. */
-void doctor_flow(struct findings *f, const struct operate_lead *lead)
+void doctor_flow(struct findings *f, const struct operate_lead *lead, const struct verdict_blocker *keeps_marks_out)
 {
     struct verdict_input in = VERDICT_INPUT_UNKNOWN;
     struct verdict v;
@@ -97,6 +97,8 @@ void doctor_flow(struct findings *f, const struct operate_lead *lead)
 
     flow_of_lead(&in, lead);
     in.pending = lead->oldest_s < 0 ? 0 : 1;
+    in.n_blockers = keeps_marks_out->holds_marks ? 1 : 0;
+    in.blocker = *keeps_marks_out;
     if (in.role != VERDICT_LEADS)
         return;
     verdict_reach(&in, &v);

@@ -237,6 +237,8 @@ locker=$(sql 'select pid from outbox.blocker')
 says who_keeps_marks_out_is_told 69 "^Events do not flow: nothing has moved for .*: outbox.sent, or a leaf of it, is locked against marks (pid $locker, alter, open for .*); 1 event waits" status
 said_so what_to_do_about_it 69 "^ *The relay goes on by itself when that transaction has ended; let it end, or .*pg_terminate_backend($locker)"
 said_so it_holds_the_marks 69 "^$locker  *alter .* the marks of all$"
+says doctor_tells_who_keeps_marks_out 69 "^fail  flow  *events do not flow: nothing has moved for .*: outbox.sent, or a leaf of it, is locked against marks (pid $locker, alter, open for " doctor "${kafka[@]}"
+said_so doctor_tells_what_to_do_about_it 69 "^  *do: The relay goes on by itself when that transaction has ended; let it end, or .*pg_terminate_backend($locker)"
 sql "select pg_terminate_backend(pid) from outbox.blocker" >"$dir/ended"
 wait "$blocker_pid" || true
 blocker_pid=

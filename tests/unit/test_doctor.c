@@ -73,40 +73,42 @@ START_TEST(nobody_leads_and_since_when)
 }
 END_TEST
 
+static const struct verdict_blocker nobody = { .age_s = -1 };
+
 START_TEST(events_that_stand_still)
 {
     struct operate_lead lead = { .owner = "relay-a", .left_s = 240, .since_mark_s = -1, .oldest_s = -1, .leading_s = -1 };
 
-    doctor_flow(&f, &lead);
+    doctor_flow(&f, &lead, &nobody);
     ck_assert(found(FINDING_OK, "nothing waits to be taken up"));
     lead.oldest_s = 3;
-    doctor_flow(&f, &lead);
+    doctor_flow(&f, &lead, &nobody);
     ck_assert(found(FINDING_OK, "has waited for 3.0 s"));
     lead.oldest_s = 40;
     lead.since_mark_s = 2;
-    doctor_flow(&f, &lead);
+    doctor_flow(&f, &lead, &nobody);
     ck_assert_int_eq(findings_exit_code(&f), EXIT_OK);
     lead.since_mark_s = 35;
-    doctor_flow(&f, &lead);
+    doctor_flow(&f, &lead, &nobody);
     ck_assert(found(FINDING_FAIL, "events do not flow: nothing has moved for 35 s"));
     ck_assert_int_eq(findings_exit_code(&f), EXIT_UNAVAILABLE);
     findings_deinit(&f);
     lead.renewed_s = 60;
-    doctor_flow(&f, &lead);
+    doctor_flow(&f, &lead, &nobody);
     ck_assert_uint_eq(f.n, 1);
     ck_assert(found(FINDING_FAIL, "events do not flow: relay-a leads and has been silent for 1 min"));
     findings_deinit(&f);
     lead.oldest_s = -1;
-    doctor_flow(&f, &lead);
+    doctor_flow(&f, &lead, &nobody);
     ck_assert(found(FINDING_WARN, "relay-a leads and has been silent for 1 min"));
     fact(FACT_LEAD, "relay-a", "leads", 60, "");
     ck_assert(found(FINDING_OK, "relay-a has the lease, and was last heard of 1 min ago (see flow)"));
     findings_deinit(&f);
     lead.ended = true; /* the lead says so */
-    doctor_flow(&f, &lead);
+    doctor_flow(&f, &lead, &nobody);
     lead.ended = false;
     lead.owner = NULL;
-    doctor_flow(&f, &lead);
+    doctor_flow(&f, &lead, &nobody);
     ck_assert_uint_eq(f.n, 0);
 }
 END_TEST
@@ -139,11 +141,24 @@ START_TEST(a_lead_has_its_own_time)
 {
     struct operate_lead lead = { .owner = "relay-a", .left_s = 9, .since_mark_s = 3600, .oldest_s = 3500, .leading_s = 5 };
 
-    doctor_flow(&f, &lead);
+    doctor_flow(&f, &lead, &nobody);
     ck_assert_int_eq(findings_exit_code(&f), EXIT_OK);
     lead.leading_s = 31;
-    doctor_flow(&f, &lead);
+    doctor_flow(&f, &lead, &nobody);
     ck_assert(found(FINDING_FAIL, "events do not flow: nothing has moved for 31 s"));
+}
+END_TEST
+
+START_TEST(who_keeps_marks_out_is_named)
+{
+    const struct operate_lead lead = { .owner = "relay-a", .left_s = 9, .since_mark_s = 3600, .oldest_s = 3500, .leading_s = 45 };
+    const struct verdict_blocker psql = { .pid = 19587, .application = "psql", .age_s = 45, .holds_marks = true };
+
+    doctor_flow(&f, &lead, &psql);
+    ck_assert_uint_eq(f.n, 1);
+    ck_assert(found(FINDING_FAIL, "events do not flow: nothing has moved for 45 s: outbox.sent, or a leaf of it, is locked against "
+                                  "marks (pid 19587, psql, open for 45 s)"));
+    ck_assert_ptr_nonnull(strstr(f.list[0].remedy, "`SELECT pg_terminate_backend(19587)`"));
 }
 END_TEST
 
@@ -276,6 +291,7 @@ Suite *suite_doctor(void)
     tcase_add_test(tc, events_that_stand_still);
     tcase_add_test(tc, rights_that_are_lacking);
     tcase_add_test(tc, a_lead_has_its_own_time);
+    tcase_add_test(tc, who_keeps_marks_out_is_named);
     tcase_add_test(tc, relays_that_are_connected);
     tcase_add_test(tc, relays_that_do_not_take_the_free_lease);
     tcase_add_test(tc, disk_that_fills);
