@@ -150,6 +150,12 @@ void monitor_moves(struct monitor *m, enum stage stage)
     m->moved_ms[stage] = m->now_ms;
 }
 
+/* Between two reads of the outbox, which poll.max may put far apart. */
+static bool rests(const struct monitor *m, const struct core *core)
+{
+    return core->read_pause[READING_OUTBOX].failures == 0 && m->now_ms < core->next_poll_ms;
+}
+
 /* A stage without rows that could move is not stuck, and nothing is while its server is away. Reading is
  * judged only with nothing in hand: with something, reading may have to wait for it. */
 static void note_idle_stages(struct monitor *m, const struct core *core)
@@ -157,7 +163,7 @@ static void note_idle_stages(struct monitor *m, const struct core *core)
     const uint32_t *n = core->window.n_state;
     bool leads = core->phase == CORE_LEAD && m->db_up;
 
-    if (!leads || core->window.n > 0)
+    if (!leads || core->window.n > 0 || rests(m, core))
         monitor_moves(m, STAGE_READ);
     if (!leads || m->kafka_up == FACT_NO || n[ROW_READY] + n[ROW_SENT] + n[ROW_RETURNED] == 0)
         monitor_moves(m, STAGE_SEND);
@@ -244,10 +250,11 @@ void monitor_aside(struct monitor *m, const char *why, const char *remedy)
 
 void monitor_page(struct monitor *m, uint32_t n_rows, bool of_outbox)
 {
-    monitor_moves(m, STAGE_READ);
-    if (of_outbox)
+    if (of_outbox) {
+        monitor_moves(m, STAGE_READ);
         m->twice_id = 0;
-    m->metrics.last_poll[0] = (double)m->unix_us / 1e6;
+        m->metrics.last_poll[0] = (double)m->unix_us / 1e6;
+    }
     if (n_rows > 0)
         metrics_rows(&m->metrics.batch_rows[0], n_rows);
 }

@@ -28,6 +28,34 @@ START_TEST(how_long_nothing_has_moved_is_a_gauge)
 }
 END_TEST
 
+/* Of which the relay reads once a second, whatever becomes of the outbox. */
+START_TEST(what_is_held_is_read_and_the_outbox_is_not)
+{
+    begin_to_lead();
+    monitor_page(m, 0, true);
+    double last = picture(0)->metrics.last_poll[0];
+
+    m->metrics.last_poll[0] = last - 40; /* the clock of the day does not go on here */
+    core.reading = READING_OUTBOX;
+    core_read_failed(&core, now_ms);
+    (void)picture(34000);
+    monitor_page(m, 0, false);
+    ck_assert_double_eq_tol(picture(1000)->stuck_s, 35, 0.01);
+    ck_assert(m->metrics.last_poll[0] == last - 40);
+}
+END_TEST
+
+START_TEST(outbox_that_is_read_seldom_is_not_stuck)
+{
+    begin_to_lead();
+    monitor_page(m, 0, true);
+    core.next_poll_ms = now_ms + MINUTE; /* poll.max */
+    ck_assert(picture(59000)->stuck_s == 0);
+    ck_assert(picture(20000)->stuck_s == 0);
+    ck_assert_double_eq_tol(picture(15000)->stuck_s, 35, 0.01);
+}
+END_TEST
+
 START_TEST(links_and_leads_are_counted)
 {
     link_is(true);
@@ -147,6 +175,8 @@ Suite *suite_monitor_metrics(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, since_when_events_wait_is_a_time);
     tcase_add_test(tc, how_long_nothing_has_moved_is_a_gauge);
+    tcase_add_test(tc, what_is_held_is_read_and_the_outbox_is_not);
+    tcase_add_test(tc, outbox_that_is_read_seldom_is_not_stuck);
     tcase_add_test(tc, links_and_leads_are_counted);
     tcase_add_test(tc, rows_are_counted_on_their_way);
     tcase_add_test(tc, what_the_janitor_did_is_counted);
