@@ -6,6 +6,9 @@
 
 #include "relay/monitor_inside.h"
 
+_Static_assert(FIGURES_STATES == (int)N_METRIC_STATES && FIGURES_PARTS == LABELS_PART,
+               "the figures have another number of states or of parts than the metrics");
+
 /* Figures that are older say nothing about now. */
 #define FIGURES_OLD_MS 45000
 

@@ -46,7 +46,7 @@ void aside_send(struct source *s, uint64_t now_ms, enum aside_request what, cons
 /* -- setup.c. The answer to ASIDE_SCHEMA; NULL: it failed. */
 void schema_on_answer(struct source *s, const PGresult *res);
 
-/* -- source.c */
+/* -- For source.c. */
 void aside_link_up(struct source *s, uint64_t now_ms);
 void aside_link_down(struct source *s);
 void aside_step(struct source *s, uint64_t now_ms);
