@@ -133,12 +133,14 @@ static enum verdict try_once(struct job *job)
 /* On a new connection: what became of the COMMIT that had no answer? The old session may still be at
  * it, so "in progress" means to ask again. A standby that was promoted without the transaction has
  * given its number to another one: the row decides. Or it has not come to that number yet, which is
- * an error there (22023), and the transaction is not there either. */
+ * an error there (22023), and the transaction is not there either. One that is a standby still may
+ * only be late: it is not asked. */
 static enum verdict ask_outcome(struct job *job)
 {
     const char *values[] = { job->xid, job->order_id };
     PGresult *result = PQexecParams(job->conn,
-                                    "SELECT pg_xact_status($1::text::xid8),"
+                                    "SELECT CASE WHEN NOT pg_is_in_recovery()"
+                                    " THEN pg_xact_status($1::text::xid8) END,"
                                     " EXISTS (SELECT FROM orders WHERE id = $2)",
                                     2, NULL, values, NULL, NULL, 0);
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);

@@ -156,6 +156,12 @@ proxy link 'lose COMMIT'
 example retry 9 "$proxied options='-csearch_path=early,pg_catalog,public'"
 does what_a_failover_has_lost_with_its_number_is_done_again 0 'no answer' '1 orders, 1 events'
 equal the_answer_was_lost_once_more 3 "$(grep -c '^lost' "$dir/link.log")"
+# A standby that is only late says the same, and knows nothing.
+empty
+sql 'create function early.pg_is_in_recovery() returns bool language sql as $$ select true $$'
+proxy link 'lose COMMIT'
+example retry 9 "$proxied options='-csearch_path=early,pg_catalog,public'"
+does what_a_late_standby_has_not_heard_of_is_not_denied 1 'order 9 may have been placed' '0 orders, 0 events'
 sql 'drop function forget() cascade; drop schema early cascade' 2>/dev/null
 # Those that do not ask say that they do not know.
 for name in pipeline event_loop; do
