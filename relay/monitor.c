@@ -104,22 +104,18 @@ double monitor_rate(const struct monitor *m, uint32_t topic_index)
     return seconds >= 1 ? (double)(now - then) / seconds : -1;
 }
 
-static bool figures_are_fresh(const struct monitor *m)
-{
-    return m->figures_ms > 0 && m->now_ms - m->figures_ms < 2 * FIGURES_IDLE_MS;
-}
-
 static void take_sample(struct monitor *m)
 {
     const struct tally *last = &m->tally[(m->n_tallies - 1) % 3];
     double p99 = metrics_quantile(&m->confirmed, 0.99), seconds = (double)(m->now_ms - last->ms) / 1000;
+    const struct figures *f = monitor_fresh_figures(m);
     uint64_t before = last->all;
 
     take_tally(m);
     const struct tally *now = &m->tally[(m->n_tallies - 1) % 3];
     m->sample[m->n_samples++ % STATUS_SAMPLES] = (struct status_sample){
         .rate = (float)((double)(now->all - before) / (seconds > 0 ? seconds : 1)),
-        .pending = figures_are_fresh(m) ? (float)m->figures->pending : -1,
+        .pending = f != NULL ? (float)f->pending : -1,
         .latency_s = isnan(p99) ? -1 : (float)p99,
     };
     m->confirmed = (struct histogram){ .sum = 0 };

@@ -79,6 +79,8 @@ struct monitor {
 int64_t monitor_unix_us(void);
 /* So many confirmed per second lately, of one topic by its index, or of all with LABELS_TOPIC. */
 double monitor_rate(const struct monitor *m, uint32_t topic_index);
+/* What the database said last of what waits; NULL: nothing, or so long ago that it says nothing of now. */
+const struct figures *monitor_fresh_figures(const struct monitor *m);
 /* Something of that stage has moved, or it had nothing to move. */
 void monitor_moves(struct monitor *m, enum stage stage);
 /* How long rows that could move have not moved; 0 while that is less than anybody should worry about. */

@@ -12,7 +12,7 @@ _Static_assert(FIGURES_STATES == (int)N_METRIC_STATES && FIGURES_PARTS == LABELS
 /* Figures that are older say nothing about now. */
 #define FIGURES_OLD_MS 45000
 
-static const struct figures *fresh_figures(const struct monitor *m)
+const struct figures *monitor_fresh_figures(const struct monitor *m)
 {
     return m->db_up && m->figures_ms > 0 && m->now_ms - m->figures_ms < FIGURES_OLD_MS ? m->figures : NULL;
 }
@@ -96,8 +96,8 @@ static void set_gauges(struct monitor *m, const struct core *core, bool looked, 
     for (uint32_t i = 0; i < core->topics.n; i++)
         if (core->phase == CORE_LEAD && topic_keeps_rows_waiting(&core->topics.topic[i]))
             t->topic_paused[metrics_topic(t, core->topics.topic[i].name)] = 1;
-    set_figure_gauges(m, fresh_figures(m));
-    set_space_gauges(m, fresh_figures(m), core->phase == CORE_LEAD && looked && m->aside_error[0] == '\0', overdue_s);
+    set_figure_gauges(m, monitor_fresh_figures(m));
+    set_space_gauges(m, monitor_fresh_figures(m), core->phase == CORE_LEAD && looked && m->aside_error[0] == '\0', overdue_s);
 }
 
 /* -- topics --------------------------------------------------------------------------------- */
@@ -334,7 +334,7 @@ static int64_t sum_of(const int64_t *bytes)
 
 static void fill(struct monitor *m, const struct core *core, const struct incidents *incidents, struct status *s)
 {
-    const struct figures *f = fresh_figures(m);
+    const struct figures *f = monitor_fresh_figures(m);
 
     s->bytes = f != NULL ? sum_of(f->bytes) : -1;
     s->number = ++m->n_published;

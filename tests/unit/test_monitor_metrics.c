@@ -129,6 +129,20 @@ START_TEST(what_the_janitor_did_is_counted)
 }
 END_TEST
 
+/* Nor does the chart draw what the page says is not known. */
+START_TEST(samples_have_no_figures_of_a_database_that_is_gone)
+{
+    begin_to_lead();
+    figures(7, 1);
+    const struct status *s = picture(STATUS_SAMPLE_MS);
+    ck_assert(s->sample[s->n_samples - 1].pending == 7);
+    link_is(false);
+    s = picture(STATUS_SAMPLE_MS);
+    ck_assert(!s->figures_known);
+    ck_assert(s->sample[s->n_samples - 1].pending < 0);
+}
+END_TEST
+
 START_TEST(figures_become_gauges)
 {
     struct figures *f = calloc(1, sizeof *f);
@@ -180,6 +194,7 @@ Suite *suite_monitor_metrics(void)
     tcase_add_test(tc, links_and_leads_are_counted);
     tcase_add_test(tc, rows_are_counted_on_their_way);
     tcase_add_test(tc, what_the_janitor_did_is_counted);
+    tcase_add_test(tc, samples_have_no_figures_of_a_database_that_is_gone);
     tcase_add_test(tc, figures_become_gauges);
     suite_add_tcase(s, tc);
     return s;
