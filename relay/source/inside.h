@@ -213,7 +213,7 @@ void source_request_failed(struct source *s, enum request what, const PGresult *
 /* -- mark.c. */
 /* What marks what source_mark() was given. */
 struct conn_statement mark_statement(const struct source *s);
-/* True when the answer was that some are marked already: the same are sent by the statement that passes these by. */
+/* True when the answer was that some are marked already: the same are sent, once, by the statement that passes these by. */
 bool mark_goes_again(struct source *s, uint64_t now_ms, const PGresult *res);
 void mark_on_answer(struct source *s, const PGresult *res);
 

@@ -60,7 +60,7 @@ bool mark_goes_again(struct source *s, uint64_t now_ms, const PGresult *res)
 {
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 
-    if (state == NULL || strcmp(state, "23505") != 0)
+    if (s->mark_again || state == NULL || strcmp(state, "23505") != 0)
         return false;
     s->mark_again = true;
     send_marks(s, now_ms);

@@ -62,6 +62,23 @@ START_TEST(marks_go_to_the_leaf_of_their_bucket)
 }
 END_TEST
 
+/* What somebody's trigger says is there already is no mark, and sent again at once it would go round for ever. */
+START_TEST(marks_that_a_trigger_refuses_as_duplicates_have_failed)
+{
+    struct source_mark m = { .id = 1, .offset = 1, .bucket = _i == 0 ? 0 : -1 };
+
+    rig_exec(db, "create function public.refuse() returns trigger language plpgsql as "
+                 "'begin raise unique_violation; end'; create trigger refuse after insert on outbox.sent"
+                 " for each row execute function public.refuse()");
+    reader_open();
+    source_mark(reader, now(), &m, 1);
+    wait_for(SOURCE_MARK_FAILED);
+    rig_exec(db, "drop function public.refuse cascade");
+    source_mark(reader, now(), &m, 1);
+    wait_for(SOURCE_MARKED);
+}
+END_TEST
+
 /* The database says in which mode each write is committed. */
 START_TEST(only_marks_are_committed_without_waiting_and_only_when_asked)
 {
@@ -402,6 +419,7 @@ Suite *suite_reread(void)
     tcase_add_test(tc, next_reader_gets_what_is_neither_sent_nor_held);
     tcase_add_test(tc, marks_name_partition_and_offset_and_twice_is_once);
     tcase_add_test(tc, marks_go_to_the_leaf_of_their_bucket);
+    tcase_add_loop_test(tc, marks_that_a_trigger_refuses_as_duplicates_have_failed, 0, 2);
     tcase_add_loop_test(tc, only_marks_are_committed_without_waiting_and_only_when_asked, 0, 2);
     tcase_add_test(tc, saved_cursor_stops_before_the_oldest_unsettled_page);
     tcase_add_test(tc, saved_cursor_keeps_late_rows_late);
