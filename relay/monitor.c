@@ -283,7 +283,7 @@ void monitor_marked(struct monitor *m, uint32_t n_rows)
     m->metrics.rows_marked[0] += n_rows;
 }
 
-void monitor_written(struct monitor *m, enum metric_op op, const struct verdict_failure *failure)
+void monitor_outcome(struct monitor *m, enum metric_op op, const struct verdict_failure *failure)
 {
     if (failure == NULL) {
         m->failure.stands = m->failure.stands && op != m->failure_op;

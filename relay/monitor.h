@@ -61,8 +61,9 @@ void monitor_leader(struct monitor *m, const char *owner, double silent_s, doubl
 void monitor_marked(struct monitor *m, uint32_t n_rows);
 /* A read has failed: two events have this id; 0: for something else. */
 void monitor_twice(struct monitor *m, int64_t id);
-/* An answer to OP_MARK, OP_HOLD or OP_LEASE. NULL: it did not fail, or why is not known. The remedy of a failure is static. */
-void monitor_written(struct monitor *m, enum metric_op op, const struct verdict_failure *failure);
+/* An answer to OP_READ, OP_MARK, OP_HOLD or OP_LEASE. NULL: it did not fail, or why is not known. The remedy of a failure is
+ * static. */
+void monitor_outcome(struct monitor *m, enum metric_op op, const struct verdict_failure *failure);
 void monitor_cleanup(struct monitor *m, const struct janitor *janitor);
 void monitor_swept(struct monitor *m, uint32_t n_found);
 

@@ -37,32 +37,33 @@ static void on_down(struct driver *d, const char *why, const char *remedy)
     }
 }
 
+static void on_answer(struct driver *d, enum metric_op op, const struct source_event *e, bool ok)
+{
+    struct verdict_failure failure = { .why = e->why, .code = e->sqlstate, .remedy = e->remedy };
+
+    monitor_answered(d->monitor, op);
+    monitor_outcome(d->monitor, op, ok || e->why == NULL ? NULL : &failure);
+}
+
 static void on_page(struct driver *d, const struct source_event *e, enum takeover_from from)
 {
     monitor_answered(d->monitor, OP_READ);
+    if (from == TAKEOVER_OUTBOX) /* that what is held can be read says nothing of it */
+        monitor_outcome(d->monitor, OP_READ, NULL);
     monitor_page(d->monitor, e->n_rows, from == TAKEOVER_OUTBOX);
     driver_page(d, e, from);
 }
 
 static void on_read_failed(struct driver *d, const struct source_event *e)
 {
-    monitor_answered(d->monitor, OP_READ);
+    on_answer(d, OP_READ, e, false);
     monitor_twice(d->monitor, e->id);
     core_read_failed(&d->core, d->now_ms);
 }
 
-/* The answer to something that was to be written. */
-static void on_written(struct driver *d, enum metric_op op, const struct source_event *e, bool ok)
-{
-    struct verdict_failure failure = { .why = e->why, .code = e->sqlstate, .remedy = e->remedy };
-
-    monitor_answered(d->monitor, op);
-    monitor_written(d->monitor, op, ok || e->why == NULL ? NULL : &failure);
-}
-
 static void on_marked(struct driver *d, const struct source_event *e, bool ok)
 {
-    on_written(d, OP_MARK, e, ok);
+    on_answer(d, OP_MARK, e, ok);
     if (ok) {
         on_freed(d, e, d->core.marking, d->core.n_marking);
         monitor_marked(d->monitor, d->core.n_marking);
@@ -85,7 +86,7 @@ static void on_held(struct driver *d, const struct source_event *e, bool ok)
 {
     const struct core *c = &d->core;
 
-    on_written(d, OP_HOLD, e, ok);
+    on_answer(d, OP_HOLD, e, ok);
     if (ok) {
         on_freed(d, e, c->holding, c->n_holding);
         d->n_held += c->n_holding;
@@ -114,7 +115,7 @@ static void on_lease(struct driver *d, const struct source_event *e)
     const struct source_lease *lease = &e->lease;
     bool led = d->core.phase == CORE_LEAD, ours = e->ours;
 
-    on_written(d, OP_LEASE, e, true);
+    on_answer(d, OP_LEASE, e, true);
     d->robbed = d->robbed || (led && !ours);
     core_lease(&d->core, d->now_ms, ours);
     snprintf(d->leader, sizeof d->leader, "%s", !ours && lease->owner != NULL ? lease->owner : "");
@@ -133,7 +134,7 @@ static void on_lease(struct driver *d, const struct source_event *e)
 
 static void on_lease_failed(struct driver *d, const struct source_event *e)
 {
-    on_written(d, OP_LEASE, e, false);
+    on_answer(d, OP_LEASE, e, false);
     core_lease_failed(&d->core, d->now_ms);
 }
 

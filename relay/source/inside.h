@@ -82,7 +82,7 @@ enum trouble {
 struct failure {
     enum trouble trouble;
     char sqlstate[6]; /* "": none */
-    char text[300];
+    char text[300], said[360]; /* and with what failed */
     int64_t twice_id; /* two events have it; 0: that is not why */
 };
 

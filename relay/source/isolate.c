@@ -49,7 +49,8 @@ void isolate_whole(struct source *s)
 
 static void tell(struct source *s, const char *what)
 {
-    const struct failure *f = &s->failure;
+    struct failure *f = &s->failure;
+    struct source_event e = { .type = SOURCE_READ_FAILED, .id = what != NULL ? f->twice_id : 0 };
 
     isolate_end(s);
     if (what != NULL && f->twice_id != 0)
@@ -58,7 +59,13 @@ static void tell(struct source *s, const char *what)
     else if (what != NULL)
         log_warn("source", what, "sqlstate", f->sqlstate[0] != '\0' ? f->sqlstate : NULL, "error", f->text, "remedy",
                  remedy_of(f->sqlstate)->relay);
-    source_push(s, (struct source_event){ .type = SOURCE_READ_FAILED, .id = what != NULL ? f->twice_id : 0 });
+    if (what != NULL && f->trouble == TROUBLE_OTHER && f->twice_id == 0) { /* of a row it is told with the row */
+        snprintf(f->said, sizeof f->said, "%s: %s", what, f->text);
+        e.why = f->said;
+        e.sqlstate = f->sqlstate;
+        e.remedy = remedy_of(f->sqlstate)->relay;
+    }
+    source_push(s, e);
 }
 
 void isolate_failed(struct source *s, uint64_t now_ms)

@@ -129,8 +129,8 @@ struct source_event {
     enum source_event_type type;
     struct row **rows; /* the three PAGEs: taken by the caller; the array itself is the source's */
     uint32_t n_rows;
-    const char *why; /* DOWN: the reason; answers of the mark side that tell of a failure: what failed, and the database's
-                      * words, or NULL. Good until the next one */
+    const char *why; /* DOWN: the reason; READ_FAILED, and answers of the mark side that tell of a failure: what failed, and
+                      * the database's words, or NULL. Good until the next one */
     const char *sqlstate; /* with `why`, but of DOWN */
     const char *remedy; /* what mends that, a clause, static; NULL: of DOWN that the server or the way to it is mended, of
                          * the others that we have none */

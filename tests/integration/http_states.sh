@@ -194,6 +194,14 @@ wait "$lock_pid" 2>/dev/null || true
 sql "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'locks'" >/dev/null
 holds ready_again_when_they_do wait_until 60 answers stuck /readyz 200
 
+PGAPPNAME=locks psql -XqAt -d "$dsn" >/dev/null 2>&1 <<<"begin; lock table outbox.event in access exclusive mode; select pg_sleep(600)" &
+lock_pid=$!
+says what_keeps_it_from_reading_is_told stuck \
+    '^Events .* \(reading failed: .*lock timeout, SQLSTATE 55P03\)'
+kill "$lock_pid" 2>/dev/null || true
+wait "$lock_pid" 2>/dev/null || true
+sql "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'locks'" >/dev/null
+
 # --- a database away ---------------------------------------------------------------------------------
 
 name=$(sql 'select current_database()')

@@ -166,7 +166,7 @@ END_TEST
 
 static void fails(enum metric_op op, const char *why)
 {
-    monitor_written(m, op, &(struct verdict_failure){ .why = why, .code = "53100", .remedy = "make room" });
+    monitor_outcome(m, op, &(struct verdict_failure){ .why = why, .code = "53100", .remedy = "make room" });
 }
 
 START_TEST(one_id_of_two_events_is_told_until_a_page_is_read)
@@ -185,9 +185,9 @@ START_TEST(write_that_failed_is_told_for_a_minute)
     begin_to_lead();
     figures(0, -1);
     fails(OP_MARK, "marking failed: full");
-    monitor_written(m, OP_HOLD, NULL);
+    monitor_outcome(m, OP_HOLD, NULL);
     ck_assert(picture(0)->failure.stands);
-    monitor_written(m, OP_MARK, NULL);
+    monitor_outcome(m, OP_MARK, NULL);
     figures(0, -1);
     says(2000, "Events flow: every committed event is published, but PostgreSQL refused a statement of this relay 2.0 s ago "
                "(marking failed: full, SQLSTATE 53100).");
