@@ -77,7 +77,9 @@ static void judge_lead(const struct verdict_input *in, struct verdict *v)
 
     if (in->role != VERDICT_NOBODY_LEADS)
         return;
-    struct verdict_finding *f = find(v, VERDICT_BAD, in->read_only != NULL ? read_only_remedy(in) : "Start a relay");
+    struct verdict_finding *f = find(v, VERDICT_BAD, in->read_only != NULL ? read_only_remedy(in)
+                                                            : "Start a relay (if it ends, its last line and outbox-relay doctor "
+                                                              "say why)");
     verdict_append(f->remedy, sizeof f->remedy, "%s", in->read_only != NULL ? "; then a relay that runs goes on, or start one."
                                                                             : "; " VERDICT_TAKE_LEASE ".");
     begin_with_capital(f->remedy);

@@ -86,7 +86,7 @@ says what_is_for_later_does_not_wait 0 '^Events flow: every committed event is p
 reset
 sql "update outbox.relay set renewed_at = null"
 says nobody_leads 69 '^Events do not flow: no relay leads\.$' status
-said_so nobody_leads_remedy 69 '^     Start a relay;'
+said_so nobody_leads_remedy 69 '^     Start a relay (if it ends, its last line and outbox-relay doctor say why);'
 says read_only_is_the_cause 69 '^Events do not flow: the server is read-only for the role of this dsn (default_transaction_read_only), where no relay with this dsn can work, and none leads' \
     status -X "dsn=$relay_dsn options='-c default_transaction_read_only=on'"
 said_so read_only_has_its_remedy 69 '^ *Let the dsn name the primary, .*set default_transaction_read_only to off'
