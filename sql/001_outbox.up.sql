@@ -694,6 +694,11 @@ BEGIN
     EXECUTE format(
         'ALTER TABLE ONLY outbox.event ALTER COLUMN bucket SET DEFAULT '
         '((floor(date_part(''epoch'', now()))::bigint / %s) & 7)::smallint', seconds::bigint);
+EXCEPTION
+    WHEN lock_not_available THEN
+        RAISE EXCEPTION 'outbox: outbox.event is locked, the period is as it was'
+            USING ERRCODE = 'lock_not_available',
+                  HINT = 'outbox.blocker lists who has it open; when that transaction has ended, set the period again.';
 END
 $body$;
 

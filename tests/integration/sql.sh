@@ -156,6 +156,12 @@ test_bucket_period() {
     wait_until 10 said leafreader locked || not_ok "the_leaf_is_locked" "$(<"$work/leafreader.out")"
     works "set_bucket_period_takes_an_hour" q "select outbox.set_bucket_period('1 hour')"
     hush leafreader
+    talk reader
+    tell reader "begin; select from outbox.event limit 0; select 'reads';"
+    wait_until 10 said reader reads || not_ok "the_reader_reads" "$(<"$work/reader.out")"
+    refuses "set_bucket_period_says_where_to_look_for_a_reader" "the period is as it was*HINT:  outbox.blocker lists who" q "select outbox.set_bucket_period('2 hours')"
+    gives "outbox_blocker_lists_the_reader" reader "select application from outbox.blocker"
+    hush reader
     works "bucket_is_the_hour_modulo_8" buckets_agree 3600
     gives "set_bucket_period_leaves_leaves_alone" "8" "select count(*) from pg_attrdef join pg_class c on c.oid = adrelid
         where c.relname ~ '^event_[0-7]$' and pg_get_expr(adbin, adrelid) ~ '/ 86400'"
