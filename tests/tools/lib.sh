@@ -16,9 +16,10 @@ die() {
 # usage [WORD...]: where the command line is not enough for the script, the head of the script, which explains it;
 # and the script ends, well only if that was asked for.
 usage() {
-    local asked=0
+    local asked=0 script=$0
     case ${1-} in -h | --help) asked=1 ;; esac
-    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&$((2 - asked))
+    [[ -e $script ]] || script=$OLDPWD/$0 # the script has gone elsewhere since
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$script" >&$((2 - asked))
     exit $((asked ? 0 : 64))
 }
 

@@ -347,6 +347,15 @@ static int parse_partitions(const char *text)
     return errno != 0 || *end != '\0' || value < 1 || value > 10000 ? -1 : (int)value;
 }
 
+static int usage(void)
+{
+    fprintf(stderr, "usage: topic BOOTSTRAP NAME PARTITIONS [config=value ...]\n"
+                    "       topic BOOTSTRAP delete|deny|allow NAME\n"
+                    "       topic BOOTSTRAP partitions NAME PARTITIONS\n"
+                    "       topic BOOTSTRAP config NAME config=value ...\n");
+    return 64;
+}
+
 /* 0 done, 1 failed, 64 not understood. */
 static int run(rd_kafka_t *rk, rd_kafka_queue_t *queue, int argc, char **argv)
 {
@@ -365,7 +374,7 @@ static int run(rd_kafka_t *rk, rd_kafka_queue_t *queue, int argc, char **argv)
     else if (argc >= 4 && parse_partitions(argv[3]) > 0)
         ok = create(rk, queue, argv[2], parse_partitions(argv[3]), argv + 4, (size_t)argc - 4);
     else
-        return 64;
+        return usage();
     return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -376,13 +385,8 @@ int main(int argc, char **argv)
     rd_kafka_queue_t *queue;
     int status;
 
-    if (argc < 4) {
-        fprintf(stderr, "usage: topic BOOTSTRAP NAME PARTITIONS [config=value ...]\n"
-                        "       topic BOOTSTRAP delete|deny|allow NAME\n"
-                        "       topic BOOTSTRAP partitions NAME PARTITIONS\n"
-                        "       topic BOOTSTRAP config NAME config=value ...\n");
-        return 64;
-    }
+    if (argc < 4)
+        return usage();
     rk = kafka_client(RD_KAFKA_PRODUCER, kafka_conf(argv[1], properties, 1));
     queue = rd_kafka_queue_new(rk);
     status = run(rk, queue, argc, argv);
