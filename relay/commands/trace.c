@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/affix.h"
 #include "relay/commands/commands.h"
 #include "relay/commands/compare.h"
 #include "relay/commands/object.h"
@@ -307,8 +308,8 @@ static void say_later(const struct operate_story *s)
     if (s->n_later == 0)
         printf("%-24s  no later event of its key%s\n", "", s->n_looked > 0 ? " among those looked at" : "");
     else
-        printf("%-24s  later events of its key among the next %" PRId64 ": %" PRId64 ", of which %" PRId64 " sent\n",
-               "", s->n_looked, s->n_later, s->n_later_sent);
+        printf("%-24s  of the next %" PRId64 " event%s %" PRId64 " ha%s its key; %" PRId64 " of them %s sent\n", "", s->n_looked,
+               plural(s->n_looked), s->n_later, s->n_later == 1 ? "s" : "ve", s->n_later_sent, s->n_later_sent == 1 ? "is" : "are");
 }
 
 /* -- as JSON --------------------------------------------------------------------------------- */

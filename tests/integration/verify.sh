@@ -144,7 +144,7 @@ said_so trace_escapes 0 '^type    te\\x1b\[2Jst (version 1)$'
 said_so trace_tells_the_append 0 "Z  the transaction began that appended it: $(sql 'select xid from outbox.event where id = 1'); it is in outbox.event_"
 said_so trace_tells_the_mark 0 'Z  it was marked sent: partition [0-9], offset 0; it had waited for [0-9.]* s$'
 said_so trace_finds_the_record 0 'Z  its record is there$'
-said_so trace_tells_later_ones 0 'later events of its key among the next 3: 3, of which 3 sent$'
+said_so trace_tells_later_ones 0 'of the next 3 events 3 have its key; 3 of them are sent$'
 says trace_tells_of_no_later_one 0 'no later event of its key$' trace --id 4 "${kafka[@]}"
 says trace_without_kafka 0 'the topic was not looked at: kafka.bootstrap.servers is not set' trace --id 1
 says trace_without_a_broker 0 'the topic could not be looked at' trace --id 1 -X kafka.bootstrap.servers=127.0.0.1:1
