@@ -57,9 +57,15 @@
     "where n.nspname = 'outbox' and c.relname in ('event', 'sent', 'held', 'relay', 'schema_version') " \
     "and has_table_privilege(to_regrole('outbox_relay'), c.oid, 'SELECT'))"
 
+/* A member of outbox_relay that does not inherit has none of its rights, and granting it once more changes nothing. */
+#define SQL_MAKE_MEMBER                                                                            \
+    "case when not coalesce(pg_has_role(to_regrole('outbox_relay'), 'MEMBER'), false) then 'GRANT outbox_relay TO ' || quote_ident(current_user) " \
+    "when current_setting('server_version_num')::int < 160000 then 'ALTER ROLE ' || quote_ident(current_user) || ' INHERIT' " \
+    "else 'GRANT outbox_relay TO ' || quote_ident(current_user) || ' WITH INHERIT TRUE' end"
+
 #define SQL_FACT_USAGE                                                                             \
     "select '', case when d.due then 'roles' else '' end, has_schema_privilege('outbox', 'USAGE')::int, case when " \
-    "not coalesce(pg_has_role(to_regrole('outbox_relay'), 'USAGE'), false) then 'GRANT outbox_relay TO ' || quote_ident(current_user) " \
+    "not coalesce(pg_has_role(to_regrole('outbox_relay'), 'USAGE'), false) then " SQL_MAKE_MEMBER " " \
     "when d.due then '' else 'GRANT USAGE ON SCHEMA outbox TO outbox_relay' end "                  \
     "from (select " SQL_ROLES_ARE_DUE " as due) d"
 

@@ -217,7 +217,7 @@ sql "grant usage on schema outbox to doctor_poor"
 as_poor=(-X "dsn=$relay_dsn user=doctor_poor")
 as_relay=(-X "dsn=$relay_dsn user=doctor_relay")
 rights() { grep -c '^fail  rights ' "$dir/out" || true; }
-typed() { sql "$(sed -n '/^fail  rights /,/do: /s/.*do: .*`\(GRANT [^`]*\)`.*/\1;/p' "$dir/out")"; }
+typed() { sql "$(sed -n '/^fail  rights /,/do: /s/.*do: .*`\([A-Z]* [^`]*\)`.*/\1;/p' "$dir/out")"; }
 mends() { typed && cmd doctor "${kafka[@]}" "$@" && grep -q '^ok    rights  *the role has all' "$dir/out"; }
 sql "revoke usage on schema outbox from outbox_relay"
 finds relay_may_not_use_the_schema 77 'may not use the schema outbox' "${as_relay[@]}"
@@ -246,6 +246,10 @@ roles_file
 finds not_the_role_of_a_relay 77 'this is not the role of a relay: it lacks most of the rights' "${as_poor[@]}"
 equal strange_role_is_one_finding '1 1' "$(rights) $(grep -c '^fail  ' "$dir/out")"
 holds role_is_granted mends "${as_poor[@]}"
+# A member that does not inherit has nothing of it: from PostgreSQL 16 on that is the grant's, before the role's.
+sql "revoke outbox_relay from doctor_poor; revoke usage on schema outbox from doctor_poor; alter role doctor_poor noinherit; grant outbox_relay to doctor_poor"
+finds a_member_that_does_not_inherit 77 'may not use the schema outbox' "${as_poor[@]}"
+holds it_inherits_then mends "${as_poor[@]}"
 sql "revoke outbox_relay from doctor_poor; grant usage on schema outbox to doctor_poor; grant select on all tables in schema outbox to doctor_poor;
      grant insert, update, delete on outbox.held, outbox.relay to doctor_poor; grant truncate on all tables in schema outbox to doctor_poor"
 finds role_of_its_own 77 'lacks INSERT on outbox.sent and 8 of 9 leaves (sent_0, sent_1, .*sent_7)$' "${as_poor[@]}"
