@@ -74,7 +74,7 @@ void doctor_retention(struct findings *f, double period_s, uint64_t retention_ms
                       "it is %s, and the ring of eight buckets turns faster: no bucket becomes old enough to be "
                       "emptied, and the disk fills", verdict_age(retention_s, age, sizeof age));
     else
-        findings_ok(f, "retention", "a bucket is emptied when all in it is sent and older than %s",
+        findings_ok(f, "retention", "by these settings a bucket is emptied when all in it is sent and older than %s",
                     verdict_age(retention_s, age, sizeof age));
 }
 

@@ -35,7 +35,7 @@ said_so all_is_well 0 '^Nothing must be mended'
 for what in 'server  .*PostgreSQL .* primary' 'role  .*"doctor_relay" in database' 'pooler  *none in between' \
     'commits  *synchronous_commit is not off' 'clock  *PostgreSQL and this machine agree' 'transaction  *none has been open' \
     'prepared  *there is no prepared' 'slot  *no replication slot' 'schema  *version 1' 'rights  *the role has all' 'ring  *all leaves' \
-    'index  *all are there' 'bucket  *a new bucket each 1 d' 'retention  *a bucket is emptied when' 'size  *the outbox takes' 'dead  *no row is dead' 'sequence  .*is not behind' 'librdkafka  *version' 'kafka  *a broker answers'; do
+    'index  *all are there' 'bucket  *a new bucket each 1 d' 'retention  *by these settings a bucket is emptied when' 'size  *the outbox takes' 'dead  *no row is dead' 'sequence  .*is not behind' 'librdkafka  *version' 'kafka  *a broker answers'; do
     said_so "well_${what%% *}" 0 "^ok    $what"
 done
 cmd doctor "${kafka[@]}" --json
