@@ -71,7 +71,7 @@ BEGIN
             RAISE EXCEPTION 'outbox: a relay is connected (pid %), nothing was changed', relays
                 USING ERRCODE = 'object_in_use',
                       HINT = 'End all relays of this database, also those that stand by, then run this file again. Where '
-                             'one is gone and only its connection is left: SELECT pg_terminate_backend(PID).';
+                             'one is gone and only its connection is left: SELECT pg_terminate_backend(PID);';
         END IF;
     END IF;
 
@@ -93,13 +93,14 @@ BEGIN
             unsent, held, dead
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = concat_ws(' ',
-                         CASE WHEN unsent > 0 THEN 'Unsent ones: stop the writers and publish what is left with '
-                                                   'outbox-relay --once.' END,
+                         CASE WHEN unsent > 0 THEN 'Unsent ones: stop the writers; outbox-relay --once publishes what is '
+                                                   'left.' END,
                          CASE WHEN held > 0 THEN 'Held ones: a relay sends them when they are due and their topic takes '
                                                  'them; outbox-relay dead --all-states says why they wait; outbox-relay '
-                                                 'discard --retrying --paused gives them up.' END,
-                         CASE WHEN dead > 0 THEN 'Dead ones: outbox-relay retry sends them again, outbox-relay discard '
-                                                 'gives them up.' END,
+                                                 'discard --all --retrying --paused --reason ''no longer needed'' gives '
+                                                 'them and the dead ones up.' END,
+                         CASE WHEN dead > 0 THEN 'Dead ones: outbox-relay retry --all sends them again, outbox-relay '
+                                                 'discard --all --reason ''no longer needed'' gives them up.' END,
                          'What stays is in outbox.event_status with its state. To give all of it up: '
                          'TRUNCATE outbox.event, outbox.sent, outbox.held; then run this file again.');
     END IF;

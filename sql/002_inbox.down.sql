@@ -57,7 +57,7 @@ BEGIN
         RAISE EXCEPTION 'inbox: % dead letter% would be lost, nothing was changed',
             n_dead, CASE WHEN n_dead = 1 THEN '' ELSE 's' END
             USING ERRCODE = 'object_not_in_prerequisite_state',
-                  HINT = 'See inbox.dead_letter. Retry or discard them, or give all of them up: TRUNCATE inbox.dead.';
+                  HINT = 'See inbox.dead_letter. Retry or discard them, or give all of them up: TRUNCATE inbox.dead;';
     END IF;
     -- A consumer that runs has partitions, or a session of this name, unless its dsn names that otherwise.
     SELECT string_agg(format('"%s" (%s)', b.name, concat_ws(', ', 'session ' || b.pids, 'partitions of ' || b.owners)),
@@ -72,7 +72,7 @@ BEGIN
     IF busy IS NOT NULL THEN
         RAISE EXCEPTION 'inbox: consumers are at work, nothing was changed: %', busy
             USING ERRCODE = 'object_in_use',
-                  HINT = 'End their processes, then again. One that was killed still has its partitions: UPDATE inbox.position SET owner = NULL.';
+                  HINT = 'End their processes, then again. One that was killed still has its partitions: UPDATE inbox.position SET owner = NULL;';
     END IF;
 
     DROP VIEW inbox.progress;

@@ -55,7 +55,7 @@ EXCEPTION
     WHEN insufficient_privilege THEN
         RAISE EXCEPTION 'inbox: %', SQLERRM
             USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('Let its owner: GRANT CREATE ON DATABASE %I TO %I; or CREATE SCHEMA inbox AUTHORIZATION %2$I.',
+                  HINT = format('Let its owner: GRANT CREATE ON DATABASE %I TO %I; or CREATE SCHEMA inbox AUTHORIZATION %2$I;',
                                 current_database(), current_user);
 END
 $check$;

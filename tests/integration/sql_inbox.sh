@@ -215,6 +215,7 @@ test_down() {
     refuses "roles_outside_a_transaction_are_refused" "must run in one transaction" run -f "$roles"
     q "alter role current_user reset lock_timeout"
     refuses "down_counts_sessions_and_owners" 'consumers are at work, nothing was changed: "c" (partitions of r, she)' apply "$down"
+    refuses "down_says_what_to_do_with_a_killed_one" '*has its partitions: UPDATE inbox.position SET owner = NULL;' apply "$down"
     q "update inbox.position set owner = null"
     q "insert into inbox.consumer (name) values ('c')"
     talk consumer

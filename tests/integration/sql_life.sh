@@ -35,10 +35,10 @@ test_down() {
     done
     q "insert into outbox.sent (bucket, id) select bucket, id from outbox.event where id not in (select id from outbox.held) on conflict do nothing"
     refuses "down_refuses_with_held_ones_only" "0 unsent, 1 held and 2 dead" apply "$down"
-    refuses "down_says_what_to_do_with_held_ones" "HINT:  Held ones: *outbox-relay discard --retrying --paused gives them up. Dead ones: *TRUNCATE" apply "$down"
+    refuses "down_says_what_to_do_with_held_ones" "HINT:  Held ones: *outbox-relay discard --all --retrying --paused --reason 'no longer needed' gives them and the dead ones up. Dead ones: *TRUNCATE" apply "$down"
     q "delete from outbox.held where state = 'retrying'; insert into outbox.sent (bucket, id) select bucket, id from outbox.event where id not in (select id from outbox.held) on conflict do nothing"
     refuses "down_refuses_with_dead_ones_only" "0 unsent, 0 held and 2 dead" apply "$down"
-    refuses "down_says_what_to_do_with_dead_ones" "HINT:  Dead ones: outbox-relay retry * outbox-relay discard *TRUNCATE" apply "$down"
+    refuses "down_says_what_to_do_with_dead_ones" "HINT:  Dead ones: outbox-relay retry --all sends them again, outbox-relay discard --all --reason 'no longer needed' gives them up. *TRUNCATE" apply "$down"
     q "insert into outbox.sent (bucket, id) select bucket, id from outbox.event on conflict do nothing"
     refused_alone down "$down"
     # As after a restore: an event of another cluster, given up by a person. It was in the way for ever.
@@ -132,7 +132,7 @@ test_unprivileged() {
     works "unprivileged_down" apply "$down"
     as=guest
     refuses "up_without_create_is_refused" "permission denied for database" apply "$up"
-    refuses "up_without_create_says_what_to_do" 'GRANT CREATE ON DATABASE unprivileged TO guest; or CREATE SCHEMA outbox AUTHORIZATION guest.' apply "$up"
+    refuses "up_without_create_says_what_to_do" 'GRANT CREATE ON DATABASE unprivileged TO guest; or CREATE SCHEMA outbox AUTHORIZATION guest;' apply "$up"
     as=
     q "create schema outbox authorization guest"
     as=guest
