@@ -198,7 +198,7 @@ COMMENT ON COLUMN inbox.position.consumer IS 'The consumer';
 COMMENT ON COLUMN inbox.position.topic IS 'Kafka topic';
 COMMENT ON COLUMN inbox.position.kafka_partition IS 'Partition of the topic';
 COMMENT ON COLUMN inbox.position.next_offset IS
-    'The lowest offset that is not finished: all before it are applied, dropped or dead. NULL: none was yet';
+    'The lowest offset that is not finished: all before it are applied, dropped or dead, or before where it began. NULL: where it begins is not known yet';
 COMMENT ON COLUMN inbox.position.witness_offset IS
     'A record at next_offset or just before it, which tells this log from another under the topic''s name. NULL: none';
 COMMENT ON COLUMN inbox.position.witness_mark IS
@@ -560,7 +560,7 @@ COMMENT ON FUNCTION inbox.accept_many(text, text[]) IS
 COMMENT ON FUNCTION inbox.accept(text, text) IS
     'Take one event in this transaction. True: it is new, apply it; false: it has been applied, pass it by';
 COMMENT ON FUNCTION inbox.claim(text, text, integer, text) IS
-    'Become the owner of a partition and learn where to begin, and by what to know the log; NULL: nothing was finished yet';
+    'Become the owner of a partition and learn where to begin, and by what to know the log; NULL: that is not known yet';
 COMMENT ON FUNCTION inbox.finish(text, text, text[], text[], integer[], bigint[], bigint[], bigint[], integer) IS
     'The end of a transaction of libinbox: move positions and store ids, so many of them of events that were applied. IB001: another owner; IB002: an id was '
     'stored meanwhile; IB003: not the transaction that the library began';
