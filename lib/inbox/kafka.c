@@ -97,7 +97,7 @@ static void say_given_up(struct inbox_consumer *c, const rd_kafka_topic_partitio
 static void give_up(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *list)
 {
     bool lost = c->kafka->lost;
-    int failures = 0;
+    int failures = 0, untold = 0;
     rd_kafka_error_t *error;
 
     if (!lost)
@@ -108,10 +108,14 @@ static void give_up(struct inbox_consumer *c, rd_kafka_topic_partition_list_t *l
         bool tried = p != NULL && p->claimed && failures < MOST_RELEASES_FAILED;
         bool released = tried && inbox__db_release(c, p);
         failures += tried && !released;
+        untold += !tried && p != NULL && p->claimed;
         say_given_up(c, tp, p, lost, released);
         if (p != NULL)
             inbox__partition_remove(c, p);
     }
+    if (untold > 0)
+        inbox__log(c, 4, "the database is not told of %d more that are handed back, after %d of which that failed", untold,
+                   failures);
     error = rd_kafka_incremental_unassign(c->kafka->rk, list);
     if (error != NULL) {
         inbox__log(c, 3, "giving partitions up failed: %s", rd_kafka_error_string(error));

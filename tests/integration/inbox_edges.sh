@@ -125,6 +125,18 @@ worker_start w
 effects_are it_is_applied_again_in_a_database_that_was_restored
 stop w
 
+# Nothing can be given up in the database: three are tried, and the log says how many were not.
+inbox_reset
+make_topic 5
+: >"$dir/w.log"
+worker_start w
+wait_sql 30 5 'select count(next_offset) from inbox.position' || not_ok all_five_begin "$(tail -n 3 "$dir/w.log")"
+claims_shut
+stop w
+equal three_are_tried 3 "$(grep -c '^<4> inbox.position says still that .* is here' "$dir/w.log")"
+holds and_what_was_not_tried_is_said grep -q '^<4> the database is not told of 2 more that are handed back, after 3 of which that failed' "$dir/w.log"
+claims_open
+
 # --- another log under the topic's name ----------------------------------------------------------------------
 
 # Longer than the old one, so that Kafka has the position: only the record there tells.
