@@ -64,6 +64,7 @@ struct standing {
     int32_t partition;
     int64_t next_offset, lag;
     double stands_s;
+    bool begun; /* it has moved at all */
     bool moved; /* it did when it was looked at again */
 };
 
@@ -223,6 +224,7 @@ static void note_standing(struct asking *a, const struct operate_position *p, in
     a->standing = grown;
     a->standing[a->n_standing] = standing_at(p);
     a->standing[a->n_standing].lag = lag;
+    a->standing[a->n_standing].begun = p->moved_s >= 0;
     a->standing[a->n_standing++].stands_s = stands_s;
 }
 
@@ -346,9 +348,10 @@ static void judge_standing(struct inbox_look *l, const struct standing *s)
     if (is_of_nobody(l, s))
         return;
     name_owner(s, owner, sizeof owner);
-    snprintf(text, sizeof text, "consumer %s stands still in %s/%" PRId32 ": it has not moved for %s, %" PRId64
+    snprintf(text, sizeof text, "consumer %s stands still in %s/%" PRId32 ": it has not %s %s%s, %" PRId64
              " record%s %s to be done, and %s", s->consumer, s->topic, s->partition,
-             verdict_age(s->stands_s, age, sizeof age), s->lag, plural(s->lag), s->lag == 1 ? "is" : "are", owner);
+             s->begun ? "moved for" : "begun, its oldest record is", verdict_age(s->stands_s, age, sizeof age),
+             s->begun ? "" : " old", s->lag, plural(s->lag), s->lag == 1 ? "is" : "are", owner);
     if (s->stands_s >= STUCK_S || (s->stands_s >= GONE_S && may_be_gone(consumer_of(l, s->consumer))))
         findings_fail(&l->findings, EXIT_UNAVAILABLE, "position", remedy, "%s", text);
     else

@@ -70,21 +70,31 @@ static const char *what_mends(const struct operate_failing *f)
     return operate_handler_remedy(f->error_code);
 }
 
+static void print_applied(const struct operate_consumer *is, char *to, size_t size)
+{
+    char age[32];
+
+    if (is->applied_s < 0)
+        snprintf(to, size, "never applied an event");
+    else
+        snprintf(to, size, "applied no event for %s", verdict_age(is->applied_s, age, sizeof age));
+}
+
 void inbox_failing_judge(struct inbox_look *l, const struct inbox_consumer *c)
 {
     static const char subject[] = "failing";
     const struct operate_failing *f = &c->failing.is;
-    char age[32], last[2600];
+    char age[32], applied[80], last[2600];
 
     if (f->n == 0)
         return;
     print_last(f, last, sizeof last);
+    print_applied(&c->is, applied, sizeof applied);
     /* without a process nothing is applied for that reason, which is told */
     if (inbox_failing_is_all(&c->failing) && c->is.owned > 0)
         findings_fail(&l->findings, EXIT_UNAVAILABLE, subject, what_mends(f),
-                      "consumer %s has applied no event for %s, and %" PRId64 " fail%s; %s", c->name,
-                      verdict_age(f->none_since ? f->oldest_s : f->only_s, age, sizeof age), f->n, f->n == 1 ? "s" : "",
-                      last);
+                      "consumer %s has %s, and %" PRId64 " fail%s, the oldest for %s; %s", c->name, applied, f->n,
+                      f->n == 1 ? "s" : "", verdict_age(f->oldest_s, age, sizeof age), last);
     else
         findings_warn(&l->findings, subject, what_mends(f),
                       "%" PRId64 " event%s of consumer %s fail%s, the oldest for %s; %s", f->n, plural(f->n), c->name,
@@ -104,10 +114,9 @@ static bool all_die(const struct operate_consumer *c)
 static void fail_dead(struct inbox_look *l, const struct inbox_consumer *c)
 {
     const struct operate_consumer *is = &c->is;
-    char age[32], applied[80] = "never applied an event", error[2100], remedy[600];
+    char age[32], applied[80], error[2100], remedy[600];
 
-    if (is->applied_s >= 0)
-        snprintf(applied, sizeof applied, "applied no event for %s", verdict_age(is->applied_s, age, sizeof age));
+    print_applied(is, applied, sizeof applied);
     snprintf(remedy, sizeof remedy, "%s; " DECIDE,
              c->dead_code[0] != '\0' ? operate_handler_remedy(c->dead_code)
                                    : "mend what the error says, in the handler or in what it calls");

@@ -226,11 +226,11 @@ equal in_json_too 'true 1 t t 11 event-11 3 23503 t 0' "$(j "(j->>'applied') || 
 fails 12 '30 s' null "'no answer of the shop'"
 inbox_says one_more_that_fails_needs_a_look 0 '^Events are applied, but look: 2 events of consumer billing fail, the oldest for 10 min; the last of them, ' status
 sql "update inbox.attempt set first_begun_at = now() - interval '70 seconds' where kafka_offset = 12; update inbox.position set applied_at = now() - interval '5 min'"
-inbox_says nothing_but_failures_for_long_is_not_applied 69 '^Events are not applied as they should be: consumer billing has applied no event for 1 min .*, and 2 fail; ' status
+inbox_says nothing_but_failures_for_long_is_not_applied 69 '^Events are not applied as they should be: consumer billing has applied no event for 5 min.*, and 2 fail, the oldest for 10 min; ' status
 moves '20 min'
 fails 11 '3 min' null "'no answer of the shop'" '-5 min'
 fails 12 '2 min' null null
-inbox_says all_that_is_called_fails 69 '^Events are not applied as they should be: consumer billing has applied no event for 3 min.*, and 2 fail; the last of them, orders/0@1[12], was called 3 times: ' status
+inbox_says all_that_is_called_fails 69 '^Events are not applied as they should be: consumer billing has applied no event for 20 min.*, and 2 fail, the oldest for 3 min.*; the last of them, orders/0@1[12], was called 3 times: ' status
 inbox status --json
 equal and_json_says_that_all_fails '69 false 2' "$code $(j "(j->>'applied') || ' ' || (j->'consumers'->0->>'failing')")"
 sql 'delete from inbox.attempt where kafka_offset = 12'
@@ -336,6 +336,10 @@ end=$(($(sql 'select next_offset from inbox.position') + 2)) # behind e5 and e6
 sql "update inbox.position set next_offset = $end, owner = 'host/1/x', moved_at = now() - interval '150 seconds'"
 stands() { inbox_says "$1" "$2" "^$3.*consumer consumer stands still in $topic/0: it has not moved for [0-9]* min.*, 1 record is to be done, and its owner is process 1 on host host" \
     status -X "kafka.bootstrap.servers=$brokers"; }
+sql 'update inbox.position set moved_at = null'
+inbox_says one_that_has_not_begun_has_an_oldest_record 69 "consumer consumer stands still in $topic/0: it has not begun, its oldest record is 2 h.* old, 1 record is to be done" \
+    status -X "kafka.bootstrap.servers=$brokers"
+sql "update inbox.position set moved_at = now() - interval '150 seconds'"
 stands nothing_moves_and_nobody_is_seen 69 'Events are not applied'
 said_so the_process_may_be_gone 69 'do: see whether that process still runs; if not, start it'
 PGAPPNAME='inbox consumer' psql -Xq -d "$dsn" -c 'select pg_sleep(3600)' >"$dir/session.log" 2>&1 </dev/null &
