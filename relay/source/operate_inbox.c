@@ -120,19 +120,6 @@ static int look_at_consumers(struct operate *o,
     return code;
 }
 
-/* Does the dsn name several? One host may have several addresses, each of the same server. */
-static bool has_many_servers(PGconn *pg)
-{
-    PQconninfoOption *options = PQconninfo(pg);
-    bool many = false;
-
-    for (const PQconninfoOption *at = options; at != NULL && at->keyword != NULL; at++)
-        if (at->val != NULL && (strcmp(at->keyword, "host") == 0 || strcmp(at->keyword, "hostaddr") == 0))
-            many = many || strchr(at->val, ',') != NULL;
-    PQconninfoFree(options);
-    return many;
-}
-
 int operate_inbox_server(struct operate *o, struct operate_inbox_server *ret)
 {
     const struct params none = { .limit = "" };
@@ -140,7 +127,7 @@ int operate_inbox_server(struct operate *o, struct operate_inbox_server *ret)
     int code = operate_look(o, "select pg_is_in_recovery()", 0, &none, &res);
 
     if (code == EXIT_OK)
-        *ret = (struct operate_inbox_server){ operate_true(res, 0, 0), has_many_servers(o->pg) };
+        *ret = (struct operate_inbox_server){ operate_true(res, 0, 0), operate_has_many_servers(o) };
     PQclear(res);
     return code;
 }

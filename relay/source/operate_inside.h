@@ -54,6 +54,10 @@ int operate_end(struct operate *o, int code);
 int operate_look(struct operate *o, const char *sql, int n, const struct params *p,
                  PGresult **ret_res);
 
+/* Does the dsn name several, itself, by the environment or by a service file? One host may have several addresses, each of
+ * the same server. */
+bool operate_has_many_servers(const struct operate *o);
+
 /* Results as text. */
 const char *operate_text(const PGresult *res, int row, int column); /* NULL for null */
 bool operate_true(const PGresult *res, int row, int column);

@@ -383,6 +383,18 @@ int operate_connect_inbox(struct operate *o)
     return connect_and_check(o, &inbox_schema);
 }
 
+bool operate_has_many_servers(const struct operate *o)
+{
+    PQconninfoOption *options = PQconninfo(o->pg);
+    bool many = false;
+
+    for (const PQconninfoOption *at = options; at != NULL && at->keyword != NULL; at++)
+        if (at->val != NULL && (strcmp(at->keyword, "host") == 0 || strcmp(at->keyword, "hostaddr") == 0))
+            many = many || strchr(at->val, ',') != NULL;
+    PQconninfoFree(options);
+    return many;
+}
+
 /* -- results ---------------------------------------------------------------------------------- */
 
 const char *operate_text(const PGresult *res, int row, int column)

@@ -12,19 +12,6 @@
 
 #define COUNT_MS 5000 /* for counting all that waits */
 
-/* As the dsn has it, also where that is in the environment or a service file. */
-static bool names_several(PGconn *pg)
-{
-    PQconninfoOption *all = PQconninfo(pg);
-    bool several = false;
-
-    for (const PQconninfoOption *o = all; o != NULL && o->keyword != NULL; o++)
-        several = several || ((strcmp(o->keyword, "host") == 0 || strcmp(o->keyword, "hostaddr") == 0) && o->val != NULL &&
-                              strchr(o->val, ',') != NULL);
-    PQconninfoFree(all);
-    return several;
-}
-
 int operate_look_at_lead(struct operate *o, void (*on_lead)(void *arg, const struct operate_lead *lead), void *arg)
 {
     const struct params none = { .limit = "" };
@@ -44,7 +31,7 @@ int operate_look_at_lead(struct operate *o, void (*on_lead)(void *arg, const str
         .since_mark_s = operate_seconds(res, 0, 5),
         .oldest_s = operate_seconds(res, 0, 6),
         .is_standby = operate_true(res, 0, 7),
-        .one_of_several = names_several(o->pg),
+        .one_of_several = operate_has_many_servers(o),
         .refused = operate_number(res, 0, 8),
         .refused_code = operate_text(res, 0, 9),
         .leading_s = operate_seconds(res, 0, 10),
