@@ -238,23 +238,20 @@ printf '# %d KiB with 300 rows of 1 MiB waiting, %d KiB when they had gone\n' "$
 holds memory_is_bounded_with_large_rows test "$kib" -lt $((96 * 1024))
 stop_clean huge
 
-# In 20000 rows of 4 KiB the relay passes 80 MiB through memory of which it needs a fraction at a time.
+# In 20000 rows of 4 KiB the relay passes 80 MiB through memory of which it needs a fraction at a time. What is free is
+# kept here, not given back after a second, so that how long it takes changes nothing: 5000 to 8000 page faults, on a busy
+# machine as well, and 20000 to 36000 where small pieces are not cut from large ones.
 minor_faults() { awk '{ sub(/.*\) /, ""); print $8 }' "/proc/${relay_pid[$1]}/stat"; }
 
 reset
-relay_start again
+MALLOC_CONF=dirty_decay_ms:-1 relay_start again
 wait_said again msg=leading || true
-before=$(minor_faults again) began=$SECONDS
+before=$(minor_faults again)
 append 20000 "$topic" "convert_to('k' || n % 1000, 'UTF8')" "decode(repeat(md5(n::text), 256), 'hex')"
 holds rows_of_4_kib_go_out wait_sent 60
 faults=$(($(minor_faults again) - before))
 printf '# %d page faults for 20000 rows of 4 KiB\n' "$faults"
-# Of a drain that took long, what was free a second was given back meanwhile.
-if ((SECONDS - began > 15)); then
-    skip memory_that_is_free_is_used_again 'this machine was too slow to tell'
-else
-    holds memory_that_is_free_is_used_again test "$faults" -lt 10000
-fi
+holds memory_that_is_free_is_used_again test "$faults" -lt 14000
 stop_clean again
 
 finish
