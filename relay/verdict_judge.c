@@ -239,14 +239,20 @@ static void judge_ids(const struct verdict_input *in, struct verdict *v)
     }
 }
 
-static void append_lock(struct verdict_finding *f, const struct verdict_blocker *b)
+/* "pid 42, psql, open for 3 h" */
+static void append_session(char *text, size_t size, const struct verdict_blocker *b)
 {
     char age[32];
 
-    verdict_append(f->text, sizeof f->text, ": outbox.sent, or a leaf of it, is locked against marks (");
-    verdict_append_blocker(f->text, sizeof f->text, b);
+    verdict_append_blocker(text, size, b);
     if (b->age_s >= 0)
-        verdict_append(f->text, sizeof f->text, ", open for %s", verdict_age(b->age_s, age, sizeof age));
+        verdict_append(text, size, ", open for %s", verdict_age(b->age_s, age, sizeof age));
+}
+
+static void append_lock(struct verdict_finding *f, const struct verdict_blocker *b)
+{
+    verdict_append(f->text, sizeof f->text, ": outbox.sent, or a leaf of it, is locked against marks (");
+    append_session(f->text, sizeof f->text, b);
     verdict_append(f->text, sizeof f->text, ")");
     verdict_append(f->remedy, sizeof f->remedy, "The relay goes on by itself when that transaction has ended");
     verdict_append_end(f->remedy, sizeof f->remedy, b);
@@ -387,15 +393,11 @@ static void judge_hidden_ages(const struct verdict_input *in, struct verdict *v)
 
 static void append_holder(char *text, size_t size, const struct verdict_blocker *b)
 {
-    char age[32];
-
     verdict_append(text, size, ": it is locked");
     if (b->pid == 0 && b->application == NULL)
         return;
     verdict_append(text, size, " by ");
-    verdict_append_blocker(text, size, b);
-    if (b->age_s >= 0)
-        verdict_append(text, size, ", open for %s", verdict_age(b->age_s, age, sizeof age));
+    append_session(text, size, b);
 }
 
 /* Nothing is lost and nothing waits by it, but the disk fills. */
